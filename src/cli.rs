@@ -1,0 +1,325 @@
+//! Arguments as typed: the command line, the environment and the config file, which all name the same options.
+//!
+//! A flag beats its environment variable `EFS2S3_…`, which beats the config file, which beats the default.
+//! [`crate::config`] says what they mean together.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::location::Location;
+
+pub mod file;
+mod value;
+
+pub use value::{Amount, ContentType, MaxDelete};
+
+/// Copies a file tree on Amazon EFS to an S3 prefix, exactly and cheaply.
+#[derive(Debug, Parser)]
+#[command(name = "efs2s3", version, max_term_width = 110, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 the destination matches the source; 1 fatal error; 2 wrong usage, nothing contacted; \
+3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do; 130/143 interrupted.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the destination match the source
+    Sync(Box<SyncCommand>),
+    /// Say what sync would do; write nothing
+    Plan(Box<PlanCommand>),
+    /// Show the whole flow on an embedded S3 server
+    #[cfg(feature = "demo")]
+    Demo,
+}
+
+/// What every command understands.
+#[derive(Args, Debug)]
+pub struct GlobalArgs {
+    /// A TOML file with a line for each option wanted: the long name, without dashes in front
+    #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// How log lines on stderr are written
+    #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Whether a line on stderr shows the progress: `auto` is when that is a terminal
+    #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
+    pub progress: When,
+}
+
+/// `efs2s3 sync`.
+#[derive(Args, Debug)]
+pub struct SyncCommand {
+    /// Only say what would be done, as `plan` does
+    #[arg(long, env = "EFS2S3_DRY_RUN", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub dry_run: bool,
+    /// Write a line of JSON to FILE for each key that was written or deleted
+    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    pub changes: Option<PathBuf>,
+    /// What both commands share.
+    #[command(flatten)]
+    pub options: SyncArgs,
+}
+
+/// `efs2s3 plan`.
+#[derive(Args, Debug)]
+pub struct PlanCommand {
+    /// Write the plan to FILE, headed by what it was made from
+    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Also list what stays as it is
+    #[arg(long, env = "EFS2S3_ALL", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub all: bool,
+    /// JSON lines on a terminal too (elsewhere they always are)
+    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub json: bool,
+    /// End with 10 when there is something to do
+    #[arg(long, env = "EFS2S3_EXIT_CODE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub exit_code: bool,
+    /// What both commands share.
+    #[command(flatten)]
+    pub options: SyncArgs,
+}
+
+/// The options of a sync.
+#[derive(Args, Debug)]
+pub struct SyncArgs {
+    /// The directory to copy
+    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
+    pub source: PathBuf,
+    /// Where to: s3://bucket/prefix
+    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    pub destination: Location,
+    /// Write the report (JSON) to FILE; `-` is stdout
+    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// When to delete, and when not.
+    #[command(flatten)]
+    pub delete: DeleteArgs,
+    /// What to read, and how.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// When an object is taken for equal.
+    #[command(flatten)]
+    pub compare: CompareArgs,
+    /// What objects are stored with.
+    #[command(flatten)]
+    pub upload: UploadArgs,
+    /// How much at once.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How to reach S3.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// When to delete, and when not.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Deleting")]
+pub struct DeleteArgs {
+    /// Delete objects that have no file any more
+    #[arg(long, env = "EFS2S3_DELETE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub delete: bool,
+    /// Delete no more than N objects, or P% of those listed [default: more than 100 and more than 10% are refused]
+    #[arg(long, env = "EFS2S3_MAX_DELETE", value_name = "N|P%", default_value = "default", hide_default_value = true)]
+    pub max_delete: MaxDelete,
+    /// Let an empty source delete everything that --max-delete allows
+    #[arg(long, env = "EFS2S3_ALLOW_EMPTY_SOURCE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub allow_empty_source: bool,
+    /// Do nothing at all unless DIR is a mount point
+    #[arg(long, env = "EFS2S3_REQUIRE_MOUNT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub require_mount: bool,
+    /// Do nothing at all unless this file is there (a path below DIR)
+    #[arg(long, env = "EFS2S3_SENTINEL", value_name = "FILE")]
+    pub sentinel: Option<PathBuf>,
+    /// Delete in spite of directories that could not be read, but never below them
+    #[arg(long, env = "EFS2S3_IGNORE_ERRORS", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub ignore_errors: bool,
+}
+
+/// What to read, and how.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// Only what matches: DataSync patterns, separated by `|`
+    #[arg(long, env = "EFS2S3_INCLUDE", value_name = "PATTERNS")]
+    pub include: Option<String>,
+    /// Not what matches: DataSync patterns, separated by `|`; its objects stay as they are
+    #[arg(long, env = "EFS2S3_EXCLUDE", value_name = "PATTERNS")]
+    pub exclude: Option<String>,
+    /// What becomes of symbolic links
+    #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW", default_value = "follow")]
+    pub symlinks: Symlinks,
+    /// Leave files younger than this for the next run; their objects stay
+    #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    pub min_age: Duration,
+    /// Give up a file or directory of which nothing is heard for so long; what is below it is then unknown, not empty
+    #[arg(long, env = "EFS2S3_SOURCE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
+    pub source_timeout: Duration,
+    /// How many directories and files are looked at side by side
+    #[arg(long, env = "EFS2S3_WALKERS", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub walkers: Amount,
+}
+
+/// When an object is taken for equal.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Comparing")]
+pub struct CompareArgs {
+    /// What objects stand for
+    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "plain")]
+    pub mode: Mode,
+    /// How a file is compared with an object of the same size
+    #[arg(long, env = "EFS2S3_COMPARE", value_name = "HOW", default_value = "auto")]
+    pub compare: Compare,
+}
+
+/// What objects are stored with.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Uploading")]
+pub struct UploadArgs {
+    /// The storage class of new and changed objects, such as STANDARD_IA
+    #[arg(long, env = "EFS2S3_STORAGE_CLASS", value_name = "CLASS", value_parser = value::word)]
+    pub storage_class: Option<String>,
+    /// Encryption at rest: AES256, aws:kms or aws:kms:dsse
+    #[arg(long, env = "EFS2S3_SSE", value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
+    pub sse: Option<String>,
+    /// The KMS key for --sse aws:kms
+    #[arg(long, env = "EFS2S3_SSE_KMS_KEY_ID", value_name = "KEY", value_parser = value::word)]
+    pub sse_kms_key_id: Option<String>,
+    /// Cache-Control of what is uploaded
+    #[arg(long, env = "EFS2S3_CACHE_CONTROL", value_name = "VALUE", value_parser = value::header)]
+    pub cache_control: Option<String>,
+    /// Content-Type of files with this extension, instead of the usual one; may be given more than once
+    #[arg(long, env = "EFS2S3_CONTENT_TYPE", value_name = "EXT=TYPE", value_delimiter = ',')]
+    pub content_type: Vec<ContentType>,
+    /// The checksum that S3 checks and keeps, besides Content-MD5; `auto` is crc64nvme
+    #[arg(long, env = "EFS2S3_CHECKSUM", value_name = "ALGORITHM", default_value = "auto")]
+    pub checksum: Checksum,
+    /// The size of a part of a large file: 5MiB to 5GiB; grows where 10,000 parts would not do
+    #[arg(long, env = "EFS2S3_PART_SIZE", value_name = "SIZE", default_value = "8MiB", value_parser = value::part_size)]
+    pub part_size: u64,
+    /// Files of at least this size are sent in parts
+    #[arg(long, env = "EFS2S3_MULTIPART_THRESHOLD", value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
+    pub multipart_threshold: u64,
+}
+
+/// How much at once.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// How many requests at once, at most; fewer while S3 asks for it
+    #[arg(long, env = "EFS2S3_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub concurrency: Amount,
+    /// How many ranges of the destination are listed side by side
+    #[arg(long, env = "EFS2S3_LIST_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub list_concurrency: Amount,
+    /// The memory for file content in flight [default: a quarter of what the container or machine has, 64MiB to 1GiB]
+    #[arg(long, env = "EFS2S3_MEMORY", value_name = "SIZE", value_parser = value::memory)]
+    pub memory: Option<u64>,
+    /// Send no more than SIZE a second
+    #[arg(long, env = "EFS2S3_BANDWIDTH", value_name = "SIZE", value_parser = value::positive_size)]
+    pub bandwidth: Option<u64>,
+    /// How often a request is sent again that may succeed another time
+    #[arg(long, env = "EFS2S3_RETRIES", value_name = "N", default_value_t = 5)]
+    pub retries: u32,
+}
+
+/// How to reach S3.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "S3")]
+pub struct S3Args {
+    /// The server, where it is not AWS
+    #[arg(long, env = "EFS2S3_ENDPOINT_URL", value_name = "URL", value_parser = value::endpoint)]
+    pub endpoint_url: Option<String>,
+    /// Whether the bucket stands in the path or in the host name; `auto` is path wherever an endpoint is given
+    #[arg(long, env = "EFS2S3_ADDRESSING", value_name = "STYLE", default_value = "auto")]
+    pub addressing: Addressing,
+    /// Refuse a bucket of any other account
+    #[arg(long, env = "EFS2S3_EXPECTED_BUCKET_OWNER", value_name = "ACCOUNT", value_parser = value::word)]
+    pub expected_bucket_owner: Option<String>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// When something is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Symlinks {
+    /// What they lead to is copied under their name; a loop is left out
+    Follow,
+    /// They are left out, and their objects stay
+    Skip,
+}
+
+/// What objects stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Files alone, no metadata of their own: what `aws s3 sync` writes
+    Plain,
+}
+
+/// How a file is compared with an object of the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compare {
+    /// By times where they prove that nothing changed, else by content
+    Auto,
+    /// Not at all: another size is the only difference
+    SizeOnly,
+    /// By mtime: newer than the object is different (what `aws s3 sync` does)
+    Mtime,
+    /// By content, always: reads every file
+    Checksum,
+}
+
+/// The checksum that goes with each upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Checksum {
+    /// crc64nvme
+    Auto,
+    /// CRC-64/NVME, S3's own default
+    Crc64nvme,
+    /// CRC-32C
+    Crc32c,
+    /// CRC-32
+    Crc32,
+    /// None but Content-MD5: for servers that refuse the others
+    None,
+}
+
+/// Where a request names the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Addressing {
+    /// `path` where an endpoint is given, else `virtual`
+    Auto,
+    /// https://host/bucket/key
+    Path,
+    /// https://bucket.host/key
+    Virtual,
+}

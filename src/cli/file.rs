@@ -1,0 +1,132 @@
+//! The config file: a line of TOML for each option, by its long name, and `[[header]]` tables.
+//!
+//! Its values become the options' defaults before the command line is read, so they are checked exactly as flags are,
+//! and flags and environment variables beat them without another rule.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+use serde::Deserialize;
+
+use super::Cli;
+use crate::command::Invocation;
+
+/// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderRule {
+    /// DataSync patterns, as for `--include`.
+    pub pattern: String,
+    /// Cache-Control.
+    pub cache_control: Option<String>,
+    /// Content-Type.
+    pub content_type: Option<String>,
+    /// Content-Encoding.
+    pub content_encoding: Option<String>,
+    /// Content-Disposition.
+    pub content_disposition: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ConfigFile {
+    #[serde(default)]
+    header: Vec<HeaderRule>,
+    #[serde(flatten)]
+    options: toml::Table,
+}
+
+/// Reads command line, environment and config file.
+///
+/// # Errors
+/// Whatever is wrong with one of them, ready to be printed; `--help` and `--version` come this way too.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let file = match config_path(&arguments) {
+        Some(path) => read(&path)?,
+        None => ConfigFile::default(),
+    };
+    let command = with_defaults(without_empty_variables(Cli::command()), &file.options)?;
+    let matches = command.try_get_matches_from(arguments)?;
+    let options = matches.subcommand().map(|(_, matches)| options_in_force(matches)).unwrap_or_default();
+    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options })
+}
+
+/// Every option that has a value, and its values as they were written.
+fn options_in_force(matches: &ArgMatches) -> BTreeMap<String, Vec<String>> {
+    let texts = |id: &str| {
+        let values = matches.try_get_raw(id).ok().flatten()?;
+        Some((id.to_owned(), values.map(|value| value.to_string_lossy().into_owned()).collect()))
+    };
+    matches.ids().filter_map(|id| texts(id.as_str())).collect()
+}
+
+fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
+    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = rest.next() {
+        if argument == "--config" {
+            return rest.next().map(PathBuf::from);
+        }
+        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+            return Some(PathBuf::from(path));
+        }
+    }
+    std::env::var_os("EFS2S3_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+fn read(path: &Path) -> Result<ConfigFile, clap::Error> {
+    let wrong = |what: String| Cli::command().error(ErrorKind::Io, format!("config file {}: {what}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// A variable set to nothing counts as not set: that is how a template leaves an option out.
+fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: Option<&OsStr>| name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    each_command(command, |command| {
+        command.mut_args(|argument| if is_empty(argument.get_env()) { argument.env(Resettable::Reset) } else { argument })
+    })
+}
+
+fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, clap::Error> {
+    let names = |command: &Command| command.get_arguments().map(|argument| argument.get_id().to_string()).collect::<Vec<_>>();
+    let known: Vec<String> = names(&command).into_iter().chain(command.get_subcommands().flat_map(names)).collect();
+    let mut defaults = Vec::new();
+    for (name, value) in options {
+        let id = name.replace('-', "_");
+        if !known.contains(&id) || id == "config" {
+            return Err(Cli::command().error(ErrorKind::UnknownArgument, format!("config file: there is no option '{name}'")));
+        }
+        let Some(values) = texts(value) else {
+            return Err(Cli::command().error(ErrorKind::InvalidValue, format!("config file: '{name}' takes a text, a number, true or false, or a list of texts")));
+        };
+        defaults.push((id, values));
+    }
+    Ok(each_command(command, |mut command| {
+        for (id, values) in &defaults {
+            if command.get_arguments().any(|argument| argument.get_id() == id) {
+                command = command.mut_arg(id, |argument| argument.required(false).default_values(values.clone()));
+            }
+        }
+        command
+    }))
+}
+
+fn each_command(command: Command, change: impl Fn(Command) -> Command) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    names.into_iter().fold(change(command), |command, name| command.mut_subcommand(name, &change))
+}
+
+fn texts(value: &toml::Value) -> Option<Vec<String>> {
+    match value {
+        toml::Value::String(text) => Some(vec![text.clone()]),
+        toml::Value::Integer(number) => Some(vec![number.to_string()]),
+        toml::Value::Float(number) => Some(vec![number.to_string()]),
+        toml::Value::Boolean(yes) => Some(vec![yes.to_string()]),
+        toml::Value::Array(values) => values.iter().map(|value| value.as_str().map(str::to_owned)).collect(),
+        toml::Value::Table(_) | toml::Value::Datetime(_) => None,
+    }
+}

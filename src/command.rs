@@ -1,0 +1,164 @@
+//! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::cli::file::HeaderRule;
+use crate::cli::{Cli, Command, PlanCommand, SyncArgs, SyncCommand};
+use crate::config::SyncConfig;
+use crate::exit_code::ExitCode;
+use crate::progress::Progress;
+use crate::report::{Ending, Report, ReportSink, Seconds, Subject};
+use crate::shutdown::Shutdown;
+use crate::sync::changes::Changes;
+use crate::sync::plan::{PlanHeader, PlanSink, plan};
+use crate::sync::tally::Tally;
+use crate::sync::{Setup, sync};
+
+/// What a command is run with.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The arguments.
+    pub cli: Cli,
+    /// The config file's header rules.
+    pub header_rules: Vec<HeaderRule>,
+    /// All options in force, by their names.
+    pub options: BTreeMap<String, Vec<String>>,
+}
+
+/// Where a command's results go, besides its report.
+enum Work {
+    Sync(Changes),
+    Plan { sink: PlanSink, all: bool, exit_code: bool },
+}
+
+/// Runs a command to its end.
+pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
+    let Invocation { cli, header_rules, options } = invocation;
+    match cli.command {
+        Command::Sync(command) if command.dry_run => {
+            let command = PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
+            run_plan(command, header_rules, options, progress).await
+        }
+        Command::Sync(command) => run_sync(*command, header_rules, progress).await,
+        Command::Plan(command) => run_plan(*command, header_rules, options, progress).await,
+        #[cfg(feature = "demo")]
+        Command::Demo => crate::demo::run().await,
+    }
+}
+
+async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
+    let changes = match command.changes.as_deref().map(Changes::create).transpose() {
+        Ok(changes) => changes.unwrap_or_default(),
+        Err(error) => return cannot_write("changes file", command.changes.as_deref(), &error),
+    };
+    run_work("sync", command.options, rules, Work::Sync(changes), progress).await
+}
+
+async fn run_plan(command: PlanCommand, rules: Vec<HeaderRule>, options: BTreeMap<String, Vec<String>>, progress: &Progress) -> ExitCode {
+    let sink = match &command.output {
+        Some(path) => {
+            let header = PlanHeader::new(command.options.source.display().to_string(), command.options.destination.to_string(), options);
+            match PlanSink::create(path, &header) {
+                Ok(sink) => sink,
+                Err(error) => return cannot_write("plan", Some(path), &error),
+            }
+        }
+        None if command.json || !std::io::stdout().is_terminal() => PlanSink::Json,
+        None => PlanSink::Text,
+    };
+    let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
+    run_work("plan", command.options, rules, work, progress).await
+}
+
+/// What sync and plan have in common: report, source and destination are known to be usable before the work begins.
+async fn run_work(command: &'static str, args: SyncArgs, rules: Vec<HeaderRule>, work: Work, progress: &Progress) -> ExitCode {
+    let subject = Subject {
+        command,
+        source: args.source.display().to_string(),
+        destination: args.destination.to_string(),
+        started: SystemTime::now(),
+    };
+    let report_path = args.report.clone();
+    let config = match SyncConfig::new(args, rules) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::Usage;
+        }
+    };
+    let report_sink = match report_path.as_deref().map(ReportSink::open).transpose() {
+        Ok(sink) => sink,
+        Err(error) => return cannot_write("report", report_path.as_deref(), &error),
+    };
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be listened for");
+            return ExitCode::Fatal;
+        }
+    };
+    let show_kept = matches!(work, Work::Plan { all: true, .. });
+    let report = match config.open(show_kept, shutdown, progress.clone()).await {
+        Ok(setup) => do_work(&setup, &subject, work).await,
+        Err(error) => {
+            let ending = Ending {
+                tally: Tally::default(),
+                requests: None,
+                operations: None,
+                seconds: Seconds::default(),
+                error: Some(error.to_string()),
+                exit_code: ExitCode::Fatal,
+            };
+            Report::new(&subject, ending)
+        }
+    };
+    progress.finish();
+    conclude(&report, report_sink, report_path.as_deref())
+}
+
+async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
+    let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
+    let result = match work {
+        Work::Sync(changes) => sync(setup, changes, &mut tally, &mut seconds).await,
+        Work::Plan { sink, all, exit_code } => {
+            plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
+        }
+    };
+    let exit_code = match (&result, setup.context.shutdown.exit_code()) {
+        (Err(_), _) => ExitCode::Fatal,
+        (Ok(()), Some(signal)) => signal,
+        (Ok(()), None) if tally.is_incomplete() => ExitCode::Incomplete,
+        (Ok(()), None) if differences => ExitCode::Differences,
+        (Ok(()), None) => ExitCode::Success,
+    };
+    let ending = Ending {
+        tally,
+        requests: Some(setup.context.destination.requests()),
+        operations: Some(setup.context.source.operations()),
+        seconds,
+        error: result.err().map(|fatal| fatal.to_string()),
+        exit_code,
+    };
+    Report::new(subject, ending)
+}
+
+/// Says how it ended, and writes the report.
+fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> ExitCode {
+    match report.error() {
+        Some(error) => tracing::error!("{error}"),
+        None => tracing::info!("{}", report.summary()),
+    }
+    match sink.map(|sink| sink.write(report)) {
+        Some(Err(error)) => cannot_write("report", path, &error),
+        Some(Ok(())) | None => report.exit_code(),
+    }
+}
+
+fn cannot_write(what: &str, path: Option<&Path>, error: &std::io::Error) -> ExitCode {
+    let path = path.unwrap_or(Path::new("-")).display();
+    tracing::error!("the {what} cannot be written to {path}: {error}");
+    ExitCode::Fatal
+}

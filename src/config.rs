@@ -1,0 +1,165 @@
+//! Arguments as meant: what the command line, environment and config file say together, checked and with every default in
+//! its place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::file::HeaderRule;
+use crate::cli::{Addressing, Checksum, SyncArgs, Symlinks};
+use crate::destination::checksum::Crc;
+use crate::destination::headers::HeaderRules;
+use crate::destination::{Destination, Endpoint, SendOptions, StorageOptions};
+use crate::filter::{Filter, FilterError};
+use crate::location::Location;
+use crate::progress::Progress;
+use crate::shutdown::Shutdown;
+use crate::source::walk::{Links, WalkOptions};
+use crate::source::{Requirements, Source, SourceError};
+use crate::sync::Setup;
+use crate::sync::budget::ByteBudget;
+use crate::sync::context::Context;
+use crate::sync::decide::Rules;
+use crate::sync::delete::DeleteRules;
+
+mod memory;
+
+/// AWS advises at least 64 threads a client (EFS user guide, "Performance tips").
+const WALKERS: usize = 64;
+/// Enough for a bucket that bears 3,500 writes a second at some 50 ms each; the limit in force is learnt.
+const CONCURRENCY: usize = 256;
+const LIST_CONCURRENCY: usize = 16;
+const LOOK_AHEAD_ENTRIES: usize = 20_000;
+const BATCH_ENTRIES: usize = 1_000;
+/// A person waits no longer than this before hearing what is being waited for.
+const WARN_AFTER: Duration = Duration::from_secs(20);
+
+/// What a sync is to do.
+#[derive(Debug)]
+pub struct SyncConfig {
+    source: PathBuf,
+    requirements: Requirements,
+    walk: WalkOptions,
+    destination: Location,
+    endpoint: Endpoint,
+    storage: StorageOptions,
+    send: SendOptions,
+    headers: HeaderRules,
+    filter: Arc<Filter>,
+    rules: Rules,
+    delete_rules: DeleteRules,
+    list_concurrency: usize,
+    memory_bytes: u64,
+    part_size: u64,
+    multipart_threshold: u64,
+}
+
+/// Options that are each right and do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A pattern that DataSync would refuse.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// `--sse-kms-key-id` with another encryption.
+    #[error("--sse-kms-key-id goes with --sse aws:kms or aws:kms:dsse")]
+    KeyWithoutKms,
+}
+
+impl SyncConfig {
+    /// Checks what the arguments say together.
+    ///
+    /// # Errors
+    /// Where they contradict one another.
+    pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
+        let SyncArgs { source, destination, report: _, delete, source_args, compare, upload, limits, s3 } = args;
+        if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
+            return Err(ConfigError::KeyWithoutKms);
+        }
+        let filter = Arc::new(Filter::new(source_args.include.as_deref(), source_args.exclude.as_deref())?);
+        for pattern in filter.matching_nothing() {
+            tracing::warn!(pattern, "this pattern matches nothing: a pattern begins with / (the source's own folder) or with *");
+        }
+        Ok(Self {
+            requirements: Requirements { mount: delete.require_mount, sentinel: delete.sentinel },
+            walk: WalkOptions {
+                walkers: source_args.walkers.or(WALKERS),
+                look_ahead_entries: LOOK_AHEAD_ENTRIES,
+                batch_entries: BATCH_ENTRIES,
+                source_timeout: source_args.source_timeout,
+                warn_after: WARN_AFTER,
+                links: match source_args.symlinks {
+                    Symlinks::Follow => Links::Follow,
+                    Symlinks::Skip => Links::Skip,
+                },
+                max_key_bytes: destination.prefix.room_bytes(),
+                filter: Arc::clone(&filter),
+            },
+            endpoint: Endpoint {
+                url: s3.endpoint_url,
+                path_style: match s3.addressing {
+                    Addressing::Auto => None,
+                    Addressing::Path => Some(true),
+                    Addressing::Virtual => Some(false),
+                },
+            },
+            storage: StorageOptions {
+                storage_class: upload.storage_class.as_deref().map(Into::into),
+                encryption: upload.sse.as_deref().map(Into::into),
+                kms_key_id: upload.sse_kms_key_id,
+                crc: match upload.checksum {
+                    Checksum::Auto | Checksum::Crc64nvme => Some(Crc::Crc64Nvme),
+                    Checksum::Crc32c => Some(Crc::Crc32C),
+                    Checksum::Crc32 => Some(Crc::Crc32),
+                    Checksum::None => None,
+                },
+            },
+            send: SendOptions {
+                concurrency: limits.concurrency.or(CONCURRENCY),
+                retries: limits.retries,
+                bandwidth: limits.bandwidth,
+                expected_owner: s3.expected_bucket_owner,
+            },
+            headers: HeaderRules::new(rules, upload.content_type, upload.cache_control)?,
+            rules: Rules { compare: compare.compare, min_age: source_args.min_age, delete: delete.delete },
+            delete_rules: DeleteRules {
+                max_delete: delete.max_delete,
+                allow_empty_source: delete.allow_empty_source,
+                ignore_errors: delete.ignore_errors,
+            },
+            list_concurrency: limits.list_concurrency.or(LIST_CONCURRENCY),
+            memory_bytes: limits.memory.unwrap_or_else(memory::default_budget_bytes),
+            part_size: upload.part_size,
+            multipart_threshold: upload.multipart_threshold,
+            source,
+            destination,
+            filter,
+        })
+    }
+
+    /// Opens the source and prepares the client.
+    ///
+    /// # Errors
+    /// Where the source is not there, or not as required.
+    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, SourceError> {
+        let source = Source::open(&self.source, self.requirements, self.walk).await?;
+        let destination = Destination::connect(&self.destination, &self.endpoint, self.storage, self.send, shutdown.clone()).await;
+        let context = Context {
+            source,
+            destination,
+            rules: self.rules,
+            headers: self.headers,
+            budget: ByteBudget::new(self.memory_bytes),
+            part_size: self.part_size,
+            multipart_threshold: self.multipart_threshold,
+            shutdown,
+            progress,
+        };
+        Ok(Setup {
+            context: Arc::new(context),
+            filter: self.filter,
+            delete_rules: self.delete_rules,
+            list_concurrency: self.list_concurrency,
+            show_kept,
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! An object: a body under a key, with what S3 keeps beside it.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::checksum::{self, hex};
+use super::clock;
+use super::refusal::Refusal;
+use super::request::Request;
+
+/// The header that carries the storage class.
+pub(super) const STORAGE_CLASS: &str = "x-amz-storage-class";
+/// The header that names the encryption.
+pub(super) const ENCRYPTION: &str = "x-amz-server-side-encryption";
+/// The header with the place that a website sends readers to.
+pub(super) const REDIRECT: &str = "x-amz-website-redirect-location";
+
+const USER_METADATA: &str = "x-amz-meta-";
+const USER_METADATA_LIMIT_BYTES: usize = 2048;
+const KEPT: [&str; 10] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    STORAGE_CLASS,
+    ENCRYPTION,
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    REDIRECT,
+];
+
+/// An object in a bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The body.
+    pub body: Bytes,
+    /// The entity tag without quotes.
+    pub etag: String,
+    /// When it was written; for a multipart upload when that was initiated.
+    pub modified: SystemTime,
+    /// The headers that are kept, names in lower case, user metadata among them.
+    pub headers: BTreeMap<String, String>,
+    /// The sizes of the parts in bytes, empty if it was written in one piece.
+    pub part_sizes_bytes: Vec<u64>,
+    /// The checksum headers that a read with `x-amz-checksum-mode` answers with.
+    pub checksums: BTreeMap<String, String>,
+}
+
+impl Object {
+    /// The storage class, `STANDARD` if none was given.
+    #[must_use]
+    pub fn storage_class(&self) -> &str {
+        self.headers
+            .get(STORAGE_CLASS)
+            .map_or("STANDARD", String::as_str)
+    }
+
+    /// One item of the user metadata, `name` without `x-amz-meta-`.
+    #[must_use]
+    pub fn metadata(&self, name: &str) -> Option<&str> {
+        self.headers
+            .get(&format!("{USER_METADATA}{name}"))
+            .map(String::as_str)
+    }
+
+    /// The length of the body in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        u64::try_from(self.body.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether it must be restored before it can be read.
+    pub(super) fn is_archived(&self) -> bool {
+        matches!(self.storage_class(), "GLACIER" | "DEEP_ARCHIVE")
+    }
+
+    /// `Last-Modified` has no fractions of a second.
+    pub(super) fn last_modified(&self) -> String {
+        clock::http_date(self.modified)
+    }
+}
+
+/// The headers of a request that are kept with the object.
+pub(super) fn kept_headers(request: &Request) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut kept = BTreeMap::new();
+    let mut metadata_bytes = 0;
+    for (name, value) in &request.headers {
+        if let Some(short) = name.strip_prefix(USER_METADATA) {
+            metadata_bytes += short.len() + value.len();
+        } else if !KEPT.contains(&name.as_str()) {
+            continue;
+        }
+        if name == "content-encoding" {
+            // The framing of the upload is no property of the object.
+            let codings: Vec<&str> = value
+                .split(',')
+                .map(str::trim)
+                .filter(|coding| !coding.is_empty() && *coding != "aws-chunked")
+                .collect();
+            if !codings.is_empty() {
+                kept.insert(name.clone(), codings.join(","));
+            }
+        } else {
+            kept.insert(name.clone(), value.clone());
+        }
+    }
+    if metadata_bytes > USER_METADATA_LIMIT_BYTES {
+        let message = "Your metadata headers exceed the maximum allowed metadata size";
+        return Err(Refusal::new(400, "MetadataTooLarge", message));
+    }
+    Ok(kept)
+}
+
+/// The `ETag` of an object that came in parts: the MD5 of the parts' MD5s, and their count.
+pub(super) fn multipart_etag<'a>(digests: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
+    let digests: Vec<[u8; 16]> = digests.into_iter().copied().collect();
+    let whole = checksum::md5(digests.as_flattened());
+    format!("{}-{}", hex(&whole), digests.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_multipart_etag_is_the_md5_of_the_md5s_and_their_count() {
+        let etag = multipart_etag([&checksum::md5(b"a"), &checksum::md5(b"b")]);
+        assert_eq!(etag, "96e024ba2074fe77e8e965ba43a704be-2");
+    }
+}

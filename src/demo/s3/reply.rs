@@ -1,0 +1,120 @@
+//! A reply: status, headers and body of an answer, before it is sent.
+
+use bytes::Bytes;
+
+use super::xml::Xml;
+
+/// An answer of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// Header names and values; `Date`, `Content-Length` and `x-amz-request-id` are added where they are missing.
+    pub headers: Vec<(String, String)>,
+    /// The body, not sent in answer to HEAD.
+    pub body: Bytes,
+}
+
+impl Reply {
+    /// An answer without a body.
+    #[must_use]
+    pub fn empty(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// An answer with an XML document.
+    #[must_use]
+    pub fn xml(status: u16, document: String) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), "application/xml".to_owned())],
+            body: Bytes::from(document),
+        }
+    }
+
+    /// An error answer as S3 writes it.
+    #[must_use]
+    pub fn error(status: u16, code: &str, message: &str, key: &str) -> Self {
+        let document = Xml::error(|xml| {
+            xml.text("Code", code);
+            xml.text("Message", message);
+            xml.text("Key", key);
+        });
+        Self::xml(status, document)
+    }
+
+    /// The answer with one more header.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The answer with more headers.
+    #[must_use]
+    pub fn with_all<'a>(
+        mut self,
+        headers: impl IntoIterator<Item = (&'a String, &'a String)>,
+    ) -> Self {
+        let owned = headers
+            .into_iter()
+            .map(|(name, value)| (name.clone(), value.clone()));
+        self.headers.extend(owned);
+        self
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The same answer with a wrong `ETag` in its header and its XML.
+    pub(super) fn with_wrong_etag(mut self) -> Self {
+        const WRONG: &str = "00000000000000000000000000000bad";
+        for (name, value) in &mut self.headers {
+            if name.eq_ignore_ascii_case("etag") {
+                *value = format!("\"{WRONG}\"");
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(&self.body)
+            && text.starts_with("<?xml")
+        {
+            let mut pieces = text.split("<ETag>");
+            let mut changed = pieces.next().unwrap_or_default().to_owned();
+            for piece in pieces {
+                let rest = piece.split_once("</ETag>").map_or("", |(_, rest)| rest);
+                changed.push_str("<ETag>&quot;");
+                changed.push_str(WRONG);
+                changed.push_str("&quot;</ETag>");
+                changed.push_str(rest);
+            }
+            self.body = Bytes::from(changed);
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_etag_replaces_those_in_header_and_xml() {
+        let document = Xml::document("R", |xml| {
+            xml.etag("abc");
+            xml.text("Size", "1");
+        });
+        let reply = Reply::xml(200, document)
+            .with("ETag", "\"abc\"")
+            .with_wrong_etag();
+        assert!(!format!("{reply:?}").contains("abc"));
+        assert!(String::from_utf8_lossy(&reply.body).ends_with("<Size>1</Size></R>"));
+    }
+}

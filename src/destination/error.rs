@@ -1,0 +1,161 @@
+//! What S3 answered instead of what was asked for, and what that means for the request, the key and the run.
+
+use std::fmt;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::{RequestId, RequestIdExt};
+
+use super::operation::Operation;
+
+/// A request that failed, for good or for now.
+#[derive(Clone, Debug)]
+pub struct S3Error {
+    /// The request.
+    pub operation: Operation,
+    /// What it means.
+    pub kind: ErrorKind,
+    /// S3's error code, where it gave one: `SlowDown`, `NoSuchBucket`, …
+    pub code: Option<String>,
+    /// What happened, in words.
+    pub message: String,
+    /// S3's own name for the request: AWS support asks for it.
+    pub request_id: Option<String>,
+    /// The bucket's region, where S3 named it.
+    pub region: Option<String>,
+}
+
+/// What a failed request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// S3 asks for fewer requests: 503 `SlowDown`, 429.
+    Throttled,
+    /// May work another time: other 5xx, a time-out, a broken connection, what was not received as sent.
+    Transient,
+    /// No connection, or no answer.
+    Unreachable,
+    /// A condition of ours did not hold: somebody else wrote.
+    Precondition,
+    /// What was asked for is not there.
+    NotFound,
+    /// The server does not know this request or a header of it.
+    NotImplemented,
+    /// This caller may not do that.
+    Denied,
+    /// Concerns the bucket or the credentials: no other request will do better.
+    Unusable,
+    /// Refused for what it asks: a 400 about this key.
+    Refused,
+    /// The run was asked to stop while the request waited.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// Whether the same request may succeed if sent again.
+    #[must_use]
+    pub const fn is_worth_retrying(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::Unreachable)
+    }
+
+    /// The kind's name in a report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Transient => "transient",
+            Self::Unreachable => "unreachable",
+            Self::Precondition => "precondition_failed",
+            Self::NotFound => "not_found",
+            Self::NotImplemented => "not_implemented",
+            Self::Denied => "denied",
+            Self::Unusable => "unusable",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl S3Error {
+    pub(super) fn local(operation: Operation, kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { operation, kind, code: None, message: message.into(), request_id: None, region: None }
+    }
+
+    pub(super) fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let response = error.raw_response();
+        let status = response.map(|response| response.status().as_u16());
+        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let code = error.code().map(str::to_owned);
+        let kind = kind_of(error, code.as_deref(), status);
+        let message = match (&code, error.message(), status) {
+            (Some(code), Some(text), _) if text != code => format!("{code}: {text}"),
+            (Some(code), _, _) => code.clone(),
+            (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
+            _ => root_causes(error),
+        };
+        let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
+        Self { operation, kind, code, message, request_id, region }
+    }
+}
+
+fn kind_of<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>, status: Option<u16>) -> ErrorKind {
+    match error {
+        SdkError::ConstructionFailure(_) => return ErrorKind::Unusable,
+        SdkError::TimeoutError(_) => return ErrorKind::Unreachable,
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => return ErrorKind::Unreachable,
+        // Credentials that cannot be had fail here too, and another try does not find any.
+        SdkError::DispatchFailure(failure) if failure.is_user() => return ErrorKind::Unusable,
+        SdkError::DispatchFailure(failure) => {
+            let credentials = failure.as_connector_error().is_none_or(|error| root_causes(error).contains("credential"));
+            return if credentials { ErrorKind::Unusable } else { ErrorKind::Unreachable };
+        }
+        _ => {}
+    }
+    match (code.unwrap_or_default(), status.unwrap_or_default()) {
+        ("SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) | (_, 429 | 503) => {
+            ErrorKind::Throttled
+        }
+        ("NoSuchBucket" | "InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken" | "PermanentRedirect" | "AllAccessDisabled", _)
+        | ("AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "InvalidBucketName", _)
+        | (_, 301) => ErrorKind::Unusable,
+        ("PreconditionFailed", _) | (_, 412) => ErrorKind::Precondition,
+        ("NotImplemented", _) | (_, 501) => ErrorKind::NotImplemented,
+        // Declared as a client's mistake by its status, but each is what a bad connection or clock leaves.
+        ("RequestTimeout" | "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _)
+        | ("RequestTimeTooSkewed" | "InternalError" | "ConditionalRequestConflict" | "OperationAborted" | "InvalidPart", _)
+        | (_, 408 | 409 | 500..) => ErrorKind::Transient,
+        ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, 404) => ErrorKind::NotFound,
+        ("AccessDenied" | "SignatureDoesNotMatch", _) | (_, 401 | 403) => ErrorKind::Denied,
+        // An answer that cannot be read, or an error without a word: a proxy's, or a body cut short.
+        (_, ..400) => ErrorKind::Transient,
+        _ => ErrorKind::Refused,
+    }
+}
+
+/// The innermost words of an error: the SDK's outer ones say only that a dispatch failed.
+fn root_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if !words.last().is_some_and(|last| last.contains(&text)) {
+            words.push(text);
+        }
+        next = error.source();
+    }
+    words.iter().skip(usize::from(words.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
+}
+
+impl fmt::Display for S3Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.operation.name(), self.message)?;
+        if let Some(id) = &self.request_id {
+            write!(f, " (request {id})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for S3Error {}

@@ -1,0 +1,92 @@
+//! What S3 knows of an object beyond its line in a listing.
+
+use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
+use aws_smithy_types::base64;
+
+use super::checksum::Crc;
+use super::error::S3Error;
+use super::operation::Operation;
+use super::Destination;
+use crate::object::ETag;
+
+/// An object's headers, as far as they tell of its content.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    /// The entity tag.
+    pub etag: ETag,
+    /// Whether the ETag may be an MD5: not under SSE-KMS or SSE-C.
+    pub etag_is_md5: bool,
+    /// The checksum of the whole content that S3 keeps, where it keeps one.
+    pub crc: Option<(Crc, u64)>,
+    /// The size of the answered range: of the first part, where that was asked for.
+    pub size_bytes: u64,
+    /// The number of parts, where the first was asked for and the server tells.
+    pub parts: Option<u32>,
+}
+
+impl Destination {
+    /// An object's headers.
+    ///
+    /// # Errors
+    /// Where S3 does not answer, or has no such object.
+    pub async fn head(&self, key: &str) -> Result<Headers, S3Error> {
+        self.head_part(key, None).await
+    }
+
+    /// The headers of an object's first part: its size is what the uploader chose.
+    ///
+    /// # Errors
+    /// Where S3 does not answer, or has no such object.
+    pub async fn head_first_part(&self, key: &str) -> Result<Headers, S3Error> {
+        self.head_part(key, Some(1)).await
+    }
+
+    async fn head_part(&self, key: &str, part: Option<i32>) -> Result<Headers, S3Error> {
+        let request = self
+            .client
+            .head_object()
+            .bucket(&self.bucket)
+            .key(self.prefix.key(key))
+            .set_part_number(part)
+            .checksum_mode(ChecksumMode::Enabled)
+            .set_expected_bucket_owner(self.expected_owner.clone());
+        let answer = self.sender.send(Operation::Head, 0, |_| request.clone().send()).await?;
+        let whole = answer.checksum_type() != Some(&ChecksumType::Composite) && part.is_none();
+        let stored = [
+            (Crc::Crc64Nvme, answer.checksum_crc64_nvme()),
+            (Crc::Crc32C, answer.checksum_crc32_c()),
+            (Crc::Crc32, answer.checksum_crc32()),
+        ];
+        Ok(Headers {
+            etag: ETag::new(answer.e_tag().unwrap_or_default()),
+            etag_is_md5: etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm()),
+            crc: stored.into_iter().filter(|_| whole).find_map(|(crc, text)| Some((crc, crc_from_header(text?)?))),
+            size_bytes: answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            parts: answer.parts_count().and_then(|parts| u32::try_from(parts).ok()),
+        })
+    }
+}
+
+/// Whether the ETag of an object with this encryption is made of MD5s.
+pub(super) fn etag_may_be_md5(encryption: Option<&ServerSideEncryption>, customer_key: Option<&str>) -> bool {
+    customer_key.is_none() && matches!(encryption, None | Some(ServerSideEncryption::Aes256))
+}
+
+/// A composite checksum ends in `-N`, and is none of the content's.
+fn crc_from_header(text: &str) -> Option<u64> {
+    let bytes = base64::decode(text).ok()?;
+    matches!(bytes.len(), 4 | 8).then(|| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_reads_back_as_it_was_written() {
+        for (crc, value) in [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32, 0xcbf4_3926)] {
+            assert_eq!(crc_from_header(&crc.header(value)), Some(value));
+        }
+        assert_eq!(crc_from_header("y/Q5Jg==-3"), None);
+    }
+}

@@ -1,0 +1,105 @@
+//! What an object is stored with besides its content: type, caching, storage class, encryption.
+
+use crate::cli::file::HeaderRule;
+use crate::cli::ContentType;
+use crate::filter::{Filter, FilterError};
+
+/// What S3 calls content of an unknown type.
+const UNKNOWN_TYPE: &str = "binary/octet-stream";
+
+/// The headers of one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectHeaders {
+    /// Content-Type.
+    pub content_type: String,
+    /// Cache-Control.
+    pub cache_control: Option<String>,
+    /// Content-Encoding.
+    pub content_encoding: Option<String>,
+    /// Content-Disposition.
+    pub content_disposition: Option<String>,
+}
+
+/// Which headers a file gets: by rules on its path, then by its extension.
+#[derive(Debug, Default)]
+pub struct HeaderRules {
+    /// Each with a filter that excludes what the rule is for.
+    rules: Vec<(Filter, HeaderRule)>,
+    content_types: Vec<ContentType>,
+    cache_control: Option<String>,
+}
+
+impl HeaderRules {
+    /// From the config file's rules and the command line's options.
+    ///
+    /// # Errors
+    /// Where a rule's pattern is none.
+    pub fn new(rules: Vec<HeaderRule>, content_types: Vec<ContentType>, cache_control: Option<String>) -> Result<Self, FilterError> {
+        let rules = rules.into_iter().map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule))).collect::<Result<_, _>>()?;
+        Ok(Self { rules, content_types, cache_control })
+    }
+
+    /// The headers of the file with this key below the prefix.
+    #[must_use]
+    pub fn of(&self, key: &str) -> ObjectHeaders {
+        let rule = |pick: fn(&HeaderRule) -> Option<&String>| {
+            self.rules.iter().filter(|(others, _)| !others.admits(key)).find_map(|(_, rule)| pick(rule)).cloned()
+        };
+        ObjectHeaders {
+            content_type: rule(|rule| rule.content_type.as_ref()).unwrap_or_else(|| self.type_by_name(key)),
+            cache_control: rule(|rule| rule.cache_control.as_ref()).or_else(|| self.cache_control.clone()),
+            content_encoding: rule(|rule| rule.content_encoding.as_ref()),
+            content_disposition: rule(|rule| rule.content_disposition.as_ref()),
+        }
+    }
+
+    fn type_by_name(&self, key: &str) -> String {
+        let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
+        // `.css` is a hidden file without an extension, not a style sheet.
+        let Some((_, extension)) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else {
+            return UNKNOWN_TYPE.to_owned();
+        };
+        let extension = extension.to_lowercase();
+        let chosen = self.content_types.iter().find(|chosen| chosen.extension == extension).map(|chosen| chosen.value.clone());
+        chosen.or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned)).unwrap_or_else(|| UNKNOWN_TYPE.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_comes_from_the_name() {
+        let rules = HeaderRules::default();
+        for (name, expected) in [
+            ("i.html", "text/html"),
+            ("a.b/s.css", "text/css"),
+            ("j.JPG", "image/jpeg"),
+            ("v.svg", "image/svg+xml"),
+            ("w.woff2", "font/woff2"),
+            ("d.pdf", "application/pdf"),
+            ("x.unknownext", UNKNOWN_TYPE),
+            ("noext", UNKNOWN_TYPE),
+            (".css", UNKNOWN_TYPE),
+            ("a.css/noext", UNKNOWN_TYPE),
+        ] {
+            assert_eq!(rules.of(name).content_type, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_rule_on_the_path_beats_the_options_and_these_beat_the_table() {
+        let rule = HeaderRule {
+            pattern: "/assets/*|*.map".to_owned(),
+            cache_control: Some("immutable".to_owned()),
+            ..HeaderRule::default()
+        };
+        let chosen = vec!["map=application/json".parse().unwrap()];
+        let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned())).unwrap();
+        assert_eq!(rules.of("assets/a.css").cache_control.as_deref(), Some("immutable"));
+        assert_eq!(rules.of("assets/a.css").content_type, "text/css");
+        assert_eq!(rules.of("b/a.map").content_type, "application/json");
+        assert_eq!(rules.of("b/a.css").cache_control.as_deref(), Some("no-cache"));
+    }
+}

@@ -1,0 +1,243 @@
+//! An object sent in parts: in any order, published as a whole or not at all, and never left half done.
+//!
+//! 1. An answer to the last request may be lost: sent again, it meets `NoSuchUpload` or our own object. The ETag tells.
+//! 2. S3 may answer the last request with 200 and an error inside: the SDK reads it as the error that it is.
+//! 3. Whatever goes wrong, the parts cost money until the upload is aborted.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
+
+use super::checksum::{Crc, Digest, md5_of_md5s};
+use super::error::{ErrorKind, S3Error};
+use super::head::etag_may_be_md5;
+use super::headers::ObjectHeaders;
+use super::operation::Operation;
+use super::put::{Expected, body, same_etag};
+use super::Destination;
+use crate::object::ETag;
+
+/// S3's limit (S3 user guide, "Multipart upload limits").
+const MAX_PARTS: u64 = 10_000;
+const MIB: u64 = 1 << 20;
+
+/// The size of all parts of an object but the last.
+///
+/// `wanted` where 10,000 such parts hold the object, else the next whole MiB that does.
+#[must_use]
+pub fn part_size(object_bytes: u64, wanted: u64) -> u64 {
+    wanted.max(object_bytes.div_ceil(MAX_PARTS).next_multiple_of(MIB))
+}
+
+/// A multipart upload under way.
+#[derive(Debug)]
+pub struct MultipartUpload<'a> {
+    destination: &'a Destination,
+    key: &'a str,
+    id: String,
+}
+
+/// A part that S3 has.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// From 1.
+    number: i32,
+    etag: String,
+    digest: Digest,
+}
+
+impl Destination {
+    /// Begins a multipart upload.
+    ///
+    /// # Errors
+    /// Where S3 refuses or does not answer.
+    pub async fn begin_upload<'a>(&'a self, key: &'a str, headers: &ObjectHeaders) -> Result<MultipartUpload<'a>, S3Error> {
+        let storage = &self.storage;
+        let request = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket)
+            .key(self.prefix.key(key))
+            .content_type(&headers.content_type)
+            .set_cache_control(headers.cache_control.clone())
+            .set_content_encoding(headers.content_encoding.clone())
+            .set_content_disposition(headers.content_disposition.clone())
+            .set_storage_class(storage.storage_class.clone())
+            .set_server_side_encryption(storage.encryption.clone())
+            .set_ssekms_key_id(storage.kms_key_id.clone())
+            .set_checksum_algorithm(storage.crc.map(algorithm))
+            .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
+            .set_expected_bucket_owner(self.expected_owner.clone());
+        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
+        match answer.upload_id() {
+            Some(id) => Ok(MultipartUpload { destination: self, key, id: id.to_owned() }),
+            None => Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload")),
+        }
+    }
+}
+
+const fn algorithm(crc: Crc) -> ChecksumAlgorithm {
+    match crc {
+        Crc::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        Crc::Crc32C => ChecksumAlgorithm::Crc32C,
+        Crc::Crc32 => ChecksumAlgorithm::Crc32,
+    }
+}
+
+impl MultipartUpload<'_> {
+    /// Sends a part; `number` counts from 1.
+    ///
+    /// # Errors
+    /// Where S3 refuses or does not answer.
+    pub async fn part(&self, number: i32, content: Bytes, digest: Digest) -> Result<Part, S3Error> {
+        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
+        let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(digest.crc?)));
+        let request = || client
+            .upload_part()
+            .bucket(bucket)
+            .key(prefix.key(self.key))
+            .upload_id(&self.id)
+            .part_number(number)
+            .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
+            .content_md5(digest.content_md5())
+            .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
+            .set_checksum_crc32_c(checksum(Crc::Crc32C))
+            .set_checksum_crc32(checksum(Crc::Crc32))
+            .set_expected_bucket_owner(expected_owner.clone());
+        let expected = ETag::single(digest.md5);
+        let answer = sender
+            .send_checked(
+                Operation::UploadPart,
+                content.len(),
+                |progress| request().body(body(&content, progress)).send(),
+                |answer| {
+                    let md5 = etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm());
+                    same_etag(answer.e_tag(), &expected, md5)
+                },
+            )
+            .await?;
+        let etag = answer.e_tag().map_or_else(|| expected.quoted(), str::to_owned);
+        Ok(Part { number, etag, digest })
+    }
+
+    /// Publishes the object, and returns its ETag.
+    ///
+    /// # Errors
+    /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
+    pub async fn complete(&self, mut parts: Vec<Part>, expected: &Expected) -> Result<ETag, S3Error> {
+        parts.sort_unstable_by_key(|part| part.number);
+        let whole = Whole::of(&parts, self.destination.storage.crc);
+        let conditional = self.destination.writes_are_conditional();
+        let sent = match self.complete_if(&parts, &whole, expected, conditional).await {
+            Err(error) if error.kind == ErrorKind::NotImplemented && conditional => {
+                self.destination.without_conditions(&error);
+                self.complete_if(&parts, &whole, expected, false).await
+            }
+            other => other,
+        };
+        match sent {
+            // Answers that a lost success leaves for the next try.
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
+                self.destination.own_write(self.key, &whole.etag, whole.crc).await.ok_or(error)
+            }
+            // Ceph's gateway answers without an ETag.
+            Ok(etag) if etag.as_str().is_empty() => Ok(self.destination.head(self.key).await?.etag),
+            other => other,
+        }
+    }
+
+    async fn complete_if(&self, parts: &[Part], whole: &Whole, expected: &Expected, conditional: bool) -> Result<ETag, S3Error> {
+        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
+        let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(whole.crc?)));
+        let completed = parts.iter().map(|part| {
+            let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(part.digest.crc?)));
+            CompletedPart::builder()
+                .part_number(part.number)
+                .e_tag(&part.etag)
+                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
+                .set_checksum_crc32_c(checksum(Crc::Crc32C))
+                .set_checksum_crc32(checksum(Crc::Crc32))
+                .build()
+        });
+        let request = client
+            .complete_multipart_upload()
+            .bucket(bucket)
+            .key(prefix.key(self.key))
+            .upload_id(&self.id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
+            .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
+            .set_checksum_crc32_c(checksum(Crc::Crc32C))
+            .set_checksum_crc32(checksum(Crc::Crc32))
+            .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
+            .mpu_object_size(i64::try_from(whole.bytes).unwrap_or(i64::MAX))
+            .set_if_none_match(expected.if_none_match().filter(|_| conditional))
+            .set_if_match(expected.if_match().filter(|_| conditional))
+            .set_expected_bucket_owner(expected_owner.clone());
+        let answer = sender
+            .send_checked(
+                Operation::CompleteMultipartUpload,
+                0,
+                |_| request.clone().send(),
+                |answer| same_etag(answer.e_tag(), &whole.etag, etag_may_be_md5(answer.server_side_encryption(), None)),
+            )
+            .await?;
+        Ok(ETag::new(answer.e_tag().unwrap_or_default()))
+    }
+
+    /// Gives the upload up, and what was sent of it.
+    pub async fn abort(self) {
+        let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
+        let request = client
+            .abort_multipart_upload()
+            .bucket(bucket)
+            .key(prefix.key(self.key))
+            .upload_id(&self.id)
+            .set_expected_bucket_owner(expected_owner.clone());
+        match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(
+                key = prefix.key(self.key),
+                upload_id = self.id,
+                %error,
+                "an unfinished multipart upload stays behind and costs storage: abort it, or let a lifecycle rule do so"
+            ),
+        }
+    }
+}
+
+/// What the parts make together.
+#[derive(Debug)]
+struct Whole {
+    etag: ETag,
+    crc: Option<u64>,
+    bytes: u64,
+}
+
+impl Whole {
+    fn of(parts: &[Part], crc: Option<Crc>) -> Self {
+        let digests = || parts.iter().map(|part| part.digest);
+        let combined = |crc: Crc| digests().try_fold((0, true), |(sum, first), digest| {
+            let next = digest.crc?;
+            Some((if first { next } else { crc.combine(sum, next, digest.bytes) }, false))
+        });
+        Self {
+            etag: ETag::multipart(md5_of_md5s(parts.iter().map(|part| &part.digest.md5)), parts.len()),
+            crc: crc.and_then(combined).map(|(sum, _)| sum),
+            bytes: digests().map(|digest| digest.bytes).sum(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_grows_where_ten_thousand_would_not_do() {
+        assert_eq!(part_size(0, 8 * MIB), 8 * MIB);
+        assert_eq!(part_size(80_000 * MIB, 8 * MIB), 8 * MIB);
+        assert_eq!(part_size(80_000 * MIB + 1, 8 * MIB), 9 * MIB);
+        let five_tib = 5 << 40;
+        assert!(five_tib / part_size(five_tib, 5 * MIB) < MAX_PARTS);
+    }
+}

@@ -1,0 +1,194 @@
+//! A pattern, and many of them made quick to look up.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// One pattern of a filter.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    /// As it was written.
+    written: String,
+    /// What stands before, between and after the stars, escapes resolved: one piece more than there are stars.
+    pieces: Vec<String>,
+}
+
+impl Pattern {
+    /// The patterns of a filter; nothing between two `|` is none.
+    pub(super) fn read_all(filter: &str) -> Vec<Self> {
+        let mut patterns = Vec::new();
+        let mut current = Self::empty();
+        let mut characters = filter.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                '|' => patterns.push(std::mem::replace(&mut current, Self::empty())),
+                '*' => {
+                    current.written.push('*');
+                    current.pieces.push(String::new());
+                }
+                '\\' => {
+                    current.written.push('\\');
+                    if let Some(next) = characters.next() {
+                        current.add(next);
+                    }
+                }
+                other => current.add(other),
+            }
+        }
+        patterns.push(current);
+        patterns.retain(|pattern| !pattern.written.is_empty());
+        for pattern in &mut patterns {
+            pattern.drop_one_slash_at_the_end();
+        }
+        patterns
+    }
+
+    fn empty() -> Self {
+        Self { written: String::new(), pieces: vec![String::new()] }
+    }
+
+    fn add(&mut self, character: char) {
+        self.written.push(character);
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.push(character);
+        }
+    }
+
+    fn drop_one_slash_at_the_end(&mut self) {
+        if let Some(piece) = self.pieces.last_mut()
+            && piece.ends_with('/')
+        {
+            piece.pop();
+        }
+    }
+
+    pub(super) fn written(&self) -> &str {
+        &self.written
+    }
+
+    /// Whether it has a star that is not its last character.
+    pub(super) fn has_inner_star(&self) -> bool {
+        match self.pieces.as_slice() {
+            [] | [_] => false,
+            [_, last] => !last.is_empty() || !self.written.ends_with('*'),
+            _ => true,
+        }
+    }
+
+    /// A path begins with `/`; the pattern of the source itself is empty.
+    fn matches_nothing(&self) -> bool {
+        match self.pieces.as_slice() {
+            [only] => !only.is_empty() && !only.starts_with('/') || only.is_empty() && !self.written.contains('/'),
+            [first, ..] => !first.is_empty() && !first.starts_with('/'),
+            [] => true,
+        }
+    }
+}
+
+/// The patterns of a filter, by how they are looked up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patterns {
+    /// Without a star: the path itself, or that of a folder above.
+    whole: BTreeSet<String>,
+    /// With one star, at the end: how a path begins. None of them begins with another.
+    beginnings: BTreeSet<String>,
+    /// The others, in pieces.
+    pieces: Vec<Vec<String>>,
+    /// As written, those that can match nothing.
+    matching_nothing: Vec<String>,
+}
+
+impl Patterns {
+    pub(super) fn new(patterns: Vec<Pattern>) -> Self {
+        let mut all = Self::default();
+        let mut beginnings = BTreeSet::new();
+        for pattern in patterns {
+            if pattern.matches_nothing() {
+                all.matching_nothing.push(pattern.written);
+                continue;
+            }
+            match pattern.pieces.as_slice() {
+                [whole] => {
+                    all.whole.insert(whole.clone());
+                }
+                [beginning, end] if end.is_empty() => {
+                    beginnings.insert(beginning.clone());
+                }
+                pieces => all.pieces.push(pieces.to_vec()),
+            }
+        }
+        // In their order a beginning comes directly before those that begin with it.
+        for beginning in beginnings {
+            if !all.beginnings.last().is_some_and(|shorter| beginning.starts_with(shorter.as_str())) {
+                all.beginnings.insert(beginning);
+            }
+        }
+        all
+    }
+
+    pub(super) fn matching_nothing(&self) -> impl Iterator<Item = &str> {
+        self.matching_nothing.iter().map(String::as_str)
+    }
+
+    /// Whether one of them matches `path` or a folder above it, the root with its empty path included.
+    pub(super) fn match_path(&self, path: &str) -> bool {
+        self.match_whole(path) || self.match_beginning(path) || self.pieces.iter().any(|pieces| match_pieces(pieces, path))
+    }
+
+    fn match_whole(&self, path: &str) -> bool {
+        !self.whole.is_empty()
+            && path
+                .match_indices('/')
+                .map(|(end, _)| end)
+                .chain([path.len()])
+                .filter_map(|end| path.get(..end))
+                .any(|folder| self.whole.contains(folder))
+    }
+
+    fn match_beginning(&self, path: &str) -> bool {
+        self.beginnings
+            .range::<str, _>((Bound::Unbounded, Bound::Included(path)))
+            .next_back()
+            .is_some_and(|beginning| path.starts_with(beginning.as_str()))
+    }
+
+    /// Whether one of them can match a path below the folder `path` without matching the folder itself. Only for patterns
+    /// without a star before the end.
+    pub(super) fn match_below(&self, path: &str) -> bool {
+        let folder = format!("{path}/");
+        [&self.whole, &self.beginnings].into_iter().any(|patterns| {
+            patterns
+                .range::<str, _>((Bound::Included(folder.as_str()), Bound::Unbounded))
+                .next()
+                .is_some_and(|pattern| pattern.starts_with(&folder))
+        })
+    }
+}
+
+/// Whether the pieces, with anything between them, make up `path` or a folder above it. Each piece is taken where it
+/// comes first: no other choice could leave more of the path for the pieces after it, so there is nothing to go back to.
+fn match_pieces(pieces: &[String], path: &str) -> bool {
+    let Some(((first, last), middle)) = pieces
+        .split_first()
+        .and_then(|(first, rest)| rest.split_last().map(|(last, middle)| ((first, last), middle)))
+    else {
+        return false;
+    };
+    let Some(mut rest) = path.strip_prefix(first.as_str()) else {
+        return false;
+    };
+    for piece in middle {
+        let Some((_, after)) = rest.split_once(piece.as_str()) else {
+            return false;
+        };
+        rest = after;
+    }
+    ends_at_a_folder(rest, last)
+}
+
+/// Whether `last` is somewhere in `rest` so that the path or a folder of it ends with it.
+fn ends_at_a_folder(rest: &str, last: &str) -> bool {
+    if last.is_empty() || rest.ends_with(last) {
+        return true;
+    }
+    rest.match_indices('/').filter_map(|(slash, _)| rest.get(..slash)).any(|folder| folder.ends_with(last))
+}

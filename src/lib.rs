@@ -1,0 +1,20 @@
+//! `efs2s3` copies a file tree on Amazon EFS to an S3 prefix, exactly and cheaply.
+//!
+//! [`sync`] is the pipeline, and a good place to begin reading; `DESIGN.md` says why things are as they are.
+
+pub mod cli;
+pub mod command;
+pub mod config;
+#[cfg(feature = "demo")]
+pub mod demo;
+pub mod destination;
+pub mod exit_code;
+pub mod filter;
+pub mod location;
+pub mod object;
+pub mod progress;
+pub mod report;
+pub mod shutdown;
+pub mod source;
+pub mod sync;
+pub mod telemetry;

@@ -1,0 +1,168 @@
+//! Where objects go: a bucket and a prefix, as `s3://bucket/prefix` names them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest key that S3 takes, in bytes (S3 user guide, "Naming Amazon S3 objects").
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// A bucket's name that S3 would take: 3 to 63 characters of `a-z 0-9 . -`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketName(String);
+
+/// What all keys of the destination begin with: empty, or ending in `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// A destination: `s3://bucket/prefix`, with or without a trailing slash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The bucket.
+    pub bucket: BucketName,
+    /// The prefix, with its own boundary: `img` never covers `img2/x`.
+    pub prefix: Prefix,
+}
+
+/// Why a text is no destination.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// Another scheme, or none.
+    #[error("a destination is written s3://bucket/prefix")]
+    Scheme,
+    /// A name that no bucket can have.
+    #[error(
+        "'{0}' is no bucket name: 3 to 63 characters of a-z, 0-9, '.' and '-', beginning and ending with a letter or a digit"
+    )]
+    Bucket(String),
+    /// A prefix that would make keys with an empty part.
+    #[error("the prefix '{0}' begins with '/' or holds '//': keys under it would have an empty part, and other tools would read them as others")]
+    EmptyPart(String),
+    /// A prefix with `.` or `..` as a part.
+    #[error("the prefix '{0}' holds '.' or '..' as a part: no path can lead there")]
+    DotPart(String),
+    /// A prefix that leaves no room for a name.
+    #[error("the prefix is {0} bytes long, and a key has at most {MAX_KEY_BYTES}")]
+    TooLong(usize),
+}
+
+impl BucketName {
+    fn new(name: &str) -> Result<Self, LocationError> {
+        let letter_or_digit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let good = (3..=63).contains(&name.len())
+            && name.chars().all(|c| letter_or_digit(c) || c == '.' || c == '-')
+            && name.starts_with(letter_or_digit)
+            && name.ends_with(letter_or_digit)
+            && !name.contains("..");
+        if good { Ok(Self(name.to_owned())) } else { Err(LocationError::Bucket(name.to_owned())) }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Prefix {
+    fn new(text: &str) -> Result<Self, LocationError> {
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        if trimmed.split('/').any(str::is_empty) {
+            return Err(LocationError::EmptyPart(text.to_owned()));
+        }
+        if trimmed.split('/').any(|part| part == "." || part == "..") {
+            return Err(LocationError::DotPart(text.to_owned()));
+        }
+        let prefix = format!("{trimmed}/");
+        if prefix.len() >= MAX_KEY_BYTES {
+            return Err(LocationError::TooLong(prefix.len()));
+        }
+        Ok(Self(prefix))
+    }
+
+    /// The prefix: empty, or ending in `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The whole key of a path below the source.
+    #[must_use]
+    pub fn key(&self, relative: &str) -> String {
+        format!("{}{relative}", self.0)
+    }
+
+    /// What a whole key is called below the prefix, if it lies there.
+    #[must_use]
+    pub fn relative<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(self.0.as_str())
+    }
+
+    /// How many bytes a path below the source may have to be a key.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        MAX_KEY_BYTES.saturating_sub(self.0.len())
+    }
+}
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let rest = text.strip_prefix("s3://").ok_or(LocationError::Scheme)?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        Ok(Self { bucket: BucketName::new(bucket)?, prefix: Prefix::new(prefix)? })
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{}", self.bucket.0, self.prefix.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefix_of(text: &str) -> Result<String, LocationError> {
+        text.parse::<Location>().map(|location| location.prefix.0)
+    }
+
+    #[test]
+    fn a_trailing_slash_changes_nothing() {
+        assert_eq!(prefix_of("s3://site/www"), Ok("www/".to_owned()));
+        assert_eq!(prefix_of("s3://site/www/"), Ok("www/".to_owned()));
+        assert_eq!(prefix_of("s3://site"), Ok(String::new()));
+        assert_eq!(prefix_of("s3://site/"), Ok(String::new()));
+        assert_eq!(prefix_of("s3://site/sp ace/ü"), Ok("sp ace/ü/".to_owned()));
+    }
+
+    #[test]
+    fn a_prefix_that_no_path_can_lead_to_is_refused() {
+        for text in ["s3://site//a", "s3://site/a//b", "s3://site/a//", "s3://site//"] {
+            assert!(matches!(prefix_of(text), Err(LocationError::EmptyPart(_))), "{text}");
+        }
+        assert!(matches!(prefix_of("s3://site/a/../b"), Err(LocationError::DotPart(_))));
+        let long = format!("s3://site/{}", "x".repeat(1023));
+        assert_eq!(prefix_of(&long), Err(LocationError::TooLong(1024)));
+    }
+
+    #[test]
+    fn a_name_that_no_bucket_can_have_is_refused() {
+        for text in ["s3://", "s3://ab", "s3://Bad_Bucket!/x", "s3://-abc", "s3://abc-", "s3://a..b"] {
+            assert!(matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))), "{text}");
+        }
+        assert_eq!("http://site/www".parse::<Location>(), Err(LocationError::Scheme));
+    }
+
+    #[test]
+    fn a_prefix_has_its_own_boundary() {
+        let location: Location = "s3://site/img".parse().unwrap();
+        assert_eq!(location.prefix.relative("img/a"), Some("a"));
+        assert_eq!(location.prefix.relative("img2/x"), None);
+        assert_eq!(location.prefix.relative("img.txt"), None);
+    }
+}

@@ -1,0 +1,32 @@
+//! The program: arguments in, exit code out.
+
+use std::process::ExitCode as ProcessExitCode;
+
+use efs2s3::cli::file;
+use efs2s3::exit_code::ExitCode;
+use efs2s3::progress::Progress;
+use efs2s3::{command, telemetry};
+
+fn main() -> ProcessExitCode {
+    let invocation = match file::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            let _ = error.print();
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
+            return code.into();
+        }
+    };
+    let progress = Progress::new(invocation.cli.global.progress);
+    telemetry::init(invocation.cli.global.log_format, &progress);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the system gives no threads to run on");
+            return ExitCode::Fatal.into();
+        }
+    };
+    let code = runtime.block_on(command::run(invocation, &progress));
+    // A thread may be stuck in a read on a mount whose server is away: nothing waits for it.
+    runtime.shutdown_background();
+    code.into()
+}

@@ -1,0 +1,119 @@
+//! What the destination says of an object: the listing's own words, and what an ETag tells about the content.
+
+use std::fmt;
+
+use crate::source::entry::EpochNanos;
+
+/// An entity tag without its quotes. Under SSE-S3 or no encryption it is the MD5 of a single PUT, or
+/// `md5(md5s of the parts)-N`; under SSE-KMS and SSE-C it says nothing (S3 API reference, "Object").
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ETag(Box<str>);
+
+/// What the text of an [`ETag`] may mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ETagForm {
+    /// 32 hexadecimal digits: the MD5 of the content, unless the object is encrypted under a key of its own.
+    Single([u8; 16]),
+    /// The MD5 of the parts' MD5s, and the number of parts.
+    Multipart([u8; 16], u32),
+    /// Neither.
+    Opaque,
+}
+
+impl ETag {
+    /// From a header or a listing, with or without quotes.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.trim_matches('"').into())
+    }
+
+    /// The tag of content sent in one request.
+    #[must_use]
+    pub fn single(md5: [u8; 16]) -> Self {
+        Self(hex(md5).into())
+    }
+
+    /// The tag of content sent in `parts` parts, whose MD5s have this MD5.
+    #[must_use]
+    pub fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
+        Self(format!("{}-{parts}", hex(md5_of_md5s)).into())
+    }
+
+    /// The tag without quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The tag as a request header holds it.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// What the tag may mean.
+    #[must_use]
+    pub fn form(&self) -> ETagForm {
+        let (digits, parts) = match self.0.split_once('-') {
+            Some((digits, parts)) => (digits, Some(parts.parse::<u32>())),
+            None => (&*self.0, None),
+        };
+        match (md5_from_hex(digits), parts) {
+            (Some(md5), None) => ETagForm::Single(md5),
+            (Some(md5), Some(Ok(parts))) if parts > 0 => ETagForm::Multipart(md5, parts),
+            _ => ETagForm::Opaque,
+        }
+    }
+}
+
+impl fmt::Debug for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn hex(bytes: [u8; 16]) -> String {
+    bytes.iter().fold(String::with_capacity(32), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn md5_from_hex(digits: &str) -> Option<[u8; 16]> {
+    if digits.len() != 32 || !digits.is_ascii() {
+        return None;
+    }
+    let mut md5 = [0; 16];
+    for (byte, pair) in md5.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(md5)
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The key below the prefix.
+    pub key: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// The entity tag.
+    pub etag: ETag,
+    /// When it was written (a multipart object: when its upload was begun), cut to the second.
+    pub last_modified: EpochNanos,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_read_for_what_it_can_mean() {
+        let digits = "0123456789abcdef0123456789abcdef";
+        let md5 = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+        assert_eq!(ETag::new(&format!("\"{digits}\"")).form(), ETagForm::Single(md5));
+        assert_eq!(ETag::new(&format!("{digits}-17")).form(), ETagForm::Multipart(md5, 17));
+        for text in ["", "abc", "0123456789abcdef0123456789abcdeg", &format!("{digits}-x"), &format!("{digits}-0"), "é123456789abcdef0123456789abcde"] {
+            assert_eq!(ETag::new(text).form(), ETagForm::Opaque, "{text}");
+        }
+        assert_eq!(ETag::single(md5).as_str(), digits);
+        assert_eq!(ETag::multipart(md5, 3).form(), ETagForm::Multipart(md5, 3));
+    }
+}

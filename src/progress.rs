@@ -1,0 +1,76 @@
+//! The progress line: on a terminal, how far a long run is; elsewhere nothing.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::When;
+use crate::sync::tally::Tally;
+
+/// How often the line changes, at most.
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// How often it shows that the program is alive.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The progress line. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    shown: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Progress {
+    /// A line on stderr, where that is wanted.
+    #[must_use]
+    pub fn new(when: When) -> Self {
+        let wanted = match when {
+            When::Auto => std::io::stderr().is_terminal(),
+            When::Always => true,
+            When::Never => false,
+        };
+        let bar = if wanted { ProgressBar::no_length() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+            bar.set_style(style);
+        }
+        if wanted {
+            bar.enable_steady_tick(TICK);
+        }
+        Self { bar, shown: Arc::default() }
+    }
+
+    /// Shows the counts so far.
+    pub fn show(&self, tally: &Tally) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_some_and(|last| last.elapsed() < REFRESH) {
+            return;
+        }
+        *shown = Some(Instant::now());
+        let counts = &tally.counts;
+        self.bar.set_message(format!(
+            "{} files seen, {} unchanged, {} uploaded ({}), {} deleted, {} failed",
+            counts.files,
+            counts.unchanged,
+            counts.uploaded,
+            ByteSize(tally.bytes.uploaded).display().iec_short(),
+            counts.deleted,
+            counts.failed + counts.deletes_failed,
+        ));
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Writes to stderr beside the line.
+    pub fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.bar.suspend(write)
+    }
+}

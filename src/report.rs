@@ -1,0 +1,316 @@
+//! The report: what a run did, in numbers that add up, and why. JSON with stable names, versioned by `schema`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytesize::ByteSize;
+use serde::{Serialize, Serializer};
+use tempfile::NamedTempFile;
+
+use crate::destination::operation::{Operation, Requests};
+use crate::exit_code::ExitCode;
+use crate::source::entry::SkipReason;
+use crate::source::operations::Operations;
+use crate::sync::tally::{ByteCounts, Counts, Failure, Tally, Withheld};
+
+/// The version of the report's names and meanings.
+const SCHEMA: u32 = 1;
+/// S3's list prices in us-east-1, in dollars a request: `PUT`, `COPY`, `POST`, `LIST`; `GET`, `HEAD`. `DELETE` is free.
+const WRITE_USD: f64 = 0.005 / 1000.0;
+const READ_USD: f64 = 0.0004 / 1000.0;
+/// EFS' list price in us-east-1 for Elastic throughput: dollars a byte read, each operation metered as 4 KiB at least.
+const EFS_READ_USD: f64 = 0.03 / 1e9;
+const EFS_LEAST_BYTES: f64 = 4096.0;
+
+/// A report.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    schema: u32,
+    run_id: String,
+    version: &'static str,
+    command: &'static str,
+    route: &'static str,
+    started: String,
+    finished: String,
+    source: String,
+    destination: String,
+    counts: Counts,
+    skipped_because: BTreeMap<SkipReason, u64>,
+    bytes: ByteCounts,
+    requests: BTreeMap<&'static str, u64>,
+    source_operations: SourceOperations,
+    estimated_request_cost_usd: f64,
+    estimated_efs_read_cost_usd: f64,
+    seconds: Seconds,
+    peak_memory_bytes: Option<u64>,
+    withheld_because: Vec<Withheld>,
+    failures_count: u64,
+    failures: Vec<Failure>,
+    error: Option<String>,
+    #[serde(serialize_with = "as_number")]
+    exit_code: ExitCode,
+}
+
+/// What the file system was asked.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct SourceOperations {
+    readdir: u64,
+    stat: u64,
+    open: u64,
+    readlink: u64,
+}
+
+/// How long the steps took; they overlap, but for the deletes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// All of the run.
+    pub total: f64,
+    /// The DataSync execution.
+    pub datasync: f64,
+    /// Walking, listing and comparing.
+    pub walk: f64,
+    /// From the first file that was begun to the last that was done.
+    pub transfer: f64,
+    /// Deleting.
+    pub delete: f64,
+}
+
+/// What a report is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The command.
+    pub command: &'static str,
+    /// The source as given.
+    pub source: String,
+    /// The destination as given.
+    pub destination: String,
+    /// When the run began.
+    pub started: SystemTime,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ending<'a> {
+    /// What happened.
+    pub tally: Tally,
+    /// The requests that were sent, where it came to that.
+    pub requests: Option<&'a Requests>,
+    /// What the file system was asked, where it came to that.
+    pub operations: Option<&'a Operations>,
+    /// How long the steps took.
+    pub seconds: Seconds,
+    /// What ended the run early.
+    pub error: Option<String>,
+    /// The exit code.
+    pub exit_code: ExitCode,
+}
+
+impl Report {
+    /// Puts the report together.
+    #[must_use]
+    pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
+        let Ending { tally, requests, operations, mut seconds, error, exit_code } = ending;
+        let finished = SystemTime::now();
+        seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
+        let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
+        Self {
+            schema: SCHEMA,
+            run_id: run_id(subject.started),
+            version: env!("CARGO_PKG_VERSION"),
+            command: subject.command,
+            route: "direct",
+            started: humantime::format_rfc3339_millis(subject.started).to_string(),
+            finished: humantime::format_rfc3339_millis(finished).to_string(),
+            source: subject.source.clone(),
+            destination: subject.destination.clone(),
+            estimated_request_cost_usd: requests.map_or(0.0, request_cost_usd),
+            estimated_efs_read_cost_usd: source_operations.read_cost_usd(&tally.bytes),
+            source_operations,
+            requests: requests.map(Requests::by_name).unwrap_or_default(),
+            seconds: seconds.rounded(),
+            peak_memory_bytes: peak_memory_bytes(),
+            counts: tally.counts,
+            skipped_because: tally.skipped_because,
+            bytes: tally.bytes,
+            withheld_because: tally.withheld,
+            failures_count: tally.failures_count,
+            failures: tally.failures,
+            error,
+            exit_code,
+        }
+    }
+
+    /// One line that says what happened.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } = self.counts;
+        let mut text = format!(
+            "{files} files: {unchanged} unchanged, {uploaded} uploaded ({}), {deleted} deleted",
+            ByteSize(self.bytes.uploaded).display().iec()
+        );
+        for (count, what) in [(skipped, "skipped"), (failed, "failed"), (deletes_failed, "deletes failed"), (deletes_withheld, "deletes withheld")] {
+            if count > 0 {
+                text += &format!(", {count} {what}");
+            }
+        }
+        text + &format!("; {} requests, {:.1} s, exit {}", self.request_count(), self.seconds.total, self.exit_code.code())
+    }
+
+    /// What ended the run early.
+    #[must_use]
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        self.exit_code
+    }
+
+    fn request_count(&self) -> u64 {
+        self.requests.iter().filter(|(name, _)| !matches!(**name, "retries" | "throttled")).map(|(_, count)| count).sum()
+    }
+}
+
+impl SourceOperations {
+    fn read(operations: &Operations) -> Self {
+        Self {
+            readdir: operations.readdir.load(Ordering::Relaxed),
+            stat: operations.stat.load(Ordering::Relaxed),
+            open: operations.open.load(Ordering::Relaxed),
+            readlink: operations.readlink.load(Ordering::Relaxed),
+        }
+    }
+
+    fn read_cost_usd(self, bytes: &ByteCounts) -> f64 {
+        let operations = float(self.readdir + self.stat + self.open + self.readlink) * EFS_LEAST_BYTES;
+        (operations + float(bytes.uploaded + bytes.read_for_compare)) * EFS_READ_USD
+    }
+}
+
+impl Seconds {
+    fn rounded(self) -> Self {
+        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+        Self {
+            total: round(self.total),
+            datasync: round(self.datasync),
+            walk: round(self.walk),
+            transfer: round(self.transfer),
+            delete: round(self.delete),
+        }
+    }
+}
+
+fn request_cost_usd(requests: &Requests) -> f64 {
+    Operation::ALL.iter().fold(0.0, |sum, &operation| {
+        let price = match operation {
+            Operation::Delete | Operation::DeleteObjects | Operation::AbortMultipartUpload => 0.0,
+            Operation::Head | Operation::Get | Operation::GetObjectAttributes | Operation::ListParts => READ_USD,
+            Operation::List
+            | Operation::ListMultipartUploads
+            | Operation::Put
+            | Operation::Copy
+            | Operation::CreateMultipartUpload
+            | Operation::UploadPart
+            | Operation::UploadPartCopy
+            | Operation::CompleteMultipartUpload => WRITE_USD,
+        };
+        float(requests.sent(operation)).mul_add(price, sum)
+    })
+}
+
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "an estimate needs no more than 53 bits")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
+
+/// Sorts by time, and two runs of the same millisecond differ.
+fn run_id(started: SystemTime) -> String {
+    let time: String = humantime::format_rfc3339_millis(started).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{time}-{:08x}", fastrand::u32(..))
+}
+
+/// The most memory that this process ever held (Linux: `VmHWM`).
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(code.code())
+}
+
+/// Where the report goes: found out before the work starts, so that one that cannot be written is known then.
+#[derive(Debug)]
+pub enum ReportSink {
+    /// Stdout.
+    Stdout,
+    /// A file that appears whole or not at all.
+    File(PathBuf, NamedTempFile),
+    /// What is there already and is no regular file: a pipe, a terminal.
+    Device(PathBuf),
+}
+
+impl ReportSink {
+    /// Prepares to write to `path`; `-` is stdout.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            if path.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::IsADirectory));
+            }
+            return Ok(Self::Device(path.to_owned()));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let file = tempfile::Builder::new().prefix(".efs2s3-report").permissions(readable).tempfile_in(folder)?;
+        Ok(Self::File(path.to_owned(), file))
+    }
+
+    /// Writes the report.
+    ///
+    /// # Errors
+    /// Where that fails: a disk that filled up meanwhile.
+    pub fn write(self, report: &Report) -> io::Result<()> {
+        let mut text = serde_json::to_string_pretty(report)?;
+        text.push('\n');
+        match self {
+            Self::Stdout => write_stdout(text.as_bytes()),
+            Self::Device(path) => std::fs::write(path, text),
+            Self::File(path, mut file) => {
+                file.write_all(text.as_bytes())?;
+                file.as_file().sync_all()?;
+                file.persist(path).map(|_| ()).map_err(|error| error.error)
+            }
+        }
+    }
+}
+
+/// Writes a result to stdout; a reader that has gone (`| head`) wants no more, which is no error.
+///
+/// # Errors
+/// Where stdout fails in any other way.
+pub fn write_stdout(text: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A clock for one step.
+#[must_use]
+pub fn seconds_since(begin: std::time::Instant) -> f64 {
+    Duration::as_secs_f64(&begin.elapsed())
+}

@@ -1,0 +1,119 @@
+//! The source: a directory tree on EFS or any other file system, which is only read.
+//!
+//! The only home of calls to the file system below the source directory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+
+pub mod entry;
+pub mod operations;
+pub mod presence;
+mod problem;
+pub mod read;
+pub mod root;
+pub mod walk;
+
+use entry::Entry;
+use operations::Operations;
+use root::{Root, RootError};
+use walk::{WalkError, WalkOptions};
+
+/// An opened source.
+#[derive(Debug)]
+pub struct Source {
+    root: Arc<Root>,
+    operations: Arc<Operations>,
+    timeout: Duration,
+    walk: WalkOptions,
+}
+
+/// Why a source cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be opened.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// Its file system does not answer.
+    #[error("the source {path} gives no answer for {seconds} s: check that its file system's server can be reached")]
+    Silent {
+        /// The path as given.
+        path: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// `--require-mount`.
+    #[error("the source {path} is not a mount point, and --require-mount asks for one: nothing was read or written")]
+    NotMounted {
+        /// The path as given.
+        path: String,
+    },
+    /// `--sentinel`.
+    #[error("the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?")]
+    NoSentinel {
+        /// The path as given.
+        path: String,
+        /// The sentinel as given.
+        sentinel: String,
+    },
+}
+
+/// What a source must be like before anything is done with it.
+#[derive(Clone, Debug, Default)]
+pub struct Requirements {
+    /// It is a mount point.
+    pub mount: bool,
+    /// This file is in it.
+    pub sentinel: Option<std::path::PathBuf>,
+}
+
+impl Source {
+    /// Opens the directory and checks what is required of it.
+    ///
+    /// # Errors
+    /// Where it cannot be opened, or is not as required.
+    pub async fn open(path: &Path, requirements: Requirements, walk: WalkOptions) -> Result<Self, SourceError> {
+        let timeout = walk.source_timeout;
+        let shown = path.display().to_string();
+        let opened = {
+            let path = path.to_owned();
+            tokio::task::spawn_blocking(move || open_as_required(&path, &requirements))
+        };
+        let root = match tokio::time::timeout(timeout, opened).await {
+            Ok(Ok(root)) => root?,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => return Err(SourceError::Silent { path: shown, seconds: timeout.as_secs() }),
+        };
+        Ok(Self { root: Arc::new(root), operations: Arc::default(), timeout, walk })
+    }
+
+    /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
+    ///
+    /// # Errors
+    /// Where the system gives no threads for it.
+    pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
+        walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+    }
+
+    /// What the file system was asked so far.
+    #[must_use]
+    pub fn operations(&self) -> &Operations {
+        &self.operations
+    }
+}
+
+fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, SourceError> {
+    let root = Root::open(path)?;
+    let shown = || path.display().to_string();
+    if requirements.mount && !root.is_mount_point() {
+        return Err(SourceError::NotMounted { path: shown() });
+    }
+    match &requirements.sentinel {
+        Some(sentinel) if !root.holds(sentinel) => {
+            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.display().to_string() })
+        }
+        _ => Ok(root),
+    }
+}

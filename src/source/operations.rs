@@ -1,0 +1,188 @@
+//! The system calls that look at the source, each of them counted.
+//!
+//! EFS meters every one, and a walk of a million files costs more than its listings: the counts are exact and go into
+//! the report. `stat` and `open` count calls. `readdir` counts the `getdents64` calls that brought entries or failed (of
+//! 32 KiB each; an empty directory without `.` and `..` counts one); the last one, which only says that there is no more,
+//! is answered by the client itself and not counted.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::io::Errno;
+
+use super::entry::{EntryKind, EpochNanos, Stat};
+
+/// How many calls of each kind the source has had.
+#[derive(Debug, Default)]
+pub struct Operations {
+    /// Batches of directory entries.
+    pub readdir: AtomicU64,
+    /// `statx`.
+    pub stat: AtomicU64,
+    /// `open`, of directories and files.
+    pub open: AtomicU64,
+    /// `readlink`.
+    pub readlink: AtomicU64,
+}
+
+/// What to do about a link in the last place of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LastLink {
+    /// Look at what it leads to.
+    Follow,
+    /// Look at the link itself.
+    Keep,
+}
+
+/// Which links a path to a directory may lead through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinksOnTheWay {
+    /// None.
+    None,
+    /// Any but the last.
+    NotLast,
+    /// Any.
+    Any,
+}
+
+impl LastLink {
+    const fn flags(self) -> AtFlags {
+        match self {
+            Self::Follow => AtFlags::empty(),
+            Self::Keep => AtFlags::SYMLINK_NOFOLLOW,
+        }
+    }
+}
+
+impl Operations {
+    /// Looks at what `path` stands for, seen from `base`.
+    pub(crate) fn stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
+        self.stat_with(base, path, last.flags())
+    }
+
+    fn stat_with(&self, base: BorrowedFd<'_>, path: &[u8], flags: AtFlags) -> Result<Stat, Errno> {
+        self.stat.fetch_add(1, Ordering::Relaxed);
+        rustix::fs::statx(base, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS).map(|statx| stat_of(&statx))
+    }
+
+    /// Opens the directory at `path`, seen from `base`, for reading.
+    pub(crate) fn open_directory(
+        &self,
+        base: BorrowedFd<'_>,
+        path: &[u8],
+        links: LinksOnTheWay,
+    ) -> Result<OwnedFd, Errno> {
+        self.open(base, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, links)
+    }
+
+    fn open(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags, links: LinksOnTheWay) -> Result<OwnedFd, Errno> {
+        let not_last = flags | OFlags::NOFOLLOW;
+        match links {
+            LinksOnTheWay::Any => self.open_at(base, path, flags),
+            LinksOnTheWay::NotLast => self.open_at(base, path, not_last),
+            LinksOnTheWay::None => {
+                self.open.fetch_add(1, Ordering::Relaxed);
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+                match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
+                    // A kernel or a sandbox that does not know this call.
+                    Err(Errno::NOSYS | Errno::PERM) => self.open_at(base, path, not_last),
+                    result => result,
+                }
+            }
+        }
+    }
+
+    /// Opens the file at `path`, seen from `base`, for reading; never waits for a FIFO's other end.
+    pub(crate) fn open_file(&self, base: BorrowedFd<'_>, path: &[u8], links: LinksOnTheWay) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        self.open(base, path, flags, links)
+    }
+
+    /// A stat that no cache answers: on NFS it goes to the server.
+    pub(crate) fn fresh_stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
+        self.stat_with(base, path, last.flags() | AtFlags::STATX_FORCE_SYNC)
+    }
+
+    /// The same of an open file.
+    pub(crate) fn fresh_stat_of(&self, file: &impl AsFd) -> Result<Stat, Errno> {
+        self.stat_with(file.as_fd(), b"", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC)
+    }
+
+    fn open_at(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        rustix::fs::openat(base, path, flags, Mode::empty())
+    }
+
+    /// Reads the next batch of names in `directory`; false when there are no more. `first` is for the counting.
+    pub(crate) fn read_names(
+        &self,
+        directory: BorrowedFd<'_>,
+        buffer: &mut [MaybeUninit<u8>],
+        first: bool,
+        mut each: impl FnMut(&[u8], FileType),
+    ) -> Result<bool, Errno> {
+        let mut entries = RawDir::new(directory, buffer);
+        let mut counted = false;
+        let mut count = || {
+            if !std::mem::replace(&mut counted, true) {
+                self.readdir.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        loop {
+            match entries.next() {
+                Some(Ok(entry)) => {
+                    count();
+                    let name = entry.file_name().to_bytes();
+                    if name != b"." && name != b".." {
+                        each(name, entry.file_type());
+                    }
+                    if entries.is_buffer_empty() {
+                        return Ok(true);
+                    }
+                }
+                Some(Err(Errno::INTR)) => {}
+                Some(Err(errno)) => {
+                    count();
+                    return Err(errno);
+                }
+                None => {
+                    if first {
+                        count();
+                    }
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+fn stat_of(statx: &Statx) -> Stat {
+    let mode = u32::from(statx.stx_mode);
+    Stat {
+        kind: kind_of(FileType::from_raw_mode(mode)),
+        size_bytes: statx.stx_size,
+        mtime: nanos(&statx.stx_mtime),
+        ctime: nanos(&statx.stx_ctime),
+        mode,
+        uid: statx.stx_uid,
+        gid: statx.stx_gid,
+        inode: (rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), statx.stx_ino),
+    }
+}
+
+fn kind_of(file_type: FileType) -> EntryKind {
+    match file_type {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
+            EntryKind::Special
+        }
+    }
+}
+
+fn nanos(time: &StatxTimestamp) -> EpochNanos {
+    EpochNanos(i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec))
+}

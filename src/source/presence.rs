@@ -1,0 +1,105 @@
+//! Whether the source has something of a name, looked at afresh: the last look before a delete.
+//!
+//! NFS caches that a name is absent, for as long as the directory's own attributes are. Opening the directory first asks
+//! the server for these (close-to-open consistency), and the stat that follows is one that no cache answers.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::Source;
+use super::entry::{EntryKind, Problem};
+use super::operations::{LastLink, LinksOnTheWay, Operations};
+use super::read::{ReadError, blocking};
+use super::root::Root;
+
+/// How many names one thread looks up.
+const NAMES_A_THREAD: usize = 64;
+
+/// What a fresh look found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Something that the walk would emit, or that must not be taken for gone.
+    There,
+    /// Nothing: the walk would emit nothing for this key.
+    Gone,
+    /// It could not be seen.
+    Unknown(Problem),
+}
+
+impl Source {
+    /// Looks for what stands at each of these keys, in their order.
+    pub async fn presences(&self, keys: Vec<String>) -> Vec<Presence> {
+        let looks = keys.chunks(NAMES_A_THREAD).map(|keys| {
+            let (root, operations, keys) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
+            let count = keys.len();
+            let look = blocking(self.timeout, "stat", move || {
+                Ok(keys.iter().map(|key| presence(&root, &operations, key)).collect::<Vec<_>>())
+            });
+            async move {
+                match look.await {
+                    Ok(found) => found,
+                    Err(ReadError::Problem(problem)) => vec![Presence::Unknown(problem); count],
+                    // `blocking` reports these of calls that fail, and this one cannot.
+                    Err(ReadError::Vanished | ReadError::Changed) => vec![Presence::There; count],
+                }
+            }
+        });
+        futures::future::join_all(looks).await.into_iter().flatten().collect()
+    }
+}
+
+fn presence(root: &Root, operations: &Operations, key: &str) -> Presence {
+    match is_there(root, operations, key) {
+        Ok(true) => Presence::There,
+        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR) => Presence::Gone,
+        Err(errno) => Presence::Unknown(Problem::of("stat", errno)),
+    }
+}
+
+fn is_there(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
+    let wants_directory = key.ends_with('/');
+    let path = key.strip_suffix('/').unwrap_or(key);
+    let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+    let parent = operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::Any)?;
+    let mut kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
+    if kind == EntryKind::Symlink {
+        // A link that leads nowhere is there all the same.
+        let target = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Follow);
+        kind = target.map_or(EntryKind::Symlink, |target| target.kind);
+    }
+    Ok((kind == EntryKind::Directory) == wants_directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_the_name_is_there_and_what_has_it_as_another_kind_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::create_dir_all(path.join("d/e")).unwrap();
+        std::fs::write(path.join("d/f"), "x").unwrap();
+        std::os::unix::fs::symlink("nowhere", path.join("broken")).unwrap();
+        std::os::unix::fs::symlink("d", path.join("link")).unwrap();
+        let root = Root::open(path).unwrap();
+        for (key, expected) in [
+            ("d/f", Presence::There),
+            ("d/", Presence::There),
+            ("d/e/", Presence::There),
+            ("broken", Presence::There),
+            ("link/f", Presence::There),
+            ("link/", Presence::There),
+            ("link", Presence::Gone),
+            ("d", Presence::Gone),
+            ("d/f/", Presence::Gone),
+            ("d/f/g", Presence::Gone),
+            ("d/none", Presence::Gone),
+            ("none/f", Presence::Gone),
+        ] {
+            assert_eq!(presence(&root, &Operations::default(), key), expected, "{key}");
+        }
+    }
+}

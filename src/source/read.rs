@@ -1,0 +1,145 @@
+//! Reading a file whole or in pieces, and looking at it again: what changed meanwhile is seen.
+//!
+//! 1. A file may change while it is read. Size, times and inode before and after tell; on NFS a stat may be answered from
+//!    a cache that is a minute old, so these go to the server (`AT_STATX_FORCE_SYNC`).
+//! 2. The path may lead elsewhere by now: to a link out of the tree, to a FIFO whose opening waits for ever.
+//! 3. A read on a hard mount whose server is away never returns and cannot be interrupted: it is waited for so long, and
+//!    then left behind on its thread.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+
+use super::Source;
+use super::entry::{EntryKind, FileEntry, Problem, Stat};
+use super::operations::{LastLink, LinksOnTheWay, Operations};
+
+/// Why a file could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// It is gone, or something else is in its place.
+    Vanished,
+    /// It is not what it was: another size, time or inode.
+    Changed,
+    /// It could not be read.
+    Problem(Problem),
+}
+
+/// A file opened for reading, and what it was then.
+#[derive(Clone, Debug)]
+pub struct OpenFile {
+    file: Arc<File>,
+    operations: Arc<Operations>,
+    stat: Stat,
+    timeout: Duration,
+}
+
+impl Source {
+    /// Opens a file that the walk found.
+    ///
+    /// # Errors
+    /// [`ReadError::Vanished`] where there is no regular file any more.
+    pub async fn open_file(&self, key: &str, entry: &FileEntry) -> Result<OpenFile, ReadError> {
+        let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
+        let (key, through_link, timeout) = (key.to_owned(), entry.through_link, self.timeout);
+        let (file, stat) = blocking(timeout, "open", move || {
+            let links = if through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None };
+            let file = operations.open_file(root.fd(), key.as_bytes(), links)?;
+            let stat = operations.fresh_stat_of(&file)?;
+            Ok((file, stat))
+        })
+        .await?;
+        // A FIFO, a directory: something else has the name by now.
+        if stat.kind != EntryKind::File {
+            return Err(ReadError::Vanished);
+        }
+        Ok(OpenFile { file: Arc::new(file.into()), operations: Arc::clone(&self.operations), stat, timeout })
+    }
+
+    /// Looks at a path afresh.
+    ///
+    /// # Errors
+    /// [`ReadError::Vanished`] where nothing is there any more.
+    pub async fn look(&self, key: &str, entry: &FileEntry) -> Result<Stat, ReadError> {
+        let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
+        let (key, through_link) = (key.to_owned(), entry.through_link);
+        blocking(self.timeout, "stat", move || {
+            let last = if through_link { LastLink::Follow } else { LastLink::Keep };
+            operations.fresh_stat(root.fd(), key.as_bytes(), last)
+        })
+        .await
+    }
+}
+
+impl OpenFile {
+    /// What the file was when it was opened.
+    #[must_use]
+    pub const fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
+    /// `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// [`ReadError::Changed`] where the file is shorter by now.
+    pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
+        let file = Arc::clone(&self.file);
+        let content = blocking(self.timeout, "read", move || {
+            let mut content = vec![0; length];
+            match file.read_exact_at(&mut content, offset) {
+                Ok(()) => Ok(Some(content)),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            }
+        })
+        .await?;
+        content.map(Bytes::from).ok_or(ReadError::Changed)
+    }
+
+    /// Whether the open file is still what it was.
+    ///
+    /// # Errors
+    /// [`ReadError::Changed`] where it is not.
+    pub async fn check_unchanged(&self) -> Result<(), ReadError> {
+        let (file, operations) = (Arc::clone(&self.file), Arc::clone(&self.operations));
+        let now = blocking(self.timeout, "stat", move || operations.fresh_stat_of(&*file)).await?;
+        if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
+    }
+}
+
+impl Stat {
+    /// Whether `other` shows the same file with the same content: inode, size and times.
+    #[must_use]
+    pub fn is_same_content(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.size_bytes == other.size_bytes && self.mtime == other.mtime && self.ctime == other.ctime
+    }
+}
+
+/// Runs a call that may never return on a thread of its own, and waits for it so long.
+pub(super) async fn blocking<T: Send + 'static>(
+    timeout: Duration,
+    operation: &'static str,
+    call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<T, ReadError> {
+    match tokio::time::timeout(timeout, tokio::task::spawn_blocking(call)).await {
+        Ok(Ok(Ok(done))) => Ok(done),
+        Ok(Ok(Err(errno))) => Err(ReadError::of(operation, errno)),
+        Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+        Err(_) => Err(ReadError::Problem(Problem::timed_out(operation, timeout))),
+    }
+}
+
+impl ReadError {
+    fn of(operation: &'static str, errno: Errno) -> Self {
+        match errno {
+            // A link where none was, or a path that leads through one now: not what the walk found.
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::ISDIR => Self::Vanished,
+            _ => Self::Problem(Problem::of(operation, errno)),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The direct sync: the destination is made to match the source.
+//!
+//! ```text
+//! walk the source in key order
+//!   -> cut into ranges                     range
+//!   -> list each range of the destination  listing, many at once
+//!   -> merge the two ordered streams       merge
+//!   -> decide                              decide, a pure function      (all of these: survey)
+//!   -> compare content, upload             settle, compare, upload; many at once: transfer
+//!   -> delete orphans                      delete: last, guarded
+//! ```
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub mod budget;
+pub mod changes;
+pub mod compare;
+pub mod context;
+pub mod decide;
+pub mod delete;
+pub mod listing;
+pub mod merge;
+pub mod plan;
+pub mod range;
+pub mod settle;
+pub mod survey;
+pub mod tally;
+pub mod transfer;
+pub mod upload;
+
+use changes::Changes;
+use context::Context;
+use delete::{DeleteRules, Orphans, delete_orphans};
+use survey::{Step, survey};
+use tally::{Guard, Tally};
+use transfer::Transfers;
+
+use crate::destination::Destination;
+use crate::destination::error::S3Error;
+use crate::filter::Filter;
+use crate::report::{Seconds, seconds_since};
+use crate::source::walk::WalkError;
+
+/// A sync that is ready to begin.
+#[derive(Debug)]
+pub struct Setup {
+    /// The two sides and what limits the work.
+    pub context: Arc<Context>,
+    /// Which keys belong to the sync.
+    pub filter: Arc<Filter>,
+    /// What allows deletes.
+    pub delete_rules: DeleteRules,
+    /// How many ranges are listed at once.
+    pub list_concurrency: usize,
+    /// Whether files that stay as they are are steps too.
+    pub show_kept: bool,
+}
+
+/// Why a run cannot go on: nothing that it would still do could be trusted.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Fatal {
+    message: String,
+}
+
+impl Fatal {
+    fn destination(destination: &Destination, error: &S3Error) -> Self {
+        Self { message: destination.explain(error) }
+    }
+
+    fn plan(error: &std::io::Error) -> Self {
+        Self { message: format!("the plan cannot be written: {error}") }
+    }
+}
+
+impl From<merge::OutOfOrder> for Fatal {
+    fn from(error: merge::OutOfOrder) -> Self {
+        Self { message: format!("{error}: nothing can be told from a list that is not in order, and nothing was deleted") }
+    }
+}
+
+impl From<WalkError> for Fatal {
+    fn from(error: WalkError) -> Self {
+        Self { message: error.to_string() }
+    }
+}
+
+/// Makes the destination match the source, and tallies what happened.
+///
+/// # Errors
+/// Where the run could not go on to its end. What was done until then is in the tally.
+pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &mut Seconds) -> Result<(), Fatal> {
+    let context = &setup.context;
+    let begin = Instant::now();
+    let mut transfers = Transfers::new(Arc::clone(context), changes);
+    let mut orphans = Orphans::default();
+
+    let surveyed = survey(setup, tally, async |step, tally| match step {
+        Step::File(job) => transfers.begin(job, tally).await,
+        Step::Orphan(object) => {
+            orphans.push(&object);
+            Ok(())
+        }
+    })
+    .await;
+    seconds.walk = seconds_since(begin);
+
+    let transferred = match surveyed {
+        Ok(()) => transfers.finish(tally).await,
+        Err(fatal) => Err(fatal),
+    };
+    if transferred.is_err() || context.shutdown.is_requested() {
+        transfers.stop(tally).await;
+    }
+    seconds.transfer = transfers.seconds();
+
+    match &transferred {
+        Ok(()) if !context.shutdown.is_requested() => {
+            let begin = Instant::now();
+            delete_orphans(context, orphans, &setup.delete_rules, tally, transfers.changes()).await;
+            seconds.delete = seconds_since(begin);
+        }
+        Ok(()) => withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally),
+        Err(_) => withhold_all("listing", "the run ended before source and destination were seen to their ends", &orphans, tally),
+    }
+    transfers.changes().finish();
+    transferred
+}
+
+fn withhold_all(name: &'static str, message: &str, orphans: &Orphans, tally: &mut Tally) {
+    if orphans.count() > 0 {
+        tally.withheld_many(&Guard { name, message: message.to_owned(), is_normal: false }, orphans.count());
+    }
+}

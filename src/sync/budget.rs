@@ -1,0 +1,55 @@
+//! The byte budget: how much file content may be in memory at once.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Counted in units, so that a terabyte fits the semaphore's numbers.
+const UNIT_BYTES: u64 = 1024;
+
+/// The byte budget. Fair: who waits longest goes first.
+#[derive(Debug)]
+pub struct ByteBudget {
+    units: u32,
+    semaphore: Semaphore,
+}
+
+/// A share of the budget, given back when dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Share<'a> {
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl ByteBudget {
+    /// So many bytes in all.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
+        let permits = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self { units, semaphore: Semaphore::new(permits) }
+    }
+
+    /// Waits for so many bytes; for all of the budget where it is smaller than that, so that one at a time gets through.
+    pub async fn take(&self, bytes: u64) -> Share<'_> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
+        // The semaphore is never closed.
+        Share { _permit: self.semaphore.acquire_many(units).await.ok() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn more_than_there_is_waits_for_all_and_gets_through() {
+        let budget = ByteBudget::new(4096);
+        let small = budget.take(1).await;
+        assert!(budget.take(1 << 40).now_or_never().is_none());
+        drop(small);
+        let all = budget.take(1 << 40).await;
+        assert!(budget.take(1).now_or_never().is_none());
+        drop(all);
+        assert!(budget.take(0).now_or_never().is_some());
+    }
+}

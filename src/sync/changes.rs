@@ -1,0 +1,68 @@
+//! The changes file: a line of JSON for each key that was written or deleted, for a CDN to invalidate.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::decide::Reason;
+
+/// One change.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    action: &'static str,
+    key: String,
+    reason: Reason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+}
+
+/// The changes file, if one is wanted.
+#[derive(Debug, Default)]
+pub struct Changes(Option<(PathBuf, BufWriter<File>)>);
+
+impl Change {
+    /// A key was written.
+    #[must_use]
+    pub fn upload(key: String, reason: Reason, size: u64) -> Self {
+        Self { action: "upload", key, reason, size: Some(size) }
+    }
+
+    /// A key was deleted.
+    #[must_use]
+    pub fn delete(key: String) -> Self {
+        Self { action: "delete", key, reason: Reason::Orphan, size: None }
+    }
+}
+
+impl Changes {
+    /// Creates the file, so that one that cannot be written is known before the work starts.
+    ///
+    /// # Errors
+    /// Where it cannot be created.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(Some((path.to_owned(), BufWriter::new(File::create(path)?)))))
+    }
+
+    /// Writes a line. A disk that is full does not stop the sync: it is said once, and no more lines are written.
+    pub fn note(&mut self, change: &Change) {
+        let Some((path, file)) = &mut self.0 else {
+            return;
+        };
+        let written = serde_json::to_writer(&mut *file, change).map_err(io::Error::from).and_then(|()| file.write_all(b"\n"));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "the changes file cannot be written: it ends here");
+            self.0 = None;
+        }
+    }
+
+    /// Writes what is still in memory.
+    pub fn finish(&mut self) {
+        if let Some((path, mut file)) = self.0.take()
+            && let Err(error) = file.flush()
+        {
+            tracing::warn!(path = %path.display(), %error, "the changes file cannot be written: its end is missing");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Comparing content: whether a file holds what its object holds, by what S3 keeps of the object and without reading it.
+//!
+//! | what S3 keeps | how it is compared |
+//! |---|---|
+//! | ETag of one request | the MD5 of the file; if it differs, the object may be encrypted under a key: the next row |
+//! | ETag that is no MD5 | the stored checksum of the whole object, if there is one; otherwise nobody can tell: different |
+//! | ETag of several parts | the MD5 of the parts' MD5s, for the part size that S3 tells, or for those that give as many parts |
+
+use super::context::Context;
+use crate::destination::checksum::{Crc, Hasher, md5_of_md5s, on_pool};
+use crate::destination::error::S3Error;
+use crate::object::{ETag, ETagForm, Object};
+use crate::source::entry::FileEntry;
+use crate::source::read::{OpenFile, ReadError};
+
+/// How much is read at a time.
+const PIECE_BYTES: u64 = 4 << 20;
+const MIB: u64 = 1 << 20;
+/// Part sizes that programs use, in MiB, for servers that do not tell: from AWS's own tools, rclone, s5cmd, MinIO.
+const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024];
+
+/// The result of a comparison.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Whether the contents are equal.
+    pub equal: bool,
+    /// How much of the file was read.
+    pub read_bytes: u64,
+}
+
+/// Why two contents could not be compared.
+#[derive(Debug)]
+pub enum CompareError {
+    /// The file could not be read.
+    Read(ReadError),
+    /// S3 could not be asked.
+    Ask(S3Error),
+}
+
+/// Compares the content of a file and an object of the same size.
+///
+/// # Errors
+/// Where the file cannot be read, or S3 not be asked.
+pub async fn compare(context: &Context, key: &str, entry: &FileEntry, object: &Object) -> Result<Comparison, CompareError> {
+    match object.etag.form() {
+        ETagForm::Single(md5) => {
+            let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.crc()).await?;
+            let equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]);
+            let equal = equal || same_checksum(context, key, entry, &digests).await?;
+            Ok(Comparison { equal, read_bytes: digests.bytes })
+        }
+        ETagForm::Multipart(_, parts) => {
+            let sizes = part_sizes(context, key, object, parts).await?;
+            let digests = digest_file(context, key, entry, sizes, context.destination.crc()).await?;
+            let equal = digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
+            let equal = equal || same_checksum(context, key, entry, &digests).await?;
+            Ok(Comparison { equal, read_bytes: digests.bytes })
+        }
+        ETagForm::Opaque => {
+            let nothing = Digests { parts: Vec::new(), crc: None, bytes: 0 };
+            same_checksum(context, key, entry, &nothing).await.map(|equal| Comparison { equal, read_bytes: 0 })
+        }
+    }
+}
+
+/// Whether the stored checksum, where the ETag is none of the content, is the file's.
+async fn same_checksum(context: &Context, key: &str, entry: &FileEntry, digests: &Digests) -> Result<bool, CompareError> {
+    let headers = context.destination.head(key).await.map_err(CompareError::Ask)?;
+    let Some((kind, stored)) = headers.crc.filter(|_| !headers.etag_is_md5) else {
+        return Ok(false);
+    };
+    let crc = match digests.crc {
+        Some(crc) if context.destination.crc() == Some(kind) => Some(crc),
+        _ => digest_file(context, key, entry, vec![u64::MAX], Some(kind)).await?.crc,
+    };
+    Ok(crc == Some(stored))
+}
+
+/// The part sizes that the object may have been sent in.
+async fn part_sizes(context: &Context, key: &str, object: &Object, parts: u32) -> Result<Vec<u64>, CompareError> {
+    let size = object.size_bytes;
+    let first = context.destination.head_first_part(key).await.map_err(CompareError::Ask)?;
+    if first.parts.is_some() && first.size_bytes > 0 {
+        return Ok(vec![first.size_bytes]);
+    }
+    let usual = USUAL_PART_MIB.iter().map(|mib| mib * MIB);
+    let even = size.div_ceil(u64::from(parts)).next_multiple_of(MIB);
+    let mut sizes: Vec<u64> = usual.chain([context.part_size, even]).filter(|part| size.div_ceil(*part) == u64::from(parts)).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    Ok(sizes)
+}
+
+/// What reading a file once told.
+#[derive(Debug)]
+struct Digests {
+    /// For each part size that was asked for, the MD5 of each part.
+    parts: Vec<Vec<[u8; 16]>>,
+    /// The CRC of the whole.
+    crc: Option<u64>,
+    bytes: u64,
+}
+
+/// Reads a file piece by piece; a piece is hashed while the next one is read.
+async fn digest_file(context: &Context, key: &str, entry: &FileEntry, part_sizes: Vec<u64>, crc: Option<Crc>) -> Result<Digests, CompareError> {
+    let file = context.source.open_file(key, entry).await.map_err(CompareError::Read)?;
+    let size = file.stat().size_bytes;
+    let mut whole = Hasher::new(crc);
+    let mut by_parts: Vec<PartHasher> = part_sizes.into_iter().map(PartHasher::new).collect();
+    let mut offset = 0;
+    while offset < size {
+        let length = PIECE_BYTES.min(size - offset);
+        let _share = context.budget.take(length).await;
+        let piece = read_piece(&file, offset, length).await?;
+        (whole, by_parts) = on_pool(move || {
+            if crc.is_some() {
+                whole.update(&piece);
+            }
+            by_parts.iter_mut().for_each(|parts| parts.update(&piece));
+            (whole, by_parts)
+        })
+        .await;
+        offset += length;
+    }
+    file.check_unchanged().await.map_err(CompareError::Read)?;
+    Ok(Digests { parts: by_parts.into_iter().map(PartHasher::finish).collect(), crc: whole.finish().crc, bytes: size })
+}
+
+async fn read_piece(file: &OpenFile, offset: u64, length: u64) -> Result<bytes::Bytes, CompareError> {
+    file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await.map_err(CompareError::Read)
+}
+
+/// The MD5 of each part of what passes by.
+#[derive(Debug)]
+struct PartHasher {
+    part_bytes: u64,
+    room: u64,
+    current: Hasher,
+    done: Vec<[u8; 16]>,
+}
+
+impl PartHasher {
+    fn new(part_bytes: u64) -> Self {
+        Self { part_bytes, room: part_bytes, current: Hasher::new(None), done: Vec::new() }
+    }
+
+    fn update(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            if self.room == 0 {
+                let full = std::mem::replace(&mut self.current, Hasher::new(None));
+                self.done.push(full.finish().md5);
+                self.room = self.part_bytes;
+            }
+            let take = piece.len().min(usize::try_from(self.room).unwrap_or(usize::MAX));
+            let (now, later) = piece.split_at(take);
+            self.current.update(now);
+            self.room -= u64::try_from(take).unwrap_or(self.room);
+            piece = later;
+        }
+    }
+
+    fn finish(mut self) -> Vec<[u8; 16]> {
+        self.done.push(self.current.finish().md5);
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use md5::{Digest as _, Md5};
+
+    use super::*;
+
+    #[test]
+    fn parts_are_cut_where_they_end_whatever_the_pieces_are() {
+        let content: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for part_bytes in [1, 7, 250, 999, 1000, 1001] {
+            let expected: Vec<[u8; 16]> = content.chunks(part_bytes).map(|part| Md5::digest(part).into()).collect();
+            for piece_bytes in [1, 3, 250, 333, 1000] {
+                let mut hasher = PartHasher::new(u64::try_from(part_bytes).unwrap());
+                content.chunks(piece_bytes).for_each(|piece| hasher.update(piece));
+                assert_eq!(hasher.finish(), expected, "parts of {part_bytes}, pieces of {piece_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_one_empty_part() {
+        assert_eq!(PartHasher::new(u64::MAX).finish(), [<[u8; 16]>::from(Md5::digest(b""))]);
+    }
+}

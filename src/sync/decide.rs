@@ -1,0 +1,308 @@
+//! The decision: what becomes of a file and the object at its key. A pure function of values.
+//!
+//! | file | object | | decision |
+//! |---|---|---|---|
+//! | present | absent | | upload |
+//! | present | present | other size | upload |
+//! | present | present | same size, `size-only` | keep |
+//! | present | present | same size, `mtime`: mtime after LastModified | upload |
+//! | present | present | same size, `mtime`: otherwise | keep |
+//! | present | present | same size, `checksum` | compare content |
+//! | present | present | same size, `auto`: mtime and effective ctime before LastModified minus the margin | keep |
+//! | present | present | same size, `auto`: either after | compare content |
+//! | younger than `--min-age` | | | skip |
+//! | absent | present | `--delete`, not filtered, a possible path | delete |
+//! | absent | present | otherwise | leave |
+//!
+//! The margin covers what nobody can know of the clocks: it is always subtracted, so that a wrong clock costs a comparison
+//! and never a change that is missed. An object's LastModified is cut to the second, which only makes it older.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::Compare;
+use crate::filter::Filter;
+use crate::object::Object;
+use crate::source::entry::{EpochNanos, FileEntry, SkipReason};
+
+/// How far times may be wrong besides the clocks' difference: EFS stamps its own, which a client cannot measure.
+const UNKNOWN_CLOCK: Duration = Duration::from_secs(2);
+
+/// What is to be done about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The object is as it should be.
+    Keep(Reason),
+    /// The content tells: equal is kept, different is uploaded.
+    Compare,
+    /// The object is absent or wrong.
+    Upload(Reason),
+    /// Left for another run.
+    Skip(SkipReason),
+}
+
+/// What is to be done about an object without a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrphanDecision {
+    /// Delete it, if no guard objects.
+    Delete,
+    /// It is none of this run's.
+    Leave,
+    /// No file can have this name, so nobody knows where the object comes from.
+    LeaveImpossible,
+}
+
+/// Why something is done, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// There is no object.
+    Absent,
+    /// The sizes differ.
+    Size,
+    /// The file is newer than the object.
+    Newer,
+    /// The contents differ.
+    Content,
+    /// There is no file.
+    Orphan,
+    /// The file is older than the object, by all its times.
+    Older,
+    /// The contents are equal.
+    SameContent,
+    /// The sizes are equal, and nothing else was asked for.
+    SameSize,
+}
+
+/// What decisions depend on besides the file and the object.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How to compare files and objects of the same size.
+    pub compare: Compare,
+    /// Files younger than this are left for the next run.
+    pub min_age: Duration,
+    /// Whether to delete orphans.
+    pub delete: bool,
+}
+
+/// What is to be done about `file`, seen at `now`, with S3's clock and the host's up to `clock_difference` apart.
+#[must_use]
+pub fn decide(file: &FileEntry, object: Option<&Object>, rules: &Rules, clock_difference: Duration, now: EpochNanos) -> Decision {
+    if now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age) {
+        return Decision::Skip(SkipReason::TooYoung);
+    }
+    let Some(object) = object else {
+        return Decision::Upload(Reason::Absent);
+    };
+    if file.stat.size_bytes != object.size_bytes {
+        return Decision::Upload(Reason::Size);
+    }
+    match rules.compare {
+        Compare::SizeOnly => Decision::Keep(Reason::SameSize),
+        Compare::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
+        Compare::Mtime => Decision::Keep(Reason::Older),
+        Compare::Checksum => Decision::Compare,
+        Compare::Auto => {
+            let settled_before = object.last_modified.minus(clock_difference.saturating_add(UNKNOWN_CLOCK));
+            if file.stat.mtime < settled_before && file.effective_ctime < settled_before {
+                Decision::Keep(Reason::Older)
+            } else {
+                Decision::Compare
+            }
+        }
+    }
+}
+
+/// What is to be done about an object that no entry of the source answers for.
+#[must_use]
+pub fn decide_orphan(key: &str, rules: &Rules, filter: &Filter) -> OrphanDecision {
+    // The prefix's own marker stands for the source itself.
+    if !rules.delete || key.is_empty() || !filter.admits(key) {
+        OrphanDecision::Leave
+    } else if is_possible_path(key) {
+        OrphanDecision::Delete
+    } else {
+        OrphanDecision::LeaveImpossible
+    }
+}
+
+/// Whether a file or directory could have this key.
+fn is_possible_path(key: &str) -> bool {
+    let path = key.strip_suffix('/').unwrap_or(key);
+    !key.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+impl EpochNanos {
+    /// The time that long before this one.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
+    }
+
+    /// How long ago `earlier` was at this time; `None` if it is yet to come.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let nanos = u128::try_from(self.0.checked_sub(earlier.0)?).ok()?;
+        let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
+        Some(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).ok()?))
+    }
+
+    /// The time now, by the host's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::ETag;
+    use crate::source::entry::{EntryKind, Stat};
+
+    const SECOND: i128 = 1_000_000_000;
+    const WRITTEN: i128 = 1_700_000_000 * SECOND;
+    const NOW: EpochNanos = EpochNanos(WRITTEN + 1000 * SECOND);
+
+    fn file(size_bytes: u64, mtime: i128, ctime: i128) -> FileEntry {
+        let stat = Stat {
+            kind: EntryKind::File,
+            size_bytes,
+            mtime: EpochNanos(mtime),
+            ctime: EpochNanos(ctime),
+            mode: 0o100_644,
+            uid: 0,
+            gid: 0,
+            inode: (1, 1),
+        };
+        FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false }
+    }
+
+    fn object(size_bytes: u64) -> Object {
+        Object { key: "a".to_owned(), size_bytes, etag: ETag::new("x"), last_modified: EpochNanos(WRITTEN) }
+    }
+
+    fn rules(compare: Compare) -> Rules {
+        Rules { compare, min_age: Duration::ZERO, delete: true }
+    }
+
+    fn auto(file: &FileEntry) -> Decision {
+        decide(file, Some(&object(3)), &rules(Compare::Auto), Duration::ZERO, NOW)
+    }
+
+    const OLD: i128 = WRITTEN - 100 * SECOND;
+
+    #[test]
+    fn an_absent_object_is_uploaded_however_it_would_be_compared() {
+        for compare in [Compare::Auto, Compare::SizeOnly, Compare::Mtime, Compare::Checksum] {
+            let decision = decide(&file(3, OLD, OLD), None, &rules(compare), Duration::ZERO, NOW);
+            assert_eq!(decision, Decision::Upload(Reason::Absent));
+        }
+    }
+
+    #[test]
+    fn another_size_is_uploaded_however_it_is_compared() {
+        for compare in [Compare::Auto, Compare::SizeOnly, Compare::Mtime, Compare::Checksum] {
+            for size in [0, 2, 4] {
+                let decision = decide(&file(size, OLD, OLD), Some(&object(3)), &rules(compare), Duration::ZERO, NOW);
+                assert_eq!(decision, Decision::Upload(Reason::Size));
+            }
+        }
+    }
+
+    #[test]
+    fn older_by_both_times_is_kept() {
+        assert_eq!(auto(&file(3, OLD, OLD)), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn newer_by_either_time_is_compared_by_content() {
+        assert_eq!(auto(&file(3, WRITTEN + 1, OLD)), Decision::Compare);
+        assert_eq!(auto(&file(3, OLD, WRITTEN + 1)), Decision::Compare);
+        let mut moved = file(3, OLD, OLD);
+        moved.effective_ctime = EpochNanos(WRITTEN + 1);
+        assert_eq!(auto(&moved), Decision::Compare, "a directory above it was moved");
+    }
+
+    #[test]
+    fn two_seconds_before_the_object_are_not_before_it() {
+        let edge = WRITTEN - 2 * SECOND;
+        assert_eq!(auto(&file(3, edge, OLD)), Decision::Compare);
+        assert_eq!(auto(&file(3, OLD, edge)), Decision::Compare);
+        assert_eq!(auto(&file(3, edge - 1, edge - 1)), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn a_clock_that_is_off_widens_the_margin_in_either_direction() {
+        let hour = Duration::from_secs(3600);
+        let just_outside = WRITTEN - 3602 * SECOND;
+        let decided = |time| decide(&file(3, time, time), Some(&object(3)), &rules(Compare::Auto), hour, NOW);
+        assert_eq!(decided(just_outside), Decision::Compare);
+        assert_eq!(decided(just_outside - 1), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn size_only_looks_at_no_time() {
+        let decision = decide(&file(3, NOW.0, NOW.0), Some(&object(3)), &rules(Compare::SizeOnly), Duration::ZERO, NOW);
+        assert_eq!(decision, Decision::Keep(Reason::SameSize));
+    }
+
+    #[test]
+    fn mtime_looks_at_nothing_else() {
+        let decided = |mtime| decide(&file(3, mtime, NOW.0), Some(&object(3)), &rules(Compare::Mtime), Duration::ZERO, NOW);
+        assert_eq!(decided(WRITTEN + 1), Decision::Upload(Reason::Newer));
+        assert_eq!(decided(WRITTEN), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn checksum_compares_whatever_the_times_say() {
+        let decision = decide(&file(3, OLD, OLD), Some(&object(3)), &rules(Compare::Checksum), Duration::ZERO, NOW);
+        assert_eq!(decision, Decision::Compare);
+    }
+
+    #[test]
+    fn a_file_younger_than_asked_for_is_left_for_the_next_run() {
+        let rules = Rules { min_age: Duration::from_secs(60), ..rules(Compare::Auto) };
+        let decided = |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, &rules, Duration::ZERO, NOW);
+        assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
+        assert_eq!(decided(60), Decision::Upload(Reason::Absent));
+        assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a time that is yet to come says nothing of the age");
+    }
+
+    #[test]
+    fn times_at_the_ends_of_time_are_compared_without_overflow() {
+        for time in [i128::MIN, i128::MAX] {
+            let extreme = Object { last_modified: EpochNanos(time), ..object(3) };
+            let _ = decide(&file(3, -time.saturating_neg(), time), Some(&extreme), &rules(Compare::Auto), Duration::MAX, EpochNanos(time));
+        }
+    }
+
+    #[test]
+    fn an_orphan_is_deleted_only_where_that_is_asked_for() {
+        let filter = Filter::default();
+        let keep = Rules { delete: false, ..rules(Compare::Auto) };
+        assert_eq!(decide_orphan("a", &rules(Compare::Auto), &filter), OrphanDecision::Delete);
+        assert_eq!(decide_orphan("a", &keep, &filter), OrphanDecision::Leave);
+        assert_eq!(decide_orphan("", &rules(Compare::Auto), &filter), OrphanDecision::Leave);
+    }
+
+    #[test]
+    fn a_key_outside_the_filters_is_no_orphan() {
+        let decided = |key, include, exclude| decide_orphan(key, &rules(Compare::Auto), &Filter::new(include, exclude).unwrap());
+        assert_eq!(decided("a.tmp", None, Some("*.tmp")), OrphanDecision::Leave);
+        assert_eq!(decided("b/a", Some("/a*"), None), OrphanDecision::Leave);
+        assert_eq!(decided("a/b", Some("/a*"), Some("*.tmp")), OrphanDecision::Delete);
+    }
+
+    #[test]
+    fn a_key_that_no_path_can_have_is_reported_and_left() {
+        for key in ["a//b", "../x", "/abs", ".", "a/./b", "a/..", "a//", "a\0b", "/"] {
+            assert_eq!(decide_orphan(key, &rules(Compare::Auto), &Filter::default()), OrphanDecision::LeaveImpossible, "{key:?}");
+        }
+        for key in ["a/", "a", "a/..b", "...", "a\u{1}"] {
+            assert_eq!(decide_orphan(key, &rules(Compare::Auto), &Filter::default()), OrphanDecision::Delete, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The merge: two ordered streams, the walk's entries and the listing's objects, put together key by key in lock step.
+//!
+//! Both sides must ascend strictly; a step back is an error before anything is decided from it, because a key that was
+//! passed over would look like an orphan, or like a file that is missing at the destination.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+use crate::object::Object;
+use crate::source::entry::{Entry, Found};
+
+/// What the two sides have at one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pair {
+    /// An entry of the source, and the object at its key if there is one.
+    Entry(Entry, Option<Object>),
+    /// An object that no entry answers for.
+    Orphan(Object),
+    /// An object below something that was not looked into, or could not be: nobody knows whether it is an orphan.
+    Covered(Object),
+}
+
+/// A side that is not in order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {side} is out of order: '{key}' comes after '{before}'")]
+pub struct OutOfOrder {
+    side: &'static str,
+    key: String,
+    before: String,
+}
+
+/// The merge of one range after another.
+#[derive(Debug, Default)]
+pub struct Merge {
+    /// The prefix that the last covering entry answers for.
+    cover: Option<String>,
+    last_entry: Option<String>,
+    last_object: Option<String>,
+}
+
+/// The pairs of one range.
+#[derive(Debug)]
+pub struct Pairs<'m> {
+    merge: &'m mut Merge,
+    entries: Peekable<IntoIter<Entry>>,
+    objects: Peekable<IntoIter<Object>>,
+}
+
+impl Merge {
+    /// The pairs of the next range, in order.
+    pub fn pairs(&mut self, entries: Vec<Entry>, objects: Vec<Object>) -> Pairs<'_> {
+        Pairs { merge: self, entries: entries.into_iter().peekable(), objects: objects.into_iter().peekable() }
+    }
+
+    fn pass_entry(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
+        ascend(&mut self.last_entry, &entry.key, "walk")?;
+        if let Some(prefix) = entry.found.covers(&entry.key) {
+            // Inside a covered subtree the wider cover stays.
+            if !self.cover.as_ref().is_some_and(|wider| prefix.starts_with(wider.as_str())) {
+                self.cover = Some(prefix.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    fn pair(&mut self, entry: Option<Entry>, object: Option<Object>) -> Result<Option<Pair>, OutOfOrder> {
+        if let Some(object) = &object {
+            ascend(&mut self.last_object, &object.key, "listing")?;
+        }
+        if let Some(entry) = &entry {
+            self.pass_entry(entry)?;
+        }
+        Ok(match (entry, object) {
+            (Some(entry), object) => Some(Pair::Entry(entry, object)),
+            (None, Some(object)) if self.is_covered(&object) => Some(Pair::Covered(object)),
+            (None, object) => object.map(Pair::Orphan),
+        })
+    }
+
+    fn is_covered(&self, object: &Object) -> bool {
+        self.cover.as_ref().is_some_and(|prefix| object.key.starts_with(prefix.as_str()))
+    }
+}
+
+fn ascend(last: &mut Option<String>, key: &str, side: &'static str) -> Result<(), OutOfOrder> {
+    match last {
+        Some(before) if before.as_str() >= key => Err(OutOfOrder { side, key: key.to_owned(), before: before.clone() }),
+        _ => {
+            *last = Some(key.to_owned());
+            Ok(())
+        }
+    }
+}
+
+impl Iterator for Pairs<'_> {
+    type Item = Result<Pair, OutOfOrder>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.entries.peek(), self.objects.peek()) {
+            // Without a key there is nothing to compare.
+            (Some(Entry { found: Found::Nameless(..), .. }), _) => return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None))),
+            (Some(entry), Some(object)) => entry.key.as_str().cmp(object.key.as_str()),
+            (_, None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        let entry = self.entries.next_if(|_| order != Ordering::Greater);
+        let object = self.objects.next_if(|_| order != Ordering::Less);
+        self.merge.pair(entry, object).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::ETag;
+    use crate::source::entry::{EntryKind, EpochNanos, Problem};
+
+    fn special(key: &str) -> Entry {
+        Entry { key: key.to_owned(), found: Found::Special }
+    }
+
+    fn object(key: &str) -> Object {
+        Object { key: key.to_owned(), size_bytes: 1, etag: ETag::new("x"), last_modified: EpochNanos(0) }
+    }
+
+    fn problem() -> Problem {
+        Problem { operation: "readdir", kind: "io_error", message: String::new() }
+    }
+
+    /// `a+` both sides, `a<` source alone, `a>` destination alone, `a?` covered.
+    fn merged(merge: &mut Merge, entries: Vec<Entry>, objects: &[&str]) -> Result<String, OutOfOrder> {
+        let objects = objects.iter().map(|key| object(key)).collect();
+        let pairs = merge.pairs(entries, objects).collect::<Result<Vec<_>, _>>()?;
+        let shown = pairs.iter().map(|pair| match pair {
+            Pair::Entry(entry, Some(_)) => format!("{}+", entry.key),
+            Pair::Entry(entry, None) => format!("{}<", entry.key),
+            Pair::Orphan(object) => format!("{}>", object.key),
+            Pair::Covered(object) => format!("{}?", object.key),
+        });
+        Ok(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn the_merge_stays_in_step_beside_a_directory_of_a_like_name() {
+        let entries = ["a-1", "a.b", "a/x", "a0", "é"].map(special).to_vec();
+        let shown = merged(&mut Merge::default(), entries, &["a", "a-1", "a/w", "a/x", "b", "é"]);
+        assert_eq!(shown.unwrap(), "a> a-1+ a.b< a/w> a/x+ a0< b> é+");
+    }
+
+    #[test]
+    fn a_side_that_steps_back_or_repeats_is_an_error() {
+        for entries in [["b", "a"], ["a", "a"]] {
+            assert!(merged(&mut Merge::default(), entries.map(special).to_vec(), &[]).is_err());
+            assert!(merged(&mut Merge::default(), vec![], &entries).is_err());
+        }
+        let mut merge = Merge::default();
+        merged(&mut merge, vec![special("m")], &["m"]).unwrap();
+        assert!(merged(&mut merge, vec![special("l")], &[]).is_err(), "from one range to the next too");
+        assert!(merged(&mut merge, vec![], &["l"]).is_err());
+    }
+
+    #[test]
+    fn what_lies_below_an_unknown_directory_is_covered_and_no_more() {
+        let unknown = |key: &str, below: &str| Entry { key: key.to_owned(), found: Found::Unknown { below: below.to_owned(), problem: problem() } };
+        let mut merge = Merge::default();
+        let shown = merged(&mut merge, vec![special("c"), unknown("d/", "d/")], &["d", "d-x", "d/", "d/a", "d/b/c"]);
+        assert_eq!(shown.unwrap(), "c< d> d-x> d/+ d/a? d/b/c?");
+        let shown = merged(&mut merge, vec![special("d0")], &["d/z", "d0", "e"]);
+        assert_eq!(shown.unwrap(), "d/z? d0+ e>", "into the next range, and not past the directory");
+
+        let shown = merged(&mut Merge::default(), vec![special("d/a"), unknown("d/m", "d/")], &["d/a", "d/b", "d/m", "d/z", "e"]);
+        assert_eq!(shown.unwrap(), "d/a+ d/b> d/m+ d/z? e>", "from the place on where it became unknown");
+    }
+
+    #[test]
+    fn a_filtered_directory_covers_what_is_below_it() {
+        let filtered = Entry { key: "d/".to_owned(), found: Found::Filtered(EntryKind::Directory) };
+        assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d/a", "e"]).unwrap(), "d/< d/a? e>");
+        let filtered = Entry { key: "d".to_owned(), found: Found::Filtered(EntryKind::File) };
+        assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d", "d/a"]).unwrap(), "d+ d/a>");
+    }
+
+    #[test]
+    fn a_name_that_can_be_no_key_takes_part_in_no_comparison() {
+        let nameless = Entry { key: "caf\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem()) };
+        let entries = vec![special("cag"), nameless, special("d")];
+        assert_eq!(merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(), "cag+ caf\\xE9< d+");
+    }
+}

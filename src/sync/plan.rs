@@ -1,0 +1,259 @@
+//! The plan: what a sync would do, a line for each key, in the order of the keys, the deletes last. Nothing is written.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use serde::Serialize;
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::Context;
+use super::decide::Reason;
+use super::delete::{Orphans, for_each_batch};
+use super::settle::{Compared, Job, settle_comparison};
+use super::survey::{Step, survey};
+use super::tally::{Failure, Tally};
+use super::upload::Outcome;
+use super::{Fatal, Setup};
+use crate::destination::delete::Doomed;
+
+/// The version of the plan's lines.
+const PLAN: u32 = 1;
+
+/// One line of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlanLine {
+    /// What would be done.
+    pub action: Action,
+    /// The key.
+    pub key: String,
+    /// Why.
+    pub reason: Reason,
+    /// The size of the file; of the object, for a delete.
+    pub size: u64,
+    /// The ETag of the object that is there now.
+    pub etag: Option<String>,
+    /// The file's mtime.
+    pub source_mtime_ns: Option<i128>,
+    /// The file's ctime.
+    pub source_ctime_ns: Option<i128>,
+}
+
+/// What would be done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Upload the file.
+    Upload,
+    /// Delete the object.
+    Delete,
+    /// Leave it as it is.
+    Keep,
+}
+
+/// The first line of a plan in a file: what it was made from.
+#[derive(Debug, Serialize)]
+pub struct PlanHeader {
+    plan: u32,
+    source: String,
+    destination: String,
+    options: BTreeMap<String, Vec<String>>,
+    created: String,
+}
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum PlanSink {
+    /// A file, with a header.
+    File(BufWriter<File>),
+    /// Stdout, as lines of JSON.
+    Json,
+    /// Stdout, for people.
+    Text,
+    /// Stdout that nobody reads any more.
+    Closed,
+}
+
+impl PlanHeader {
+    /// For a plan made now.
+    #[must_use]
+    pub fn new(source: String, destination: String, options: BTreeMap<String, Vec<String>>) -> Self {
+        let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        Self { plan: PLAN, source, destination, options, created }
+    }
+}
+
+impl PlanSink {
+    /// A file that begins with a header.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
+        let mut file = BufWriter::new(File::create(path)?);
+        serde_json::to_writer(&mut file, header)?;
+        file.write_all(b"\n")?;
+        file.flush()?;
+        Ok(Self::File(file))
+    }
+
+    fn write(&mut self, line: &PlanLine) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = match self {
+            Self::File(file) => {
+                serde_json::to_writer(&mut *file, line)?;
+                return file.write_all(b"\n");
+            }
+            Self::Json => serde_json::to_writer(&mut stdout, line).map_err(io::Error::from).and_then(|()| stdout.write_all(b"\n")),
+            Self::Text => writeln!(stdout, "{line}"),
+            Self::Closed => Ok(()),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                *self = Self::Closed;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::File(mut file) => file.flush(),
+            Self::Json | Self::Text | Self::Closed => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Display for PlanLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let action = match self.action {
+            Action::Upload => "upload",
+            Action::Delete => "delete",
+            Action::Keep => "keep  ",
+        };
+        let reason = serde_json::to_value(self.reason).ok();
+        let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();
+        let size = bytesize::ByteSize(self.size).display().iec();
+        write!(f, "{action}  {}  ({reason}, {size})", self.key.escape_debug())
+    }
+}
+
+/// Writes the plan; true if it holds anything to do.
+///
+/// # Errors
+/// Where a side cannot be trusted, or the plan cannot be written.
+pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tally) -> Result<bool, Fatal> {
+    let context = &setup.context;
+    let mut orphans = Orphans::default();
+    let mut writer = Writer { sink: &mut sink, context, all, differences: false };
+    let mut comparing = FuturesOrdered::new();
+    survey(setup, tally, async |step, tally| {
+        match step {
+            Step::Orphan(object) => orphans.push(&object),
+            Step::File(job) => {
+                if comparing.len() >= context.destination.most_requests()
+                    && let Some(compared) = comparing.next().await
+                {
+                    writer.file(compared, tally)?;
+                }
+                comparing.push_back(compare(context, job));
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    while let Some(compared) = comparing.next().await {
+        writer.file(compared, tally)?;
+    }
+    let mut written = Ok(());
+    for_each_batch(context, orphans, &setup.delete_rules, tally, async |batch, _| {
+        if written.is_ok() {
+            written = batch.iter().try_for_each(|doomed| writer.delete(doomed));
+        }
+    })
+    .await;
+    written?;
+    let differences = writer.differences;
+    sink.finish().map_err(|error| Fatal::plan(&error))?;
+    Ok(differences)
+}
+
+type Comparison = (Job, Compared, u64);
+
+/// Compares on a task of its own, so that it goes on while others are waited for.
+fn compare(context: &Arc<Context>, job: Job) -> AbortOnDropHandle<Comparison> {
+    let context = Arc::clone(context);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let (compared, read_bytes) = settle_comparison(&context, &job).await;
+        (job, compared, read_bytes)
+    }))
+}
+
+struct Writer<'a> {
+    sink: &'a mut PlanSink,
+    context: &'a Context,
+    all: bool,
+    differences: bool,
+}
+
+impl Writer<'_> {
+    fn file(&mut self, done: Result<Comparison, JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
+        let (job, compared, read_bytes) = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        tally.read_for_compare(read_bytes);
+        match compared {
+            Compared::Upload(reason) => {
+                tally.counts.uploaded += 1;
+                tally.bytes.uploaded += job.file.stat.size_bytes;
+                self.differences = true;
+                self.line(Action::Upload, &job, reason)?;
+            }
+            Compared::Done(Outcome::Unchanged(reason)) => {
+                tally.counts.unchanged += 1;
+                if self.all {
+                    self.line(Action::Keep, &job, reason)?;
+                }
+            }
+            Compared::Done(Outcome::Skipped(reason)) => tally.skipped(reason),
+            Compared::Done(Outcome::SourceFailed(failure)) => tally.failed(failure),
+            Compared::Done(Outcome::DestinationFailed(error)) => tally.failed(Failure::of_request(self.context.key(&job.key), &error)),
+            // Nothing is uploaded by a plan.
+            Compared::Done(Outcome::Uploaded(..)) => {}
+        }
+        self.context.progress.show(tally);
+        Ok(())
+    }
+
+    fn line(&mut self, action: Action, job: &Job, reason: Reason) -> Result<(), Fatal> {
+        self.write(&PlanLine {
+            action,
+            key: self.context.key(&job.key),
+            reason,
+            size: job.file.stat.size_bytes,
+            etag: job.object.as_ref().map(|object| object.etag.as_str().to_owned()),
+            source_mtime_ns: Some(job.file.stat.mtime.0),
+            source_ctime_ns: Some(job.file.stat.ctime.0),
+        })
+    }
+
+    fn delete(&mut self, doomed: &Doomed) -> Result<(), Fatal> {
+        self.differences = true;
+        self.write(&PlanLine {
+            action: Action::Delete,
+            key: self.context.key(&doomed.key),
+            reason: Reason::Orphan,
+            size: doomed.size_bytes,
+            etag: Some(doomed.etag.as_str().to_owned()),
+            source_mtime_ns: None,
+            source_ctime_ns: None,
+        })
+    }
+
+    fn write(&mut self, line: &PlanLine) -> Result<(), Fatal> {
+        self.sink.write(line).map_err(|error| Fatal::plan(&error))
+    }
+}

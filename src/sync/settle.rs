@@ -1,0 +1,78 @@
+//! Settling one file: comparing where the decision asks for it, and uploading what is different.
+
+use super::compare::{CompareError, Comparison, compare};
+use super::context::Context;
+use super::decide::{Decision, Reason};
+use super::tally::Failure;
+use super::upload::{Outcome, upload};
+use crate::destination::Expected;
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::object::Object;
+use crate::source::entry::{FileEntry, SkipReason};
+use crate::source::read::ReadError;
+
+/// A file that something may have to be done about.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The key below the prefix.
+    pub key: String,
+    /// The file.
+    pub file: FileEntry,
+    /// The object at its key.
+    pub object: Option<Object>,
+    /// What was decided.
+    pub decision: Decision,
+}
+
+/// What a comparison left to be done.
+#[derive(Debug)]
+pub enum Compared {
+    /// Upload, for this reason.
+    Upload(Reason),
+    /// Nothing: this is the outcome.
+    Done(Outcome),
+}
+
+impl Job {
+    /// What may be overwritten at the key.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        self.object.as_ref().map_or(Expected::Absent, |object| Expected::Present(object.etag.clone()))
+    }
+}
+
+/// Does what was decided; also returns how much was read only to compare.
+pub async fn settle(context: &Context, job: &Job) -> (Outcome, u64) {
+    let (compared, read_bytes) = settle_comparison(context, job).await;
+    let outcome = match compared {
+        Compared::Upload(reason) => upload(context, &job.key, &job.file, job.expected(), reason).await,
+        Compared::Done(outcome) => outcome,
+    };
+    (outcome, read_bytes)
+}
+
+/// The decision, with content compared where it asks for that; also returns how much was read.
+pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) {
+    let object = match (job.decision, &job.object) {
+        (Decision::Upload(reason), _) => return (Compared::Upload(reason), 0),
+        (Decision::Keep(reason), _) => return (Compared::Done(Outcome::Unchanged(reason)), 0),
+        (Decision::Skip(reason), _) => return (Compared::Done(Outcome::Skipped(reason)), 0),
+        (Decision::Compare, None) => return (Compared::Upload(Reason::Absent), 0),
+        (Decision::Compare, Some(object)) => object,
+    };
+    match compare(context, &job.key, &job.file, object).await {
+        Ok(Comparison { equal: true, read_bytes }) => (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes),
+        Ok(Comparison { equal: false, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
+        Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),
+        Err(CompareError::Read(ReadError::Vanished)) => (Compared::Done(Outcome::Skipped(SkipReason::Vanished)), 0),
+        // What changes while it is compared is different; the upload waits until it settles.
+        Err(CompareError::Read(ReadError::Changed)) => (Compared::Upload(Reason::Content), 0),
+        Err(CompareError::Read(ReadError::Problem(problem))) => {
+            (Compared::Done(Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem))), 0)
+        }
+    }
+}
+
+fn asked_in_vain(error: S3Error) -> Outcome {
+    if error.kind == ErrorKind::Interrupted { Outcome::Skipped(SkipReason::Interrupted) } else { Outcome::DestinationFailed(error) }
+}

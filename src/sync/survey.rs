@@ -1,0 +1,129 @@
+//! The survey: both sides walked and listed, put together key by key, and decided. Nothing is written here.
+//!
+//! `sync` does what comes out of it, `plan` writes it down.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::decide::{Decision, OrphanDecision, decide, decide_orphan};
+use super::listing::Listing;
+use super::merge::{Merge, Pair};
+use super::range::{self, Range};
+use super::settle::Job;
+use super::tally::{Failure, Guard, Tally};
+use super::{Fatal, Setup};
+use crate::destination::error::S3Error;
+use crate::object::Object;
+use crate::source::entry::{Entry, EntryKind, EpochNanos, Found};
+
+/// Something that a survey found to be done.
+#[derive(Debug)]
+pub enum Step {
+    /// A file to be uploaded or compared, or to be said to stay.
+    File(Job),
+    /// An object that no file answers for.
+    Orphan(Object),
+}
+
+/// Walks, lists, merges and decides; brings each step before `take`, in the order of the keys.
+///
+/// # Errors
+/// Where a side cannot be trusted, and where `take` says so.
+pub async fn survey(
+    setup: &Setup,
+    tally: &mut Tally,
+    mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
+) -> Result<(), Fatal> {
+    let context = &setup.context;
+    let unusable = |error: S3Error| Fatal::destination(&context.destination, &error);
+    let listing = Arc::new(Listing::open(Arc::clone(context)).await.map_err(unusable)?);
+    let ranges = range::cut(context.source.walk()?);
+    let mut listed = std::pin::pin!(ranges.map(|range| list(&listing, range)).buffered(setup.list_concurrency));
+    let mut merge = Merge::default();
+    loop {
+        let next = tokio::select! {
+            next = listed.next() => next,
+            () = context.shutdown.requested() => None,
+        };
+        let Some(joined) = next else {
+            return Ok(());
+        };
+        let (range, objects) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let objects = objects.map_err(unusable)?;
+        tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
+        for pair in merge.pairs(range.entries, objects) {
+            if let Some(step) = step(setup, pair?, tally) {
+                take(step, tally).await?;
+            }
+        }
+        context.progress.show(tally);
+    }
+}
+
+/// Lists a range on a task of its own, so that it goes on while another range is worked off.
+fn list(listing: &Arc<Listing>, range: Range) -> AbortOnDropHandle<(Range, Result<Vec<Object>, S3Error>)> {
+    let listing = Arc::clone(listing);
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        let objects = listing.range(&range).await;
+        (range, objects)
+    }))
+}
+
+/// Accounts for a pair; what is left to be done about it is a step.
+fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
+    match pair {
+        Pair::Entry(entry, object) => step_of_entry(setup, entry, object, tally),
+        Pair::Covered(_) => None,
+        Pair::Orphan(object) => match decide_orphan(&object.key, &setup.context.rules, &setup.filter) {
+            OrphanDecision::Delete => Some(Step::Orphan(object)),
+            OrphanDecision::Leave => None,
+            OrphanDecision::LeaveImpossible => {
+                let message = "no file can have such a name, so nobody knows where the object comes from: it stays".to_owned();
+                tally.withheld(&Guard { name: "impossible_path", message, is_normal: true }, &setup.context.key(&object.key));
+                None
+            }
+        },
+    }
+}
+
+fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mut Tally) -> Option<Step> {
+    let context = &setup.context;
+    let failed = |kind, problem, tally: &mut Tally| {
+        tally.saw(kind);
+        tally.failed(Failure::of_source(context.key(&entry.key), problem));
+    };
+    match entry.found {
+        // A directory is no object in this mode; one that a console made for it stays.
+        Found::Directory(_) => {}
+        Found::Special => tally.saw(EntryKind::Special),
+        Found::Skipped(kind, reason) => {
+            tally.saw(kind);
+            tally.skipped(reason);
+        }
+        Found::Filtered(kind) => {
+            tally.saw(kind);
+            tally.counts.filtered += 1;
+        }
+        Found::Failed(kind, problem) | Found::Nameless(kind, problem) => failed(kind, problem, tally),
+        Found::Unknown { problem, .. } => {
+            tally.unknown_directories += 1;
+            failed(EntryKind::Directory, problem, tally);
+        }
+        Found::File(file) => {
+            tally.saw(EntryKind::File);
+            tally.bytes.source += file.stat.size_bytes;
+            let difference = context.destination.clock_difference();
+            let decision = decide(&file, object.as_ref(), &context.rules, difference, EpochNanos::now());
+            match decision {
+                Decision::Skip(reason) => tally.skipped(reason),
+                Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,
+                Decision::Keep(_) | Decision::Compare | Decision::Upload(_) => {
+                    return Some(Step::File(Job { key: entry.key, file, object, decision }));
+                }
+            }
+        }
+    }
+    None
+}

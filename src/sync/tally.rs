@@ -1,0 +1,224 @@
+//! The tally: what happened, added up as it happens. Report and exit code are derived from it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::source::entry::{EntryKind, Problem, SkipReason};
+
+/// How many entries of a list a report holds.
+pub const LIST_LIMIT: usize = 1000;
+
+/// So much read only to be compared is worth a warning.
+const MUCH_READ: u64 = 1 << 30;
+
+/// How many of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Regular files, followed links to files included.
+    pub files: u64,
+    /// Directories that count as entries of their own.
+    pub directories: u64,
+    /// Symbolic links that were not followed.
+    pub symlinks: u64,
+    /// Devices, sockets and FIFOs.
+    pub special_skipped: u64,
+    /// Entries that the filters leave out.
+    pub filtered: u64,
+    /// Objects listed.
+    pub objects: u64,
+    /// Files whose object is as it should be.
+    pub unchanged: u64,
+    /// Files uploaded.
+    pub uploaded: u64,
+    /// Objects whose metadata alone was written.
+    pub metadata_rewritten: u64,
+    /// Entries left out for a reason that is no failure.
+    pub skipped: u64,
+    /// Objects deleted.
+    pub deleted: u64,
+    /// Objects that would have been deleted if no guard had objected.
+    pub deletes_withheld: u64,
+    /// Deletes that S3 refused.
+    pub deletes_failed: u64,
+    /// Entries of the source that failed.
+    pub failed: u64,
+}
+
+/// How many bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ByteCounts {
+    /// The size of all files together.
+    pub source: u64,
+    /// The size of what was uploaded.
+    pub uploaded: u64,
+    /// What was read only to be compared.
+    pub read_for_compare: u64,
+}
+
+/// An entry or object that failed, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Failure {
+    /// The key.
+    pub key: String,
+    /// The operation that failed: a system call, or S3's name of a request.
+    pub operation: String,
+    /// What kind of failure, for machines.
+    pub kind: String,
+    /// What happened and what to do, for people.
+    pub message: String,
+    /// S3's name for the request.
+    pub request_id: Option<String>,
+}
+
+/// A guard that objects to deletes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Its name.
+    pub name: &'static str,
+    /// What happened, and what to pass to allow the deletes.
+    pub message: String,
+    /// Whether this is normal life: nothing for anybody to do.
+    pub is_normal: bool,
+}
+
+/// Deletes that a guard withheld.
+#[derive(Clone, Debug, Serialize)]
+pub struct Withheld {
+    /// The guard's name.
+    pub guard: &'static str,
+    /// How many deletes.
+    pub count: u64,
+    /// The first of their keys.
+    pub keys: Vec<String>,
+    /// What happened, and what to pass to allow them.
+    pub message: String,
+    /// Whether this is normal life: nothing for anybody to do.
+    #[serde(skip)]
+    pub is_normal: bool,
+}
+
+/// What happened.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// The counts.
+    pub counts: Counts,
+    /// The bytes.
+    pub bytes: ByteCounts,
+    /// How many entries were skipped for which reason.
+    pub skipped_because: BTreeMap<SkipReason, u64>,
+    /// The first failures.
+    pub failures: Vec<Failure>,
+    /// How many failures there were.
+    pub failures_count: u64,
+    /// Deletes that did not happen.
+    pub withheld: Vec<Withheld>,
+    /// Directories of which something could not be seen.
+    pub unknown_directories: u64,
+    /// Uploads to keys without an object that failed at the destination.
+    pub absent_uploads_failed: u64,
+}
+
+impl Tally {
+    /// An entry of the source that is accounted for by exactly one of the methods below.
+    pub fn saw(&mut self, kind: EntryKind) {
+        match kind {
+            EntryKind::File => self.counts.files += 1,
+            EntryKind::Directory => self.counts.directories += 1,
+            EntryKind::Symlink => self.counts.symlinks += 1,
+            EntryKind::Special => self.counts.special_skipped += 1,
+        }
+    }
+
+    /// So much of the source was read only to be compared.
+    pub fn read_for_compare(&mut self, bytes: u64) {
+        let before = self.bytes.read_for_compare;
+        self.bytes.read_for_compare += bytes;
+        if before < MUCH_READ && self.bytes.read_for_compare >= MUCH_READ {
+            tracing::warn!("more than 1 GiB was read only to be compared: files that are newer than their objects and equal are read again by each run");
+        }
+    }
+
+    /// An entry was left out.
+    pub fn skipped(&mut self, reason: SkipReason) {
+        self.counts.skipped += 1;
+        *self.skipped_because.entry(reason).or_default() += 1;
+    }
+
+    /// An entry failed.
+    pub fn failed(&mut self, failure: Failure) {
+        self.counts.failed += 1;
+        self.list_failure(failure);
+    }
+
+    /// A delete failed.
+    pub fn delete_failed(&mut self, failure: Failure) {
+        self.counts.deletes_failed += 1;
+        self.list_failure(failure);
+    }
+
+    fn list_failure(&mut self, failure: Failure) {
+        let Failure { key, operation, kind, message, request_id } = &failure;
+        tracing::warn!(key, operation, kind, request_id, "{message}");
+        self.failures_count += 1;
+        if self.failures.len() < LIST_LIMIT {
+            self.failures.push(failure);
+        }
+    }
+
+    /// A guard withheld the delete of `key`.
+    pub fn withheld(&mut self, guard: &Guard, key: &str) {
+        self.withheld_many(guard, 1);
+        if let Some(withheld) = self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name)
+            && withheld.keys.len() < LIST_LIMIT
+        {
+            withheld.keys.push(key.to_owned());
+        }
+    }
+
+    /// A guard withheld deletes whose keys are not at hand.
+    pub fn withheld_many(&mut self, guard: &Guard, count: u64) {
+        self.counts.deletes_withheld += count;
+        match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name) {
+            Some(withheld) => withheld.count += count,
+            None => self.withheld.push(Withheld {
+                guard: guard.name,
+                count,
+                keys: Vec::new(),
+                message: guard.message.clone(),
+                is_normal: guard.is_normal,
+            }),
+        }
+    }
+
+    /// Whether something is left that somebody should look at.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.counts.failed > 0 || self.counts.deletes_failed > 0 || self.withheld.iter().any(|withheld| !withheld.is_normal)
+    }
+}
+
+impl Failure {
+    /// Of a place in the source.
+    #[must_use]
+    pub fn of_source(key: String, problem: Problem) -> Self {
+        Self { key, operation: problem.operation.to_owned(), kind: problem.kind.to_owned(), message: problem.message, request_id: None }
+    }
+
+    /// Of a request.
+    #[must_use]
+    pub fn of_request(key: String, error: &S3Error) -> Self {
+        let message = match error.kind {
+            ErrorKind::Precondition => "somebody else wrote this object during the run: left as it is, the next run compares it again".to_owned(),
+            _ => error.message.clone(),
+        };
+        Self {
+            key,
+            operation: error.operation.name().to_owned(),
+            kind: error.kind.name().to_owned(),
+            message,
+            request_id: error.request_id.clone(),
+        }
+    }
+}

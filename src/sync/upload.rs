@@ -1,0 +1,185 @@
+//! The upload of one file: whole, as it was at one moment, or not at all.
+//!
+//! 1. What changes while it is read is not published: size, times and inode are looked at before and after.
+//! 2. What changes after that, while S3 answers, is uploaded again: the path is looked at once more at the end.
+//! 3. A file that changed a moment ago may be in the middle of a write that its times do not show, because Linux stamps a
+//!    write when it begins: it gets time to settle.
+//! 4. A file that never settles is failed by name after [`TRIES`], and the object that was there stays.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::context::Context;
+use super::decide::Reason;
+use super::tally::Failure;
+use crate::destination::Expected;
+use crate::destination::checksum;
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::destination::headers::ObjectHeaders;
+use crate::destination::multipart::{MultipartUpload, Part, part_size};
+use crate::object::ETag;
+use crate::source::entry::{EpochNanos, FileEntry, Problem, SkipReason, Stat};
+use crate::source::read::{OpenFile, ReadError};
+
+/// How often a file that changes is tried.
+const TRIES: usize = 3;
+/// How old the last change must be. Two seconds are the decision's margin, and LastModified is cut to the second.
+pub const SETTLED: Duration = Duration::from_secs(3);
+/// How many parts of one file are read ahead of their requests, at most.
+const PARTS_AT_ONCE: usize = 64;
+
+/// What became of a file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its object is as it should be.
+    Unchanged(Reason),
+    /// Uploaded: so many bytes, and why.
+    Uploaded(Reason, u64),
+    /// Left out.
+    Skipped(SkipReason),
+    /// Failed in the source.
+    SourceFailed(Failure),
+    /// Failed at the destination.
+    DestinationFailed(S3Error),
+}
+
+/// Why a try came to nothing.
+enum Trouble {
+    Read(ReadError),
+    Send(S3Error),
+    Interrupted,
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<S3Error> for Trouble {
+    fn from(error: S3Error) -> Self {
+        if error.kind == ErrorKind::Interrupted { Self::Interrupted } else { Self::Send(error) }
+    }
+}
+
+/// Uploads a file over what was expected at its key.
+pub async fn upload(context: &Context, key: &str, entry: &FileEntry, mut expected: Expected, reason: Reason) -> Outcome {
+    for _ in 0..TRIES {
+        match publish(context, key, entry, &mut expected).await {
+            Ok(bytes) => return Outcome::Uploaded(reason, bytes),
+            Err(Trouble::Read(ReadError::Changed)) => {}
+            Err(Trouble::Read(ReadError::Vanished)) => return Outcome::Skipped(SkipReason::Vanished),
+            Err(Trouble::Read(ReadError::Problem(problem))) => {
+                return Outcome::SourceFailed(Failure::of_source(context.key(key), problem));
+            }
+            Err(Trouble::Interrupted) => return Outcome::Skipped(SkipReason::Interrupted),
+            Err(Trouble::Send(error)) => return Outcome::DestinationFailed(error),
+        }
+    }
+    Outcome::SourceFailed(Failure::of_source(context.key(key), Problem::never_settled(TRIES)))
+}
+
+/// One try: settle, read, send, and look whether all that still holds.
+async fn publish(context: &Context, key: &str, entry: &FileEntry, expected: &mut Expected) -> Result<u64, Trouble> {
+    let file = open_settled(context, key, entry).await?;
+    let headers = context.headers.of(key);
+    let size = file.stat().size_bytes;
+    let etag = if size < context.multipart_threshold {
+        send_whole(context, key, &file, &headers, expected).await?
+    } else {
+        send_in_parts(context, key, &file, &headers, expected).await?
+    };
+    *expected = Expected::Present(etag);
+    match context.source.look(key, entry).await {
+        Ok(now) if !now.is_same_content(file.stat()) => Err(ReadError::Changed.into()),
+        // Gone since: its object is for the next run.
+        Ok(_) | Err(ReadError::Vanished) => Ok(size),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the file once its last change is old enough.
+async fn open_settled(context: &Context, key: &str, entry: &FileEntry) -> Result<OpenFile, Trouble> {
+    let file = context.source.open_file(key, entry).await?;
+    let Some(wait) = settles_in(file.stat(), EpochNanos::now()) else {
+        return Ok(file);
+    };
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = context.shutdown.requested() => return Err(Trouble::Interrupted),
+    }
+    file.check_unchanged().await?;
+    Ok(file)
+}
+
+/// How long until the last change is old enough; `None` if it is.
+#[must_use]
+pub fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
+    // A time that is yet to come is a clock's fault: as if it were now.
+    let age = now.since(stat.ctime).unwrap_or(Duration::ZERO);
+    SETTLED.checked_sub(age).filter(|wait| !wait.is_zero())
+}
+
+async fn send_whole(context: &Context, key: &str, file: &OpenFile, headers: &ObjectHeaders, expected: &Expected) -> Result<ETag, Trouble> {
+    let size = file.stat().size_bytes;
+    let _share = context.budget.take(size).await;
+    let content = file.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+    file.check_unchanged().await?;
+    let digest = checksum::digest(content.clone(), context.destination.crc()).await;
+    Ok(context.destination.put(key, headers, &content, &digest, expected).await?)
+}
+
+async fn send_in_parts(context: &Context, key: &str, file: &OpenFile, headers: &ObjectHeaders, expected: &Expected) -> Result<ETag, Trouble> {
+    let upload = context.destination.begin_upload(key, headers).await?;
+    let published = match send_parts(context, file, &upload).await {
+        Ok(parts) => match file.check_unchanged().await {
+            Ok(()) => upload.complete(parts, expected).await.map_err(Trouble::from),
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => Err(error),
+    };
+    if published.is_err() {
+        upload.abort().await;
+    }
+    published
+}
+
+async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload<'_>) -> Result<Vec<Part>, Trouble> {
+    let size = file.stat().size_bytes;
+    let part_bytes = part_size(size, context.part_size);
+    let at_once = context.destination.most_requests().min(PARTS_AT_ONCE);
+    let numbers = 1..=i32::try_from(size.div_ceil(part_bytes).max(1)).unwrap_or(i32::MAX);
+    futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
+        .map(|(number, offset)| async move {
+            if context.shutdown.is_requested() {
+                return Err(Trouble::Interrupted);
+            }
+            let length = part_bytes.min(size - offset);
+            let _share = context.budget.take(length).await;
+            let content = file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
+            let digest = checksum::digest(content.clone(), context.destination.crc()).await;
+            Ok(upload.part(number, content, digest).await?)
+        })
+        .buffer_unordered(at_once)
+        .try_collect()
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::entry::EntryKind;
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_gets_time_to_settle() {
+        let second = 1_000_000_000;
+        let changed = EpochNanos(1_000 * second);
+        let stat = Stat { kind: EntryKind::File, size_bytes: 1, mtime: EpochNanos(0), ctime: changed, mode: 0, uid: 0, gid: 0, inode: (1, 1) };
+        let at = |nanos| settles_in(&stat, EpochNanos(changed.0 + nanos));
+        assert_eq!(at(0), Some(SETTLED));
+        assert_eq!(at(second), Some(Duration::from_secs(2)));
+        assert_eq!(at(3 * second), None);
+        assert_eq!(at(-3600 * second), Some(SETTLED), "a change that is yet to come waits no longer");
+    }
+}

@@ -1,0 +1,55 @@
+//! Logs: lines on stderr, for people or for machines, with nothing in them that is secret.
+//!
+//! `RUST_LOG` sets the level of this program's own lines. Libraries below it print no more than `info`: their `debug` and
+//! `trace` lines show whole requests, session tokens and signatures included.
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing::Level;
+use tracing_subscriber::filter::{EnvFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::cli::LogFormat;
+use crate::progress::Progress;
+
+/// What is printed where `RUST_LOG` says nothing.
+const DEFAULT_FILTER: &str = "warn,efs2s3=info";
+
+/// Sets up logging, beside the progress line.
+pub fn init(format: LogFormat, progress: &Progress) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+    let harmless = filter_fn(|metadata| metadata.target().starts_with("efs2s3") || *metadata.level() <= Level::INFO);
+    let writer = BesideProgress(progress.clone());
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let layer = match format {
+        LogFormat::Text => fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).boxed(),
+        LogFormat::Json => fmt::layer().with_writer(writer).json().flatten_event(true).boxed(),
+    };
+    // A second call, as in a test, keeps the first.
+    let _ = tracing_subscriber::registry().with(layer.with_filter(harmless).with_filter(filter)).try_init();
+}
+
+/// Writes lines without tearing the progress line.
+#[derive(Clone, Debug)]
+struct BesideProgress(Progress);
+
+impl<'a> MakeWriter<'a> for BesideProgress {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+impl Write for BesideProgress {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.beside(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
