@@ -129,7 +129,7 @@ fn kind_of<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>, status: Opt
         ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, 404) => ErrorKind::NotFound,
         ("AccessDenied" | "SignatureDoesNotMatch", _) | (_, 401 | 403) => ErrorKind::Denied,
         // An answer that cannot be read, or an error without a word: a proxy's, or a body cut short.
-        (_, ..400) => ErrorKind::Transient,
+        (_, ..=399) => ErrorKind::Transient,
         _ => ErrorKind::Refused,
     }
 }

@@ -1,0 +1,17 @@
+//! The program as somebody runs it: the built binary, real trees, and an S3 server in memory that fails on purpose.
+//!
+//! A module an area of behaviour; each test's name is the sentence that it holds the program to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test says what it expects by failing"
+)]
+
+#[path = "../support/trial.rs"]
+mod trial;
+
+mod compare;

@@ -1,0 +1,308 @@
+//! A trial: a fresh tree, a fresh S3 server, runs of the program, and words for what is expected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use efs2s3::demo::s3::{Operation, Operations, S3Server, Seed};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Writes of objects and uploads, and deletes.
+pub(crate) const WRITES: [Operation; 9] = [
+    Operation::PutObject,
+    Operation::CopyObject,
+    Operation::CreateMultipartUpload,
+    Operation::UploadPart,
+    Operation::UploadPartCopy,
+    Operation::CompleteMultipartUpload,
+    Operation::AbortMultipartUpload,
+    Operation::DeleteObject,
+    Operation::DeleteObjects,
+];
+/// Requests that read one object.
+pub(crate) const READS: [Operation; 3] = [Operation::HeadObject, Operation::GetObject, Operation::GetObjectAttributes];
+
+/// What the runs' credentials hold that nobody may ever see.
+pub(crate) const SECRETS: [&str; 2] = ["trial-secret-material-5d1", "trial-token-material-8c4"];
+
+const BUCKET: &str = "site";
+const PREFIX: &str = "www/";
+
+/// A fresh tree and a fresh S3 server with the bucket `site`.
+pub(crate) struct Trial {
+    pub(crate) folder: TempDir,
+    pub(crate) s3: S3Server,
+}
+
+/// A run of the program that is under way.
+pub(crate) struct Run {
+    child: Child,
+    report: PathBuf,
+    begun: Instant,
+}
+
+/// A run of the program that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    /// `Null` where none was written.
+    pub(crate) report: Value,
+    pub(crate) time: Duration,
+}
+
+impl Trial {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Runs as another user write their reports here.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::create_dir(folder.path().join("tree")).unwrap();
+        let s3 = S3Server::start_blocking().unwrap();
+        s3.create_bucket(BUCKET);
+        Self { folder, s3 }
+    }
+
+    // --- the tree ---
+
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.folder.path().join("tree")
+    }
+
+    /// Writes a file below the tree, and what folders it needs; its ctime is now.
+    pub(crate) fn write(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.tree().join(name.as_ref());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The same with an mtime so long ago; its ctime is now all the same.
+    pub(crate) fn write_aged(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>, age: Duration) -> PathBuf {
+        let path = self.write(name, content);
+        let time = SystemTime::now() - age;
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        path
+    }
+
+    pub(crate) fn write_raw_name(&self, name: &[u8], content: &[u8]) -> PathBuf {
+        self.write(OsStr::from_bytes(name), content)
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.tree().join(name)).unwrap();
+    }
+
+    pub(crate) fn link(&self, target: impl AsRef<Path>, name: &str) {
+        let path = self.tree().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, path).unwrap();
+    }
+
+    /// Lets times grow apart: what changed within the last seconds is compared by content or waited for.
+    pub(crate) fn settle() {
+        thread::sleep(Duration::from_millis(3200));
+    }
+
+    // --- the bucket, below the prefix www/ ---
+
+    /// An object as another tool left it so long ago.
+    pub(crate) fn object(&self, name: &str, content: impl Into<bytes::Bytes>, age: Duration) {
+        self.s3.put(BUCKET, &format!("{PREFIX}{name}"), content, Seed::aged(age));
+    }
+
+    /// The objects' contents by their names below the prefix.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        let bodies = self.s3.bodies(BUCKET, PREFIX).into_iter();
+        bodies.map(|(key, body)| (key.strip_prefix(PREFIX).unwrap().to_owned(), body.to_vec())).collect()
+    }
+
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.objects().into_keys().collect()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.s3.object(BUCKET, &format!("{PREFIX}{name}")).is_some()
+    }
+
+    /// The bucket holds exactly the tree's regular files.
+    #[track_caller]
+    pub(crate) fn assert_same(&self) {
+        let mut files = BTreeMap::new();
+        collect(&self.tree(), "", &mut files);
+        let objects = self.objects();
+        let missing: Vec<_> = files.keys().filter(|name| !objects.contains_key(*name)).collect();
+        let extra: Vec<_> = objects.keys().filter(|name| !files.contains_key(*name)).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, extra {extra:?}");
+        let wrong: Vec<_> = files.keys().filter(|name| files[*name] != objects[*name]).collect();
+        assert!(wrong.is_empty(), "other contents: {wrong:?}");
+    }
+
+    /// How many requests of these operations the server has seen.
+    pub(crate) fn count(&self, operations: impl Into<Operations>) -> usize {
+        self.s3.count(operations)
+    }
+
+    // --- runs ---
+
+    /// `efs2s3 sync TREE s3://site/www --mode plain` with a report and these options.
+    pub(crate) fn sync(&self, options: &[&str]) -> Ended {
+        self.start(options).end()
+    }
+
+    pub(crate) fn start(&self, options: &[&str]) -> Run {
+        let source = self.tree().display().to_string();
+        let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "plain"];
+        words.extend(options);
+        self.start_words(&words, &[])
+    }
+
+    /// A sync as the user nobody, for whom file modes count.
+    pub(crate) fn sync_as_nobody(&self, options: &[&str]) -> Ended {
+        let program = self.folder.path().join("program");
+        if !program.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
+        }
+        let source = self.tree().display().to_string();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+        command.args(["sync", source.as_str(), "s3://site/www", "--mode", "plain"]).args(options);
+        self.spawn(command, &[]).end()
+    }
+
+    /// The program with these words, environment variables on top, and `--report` unless the words name one.
+    pub(crate) fn start_words(&self, words: &[&str], environment: &[(&str, &str)]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
+        command.args(words);
+        self.spawn(command, environment)
+    }
+
+    /// The same, run to its end.
+    pub(crate) fn run_words(&self, words: &[&str], environment: &[(&str, &str)]) -> Ended {
+        self.start_words(words, environment).end()
+    }
+
+    fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
+        let report = self.folder.path().join(format!("report-{:016x}.json", fastrand::u64(..)));
+        let foreign = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
+            command.env_remove(name);
+        }
+        let child = command
+            .env("AWS_ACCESS_KEY_ID", "AKIDTRIAL")
+            .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
+            .env("AWS_SESSION_TOKEN", SECRETS[1])
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL", self.s3.url())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("HOME", self.folder.path())
+            .env("EFS2S3_REPORT", &report)
+            .envs(environment.iter().copied())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Run { child, report, begun: Instant::now() }
+    }
+}
+
+impl Run {
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end; a minute and a half at most.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Ended {
+        let read = |mut pipe: Box<dyn Read + Send>| {
+            thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = pipe.read_to_end(&mut bytes);
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        };
+        let stdout = read(Box::new(self.child.stdout.take().unwrap()));
+        let stderr = read(Box::new(self.child.stderr.take().unwrap()));
+        let deadline = self.begun + Duration::from_secs(90);
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status,
+                None if Instant::now() > deadline => {
+                    let _ = self.child.kill();
+                    panic!("the program does not end: {}", stderr.join().unwrap());
+                }
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let time = self.begun.elapsed();
+        let report = fs::read_to_string(&self.report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
+        Ended { code: status.code().unwrap_or(-1), stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap(), report, time }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// The exit code is this one.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        self
+    }
+
+    /// A count of the report.
+    #[track_caller]
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.report["counts"][name].as_u64().unwrap_or_else(|| panic!("no count '{name}': {}", self.report))
+    }
+
+    /// How many deletes this guard withheld.
+    pub(crate) fn withheld_by(&self, guard: &str) -> u64 {
+        let withheld = self.report["withheld_because"].as_array().unwrap();
+        withheld.iter().find(|entry| entry["guard"] == guard).map_or(0, |entry| entry["count"].as_u64().unwrap())
+    }
+
+    /// The failures' keys.
+    pub(crate) fn failed_keys(&self) -> Vec<String> {
+        let failures = self.report["failures"].as_array().unwrap();
+        failures.iter().map(|failure| failure["key"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The counts add up, as the report promises.
+    #[track_caller]
+    pub(crate) fn assert_adds_up(&self) {
+        let sum = |names: &[&str]| names.iter().map(|name| self.counted(name)).sum::<u64>();
+        let seen = sum(&["files", "directories", "symlinks"]);
+        let accounted = sum(&["unchanged", "uploaded", "metadata_rewritten", "filtered", "skipped", "failed"]);
+        assert_eq!(seen, accounted, "{}", self.report["counts"]);
+    }
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            collect(&entry.path(), &format!("{prefix}{name}/"), files);
+        } else if kind.is_file() {
+            files.insert(format!("{prefix}{name}"), fs::read(entry.path()).unwrap());
+        }
+    }
+}
