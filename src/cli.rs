@@ -50,10 +50,22 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on stderr are written
-    #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long,
+        global = true,
+        env = "EFS2S3_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     pub log_format: LogFormat,
     /// Whether a line on stderr shows the progress: `auto` is when that is a terminal
-    #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        env = "EFS2S3_PROGRESS",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub progress: When,
 }
 
@@ -97,7 +109,7 @@ pub struct SyncArgs {
     /// The directory to copy
     #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
     pub source: PathBuf,
-    /// Where to: s3://bucket/prefix
+    /// Where to: `s3://bucket/prefix`
     #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
     pub destination: Location,
     /// Write the report (JSON) to FILE; `-` is stdout
@@ -126,12 +138,19 @@ pub struct SyncArgs {
 /// When to delete, and when not.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Deleting")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct DeleteArgs {
     /// Delete objects that have no file any more
     #[arg(long, env = "EFS2S3_DELETE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub delete: bool,
     /// Delete no more than N objects, or P% of those listed [default: more than 100 and more than 10% are refused]
-    #[arg(long, env = "EFS2S3_MAX_DELETE", value_name = "N|P%", default_value = "default", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "EFS2S3_MAX_DELETE",
+        value_name = "N|P%",
+        default_value = "default",
+        hide_default_value = true
+    )]
     pub max_delete: MaxDelete,
     /// Let an empty source delete everything that --max-delete allows
     #[arg(long, env = "EFS2S3_ALLOW_EMPTY_SOURCE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
@@ -187,7 +206,7 @@ pub struct CompareArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Uploading")]
 pub struct UploadArgs {
-    /// The storage class of new and changed objects, such as STANDARD_IA
+    /// The storage class of new and changed objects, such as `STANDARD_IA`
     #[arg(long, env = "EFS2S3_STORAGE_CLASS", value_name = "CLASS", value_parser = value::word)]
     pub storage_class: Option<String>,
     /// Encryption at rest: AES256, aws:kms or aws:kms:dsse
@@ -318,8 +337,8 @@ pub enum Checksum {
 pub enum Addressing {
     /// `path` where an endpoint is given, else `virtual`
     Auto,
-    /// https://host/bucket/key
+    /// `https://host/bucket/key`
     Path,
-    /// https://bucket.host/key
+    /// `https://bucket.host/key`
     Virtual,
 }

@@ -36,10 +36,20 @@ enum Work {
 
 /// Runs a command to its end.
 pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
-    let Invocation { cli, header_rules, options } = invocation;
+    let Invocation {
+        cli,
+        header_rules,
+        options,
+    } = invocation;
     match cli.command {
         Command::Sync(command) if command.dry_run => {
-            let command = PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
+            let command = PlanCommand {
+                output: None,
+                all: false,
+                json: false,
+                exit_code: false,
+                options: command.options,
+            };
             run_plan(command, header_rules, options, progress).await
         }
         Command::Sync(command) => run_sync(*command, header_rules, progress).await,
@@ -57,10 +67,19 @@ async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progr
     run_work("sync", command.options, rules, Work::Sync(changes), progress).await
 }
 
-async fn run_plan(command: PlanCommand, rules: Vec<HeaderRule>, options: BTreeMap<String, Vec<String>>, progress: &Progress) -> ExitCode {
+async fn run_plan(
+    command: PlanCommand,
+    rules: Vec<HeaderRule>,
+    options: BTreeMap<String, Vec<String>>,
+    progress: &Progress,
+) -> ExitCode {
     let sink = match &command.output {
         Some(path) => {
-            let header = PlanHeader::new(command.options.source.display().to_string(), command.options.destination.to_string(), options);
+            let header = PlanHeader::new(
+                command.options.source.display().to_string(),
+                command.options.destination.to_string(),
+                options,
+            );
             match PlanSink::create(path, &header) {
                 Ok(sink) => sink,
                 Err(error) => return cannot_write("plan", Some(path), &error),
@@ -69,12 +88,22 @@ async fn run_plan(command: PlanCommand, rules: Vec<HeaderRule>, options: BTreeMa
         None if command.json || !std::io::stdout().is_terminal() => PlanSink::Json,
         None => PlanSink::Text,
     };
-    let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
+    let work = Work::Plan {
+        sink,
+        all: command.all,
+        exit_code: command.exit_code,
+    };
     run_work("plan", command.options, rules, work, progress).await
 }
 
 /// What sync and plan have in common: report, source and destination are known to be usable before the work begins.
-async fn run_work(command: &'static str, args: SyncArgs, rules: Vec<HeaderRule>, work: Work, progress: &Progress) -> ExitCode {
+async fn run_work(
+    command: &'static str,
+    args: SyncArgs,
+    rules: Vec<HeaderRule>,
+    work: Work,
+    progress: &Progress,
+) -> ExitCode {
     let subject = Subject {
         command,
         source: args.source.display().to_string(),
@@ -123,9 +152,9 @@ async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
     let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
     let result = match work {
         Work::Sync(changes) => sync(setup, changes, &mut tally, &mut seconds).await,
-        Work::Plan { sink, all, exit_code } => {
-            plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
-        }
+        Work::Plan { sink, all, exit_code } => plan(setup, sink, all, &mut tally)
+            .await
+            .map(|found| differences = found && exit_code),
     };
     let exit_code = match (&result, setup.context.shutdown.exit_code()) {
         (Err(_), _) => ExitCode::Fatal,
@@ -147,10 +176,10 @@ async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
 
 /// Says how it ended, and writes the report.
 fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> ExitCode {
-    match report.error() {
-        Some(error) => tracing::error!("{error}"),
-        None => tracing::info!("{}", report.summary()),
+    if let Some(error) = report.error() {
+        tracing::error!("{error}");
     }
+    tracing::info!("{}", report.summary());
     match sink.map(|sink| sink.write(report)) {
         Some(Err(error)) => cannot_write("report", path, &error),
         Some(Ok(())) | None => report.exit_code(),

@@ -62,7 +62,13 @@ pub struct Destination {
 
 impl Destination {
     /// Loads the AWS configuration and prepares a client; nothing is sent yet.
-    pub async fn connect(location: &Location, endpoint: &Endpoint, storage: StorageOptions, options: SendOptions, shutdown: Shutdown) -> Self {
+    pub async fn connect(
+        location: &Location,
+        endpoint: &Endpoint,
+        storage: StorageOptions,
+        options: SendOptions,
+        shutdown: Shutdown,
+    ) -> Self {
         let clock = Arc::new(ServerClock::default());
         let (client, endpoint_url) = client::connect(endpoint, &clock).await;
         Self {
@@ -151,6 +157,9 @@ impl Destination {
     }
 
     fn endpoint_hint(&self) -> String {
-        self.endpoint_url.as_ref().map_or_else(|| ": check the network, the VPC endpoint and AWS_REGION".to_owned(), |url| format!(" at {url}"))
+        self.endpoint_url.as_ref().map_or_else(
+            || ": check the network, the VPC endpoint and AWS_REGION".to_owned(),
+            |url| format!(" at {url}"),
+        )
     }
 }

@@ -35,7 +35,9 @@ pub enum LocationError {
     )]
     Bucket(String),
     /// A prefix that would make keys with an empty part.
-    #[error("the prefix '{0}' begins with '/' or holds '//': keys under it would have an empty part, and other tools would read them as others")]
+    #[error(
+        "the prefix '{0}' begins with '/' or holds '//': keys under it would have an empty part, and other tools would read them as others"
+    )]
     EmptyPart(String),
     /// A prefix with `.` or `..` as a part.
     #[error("the prefix '{0}' holds '.' or '..' as a part: no path can lead there")]
@@ -53,7 +55,11 @@ impl BucketName {
             && name.starts_with(letter_or_digit)
             && name.ends_with(letter_or_digit)
             && !name.contains("..");
-        if good { Ok(Self(name.to_owned())) } else { Err(LocationError::Bucket(name.to_owned())) }
+        if good {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(LocationError::Bucket(name.to_owned()))
+        }
     }
 
     /// The name.
@@ -113,7 +119,10 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, LocationError> {
         let rest = text.strip_prefix("s3://").ok_or(LocationError::Scheme)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self { bucket: BucketName::new(bucket)?, prefix: Prefix::new(prefix)? })
+        Ok(Self {
+            bucket: BucketName::new(bucket)?,
+            prefix: Prefix::new(prefix)?,
+        })
     }
 }
 
@@ -152,8 +161,18 @@ mod tests {
 
     #[test]
     fn a_name_that_no_bucket_can_have_is_refused() {
-        for text in ["s3://", "s3://ab", "s3://Bad_Bucket!/x", "s3://-abc", "s3://abc-", "s3://a..b"] {
-            assert!(matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))), "{text}");
+        for text in [
+            "s3://",
+            "s3://ab",
+            "s3://Bad_Bucket!/x",
+            "s3://-abc",
+            "s3://abc-",
+            "s3://a..b",
+        ] {
+            assert!(
+                matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))),
+                "{text}"
+            );
         }
         assert_eq!("http://site/www".parse::<Location>(), Err(LocationError::Scheme));
     }

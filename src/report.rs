@@ -112,9 +112,19 @@ impl Report {
     /// Puts the report together.
     #[must_use]
     pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
-        let Ending { tally, requests, operations, mut seconds, error, exit_code } = ending;
+        let Ending {
+            tally,
+            requests,
+            operations,
+            mut seconds,
+            error,
+            exit_code,
+        } = ending;
         let finished = SystemTime::now();
-        seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
+        seconds.total = finished
+            .duration_since(subject.started)
+            .unwrap_or_default()
+            .as_secs_f64();
         let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
         Self {
             schema: SCHEMA,
@@ -146,17 +156,37 @@ impl Report {
     /// One line that says what happened.
     #[must_use]
     pub fn summary(&self) -> String {
-        let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } = self.counts;
+        let Counts {
+            files,
+            unchanged,
+            uploaded,
+            deleted,
+            deletes_withheld,
+            skipped,
+            failed,
+            deletes_failed,
+            ..
+        } = self.counts;
         let mut text = format!(
             "{files} files: {unchanged} unchanged, {uploaded} uploaded ({}), {deleted} deleted",
             ByteSize(self.bytes.uploaded).display().iec()
         );
-        for (count, what) in [(skipped, "skipped"), (failed, "failed"), (deletes_failed, "deletes failed"), (deletes_withheld, "deletes withheld")] {
+        for (count, what) in [
+            (skipped, "skipped"),
+            (failed, "failed"),
+            (deletes_failed, "deletes failed"),
+            (deletes_withheld, "deletes withheld"),
+        ] {
             if count > 0 {
-                text += &format!(", {count} {what}");
+                text.extend([", ", &count.to_string(), " ", what]);
             }
         }
-        text + &format!("; {} requests, {:.1} s, exit {}", self.request_count(), self.seconds.total, self.exit_code.code())
+        text + &format!(
+            "; {} requests, {:.1} s, exit {}",
+            self.request_count(),
+            self.seconds.total,
+            self.exit_code.code()
+        )
     }
 
     /// What ended the run early.
@@ -172,7 +202,11 @@ impl Report {
     }
 
     fn request_count(&self) -> u64 {
-        self.requests.iter().filter(|(name, _)| !matches!(**name, "retries" | "throttled")).map(|(_, count)| count).sum()
+        self.requests
+            .iter()
+            .filter(|(name, _)| !matches!(**name, "retries" | "throttled"))
+            .map(|(_, count)| count)
+            .sum()
     }
 }
 
@@ -223,14 +257,22 @@ fn request_cost_usd(requests: &Requests) -> f64 {
     })
 }
 
-#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "an estimate needs no more than 53 bits")]
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "an estimate needs no more than 53 bits"
+)]
 fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// Sorts by time, and two runs of the same millisecond differ.
 fn run_id(started: SystemTime) -> String {
-    let time: String = humantime::format_rfc3339_millis(started).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let time: String = humantime::format_rfc3339_millis(started)
+        .to_string()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
     format!("{time}-{:08x}", fastrand::u32(..))
 }
 
@@ -242,6 +284,7 @@ fn peak_memory_bytes() -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(code.code())
 }
@@ -272,9 +315,15 @@ impl ReportSink {
             }
             return Ok(Self::Device(path.to_owned()));
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let file = tempfile::Builder::new().prefix(".efs2s3-report").permissions(readable).tempfile_in(folder)?;
+        let file = tempfile::Builder::new()
+            .prefix(".efs2s3-report")
+            .permissions(readable)
+            .tempfile_in(folder)?;
         Ok(Self::File(path.to_owned(), file))
     }
 

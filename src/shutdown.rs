@@ -34,7 +34,9 @@ impl Shutdown {
                 if heard.is_requested() {
                     std::process::exit(code.code().into());
                 }
-                tracing::warn!("asked to stop: what is in flight is finished or taken back; a second signal ends at once");
+                tracing::warn!(
+                    "asked to stop: what is in flight is finished or taken back; a second signal ends at once"
+                );
                 heard.request(code);
             }
         });
@@ -62,6 +64,8 @@ impl Shutdown {
     #[must_use]
     pub fn exit_code(&self) -> Option<ExitCode> {
         let signal = self.signal.load(Ordering::Relaxed);
-        [ExitCode::Interrupted, ExitCode::Terminated].into_iter().find(|code| code.code() == signal)
+        [ExitCode::Interrupted, ExitCode::Terminated]
+            .into_iter()
+            .find(|code| code.code() == signal)
     }
 }

@@ -51,7 +51,9 @@ pub enum SourceError {
         path: String,
     },
     /// `--sentinel`.
-    #[error("the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?")]
+    #[error(
+        "the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?"
+    )]
     NoSentinel {
         /// The path as given.
         path: String,
@@ -84,9 +86,19 @@ impl Source {
         let root = match tokio::time::timeout(timeout, opened).await {
             Ok(Ok(root)) => root?,
             Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) => return Err(SourceError::Silent { path: shown, seconds: timeout.as_secs() }),
+            Err(_) => {
+                return Err(SourceError::Silent {
+                    path: shown,
+                    seconds: timeout.as_secs(),
+                });
+            }
         };
-        Ok(Self { root: Arc::new(root), operations: Arc::default(), timeout, walk })
+        Ok(Self {
+            root: Arc::new(root),
+            operations: Arc::default(),
+            timeout,
+            walk,
+        })
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
@@ -94,7 +106,12 @@ impl Source {
     /// # Errors
     /// Where the system gives no threads for it.
     pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
-        walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+        walk::start(
+            Arc::clone(&self.root),
+            self.walk.clone(),
+            Arc::clone(&self.operations),
+            Arc::default(),
+        )
     }
 
     /// What the file system was asked so far.
@@ -111,9 +128,10 @@ fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, So
         return Err(SourceError::NotMounted { path: shown() });
     }
     match &requirements.sentinel {
-        Some(sentinel) if !root.holds(sentinel) => {
-            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.display().to_string() })
-        }
+        Some(sentinel) if !root.holds(sentinel) => Err(SourceError::NoSentinel {
+            path: shown(),
+            sentinel: sentinel.display().to_string(),
+        }),
         _ => Ok(root),
     }
 }

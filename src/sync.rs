@@ -66,23 +66,31 @@ pub struct Fatal {
 
 impl Fatal {
     fn destination(destination: &Destination, error: &S3Error) -> Self {
-        Self { message: destination.explain(error) }
+        Self {
+            message: destination.explain(error),
+        }
     }
 
     fn plan(error: &std::io::Error) -> Self {
-        Self { message: format!("the plan cannot be written: {error}") }
+        Self {
+            message: format!("the plan cannot be written: {error}"),
+        }
     }
 }
 
 impl From<merge::OutOfOrder> for Fatal {
     fn from(error: merge::OutOfOrder) -> Self {
-        Self { message: format!("{error}: nothing can be told from a list that is not in order, and nothing was deleted") }
+        Self {
+            message: format!("{error}: nothing can be told from a list that is not in order, and nothing was deleted"),
+        }
     }
 }
 
 impl From<WalkError> for Fatal {
     fn from(error: WalkError) -> Self {
-        Self { message: error.to_string() }
+        Self {
+            message: error.to_string(),
+        }
     }
 }
 
@@ -121,8 +129,18 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
             delete_orphans(context, orphans, &setup.delete_rules, tally, transfers.changes()).await;
             seconds.delete = seconds_since(begin);
         }
-        Ok(()) => withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally),
-        Err(_) => withhold_all("listing", "the run ended before source and destination were seen to their ends", &orphans, tally),
+        Ok(()) => withhold_all(
+            "interrupted",
+            "the run was asked to stop before it came to the deletes",
+            &orphans,
+            tally,
+        ),
+        Err(_) => withhold_all(
+            "listing",
+            "the run ended before source and destination were seen to their ends",
+            &orphans,
+            tally,
+        ),
     }
     transfers.changes().finish();
     transferred
@@ -130,6 +148,13 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
 
 fn withhold_all(name: &'static str, message: &str, orphans: &Orphans, tally: &mut Tally) {
     if orphans.count() > 0 {
-        tally.withheld_many(&Guard { name, message: message.to_owned(), is_normal: false }, orphans.count());
+        tally.withheld_many(
+            &Guard {
+                name,
+                message: message.to_owned(),
+                is_normal: false,
+            },
+            orphans.count(),
+        );
     }
 }

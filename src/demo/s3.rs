@@ -149,11 +149,7 @@ impl S3Server {
 
     /// Creates a bucket; one that exists stays as it is.
     pub fn create_bucket(&self, name: &str) {
-        self.shared
-            .store()
-            .buckets
-            .entry(name.to_owned())
-            .or_default();
+        self.shared.store().buckets.entry(name.to_owned()).or_default();
     }
 
     /// Turns versioning of a bucket on: deletes leave markers from now on.
@@ -199,9 +195,7 @@ impl S3Server {
     /// The bodies under a prefix by whole key.
     #[must_use]
     pub fn bodies(&self, bucket: &str, prefix: &str) -> BTreeMap<String, Bytes> {
-        let bodies = self.select(bucket, prefix, |key, object| {
-            (key.to_owned(), object.body.clone())
-        });
+        let bodies = self.select(bucket, prefix, |key, object| (key.to_owned(), object.body.clone()));
         bodies.into_iter().collect()
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// An answer dated `d` was written within the second that begins at `d`, and between the request's departure `t0` and the
 /// answer's arrival `t1`. So the offset lies between `d - t1` and `d + 1 - t0`, and each answer narrows that down.
 #[derive(Debug, Default)]
-pub struct ServerClock {
+pub(super) struct ServerClock {
     seen: Mutex<Seen>,
 }
 
@@ -35,7 +35,7 @@ impl ServerClock {
 
     /// How far the two clocks may be apart; an offset that the headers cannot tell from none counts as none.
     #[must_use]
-    pub fn difference(&self) -> Duration {
+    pub(super) fn difference(&self) -> Duration {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seconds = seen.bounds.map_or(0.0, distance).max(seen.past);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
@@ -43,7 +43,11 @@ impl ServerClock {
 }
 
 fn distance((low, high): (f64, f64)) -> f64 {
-    if low > 0.0 || high < 0.0 { low.abs().max(high.abs()) } else { 0.0 }
+    if low > 0.0 || high < 0.0 {
+        low.abs().max(high.abs())
+    } else {
+        0.0
+    }
 }
 
 fn seconds(time: SystemTime) -> f64 {

@@ -2,9 +2,9 @@
 
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
+use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
-use super::Destination;
 use crate::object::ETag;
 
 /// How many keys one `DeleteObjects` takes.
@@ -38,7 +38,8 @@ pub enum Deleted {
 /// and 2.11).
 #[must_use]
 pub fn fits_a_batch(key: &str) -> bool {
-    !key.chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
+    !key.chars()
+        .any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
 impl Destination {
@@ -59,19 +60,31 @@ impl Destination {
     }
 
     async fn delete_objects(&self, batch: &[Doomed]) -> Result<Vec<Deleted>, S3Error> {
-        let impossible = |error: aws_sdk_s3::error::BuildError| S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string());
+        let impossible = |error: aws_sdk_s3::error::BuildError| {
+            S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
+        };
         let identifiers = batch.iter().map(|doomed| {
-            ObjectIdentifier::builder().key(self.prefix.key(&doomed.key)).set_e_tag(condition(&doomed.etag)).build()
+            ObjectIdentifier::builder()
+                .key(self.prefix.key(&doomed.key))
+                .set_e_tag(condition(&doomed.etag))
+                .build()
         });
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(impossible)?;
-        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(impossible)?;
+        let delete = Delete::builder()
+            .set_objects(Some(identifiers))
+            .quiet(true)
+            .build()
+            .map_err(impossible)?;
         let request = self
             .client
             .delete_objects()
             .bucket(&self.bucket)
             .delete(delete)
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let answer = self.sender.send(Operation::DeleteObjects, 0, |_| request.clone().send()).await?;
+        let answer = self
+            .sender
+            .send(Operation::DeleteObjects, 0, |_| request.clone().send())
+            .await?;
         let refused = |doomed: &Doomed| {
             let key = self.prefix.key(&doomed.key);
             answer.errors().iter().find(|error| error.key() == Some(&key))
@@ -80,7 +93,10 @@ impl Destination {
             .iter()
             .map(|doomed| match refused(doomed) {
                 None => Deleted::Yes,
-                Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
+                Some(error) => outcome_of(
+                    error.code().unwrap_or("Unknown"),
+                    error.message().unwrap_or("no message"),
+                ),
             })
             .collect())
     }
@@ -113,7 +129,11 @@ fn outcome_of(code: &str, message: &str) -> Deleted {
         // Sent again after a lost answer, or deleted by somebody else: gone is gone.
         "NoSuchKey" => Deleted::Yes,
         _ => {
-            let kind = if code == "AccessDenied" { ErrorKind::Denied } else { ErrorKind::Refused };
+            let kind = if code == "AccessDenied" {
+                ErrorKind::Denied
+            } else {
+                ErrorKind::Refused
+            };
             let mut error = S3Error::local(Operation::DeleteObjects, kind, format!("{code}: {message}"));
             error.code = Some(code.to_owned());
             Deleted::Failed(error)

@@ -77,7 +77,14 @@ impl ErrorKind {
 
 impl S3Error {
     pub(super) fn local(operation: Operation, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { operation, kind, code: None, message: message.into(), request_id: None, region: None }
+        Self {
+            operation,
+            kind,
+            code: None,
+            message: message.into(),
+            request_id: None,
+            region: None,
+        }
     }
 
     pub(super) fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
@@ -86,7 +93,9 @@ impl S3Error {
     {
         let response = error.raw_response();
         let status = response.map(|response| response.status().as_u16());
-        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let region = response
+            .and_then(|response| response.headers().get("x-amz-bucket-region"))
+            .map(str::to_owned);
         let code = error.code().map(str::to_owned);
         let kind = kind_of(error, code.as_deref(), status);
         let message = match (&code, error.message(), status) {
@@ -95,42 +104,81 @@ impl S3Error {
             (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
             _ => root_causes(error),
         };
-        let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
-        Self { operation, kind, code, message, request_id, region }
+        let request_id = error
+            .request_id()
+            .or_else(|| error.extended_request_id())
+            .map(str::to_owned);
+        Self {
+            operation,
+            kind,
+            code,
+            message,
+            request_id,
+            region,
+        }
     }
 }
 
 fn kind_of<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>, status: Option<u16>) -> ErrorKind {
     match error {
-        SdkError::ConstructionFailure(_) => return ErrorKind::Unusable,
-        SdkError::TimeoutError(_) => return ErrorKind::Unreachable,
-        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => return ErrorKind::Unreachable,
+        SdkError::ConstructionFailure(_) => ErrorKind::Unusable,
+        SdkError::TimeoutError(_) => ErrorKind::Unreachable,
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => ErrorKind::Unreachable,
         // Credentials that cannot be had fail here too, and another try does not find any.
-        SdkError::DispatchFailure(failure) if failure.is_user() => return ErrorKind::Unusable,
-        SdkError::DispatchFailure(failure) => {
-            let credentials = failure.as_connector_error().is_none_or(|error| root_causes(error).contains("credential"));
-            return if credentials { ErrorKind::Unusable } else { ErrorKind::Unreachable };
+        SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+            Some(error) if !failure.is_user() && !root_causes(error).contains("credential") => ErrorKind::Unreachable,
+            _ => ErrorKind::Unusable,
+        },
+        SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => {
+            kind_of_answer(code.unwrap_or_default(), status.unwrap_or_default())
         }
-        _ => {}
     }
-    match (code.unwrap_or_default(), status.unwrap_or_default()) {
-        ("SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded", _) | (_, 429 | 503) => {
+}
+
+fn kind_of_answer(code: &str, status: u16) -> ErrorKind {
+    match code {
+        "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => {
             ErrorKind::Throttled
         }
-        ("NoSuchBucket" | "InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken" | "PermanentRedirect" | "AllAccessDisabled", _)
-        | ("AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "InvalidBucketName", _)
-        | (_, 301) => ErrorKind::Unusable,
-        ("PreconditionFailed", _) | (_, 412) => ErrorKind::Precondition,
-        ("NotImplemented", _) | (_, 501) => ErrorKind::NotImplemented,
+        "NoSuchBucket"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "PermanentRedirect"
+        | "AllAccessDisabled"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "InvalidBucketName" => ErrorKind::Unusable,
+        "PreconditionFailed" => ErrorKind::Precondition,
+        "NotImplemented" => ErrorKind::NotImplemented,
         // Declared as a client's mistake by its status, but each is what a bad connection or clock leaves.
-        ("RequestTimeout" | "BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch", _)
-        | ("RequestTimeTooSkewed" | "InternalError" | "ConditionalRequestConflict" | "OperationAborted" | "InvalidPart", _)
-        | (_, 408 | 409 | 500..) => ErrorKind::Transient,
-        ("NoSuchKey" | "NoSuchUpload" | "NotFound", _) | (_, 404) => ErrorKind::NotFound,
-        ("AccessDenied" | "SignatureDoesNotMatch", _) | (_, 401 | 403) => ErrorKind::Denied,
-        // An answer that cannot be read, or an error without a word: a proxy's, or a body cut short.
-        (_, ..=399) => ErrorKind::Transient,
-        _ => ErrorKind::Refused,
+        "RequestTimeout"
+        | "BadDigest"
+        | "IncompleteBody"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
+        | "RequestTimeTooSkewed"
+        | "InternalError"
+        | "ConditionalRequestConflict"
+        | "OperationAborted"
+        | "InvalidPart" => ErrorKind::Transient,
+        "NoSuchKey" | "NoSuchUpload" | "NotFound" => ErrorKind::NotFound,
+        "AccessDenied" | "SignatureDoesNotMatch" => ErrorKind::Denied,
+        _ => kind_of_status(status),
+    }
+}
+
+fn kind_of_status(status: u16) -> ErrorKind {
+    match status {
+        301 => ErrorKind::Unusable,
+        401 | 403 => ErrorKind::Denied,
+        404 => ErrorKind::NotFound,
+        412 => ErrorKind::Precondition,
+        429 | 503 => ErrorKind::Throttled,
+        501 => ErrorKind::NotImplemented,
+        // Below 400: an answer that cannot be read, a proxy's or one that was cut short.
+        408 | 409 | 500.. | ..=399 => ErrorKind::Transient,
+        400..=499 => ErrorKind::Refused,
     }
 }
 
@@ -145,7 +193,12 @@ fn root_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = error.source();
     }
-    words.iter().skip(usize::from(words.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
+    words
+        .iter()
+        .skip(usize::from(words.len() > 1))
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 impl fmt::Display for S3Error {

@@ -3,10 +3,10 @@
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 use aws_smithy_types::base64;
 
+use super::Destination;
 use super::checksum::Crc;
 use super::error::S3Error;
 use super::operation::Operation;
-use super::Destination;
 use crate::object::ETag;
 
 /// An object's headers, as far as they tell of its content.
@@ -60,8 +60,14 @@ impl Destination {
         Ok(Headers {
             etag: ETag::new(answer.e_tag().unwrap_or_default()),
             etag_is_md5: etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm()),
-            crc: stored.into_iter().filter(|_| whole).find_map(|(crc, text)| Some((crc, crc_from_header(text?)?))),
-            size_bytes: answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            crc: stored
+                .into_iter()
+                .filter(|_| whole)
+                .find_map(|(crc, text)| Some((crc, crc_from_header(text?)?))),
+            size_bytes: answer
+                .content_length()
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or(0),
             parts: answer.parts_count().and_then(|parts| u32::try_from(parts).ok()),
         })
     }

@@ -1,7 +1,7 @@
 //! What an object is stored with besides its content: type, caching, storage class, encryption.
 
-use crate::cli::file::HeaderRule;
 use crate::cli::ContentType;
+use crate::cli::file::HeaderRule;
 use crate::filter::{Filter, FilterError};
 
 /// What S3 calls content of an unknown type.
@@ -34,16 +34,31 @@ impl HeaderRules {
     ///
     /// # Errors
     /// Where a rule's pattern is none.
-    pub fn new(rules: Vec<HeaderRule>, content_types: Vec<ContentType>, cache_control: Option<String>) -> Result<Self, FilterError> {
-        let rules = rules.into_iter().map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule))).collect::<Result<_, _>>()?;
-        Ok(Self { rules, content_types, cache_control })
+    pub fn new(
+        rules: Vec<HeaderRule>,
+        content_types: Vec<ContentType>,
+        cache_control: Option<String>,
+    ) -> Result<Self, FilterError> {
+        let rules = rules
+            .into_iter()
+            .map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            rules,
+            content_types,
+            cache_control,
+        })
     }
 
     /// The headers of the file with this key below the prefix.
     #[must_use]
     pub fn of(&self, key: &str) -> ObjectHeaders {
         let rule = |pick: fn(&HeaderRule) -> Option<&String>| {
-            self.rules.iter().filter(|(others, _)| !others.admits(key)).find_map(|(_, rule)| pick(rule)).cloned()
+            self.rules
+                .iter()
+                .filter(|(others, _)| !others.admits(key))
+                .find_map(|(_, rule)| pick(rule))
+                .cloned()
         };
         ObjectHeaders {
             content_type: rule(|rule| rule.content_type.as_ref()).unwrap_or_else(|| self.type_by_name(key)),
@@ -60,8 +75,14 @@ impl HeaderRules {
             return UNKNOWN_TYPE.to_owned();
         };
         let extension = extension.to_lowercase();
-        let chosen = self.content_types.iter().find(|chosen| chosen.extension == extension).map(|chosen| chosen.value.clone());
-        chosen.or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned)).unwrap_or_else(|| UNKNOWN_TYPE.to_owned())
+        let chosen = self
+            .content_types
+            .iter()
+            .find(|chosen| chosen.extension == extension)
+            .map(|chosen| chosen.value.clone());
+        chosen
+            .or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned))
+            .unwrap_or_else(|| UNKNOWN_TYPE.to_owned())
     }
 }
 

@@ -15,7 +15,7 @@ const FIRST_LIMIT: usize = 32;
 
 /// The request limit. Fair: who waits longest goes first.
 #[derive(Debug)]
-pub struct RequestLimit {
+pub(super) struct RequestLimit {
     most: usize,
     permits: Semaphore,
     state: Mutex<State>,
@@ -32,7 +32,7 @@ struct State {
 
 /// The right to have one request under way.
 #[derive(Debug)]
-pub struct RequestPermit<'a> {
+pub(super) struct RequestPermit<'a> {
     limit: &'a RequestLimit,
     permit: Option<SemaphorePermit<'a>>,
 }
@@ -40,26 +40,38 @@ pub struct RequestPermit<'a> {
 impl RequestLimit {
     /// At most `most` requests at once.
     #[must_use]
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         let limit = most.clamp(1, FIRST_LIMIT);
-        let state = State { limit, debt: 0, answers_since_growth: 0, last_cut: None };
-        Self { most: most.max(1), permits: Semaphore::new(limit), state: Mutex::new(state) }
+        let state = State {
+            limit,
+            debt: 0,
+            answers_since_growth: 0,
+            last_cut: None,
+        };
+        Self {
+            most: most.max(1),
+            permits: Semaphore::new(limit),
+            state: Mutex::new(state),
+        }
     }
 
     /// The most that the limit ever grows to.
     #[must_use]
-    pub const fn most(&self) -> usize {
+    pub(super) const fn most(&self) -> usize {
         self.most
     }
 
     /// Waits for the right to send a request.
-    pub async fn acquire(&self) -> RequestPermit<'_> {
+    pub(super) async fn acquire(&self) -> RequestPermit<'_> {
         // The semaphore is never closed.
-        RequestPermit { limit: self, permit: self.permits.acquire().await.ok() }
+        RequestPermit {
+            limit: self,
+            permit: self.permits.acquire().await.ok(),
+        }
     }
 
     /// S3 answered well: a limit's worth of such answers raises the limit by one.
-    pub fn on_success(&self) {
+    pub(super) fn on_success(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.answers_since_growth += 1;
         if state.answers_since_growth >= state.limit && state.limit < self.most {
@@ -74,9 +86,12 @@ impl RequestLimit {
     }
 
     /// S3 asked for fewer requests.
-    pub fn on_throttled(&self, now: Instant) {
+    pub(super) fn on_throttled(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last_cut.is_some_and(|last| now.saturating_duration_since(last) < ONE_CUT) {
+        if state
+            .last_cut
+            .is_some_and(|last| now.saturating_duration_since(last) < ONE_CUT)
+        {
             return;
         }
         state.last_cut = Some(now);
@@ -84,12 +99,6 @@ impl RequestLimit {
         let cut = (state.limit / 3).max(1).min(state.limit - 1);
         state.limit -= cut;
         state.debt += cut - self.permits.forget_permits(cut);
-    }
-
-    /// The limit now.
-    #[must_use]
-    pub fn current(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).limit
     }
 }
 
@@ -108,6 +117,12 @@ impl Drop for RequestPermit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl RequestLimit {
+        fn current(&self) -> usize {
+            self.state.lock().unwrap().limit
+        }
+    }
 
     #[tokio::test]
     async fn the_limit_shrinks_when_throttled_and_never_to_nothing() {

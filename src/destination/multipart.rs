@@ -7,13 +7,13 @@
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
+use super::Destination;
 use super::checksum::{Crc, Digest, md5_of_md5s};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::ObjectHeaders;
 use super::operation::Operation;
 use super::put::{Expected, body, same_etag};
-use super::Destination;
 use crate::object::ETag;
 
 /// S3's limit (S3 user guide, "Multipart upload limits").
@@ -50,7 +50,11 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 refuses or does not answer.
-    pub async fn begin_upload<'a>(&'a self, key: &'a str, headers: &ObjectHeaders) -> Result<MultipartUpload<'a>, S3Error> {
+    pub async fn begin_upload<'a>(
+        &'a self,
+        key: &'a str,
+        headers: &ObjectHeaders,
+    ) -> Result<MultipartUpload<'a>, S3Error> {
         let storage = &self.storage;
         let request = self
             .client
@@ -67,10 +71,21 @@ impl Destination {
             .set_checksum_algorithm(storage.crc.map(algorithm))
             .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
+        let answer = self
+            .sender
+            .send(Operation::CreateMultipartUpload, 0, |_| request.clone().send())
+            .await?;
         match answer.upload_id() {
-            Some(id) => Ok(MultipartUpload { destination: self, key, id: id.to_owned() }),
-            None => Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload")),
+            Some(id) => Ok(MultipartUpload {
+                destination: self,
+                key,
+                id: id.to_owned(),
+            }),
+            None => Err(S3Error::local(
+                Operation::CreateMultipartUpload,
+                ErrorKind::Refused,
+                "the answer names no upload",
+            )),
         }
     }
 }
@@ -89,20 +104,35 @@ impl MultipartUpload<'_> {
     /// # Errors
     /// Where S3 refuses or does not answer.
     pub async fn part(&self, number: i32, content: Bytes, digest: Digest) -> Result<Part, S3Error> {
-        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
-        let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(digest.crc?)));
-        let request = || client
-            .upload_part()
-            .bucket(bucket)
-            .key(prefix.key(self.key))
-            .upload_id(&self.id)
-            .part_number(number)
-            .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
-            .content_md5(digest.content_md5())
-            .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-            .set_checksum_crc32_c(checksum(Crc::Crc32C))
-            .set_checksum_crc32(checksum(Crc::Crc32))
-            .set_expected_bucket_owner(expected_owner.clone());
+        let Destination {
+            client,
+            bucket,
+            prefix,
+            sender,
+            storage,
+            expected_owner,
+            ..
+        } = self.destination;
+        let checksum = |wanted: Crc| {
+            storage
+                .crc
+                .filter(|&crc| crc == wanted)
+                .and_then(|crc| Some(crc.header(digest.crc?)))
+        };
+        let request = || {
+            client
+                .upload_part()
+                .bucket(bucket)
+                .key(prefix.key(self.key))
+                .upload_id(&self.id)
+                .part_number(number)
+                .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
+                .content_md5(digest.content_md5())
+                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
+                .set_checksum_crc32_c(checksum(Crc::Crc32C))
+                .set_checksum_crc32(checksum(Crc::Crc32))
+                .set_expected_bucket_owner(expected_owner.clone())
+        };
         let expected = ETag::single(digest.md5);
         let answer = sender
             .send_checked(
@@ -136,20 +166,46 @@ impl MultipartUpload<'_> {
         };
         match sent {
             // Answers that a lost success leaves for the next try.
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
-                self.destination.own_write(self.key, &whole.etag, whole.crc).await.ok_or(error)
-            }
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => self
+                .destination
+                .own_write(self.key, &whole.etag, whole.crc)
+                .await
+                .ok_or(error),
             // Ceph's gateway answers without an ETag.
             Ok(etag) if etag.as_str().is_empty() => Ok(self.destination.head(self.key).await?.etag),
             other => other,
         }
     }
 
-    async fn complete_if(&self, parts: &[Part], whole: &Whole, expected: &Expected, conditional: bool) -> Result<ETag, S3Error> {
-        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
-        let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(whole.crc?)));
+    async fn complete_if(
+        &self,
+        parts: &[Part],
+        whole: &Whole,
+        expected: &Expected,
+        conditional: bool,
+    ) -> Result<ETag, S3Error> {
+        let Destination {
+            client,
+            bucket,
+            prefix,
+            sender,
+            storage,
+            expected_owner,
+            ..
+        } = self.destination;
+        let checksum = |wanted: Crc| {
+            storage
+                .crc
+                .filter(|&crc| crc == wanted)
+                .and_then(|crc| Some(crc.header(whole.crc?)))
+        };
         let completed = parts.iter().map(|part| {
-            let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(part.digest.crc?)));
+            let checksum = |wanted: Crc| {
+                storage
+                    .crc
+                    .filter(|&crc| crc == wanted)
+                    .and_then(|crc| Some(crc.header(part.digest.crc?)))
+            };
             CompletedPart::builder()
                 .part_number(part.number)
                 .e_tag(&part.etag)
@@ -163,7 +219,11 @@ impl MultipartUpload<'_> {
             .bucket(bucket)
             .key(prefix.key(self.key))
             .upload_id(&self.id)
-            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
+            .multipart_upload(
+                CompletedMultipartUpload::builder()
+                    .set_parts(Some(completed.collect()))
+                    .build(),
+            )
             .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
             .set_checksum_crc32_c(checksum(Crc::Crc32C))
             .set_checksum_crc32(checksum(Crc::Crc32))
@@ -177,7 +237,13 @@ impl MultipartUpload<'_> {
                 Operation::CompleteMultipartUpload,
                 0,
                 |_| request.clone().send(),
-                |answer| same_etag(answer.e_tag(), &whole.etag, etag_may_be_md5(answer.server_side_encryption(), None)),
+                |answer| {
+                    same_etag(
+                        answer.e_tag(),
+                        &whole.etag,
+                        etag_may_be_md5(answer.server_side_encryption(), None),
+                    )
+                },
             )
             .await?;
         Ok(ETag::new(answer.e_tag().unwrap_or_default()))
@@ -185,14 +251,24 @@ impl MultipartUpload<'_> {
 
     /// Gives the upload up, and what was sent of it.
     pub async fn abort(self) {
-        let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
+        let Destination {
+            client,
+            bucket,
+            prefix,
+            sender,
+            expected_owner,
+            ..
+        } = self.destination;
         let request = client
             .abort_multipart_upload()
             .bucket(bucket)
             .key(prefix.key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
-        match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
+        match sender
+            .send(Operation::AbortMultipartUpload, 0, |_| request.clone().send())
+            .await
+        {
             Ok(_) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(
@@ -216,10 +292,19 @@ struct Whole {
 impl Whole {
     fn of(parts: &[Part], crc: Option<Crc>) -> Self {
         let digests = || parts.iter().map(|part| part.digest);
-        let combined = |crc: Crc| digests().try_fold((0, true), |(sum, first), digest| {
-            let next = digest.crc?;
-            Some((if first { next } else { crc.combine(sum, next, digest.bytes) }, false))
-        });
+        let combined = |crc: Crc| {
+            digests().try_fold((0, true), |(sum, first), digest| {
+                let next = digest.crc?;
+                Some((
+                    if first {
+                        next
+                    } else {
+                        crc.combine(sum, next, digest.bytes)
+                    },
+                    false,
+                ))
+            })
+        };
         Self {
             etag: ETag::multipart(md5_of_md5s(parts.iter().map(|part| &part.digest.md5)), parts.len()),
             crc: crc.and_then(combined).map(|(sum, _)| sum),

@@ -103,7 +103,10 @@ impl Requests {
         Operation::ALL
             .iter()
             .map(|&operation| (operation.report_name(), self.sent(operation)))
-            .chain([("retries", self.retries.load(Ordering::Relaxed)), ("throttled", self.throttled.load(Ordering::Relaxed))])
+            .chain([
+                ("retries", self.retries.load(Ordering::Relaxed)),
+                ("throttled", self.throttled.load(Ordering::Relaxed)),
+            ])
             .collect()
     }
 }

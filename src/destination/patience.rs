@@ -19,7 +19,7 @@ use super::operation::Operation;
 /// Silence that a healthy request never shows.
 const SILENCE: Duration = Duration::from_secs(15);
 /// The same while S3 completes an upload or copies an object ("can take several minutes", S3 API reference).
-const LONG_SILENCE: Duration = Duration::from_secs(180);
+const LONG_SILENCE: Duration = Duration::from_mins(3);
 /// What a kernel buffers of a connection at most (Linux: the default of `tcp_wmem`), and the slowest rate it drains at.
 const BUFFERED_BYTES: usize = 4 << 20;
 const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
@@ -57,7 +57,10 @@ impl Progress {
 
 /// How long this operation may be silent, with a body of so many bytes.
 pub(super) fn patience(operation: Operation, body_bytes: usize) -> Duration {
-    if matches!(operation, Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy) {
+    if matches!(
+        operation,
+        Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy
+    ) {
         return LONG_SILENCE;
     }
     let drain_seconds = body_bytes.min(BUFFERED_BYTES) / SLOWEST_BYTES_PER_SECOND;
@@ -128,6 +131,9 @@ mod tests {
 
     #[test]
     fn bytes_in_the_kernels_buffer_get_time_to_drain() {
-        assert_eq!(patience(Operation::UploadPart, 5 << 30), SILENCE + Duration::from_secs(16));
+        assert_eq!(
+            patience(Operation::UploadPart, 5 << 30),
+            SILENCE + Duration::from_secs(16)
+        );
     }
 }

@@ -4,13 +4,13 @@ use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
+use super::Destination;
 use super::checksum::{Crc, Digest};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::ObjectHeaders;
 use super::operation::Operation;
 use super::patience::{Progress, WatchedBody};
-use super::Destination;
 use crate::object::ETag;
 
 /// What the listing showed at a key: what a write may replace.
@@ -54,8 +54,18 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
-    pub async fn put(&self, key: &str, headers: &ObjectHeaders, content: &Bytes, digest: &Digest, expected: &Expected) -> Result<ETag, S3Error> {
-        let sent = match self.put_if(key, headers, content, digest, expected, self.writes_are_conditional()).await {
+    pub async fn put(
+        &self,
+        key: &str,
+        headers: &ObjectHeaders,
+        content: &Bytes,
+        digest: &Digest,
+        expected: &Expected,
+    ) -> Result<ETag, S3Error> {
+        let sent = match self
+            .put_if(key, headers, content, digest, expected, self.writes_are_conditional())
+            .await
+        {
             Err(error) if error.kind == ErrorKind::NotImplemented && self.writes_are_conditional() => {
                 self.without_conditions(&error);
                 self.put_if(key, headers, content, digest, expected, false).await
@@ -63,7 +73,10 @@ impl Destination {
             other => other,
         };
         match sent {
-            Err(error) if error.kind == ErrorKind::Precondition => self.own_write(key, &ETag::single(digest.md5), digest.crc).await.ok_or(error),
+            Err(error) if error.kind == ErrorKind::Precondition => self
+                .own_write(key, &ETag::single(digest.md5), digest.crc)
+                .await
+                .ok_or(error),
             other => other,
         }
     }
@@ -78,27 +91,33 @@ impl Destination {
         conditional: bool,
     ) -> Result<ETag, S3Error> {
         let storage = &self.storage;
-        let checksum = |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.header(digest.crc?)));
-        let request = || self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(self.prefix.key(key))
-            .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
-            .content_md5(digest.content_md5())
-            .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-            .set_checksum_crc32_c(checksum(Crc::Crc32C))
-            .set_checksum_crc32(checksum(Crc::Crc32))
-            .content_type(&headers.content_type)
-            .set_cache_control(headers.cache_control.clone())
-            .set_content_encoding(headers.content_encoding.clone())
-            .set_content_disposition(headers.content_disposition.clone())
-            .set_storage_class(storage.storage_class.clone())
-            .set_server_side_encryption(storage.encryption.clone())
-            .set_ssekms_key_id(storage.kms_key_id.clone())
-            .set_if_none_match(expected.if_none_match().filter(|_| conditional))
-            .set_if_match(expected.if_match().filter(|_| conditional))
-            .set_expected_bucket_owner(self.expected_owner.clone());
+        let checksum = |wanted: Crc| {
+            storage
+                .crc
+                .filter(|&crc| crc == wanted)
+                .and_then(|crc| Some(crc.header(digest.crc?)))
+        };
+        let request = || {
+            self.client
+                .put_object()
+                .bucket(&self.bucket)
+                .key(self.prefix.key(key))
+                .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
+                .content_md5(digest.content_md5())
+                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
+                .set_checksum_crc32_c(checksum(Crc::Crc32C))
+                .set_checksum_crc32(checksum(Crc::Crc32))
+                .content_type(&headers.content_type)
+                .set_cache_control(headers.cache_control.clone())
+                .set_content_encoding(headers.content_encoding.clone())
+                .set_content_disposition(headers.content_disposition.clone())
+                .set_storage_class(storage.storage_class.clone())
+                .set_server_side_encryption(storage.encryption.clone())
+                .set_ssekms_key_id(storage.kms_key_id.clone())
+                .set_if_none_match(expected.if_none_match().filter(|_| conditional))
+                .set_if_match(expected.if_match().filter(|_| conditional))
+                .set_expected_bucket_owner(self.expected_owner.clone())
+        };
         let etag = ETag::single(digest.md5);
         let answer = self
             .sender
@@ -118,7 +137,9 @@ impl Destination {
     /// Whether what is at the key is what was sent: a write whose answer was lost fails its own condition when sent again.
     pub(super) async fn own_write(&self, key: &str, sent: &ETag, crc: Option<u64>) -> Option<ETag> {
         let found = self.head(key).await.ok()?;
-        let same_content = found.crc.is_some_and(|(kind, value)| Some(kind) == self.storage.crc && Some(value) == crc);
+        let same_content = found
+            .crc
+            .is_some_and(|(kind, value)| Some(kind) == self.storage.crc && Some(value) == crc);
         (found.etag == *sent || same_content).then_some(found.etag)
     }
 }
@@ -131,9 +152,11 @@ pub(super) fn body(content: &Bytes, progress: Progress) -> ByteStream {
 /// Whether the answered ETag is that of what was sent, where it can tell.
 pub(super) fn same_etag(answered: Option<&str>, sent: &ETag, etag_is_md5: bool) -> Result<(), String> {
     match answered.map(ETag::new) {
-        Some(answered) if etag_is_md5 && answered != *sent && !answered.as_str().is_empty() => {
-            Err(format!("S3 received something else than was sent: ETag {} instead of {}", answered.as_str(), sent.as_str()))
-        }
+        Some(answered) if etag_is_md5 && answered != *sent && !answered.as_str().is_empty() => Err(format!(
+            "S3 received something else than was sent: ETag {} instead of {}",
+            answered.as_str(),
+            sent.as_str()
+        )),
         _ => Ok(()),
     }
 }

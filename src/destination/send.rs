@@ -28,7 +28,12 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Sends what `attempt` builds until it is answered well, refused for good, or tried `retries` times more.
-    pub(super) async fn send<T, E, F>(&self, operation: Operation, body_bytes: usize, attempt: impl Fn(Progress) -> F) -> Result<T, S3Error>
+    pub(super) async fn send<T, E, F>(
+        &self,
+        operation: Operation,
+        body_bytes: usize,
+        attempt: impl Fn(Progress) -> F,
+    ) -> Result<T, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -66,7 +71,13 @@ impl Sender {
         }
     }
 
-    async fn once<T, E, F>(&self, operation: Operation, body_bytes: usize, is_retry: bool, attempt: impl Fn(Progress) -> F) -> Result<T, S3Error>
+    async fn once<T, E, F>(
+        &self,
+        operation: Operation,
+        body_bytes: usize,
+        is_retry: bool,
+        attempt: impl Fn(Progress) -> F,
+    ) -> Result<T, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -79,6 +90,8 @@ impl Sender {
         let progress = Progress::start();
         let patience = patience(operation, body_bytes);
         let answer = tokio::select! {
+            // An answer that came while nobody looked is no silence.
+            biased;
             answer = attempt(progress.clone()) => answer.map_err(|error| S3Error::from_sdk(operation, &error)),
             () = progress.silent_for(patience) => {
                 let silence = format!("no answer and no byte moved for {} s", patience.as_secs());
@@ -120,12 +133,23 @@ pub(super) struct Bandwidth {
 }
 
 impl Bandwidth {
-    #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a rate needs no more than 53 bits"
+    )]
     pub(super) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second as f64, paid_until: Mutex::new(None) }
+        Self {
+            bytes_per_second: bytes_per_second as f64,
+            paid_until: Mutex::new(None),
+        }
     }
 
-    #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a body has at most 5 GiB")]
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a body has at most 5 GiB"
+    )]
     async fn wait_for(&self, bytes: usize) {
         let price = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
         let paid = {

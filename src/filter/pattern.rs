@@ -43,7 +43,10 @@ impl Pattern {
     }
 
     fn empty() -> Self {
-        Self { written: String::new(), pieces: vec![String::new()] }
+        Self {
+            written: String::new(),
+            pieces: vec![String::new()],
+        }
     }
 
     fn add(&mut self, character: char) {
@@ -118,7 +121,11 @@ impl Patterns {
         }
         // In their order a beginning comes directly before those that begin with it.
         for beginning in beginnings {
-            if !all.beginnings.last().is_some_and(|shorter| beginning.starts_with(shorter.as_str())) {
+            if !all
+                .beginnings
+                .last()
+                .is_some_and(|shorter| beginning.starts_with(shorter.as_str()))
+            {
                 all.beginnings.insert(beginning);
             }
         }
@@ -131,7 +138,9 @@ impl Patterns {
 
     /// Whether one of them matches `path` or a folder above it, the root with its empty path included.
     pub(super) fn match_path(&self, path: &str) -> bool {
-        self.match_whole(path) || self.match_beginning(path) || self.pieces.iter().any(|pieces| match_pieces(pieces, path))
+        self.match_whole(path)
+            || self.match_beginning(path)
+            || self.pieces.iter().any(|pieces| match_pieces(pieces, path))
     }
 
     fn match_whole(&self, path: &str) -> bool {
@@ -190,5 +199,7 @@ fn ends_at_a_folder(rest: &str, last: &str) -> bool {
     if last.is_empty() || rest.ends_with(last) {
         return true;
     }
-    rest.match_indices('/').filter_map(|(slash, _)| rest.get(..slash)).any(|folder| folder.ends_with(last))
+    rest.match_indices('/')
+        .filter_map(|(slash, _)| rest.get(..slash))
+        .any(|folder| folder.ends_with(last))
 }

@@ -129,7 +129,13 @@ impl Found {
             Self::Filtered(EntryKind::Directory)
             | Self::Failed(EntryKind::Directory, _)
             | Self::Skipped(EntryKind::Directory, _) => Some(key),
-            Self::Filtered(_) | Self::Failed(..) | Self::Skipped(..) | Self::Nameless(..) | Self::File(_) | Self::Directory(_) | Self::Special => None,
+            Self::Filtered(_)
+            | Self::Failed(..)
+            | Self::Skipped(..)
+            | Self::Nameless(..)
+            | Self::File(_)
+            | Self::Directory(_)
+            | Self::Special => None,
         }
     }
 }

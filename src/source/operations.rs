@@ -64,7 +64,8 @@ impl Operations {
 
     fn stat_with(&self, base: BorrowedFd<'_>, path: &[u8], flags: AtFlags) -> Result<Stat, Errno> {
         self.stat.fetch_add(1, Ordering::Relaxed);
-        rustix::fs::statx(base, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS).map(|statx| stat_of(&statx))
+        rustix::fs::statx(base, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
+            .map(|statx| stat_of(&statx))
     }
 
     /// Opens the directory at `path`, seen from `base`, for reading.
@@ -168,7 +169,10 @@ fn stat_of(statx: &Statx) -> Stat {
         mode,
         uid: statx.stx_uid,
         gid: statx.stx_gid,
-        inode: (rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), statx.stx_ino),
+        inode: (
+            rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
+            statx.stx_ino,
+        ),
     }
 }
 

@@ -37,16 +37,27 @@ impl Problem {
                 "too_many_open_files",
                 "too many files are open: raise the limit on open files (ulimit -n), or use fewer walkers".to_owned(),
             ),
-            Errno::TIMEDOUT => ("timed_out", "the file server did not answer: check the mount, then run again".to_owned()),
-            Errno::NOENT | Errno::NOTDIR => {
-                ("not_found", "it is gone: check that the file system is still mounted, then run again".to_owned())
-            }
+            Errno::TIMEDOUT => (
+                "timed_out",
+                "the file server did not answer: check the mount, then run again".to_owned(),
+            ),
+            Errno::NOENT | Errno::NOTDIR => (
+                "not_found",
+                "it is gone: check that the file system is still mounted, then run again".to_owned(),
+            ),
             _ => (
                 "other",
-                format!("the system refused to {operation} it ({}): see to the cause, then run again", std::io::Error::from(errno)),
+                format!(
+                    "the system refused to {operation} it ({}): see to the cause, then run again",
+                    std::io::Error::from(errno)
+                ),
             ),
         };
-        Self { operation, kind, message }
+        Self {
+            operation,
+            kind,
+            message,
+        }
     }
 
     /// The source gave no answer for `waited`.
@@ -67,7 +78,9 @@ impl Problem {
         Self {
             operation: "read",
             kind: "changing",
-            message: format!("the file changed while it was read, {tries} times in a row: its object stays as it was; the next run tries again"),
+            message: format!(
+                "the file changed while it was read, {tries} times in a row: its object stays as it was; the next run tries again"
+            ),
         }
     }
 
@@ -96,6 +109,10 @@ impl Problem {
 
     /// The walk broke off.
     pub(crate) fn broken_off(message: &str) -> Self {
-        Self { operation: "readdir", kind: "broken_off", message: message.to_owned() }
+        Self {
+            operation: "readdir",
+            kind: "broken_off",
+            message: message.to_owned(),
+        }
     }
 }

@@ -48,7 +48,11 @@ impl Source {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (key, through_link, timeout) = (key.to_owned(), entry.through_link, self.timeout);
         let (file, stat) = blocking(timeout, "open", move || {
-            let links = if through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None };
+            let links = if through_link {
+                LinksOnTheWay::Any
+            } else {
+                LinksOnTheWay::None
+            };
             let file = operations.open_file(root.fd(), key.as_bytes(), links)?;
             let stat = operations.fresh_stat_of(&file)?;
             Ok((file, stat))
@@ -58,7 +62,12 @@ impl Source {
         if stat.kind != EntryKind::File {
             return Err(ReadError::Vanished);
         }
-        Ok(OpenFile { file: Arc::new(file.into()), operations: Arc::clone(&self.operations), stat, timeout })
+        Ok(OpenFile {
+            file: Arc::new(file.into()),
+            operations: Arc::clone(&self.operations),
+            stat,
+            timeout,
+        })
     }
 
     /// Looks at a path afresh.
@@ -108,7 +117,11 @@ impl OpenFile {
     pub async fn check_unchanged(&self) -> Result<(), ReadError> {
         let (file, operations) = (Arc::clone(&self.file), Arc::clone(&self.operations));
         let now = blocking(self.timeout, "stat", move || operations.fresh_stat_of(&*file)).await?;
-        if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
+        if self.stat.is_same_content(&now) {
+            Ok(())
+        } else {
+            Err(ReadError::Changed)
+        }
     }
 }
 
@@ -116,7 +129,10 @@ impl Stat {
     /// Whether `other` shows the same file with the same content: inode, size and times.
     #[must_use]
     pub fn is_same_content(&self, other: &Self) -> bool {
-        self.inode == other.inode && self.size_bytes == other.size_bytes && self.mtime == other.mtime && self.ctime == other.ctime
+        self.inode == other.inode
+            && self.size_bytes == other.size_bytes
+            && self.mtime == other.mtime
+            && self.ctime == other.ctime
     }
 }
 

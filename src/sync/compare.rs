@@ -16,7 +16,7 @@ use crate::source::read::{OpenFile, ReadError};
 /// How much is read at a time.
 const PIECE_BYTES: u64 = 4 << 20;
 const MIB: u64 = 1 << 20;
-/// Part sizes that programs use, in MiB, for servers that do not tell: from AWS's own tools, rclone, s5cmd, MinIO.
+/// Part sizes that programs use, in MiB, for servers that do not tell: from AWS's own tools, rclone, s5cmd, `MinIO`.
 const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024];
 
 /// The result of a comparison.
@@ -41,30 +41,55 @@ pub enum CompareError {
 ///
 /// # Errors
 /// Where the file cannot be read, or S3 not be asked.
-pub async fn compare(context: &Context, key: &str, entry: &FileEntry, object: &Object) -> Result<Comparison, CompareError> {
+pub async fn compare(
+    context: &Context,
+    key: &str,
+    entry: &FileEntry,
+    object: &Object,
+) -> Result<Comparison, CompareError> {
     match object.etag.form() {
         ETagForm::Single(md5) => {
             let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.crc()).await?;
             let equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison { equal, read_bytes: digests.bytes })
+            Ok(Comparison {
+                equal,
+                read_bytes: digests.bytes,
+            })
         }
         ETagForm::Multipart(_, parts) => {
             let sizes = part_sizes(context, key, object, parts).await?;
             let digests = digest_file(context, key, entry, sizes, context.destination.crc()).await?;
-            let equal = digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
+            let equal = digests
+                .parts
+                .iter()
+                .any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison { equal, read_bytes: digests.bytes })
+            Ok(Comparison {
+                equal,
+                read_bytes: digests.bytes,
+            })
         }
         ETagForm::Opaque => {
-            let nothing = Digests { parts: Vec::new(), crc: None, bytes: 0 };
-            same_checksum(context, key, entry, &nothing).await.map(|equal| Comparison { equal, read_bytes: 0 })
+            let nothing = Digests {
+                parts: Vec::new(),
+                crc: None,
+                bytes: 0,
+            };
+            same_checksum(context, key, entry, &nothing)
+                .await
+                .map(|equal| Comparison { equal, read_bytes: 0 })
         }
     }
 }
 
 /// Whether the stored checksum, where the ETag is none of the content, is the file's.
-async fn same_checksum(context: &Context, key: &str, entry: &FileEntry, digests: &Digests) -> Result<bool, CompareError> {
+async fn same_checksum(
+    context: &Context,
+    key: &str,
+    entry: &FileEntry,
+    digests: &Digests,
+) -> Result<bool, CompareError> {
     let headers = context.destination.head(key).await.map_err(CompareError::Ask)?;
     let Some((kind, stored)) = headers.crc.filter(|_| !headers.etag_is_md5) else {
         return Ok(false);
@@ -79,13 +104,20 @@ async fn same_checksum(context: &Context, key: &str, entry: &FileEntry, digests:
 /// The part sizes that the object may have been sent in.
 async fn part_sizes(context: &Context, key: &str, object: &Object, parts: u32) -> Result<Vec<u64>, CompareError> {
     let size = object.size_bytes;
-    let first = context.destination.head_first_part(key).await.map_err(CompareError::Ask)?;
+    let first = context
+        .destination
+        .head_first_part(key)
+        .await
+        .map_err(CompareError::Ask)?;
     if first.parts.is_some() && first.size_bytes > 0 {
         return Ok(vec![first.size_bytes]);
     }
     let usual = USUAL_PART_MIB.iter().map(|mib| mib * MIB);
     let even = size.div_ceil(u64::from(parts)).next_multiple_of(MIB);
-    let mut sizes: Vec<u64> = usual.chain([context.part_size, even]).filter(|part| size.div_ceil(*part) == u64::from(parts)).collect();
+    let mut sizes: Vec<u64> = usual
+        .chain([context.part_size, even])
+        .filter(|part| size.div_ceil(*part) == u64::from(parts))
+        .collect();
     sizes.sort_unstable();
     sizes.dedup();
     Ok(sizes)
@@ -102,7 +134,13 @@ struct Digests {
 }
 
 /// Reads a file piece by piece; a piece is hashed while the next one is read.
-async fn digest_file(context: &Context, key: &str, entry: &FileEntry, part_sizes: Vec<u64>, crc: Option<Crc>) -> Result<Digests, CompareError> {
+async fn digest_file(
+    context: &Context,
+    key: &str,
+    entry: &FileEntry,
+    part_sizes: Vec<u64>,
+    crc: Option<Crc>,
+) -> Result<Digests, CompareError> {
     let file = context.source.open_file(key, entry).await.map_err(CompareError::Read)?;
     let size = file.stat().size_bytes;
     let mut whole = Hasher::new(crc);
@@ -116,18 +154,26 @@ async fn digest_file(context: &Context, key: &str, entry: &FileEntry, part_sizes
             if crc.is_some() {
                 whole.update(&piece);
             }
-            by_parts.iter_mut().for_each(|parts| parts.update(&piece));
+            for parts in &mut by_parts {
+                parts.update(&piece);
+            }
             (whole, by_parts)
         })
         .await;
         offset += length;
     }
     file.check_unchanged().await.map_err(CompareError::Read)?;
-    Ok(Digests { parts: by_parts.into_iter().map(PartHasher::finish).collect(), crc: whole.finish().crc, bytes: size })
+    Ok(Digests {
+        parts: by_parts.into_iter().map(PartHasher::finish).collect(),
+        crc: whole.finish().crc,
+        bytes: size,
+    })
 }
 
 async fn read_piece(file: &OpenFile, offset: u64, length: u64) -> Result<bytes::Bytes, CompareError> {
-    file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await.map_err(CompareError::Read)
+    file.read(offset, usize::try_from(length).unwrap_or(usize::MAX))
+        .await
+        .map_err(CompareError::Read)
 }
 
 /// The MD5 of each part of what passes by.
@@ -141,7 +187,12 @@ struct PartHasher {
 
 impl PartHasher {
     fn new(part_bytes: u64) -> Self {
-        Self { part_bytes, room: part_bytes, current: Hasher::new(None), done: Vec::new() }
+        Self {
+            part_bytes,
+            room: part_bytes,
+            current: Hasher::new(None),
+            done: Vec::new(),
+        }
     }
 
     fn update(&mut self, mut piece: &[u8]) {
@@ -175,11 +226,18 @@ mod tests {
     fn parts_are_cut_where_they_end_whatever_the_pieces_are() {
         let content: Vec<u8> = (0..=255).cycle().take(1000).collect();
         for part_bytes in [1, 7, 250, 999, 1000, 1001] {
-            let expected: Vec<[u8; 16]> = content.chunks(part_bytes).map(|part| Md5::digest(part).into()).collect();
+            let expected: Vec<[u8; 16]> = content
+                .chunks(part_bytes)
+                .map(|part| Md5::digest(part).into())
+                .collect();
             for piece_bytes in [1, 3, 250, 333, 1000] {
                 let mut hasher = PartHasher::new(u64::try_from(part_bytes).unwrap());
                 content.chunks(piece_bytes).for_each(|piece| hasher.update(piece));
-                assert_eq!(hasher.finish(), expected, "parts of {part_bytes}, pieces of {piece_bytes}");
+                assert_eq!(
+                    hasher.finish(),
+                    expected,
+                    "parts of {part_bytes}, pieces of {piece_bytes}"
+                );
             }
         }
     }

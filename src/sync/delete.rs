@@ -55,7 +55,11 @@ struct Line {
 
 impl Default for Orphans {
     fn default() -> Self {
-        Self { spool: SpooledTempFile::new(IN_MEMORY_BYTES), count: 0, lost: None }
+        Self {
+            spool: SpooledTempFile::new(IN_MEMORY_BYTES),
+            count: 0,
+            lost: None,
+        }
     }
 }
 
@@ -66,7 +70,11 @@ impl Orphans {
         if self.lost.is_some() {
             return;
         }
-        let line = Line { key: object.key.clone(), etag: object.etag.as_str().to_owned(), size: object.size_bytes };
+        let line = Line {
+            key: object.key.clone(),
+            etag: object.etag.as_str().to_owned(),
+            size: object.size_bytes,
+        };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             self.spool.write_all(&line)
@@ -91,56 +99,87 @@ impl Orphans {
         let mut lines = BufReader::new(&mut self.spool).lines();
         Ok(std::iter::from_fn(move || {
             let batch: io::Result<Vec<Doomed>> = lines.by_ref().take(MAX_BATCH).map(|line| read_line(&line?)).collect();
-            batch.map(|batch| Some(batch).filter(|batch| !batch.is_empty())).transpose()
+            batch
+                .map(|batch| Some(batch).filter(|batch| !batch.is_empty()))
+                .transpose()
         }))
     }
 }
 
 fn read_line(line: &str) -> io::Result<Doomed> {
     let Line { key, etag, size } = serde_json::from_str(line)?;
-    Ok(Doomed { key, etag: ETag::new(&etag), size_bytes: size })
+    Ok(Doomed {
+        key,
+        etag: ETag::new(&etag),
+        size_bytes: size,
+    })
 }
 
 /// The first guard that objects to deleting `orphans` objects after a run that tallied like this.
 #[must_use]
 pub fn objection(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
-    let object = |name, message: String| Some(Guard { name, message, is_normal: false });
-    let source_is_empty = tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
+    let object = |name, message: String| {
+        Some(Guard {
+            name,
+            message,
+            is_normal: false,
+        })
+    };
+    let source_is_empty =
+        tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
     let allowed = most_deletes(rules.max_delete, tally.counts.objects);
     if orphans == 0 {
         None
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
-        object("walk", format!(
-            "{} directories could not be read, and an unreadable directory looks like a deleted one: {orphans} deletes withheld. \
+        object(
+            "walk",
+            format!(
+                "{} directories could not be read, and an unreadable directory looks like a deleted one: {orphans} deletes withheld. \
              Make them readable, or pass --ignore-errors to keep only what is below them",
-            tally.unknown_directories
-        ))
+                tally.unknown_directories
+            ),
+        )
     } else if tally.absent_uploads_failed > 0 {
-        object("uploads", format!(
-            "{} new files could not be uploaded, and one of them may be the new name of a file whose old name would go: \
+        object(
+            "uploads",
+            format!(
+                "{} new files could not be uploaded, and one of them may be the new name of a file whose old name would go: \
              {orphans} deletes withheld until the uploads succeed",
-            tally.absent_uploads_failed
-        ))
+                tally.absent_uploads_failed
+            ),
+        )
     } else if source_is_empty && !rules.allow_empty_source {
-        object("empty_source", format!(
-            "the source is empty, as it looks when it is not mounted: {orphans} deletes withheld. Pass --allow-empty-source if it is meant to be empty"
-        ))
+        object(
+            "empty_source",
+            format!(
+                "the source is empty, as it looks when it is not mounted: {orphans} deletes withheld. Pass --allow-empty-source if it is meant to be empty"
+            ),
+        )
     } else if orphans > allowed {
         let limit = match rules.max_delete {
             MaxDelete::Default => "more than 100 and more than 10 %".to_owned(),
             MaxDelete::Count(count) => format!("more than {count}"),
             MaxDelete::Percent(percent) => format!("more than {percent} %"),
         };
-        object("limit", format!(
-            "{orphans} of {} objects would be deleted, {limit}: all withheld. Pass --max-delete {orphans} to allow them",
-            tally.counts.objects
-        ))
+        object(
+            "limit",
+            format!(
+                "{orphans} of {} objects would be deleted, {limit}: all withheld. Pass --max-delete {orphans} to allow them",
+                tally.counts.objects
+            ),
+        )
     } else {
         None
     }
 }
 
-#[allow(clippy::as_conversions, clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a count"
+)]
 fn most_deletes(limit: MaxDelete, objects: u64) -> u64 {
     match limit {
         MaxDelete::Default => (objects / 10).max(100),
@@ -150,8 +189,17 @@ fn most_deletes(limit: MaxDelete, objects: u64) -> u64 {
 }
 
 /// Deletes the orphans, if no guard objects.
-pub async fn delete_orphans(context: &Context, orphans: Orphans, rules: &DeleteRules, tally: &mut Tally, changes: &mut Changes) {
-    for_each_batch(context, orphans, rules, tally, async |batch, tally| delete_batch(context, batch, tally, changes).await).await;
+pub async fn delete_orphans(
+    context: &Context,
+    orphans: Orphans,
+    rules: &DeleteRules,
+    tally: &mut Tally,
+    changes: &mut Changes,
+) {
+    for_each_batch(context, orphans, rules, tally, async |batch, tally| {
+        delete_batch(context, batch, tally, changes).await
+    })
+    .await;
 }
 
 /// Brings the orphans that no guard objects to before `each`, in batches and in order; tallies the others as withheld.
@@ -171,12 +219,13 @@ pub async fn for_each_batch(
         for batch in orphans.batches()? {
             let batch = batch?;
             to_come = to_come.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
-            match &guard {
-                Some(guard) => batch.iter().for_each(|doomed| tally.withheld(guard, &context.key(&doomed.key))),
-                None => {
-                    let gone = still_gone(context, batch, tally).await;
-                    each(gone, tally).await;
-                }
+            if let Some(guard) = &guard {
+                batch
+                    .iter()
+                    .for_each(|doomed| tally.withheld(guard, &context.key(&doomed.key)));
+            } else {
+                let gone = still_gone(context, batch, tally).await;
+                each(gone, tally).await;
             }
         }
         io::Result::Ok(())
@@ -192,12 +241,19 @@ fn spill_guard(error: &io::Error, count: u64) -> Guard {
     let message = format!(
         "the list of deletes cannot be kept in the temporary folder ({error}): {count} deletes withheld. Free some space there, or set TMPDIR to another"
     );
-    Guard { name: "spill", message, is_normal: false }
+    Guard {
+        name: "spill",
+        message,
+        is_normal: false,
+    }
 }
 
 /// Guard 5: those of which the source, looked at afresh, has nothing.
 async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) -> Vec<Doomed> {
-    let presences = context.source.presences(batch.iter().map(|doomed| doomed.key.clone()).collect()).await;
+    let presences = context
+        .source
+        .presences(batch.iter().map(|doomed| doomed.key.clone()).collect())
+        .await;
     let mut gone = Vec::with_capacity(batch.len());
     for (doomed, presence) in batch.into_iter().zip(presences) {
         let guard = match presence {
@@ -225,11 +281,23 @@ async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) ->
 async fn delete_batch(context: &Context, batch: Vec<Doomed>, tally: &mut Tally, changes: &mut Changes) {
     if context.shutdown.is_requested() {
         let message = "the run was asked to stop before these deletes: the next run does them".to_owned();
-        let guard = Guard { name: "interrupted", message, is_normal: false };
-        return batch.iter().for_each(|doomed| tally.withheld(&guard, &context.key(&doomed.key)));
+        let guard = Guard {
+            name: "interrupted",
+            message,
+            is_normal: false,
+        };
+        return batch
+            .iter()
+            .for_each(|doomed| tally.withheld(&guard, &context.key(&doomed.key)));
     }
-    let (together, alone): (Vec<Doomed>, Vec<Doomed>) = batch.into_iter().partition(|doomed| fits_a_batch(&context.key(&doomed.key)));
-    let outcomes = if together.is_empty() { Vec::new() } else { context.destination.delete_batch(&together).await };
+    let (together, alone): (Vec<Doomed>, Vec<Doomed>) = batch
+        .into_iter()
+        .partition(|doomed| fits_a_batch(&context.key(&doomed.key)));
+    let outcomes = if together.is_empty() {
+        Vec::new()
+    } else {
+        context.destination.delete_batch(&together).await
+    };
     for (doomed, outcome) in together.iter().zip(outcomes) {
         account(context, doomed, outcome, tally, changes);
     }
@@ -248,7 +316,14 @@ fn account(context: &Context, doomed: &Doomed, outcome: Deleted, tally: &mut Tal
         }
         Deleted::Changed => {
             let message = "somebody else wrote the object since it was listed: it stays".to_owned();
-            tally.withheld(&Guard { name: "still_the_same", message, is_normal: true }, &key);
+            tally.withheld(
+                &Guard {
+                    name: "still_the_same",
+                    message,
+                    is_normal: true,
+                },
+                &key,
+            );
         }
         Deleted::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
     }
@@ -260,7 +335,11 @@ mod tests {
     use super::*;
     use crate::source::entry::EpochNanos;
 
-    const RULES: DeleteRules = DeleteRules { max_delete: MaxDelete::Default, allow_empty_source: false, ignore_errors: false };
+    const RULES: DeleteRules = DeleteRules {
+        max_delete: MaxDelete::Default,
+        allow_empty_source: false,
+        ignore_errors: false,
+    };
 
     fn tally(files: u64, objects: u64) -> Tally {
         let mut tally = Tally::default();
@@ -283,7 +362,17 @@ mod tests {
         let mut tally = tally(9, 10);
         tally.unknown_directories = 1;
         assert_eq!(guard(1, &tally, RULES), Some("walk"));
-        assert_eq!(guard(1, &tally, DeleteRules { ignore_errors: true, ..RULES }), None);
+        assert_eq!(
+            guard(
+                1,
+                &tally,
+                DeleteRules {
+                    ignore_errors: true,
+                    ..RULES
+                }
+            ),
+            None
+        );
     }
 
     #[test]
@@ -293,13 +382,27 @@ mod tests {
         assert_eq!(guard(1, &tally, RULES), Some("uploads"));
         tally.absent_uploads_failed = 0;
         tally.counts.failed = 1;
-        assert_eq!(guard(1, &tally, RULES), None, "a file that failed by itself withholds nothing");
+        assert_eq!(
+            guard(1, &tally, RULES),
+            None,
+            "a file that failed by itself withholds nothing"
+        );
     }
 
     #[test]
     fn an_empty_source_withholds_everything() {
         assert_eq!(guard(1, &tally(0, 10), RULES), Some("empty_source"));
-        assert_eq!(guard(1, &tally(0, 10), DeleteRules { allow_empty_source: true, ..RULES }), None);
+        assert_eq!(
+            guard(
+                1,
+                &tally(0, 10),
+                DeleteRules {
+                    allow_empty_source: true,
+                    ..RULES
+                }
+            ),
+            None
+        );
         assert_eq!(guard(0, &tally(0, 10), RULES), None);
     }
 
@@ -308,7 +411,12 @@ mod tests {
         assert_eq!(guard(101, &tally(1, 1000), RULES), Some("limit"));
         assert_eq!(guard(100, &tally(1, 100), RULES), None);
         assert_eq!(guard(501, &tally(1, 5000), RULES), Some("limit"));
-        for (max_delete, most) in [(MaxDelete::Count(7), 7), (MaxDelete::Percent(2.5), 25), (MaxDelete::Count(0), 0), (MaxDelete::Percent(100.0), 1000)] {
+        for (max_delete, most) in [
+            (MaxDelete::Count(7), 7),
+            (MaxDelete::Percent(2.5), 25),
+            (MaxDelete::Count(0), 0),
+            (MaxDelete::Percent(100.0), 1000),
+        ] {
             let rules = DeleteRules { max_delete, ..RULES };
             assert_eq!(guard(most, &tally(1, 1000), rules), None);
             assert_eq!(guard(most + 1, &tally(1, 1000), rules), Some("limit"));
@@ -318,7 +426,10 @@ mod tests {
     #[test]
     fn the_message_names_the_flag_and_the_number() {
         let message = objection(150, &tally(251, 401), &RULES).unwrap().message;
-        assert!(message.contains("--max-delete 150") && message.contains("401"), "{message}");
+        assert!(
+            message.contains("--max-delete 150") && message.contains("401"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -326,12 +437,23 @@ mod tests {
         let mut orphans = Orphans::default();
         let key = |number: u64| format!("{number:06}\n\u{1}\"é{}", "x".repeat(100));
         for number in 0..60_000 {
-            orphans.push(&Object { key: key(number), size_bytes: 1, etag: ETag::new("e"), last_modified: EpochNanos(0) });
+            orphans.push(&Object {
+                key: key(number),
+                size_bytes: 1,
+                etag: ETag::new("e"),
+                last_modified: EpochNanos(0),
+            });
         }
         assert!(orphans.spool.is_rolled(), "more than fits in memory went to a file");
         let batches: Vec<Vec<Doomed>> = orphans.batches().unwrap().collect::<Result<_, _>>().unwrap();
         assert!(batches.iter().all(|batch| batch.len() == MAX_BATCH));
-        assert!(batches.iter().flatten().zip(0..).all(|(doomed, number)| doomed.key == key(number)));
+        assert!(
+            batches
+                .iter()
+                .flatten()
+                .zip(0..)
+                .all(|(doomed, number)| doomed.key == key(number))
+        );
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 60_000);
     }
 }

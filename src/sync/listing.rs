@@ -36,7 +36,11 @@ impl Listing {
     /// Where the bucket cannot be listed.
     pub async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
         let page = context.destination.page(&PageStart::After(String::new())).await?;
-        Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
+        Ok(Self {
+            context,
+            first_page: Mutex::new(Some(page)),
+            end: Mutex::new(None),
+        })
     }
 
     /// All objects of a range, in order.
@@ -51,7 +55,9 @@ impl Listing {
         let mut page = self.begin(range).await?;
         loop {
             let beyond = match &range.up_to {
-                Some(bound) => page.objects.split_off(page.objects.partition_point(|object| object.key <= *bound)),
+                Some(bound) => page
+                    .objects
+                    .split_off(page.objects.partition_point(|object| object.key <= *bound)),
                 None => Vec::new(),
             };
             objects.append(&mut page.objects);
@@ -67,10 +73,19 @@ impl Listing {
     }
 
     async fn begin(&self, range: &Range) -> Result<Page, S3Error> {
-        let first = if range.index == 0 { lock(&self.first_page).take() } else { None };
+        let first = if range.index == 0 {
+            lock(&self.first_page).take()
+        } else {
+            None
+        };
         match first {
             Some(page) => Ok(page),
-            None => self.context.destination.page(&PageStart::After(range.after.clone())).await,
+            None => {
+                self.context
+                    .destination
+                    .page(&PageStart::After(range.after.clone()))
+                    .await
+            }
         }
     }
 
@@ -84,14 +99,18 @@ impl Listing {
     fn beyond_the_end(&self, range: &Range) -> Option<Vec<Object>> {
         let end = lock(&self.end);
         let end = end.as_ref().filter(|end| end.found_by < range.index)?;
-        let is_within = |object: &&Object| object.key > range.after && range.up_to.as_ref().is_none_or(|bound| object.key <= *bound);
+        let is_within = |object: &&Object| {
+            object.key > range.after && range.up_to.as_ref().is_none_or(|bound| object.key <= *bound)
+        };
         Some(end.objects.iter().filter(is_within).cloned().collect())
     }
 }
 
 /// Whether the last object is the range's last key: then nothing more can be in it.
 fn has_all(objects: &[Object], range: &Range) -> bool {
-    objects.last().is_some_and(|last| range.up_to.as_ref() == Some(&last.key))
+    objects
+        .last()
+        .is_some_and(|last| range.up_to.as_ref() == Some(&last.key))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -84,7 +84,13 @@ impl PlanHeader {
     #[must_use]
     pub fn new(source: String, destination: String, options: BTreeMap<String, Vec<String>>) -> Self {
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        Self { plan: PLAN, source, destination, options, created }
+        Self {
+            plan: PLAN,
+            source,
+            destination,
+            options,
+            created,
+        }
     }
 }
 
@@ -108,7 +114,9 @@ impl PlanSink {
                 serde_json::to_writer(&mut *file, line)?;
                 return file.write_all(b"\n");
             }
-            Self::Json => serde_json::to_writer(&mut stdout, line).map_err(io::Error::from).and_then(|()| stdout.write_all(b"\n")),
+            Self::Json => serde_json::to_writer(&mut stdout, line)
+                .map_err(io::Error::from)
+                .and_then(|()| stdout.write_all(b"\n")),
             Self::Text => writeln!(stdout, "{line}"),
             Self::Closed => Ok(()),
         };
@@ -150,7 +158,12 @@ impl std::fmt::Display for PlanLine {
 pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tally) -> Result<bool, Fatal> {
     let context = &setup.context;
     let mut orphans = Orphans::default();
-    let mut writer = Writer { sink: &mut sink, context, all, differences: false };
+    let mut writer = Writer {
+        sink: &mut sink,
+        context,
+        all,
+        differences: false,
+    };
     let mut comparing = FuturesOrdered::new();
     survey(setup, tally, async |step, tally| {
         match step {
@@ -220,7 +233,9 @@ impl Writer<'_> {
             }
             Compared::Done(Outcome::Skipped(reason)) => tally.skipped(reason),
             Compared::Done(Outcome::SourceFailed(failure)) => tally.failed(failure),
-            Compared::Done(Outcome::DestinationFailed(error)) => tally.failed(Failure::of_request(self.context.key(&job.key), &error)),
+            Compared::Done(Outcome::DestinationFailed(error)) => {
+                tally.failed(Failure::of_request(self.context.key(&job.key), &error))
+            }
             // Nothing is uploaded by a plan.
             Compared::Done(Outcome::Uploaded(..)) => {}
         }

@@ -40,7 +40,11 @@ pub async fn survey(
     let unusable = |error: S3Error| Fatal::destination(&context.destination, &error);
     let listing = Arc::new(Listing::open(Arc::clone(context)).await.map_err(unusable)?);
     let ranges = range::cut(context.source.walk()?);
-    let mut listed = std::pin::pin!(ranges.map(|range| list(&listing, range)).buffered(setup.list_concurrency));
+    let mut listed = std::pin::pin!(
+        ranges
+            .map(|range| list(&listing, range))
+            .buffered(setup.list_concurrency)
+    );
     let mut merge = Merge::default();
     loop {
         let next = tokio::select! {
@@ -80,8 +84,16 @@ fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
             OrphanDecision::Delete => Some(Step::Orphan(object)),
             OrphanDecision::Leave => None,
             OrphanDecision::LeaveImpossible => {
-                let message = "no file can have such a name, so nobody knows where the object comes from: it stays".to_owned();
-                tally.withheld(&Guard { name: "impossible_path", message, is_normal: true }, &setup.context.key(&object.key));
+                let message =
+                    "no file can have such a name, so nobody knows where the object comes from: it stays".to_owned();
+                tally.withheld(
+                    &Guard {
+                        name: "impossible_path",
+                        message,
+                        is_normal: true,
+                    },
+                    &setup.context.key(&object.key),
+                );
                 None
             }
         },
@@ -120,7 +132,12 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
                 Decision::Skip(reason) => tally.skipped(reason),
                 Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,
                 Decision::Keep(_) | Decision::Compare | Decision::Upload(_) => {
-                    return Some(Step::File(Job { key: entry.key, file, object, decision }));
+                    return Some(Step::File(Job {
+                        key: entry.key,
+                        file,
+                        object,
+                        decision,
+                    }));
                 }
             }
         }

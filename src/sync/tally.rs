@@ -136,7 +136,9 @@ impl Tally {
         let before = self.bytes.read_for_compare;
         self.bytes.read_for_compare += bytes;
         if before < MUCH_READ && self.bytes.read_for_compare >= MUCH_READ {
-            tracing::warn!("more than 1 GiB was read only to be compared: files that are newer than their objects and equal are read again by each run");
+            tracing::warn!(
+                "more than 1 GiB was read only to be compared: files that are newer than their objects and equal are read again by each run"
+            );
         }
     }
 
@@ -159,7 +161,13 @@ impl Tally {
     }
 
     fn list_failure(&mut self, failure: Failure) {
-        let Failure { key, operation, kind, message, request_id } = &failure;
+        let Failure {
+            key,
+            operation,
+            kind,
+            message,
+            request_id,
+        } = &failure;
         tracing::warn!(key, operation, kind, request_id, "{message}");
         self.failures_count += 1;
         if self.failures.len() < LIST_LIMIT {
@@ -195,7 +203,9 @@ impl Tally {
     /// Whether something is left that somebody should look at.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
-        self.counts.failed > 0 || self.counts.deletes_failed > 0 || self.withheld.iter().any(|withheld| !withheld.is_normal)
+        self.counts.failed > 0
+            || self.counts.deletes_failed > 0
+            || self.withheld.iter().any(|withheld| !withheld.is_normal)
     }
 }
 
@@ -203,15 +213,22 @@ impl Failure {
     /// Of a place in the source.
     #[must_use]
     pub fn of_source(key: String, problem: Problem) -> Self {
-        Self { key, operation: problem.operation.to_owned(), kind: problem.kind.to_owned(), message: problem.message, request_id: None }
+        Self {
+            key,
+            operation: problem.operation.to_owned(),
+            kind: problem.kind.to_owned(),
+            message: problem.message,
+            request_id: None,
+        }
     }
 
     /// Of a request.
     #[must_use]
     pub fn of_request(key: String, error: &S3Error) -> Self {
-        let message = match error.kind {
-            ErrorKind::Precondition => "somebody else wrote this object during the run: left as it is, the next run compares it again".to_owned(),
-            _ => error.message.clone(),
+        let message = if error.kind == ErrorKind::Precondition {
+            "somebody else wrote this object during the run: left as it is, the next run compares it again".to_owned()
+        } else {
+            error.message.clone()
         };
         Self {
             key,

@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+use super::Fatal;
 use super::changes::{Change, Changes};
 use super::context::Context;
 use super::settle::{Job, settle};
 use super::tally::{Failure, Tally};
 use super::upload::{Outcome, settles_in};
-use super::Fatal;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::entry::{EpochNanos, SkipReason};
 
@@ -49,7 +49,14 @@ impl Transfers {
     /// None yet.
     #[must_use]
     pub fn new(context: Arc<Context>, changes: Changes) -> Self {
-        Self { context, under_way: JoinSet::new(), young: VecDeque::new(), streak: Streak::default(), changes, time: None }
+        Self {
+            context,
+            under_way: JoinSet::new(),
+            young: VecDeque::new(),
+            streak: Streak::default(),
+            changes,
+            time: None,
+        }
     }
 
     /// Begins a file, once there is room for it.
@@ -64,7 +71,11 @@ impl Transfers {
             self.young.push_back((Instant::now() + wait, job));
             return Ok(());
         }
-        while self.young.front().is_some_and(|(settled, _)| *settled <= Instant::now()) {
+        while self
+            .young
+            .front()
+            .is_some_and(|(settled, _)| *settled <= Instant::now())
+        {
             self.begin_first_young(tally).await?;
         }
         self.begin_settled(job, tally).await
@@ -144,7 +155,11 @@ impl Transfers {
         let context = Arc::clone(&self.context);
         self.under_way.spawn(async move {
             let (outcome, read_bytes) = settle(&context, &job).await;
-            Settled { job, outcome, read_bytes }
+            Settled {
+                job,
+                outcome,
+                read_bytes,
+            }
         });
         Ok(())
     }
@@ -158,7 +173,11 @@ impl Transfers {
     }
 
     fn account(&mut self, joined: Result<Settled, JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
-        let Settled { job, outcome, read_bytes } = match joined {
+        let Settled {
+            job,
+            outcome,
+            read_bytes,
+        } = match joined {
             Ok(settled) => settled,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Aborted after its grace.
@@ -179,7 +198,8 @@ impl Transfers {
                 self.streak.broken();
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += bytes;
-                self.changes.note(&Change::upload(self.context.key(&job.key), reason, bytes));
+                self.changes
+                    .note(&Change::upload(self.context.key(&job.key), reason, bytes));
             }
             Outcome::DestinationFailed(error) => {
                 if job.object.is_none() {
@@ -211,13 +231,20 @@ const SERVER_GONE: usize = 20;
 
 impl Streak {
     fn broken(&mut self) {
-        *self = Self { any_success: true, ..Self::default() };
+        *self = Self {
+            any_success: true,
+            ..Self::default()
+        };
     }
 
     /// Takes the next failure; true if going on is hopeless.
     fn failed(&mut self, error: &S3Error) -> bool {
         let this = (error.kind, error.code.clone());
-        self.length = if self.last.as_ref() == Some(&this) { self.length + 1 } else { 1 };
+        self.length = if self.last.as_ref() == Some(&this) {
+            self.length + 1
+        } else {
+            1
+        };
         self.last = Some(this);
         match error.kind {
             ErrorKind::Unusable => true,
@@ -236,7 +263,14 @@ mod tests {
     use crate::destination::operation::Operation;
 
     fn error(kind: ErrorKind, code: &str) -> S3Error {
-        S3Error { operation: Operation::Put, kind, code: Some(code.to_owned()), message: String::new(), request_id: None, region: None }
+        S3Error {
+            operation: Operation::Put,
+            kind,
+            code: Some(code.to_owned()),
+            message: String::new(),
+            request_id: None,
+            region: None,
+        }
     }
 
     #[test]

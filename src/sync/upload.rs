@@ -59,12 +59,22 @@ impl From<ReadError> for Trouble {
 
 impl From<S3Error> for Trouble {
     fn from(error: S3Error) -> Self {
-        if error.kind == ErrorKind::Interrupted { Self::Interrupted } else { Self::Send(error) }
+        if error.kind == ErrorKind::Interrupted {
+            Self::Interrupted
+        } else {
+            Self::Send(error)
+        }
     }
 }
 
 /// Uploads a file over what was expected at its key.
-pub async fn upload(context: &Context, key: &str, entry: &FileEntry, mut expected: Expected, reason: Reason) -> Outcome {
+pub async fn upload(
+    context: &Context,
+    key: &str,
+    entry: &FileEntry,
+    mut expected: Expected,
+    reason: Reason,
+) -> Outcome {
     for _ in 0..TRIES {
         match publish(context, key, entry, &mut expected).await {
             Ok(bytes) => return Outcome::Uploaded(reason, bytes),
@@ -121,16 +131,28 @@ pub fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
     SETTLED.checked_sub(age).filter(|wait| !wait.is_zero())
 }
 
-async fn send_whole(context: &Context, key: &str, file: &OpenFile, headers: &ObjectHeaders, expected: &Expected) -> Result<ETag, Trouble> {
+async fn send_whole(
+    context: &Context,
+    key: &str,
+    file: &OpenFile,
+    headers: &ObjectHeaders,
+    expected: &Expected,
+) -> Result<ETag, Trouble> {
     let size = file.stat().size_bytes;
     let _share = context.budget.take(size).await;
-    let content = file.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+    let body = file.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
     file.check_unchanged().await?;
-    let digest = checksum::digest(content.clone(), context.destination.crc()).await;
-    Ok(context.destination.put(key, headers, &content, &digest, expected).await?)
+    let digest = checksum::digest(body.clone(), context.destination.crc()).await;
+    Ok(context.destination.put(key, headers, &body, &digest, expected).await?)
 }
 
-async fn send_in_parts(context: &Context, key: &str, file: &OpenFile, headers: &ObjectHeaders, expected: &Expected) -> Result<ETag, Trouble> {
+async fn send_in_parts(
+    context: &Context,
+    key: &str,
+    file: &OpenFile,
+    headers: &ObjectHeaders,
+    expected: &Expected,
+) -> Result<ETag, Trouble> {
     let upload = context.destination.begin_upload(key, headers).await?;
     let published = match send_parts(context, file, &upload).await {
         Ok(parts) => match file.check_unchanged().await {
@@ -157,9 +179,9 @@ async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload
             }
             let length = part_bytes.min(size - offset);
             let _share = context.budget.take(length).await;
-            let content = file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
-            let digest = checksum::digest(content.clone(), context.destination.crc()).await;
-            Ok(upload.part(number, content, digest).await?)
+            let body = file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
+            let digest = checksum::digest(body.clone(), context.destination.crc()).await;
+            Ok(upload.part(number, body, digest).await?)
         })
         .buffer_unordered(at_once)
         .try_collect()
@@ -175,11 +197,24 @@ mod tests {
     fn a_file_that_changed_a_moment_ago_gets_time_to_settle() {
         let second = 1_000_000_000;
         let changed = EpochNanos(1_000 * second);
-        let stat = Stat { kind: EntryKind::File, size_bytes: 1, mtime: EpochNanos(0), ctime: changed, mode: 0, uid: 0, gid: 0, inode: (1, 1) };
+        let stat = Stat {
+            kind: EntryKind::File,
+            size_bytes: 1,
+            mtime: EpochNanos(0),
+            ctime: changed,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            inode: (1, 1),
+        };
         let at = |nanos| settles_in(&stat, EpochNanos(changed.0 + nanos));
         assert_eq!(at(0), Some(SETTLED));
         assert_eq!(at(second), Some(Duration::from_secs(2)));
         assert_eq!(at(3 * second), None);
-        assert_eq!(at(-3600 * second), Some(SETTLED), "a change that is yet to come waits no longer");
+        assert_eq!(
+            at(-3600 * second),
+            Some(SETTLED),
+            "a change that is yet to come waits no longer"
+        );
     }
 }

@@ -56,9 +56,7 @@ pub(super) async fn answer(
     request: Request,
 ) -> Result<Response<SentBody>, Box<dyn Error + Send + Sync>> {
     let fault = shared.fault(&request);
-    let number = shared
-        .log()
-        .add(LoggedRequest::new(&request, fault.is_some()));
+    let number = shared.log().add(LoggedRequest::new(&request, fault.is_some()));
     let head = request.method == "HEAD";
     let (reply, pace) = match fault {
         None => (carry_out(&shared, request, None).await?, Pace::Whole),
@@ -80,11 +78,7 @@ async fn meet(
 ) -> Result<(Reply, Pace), Box<dyn Error + Send + Sync>> {
     let whole = |reply| Ok((reply, Pace::Whole));
     match fault {
-        Fault::Status {
-            status,
-            code,
-            headers,
-        } => {
+        Fault::Status { status, code, headers } => {
             let reply = Reply::error(status, code, "This failure is injected.", &request.key);
             whole(
                 headers
@@ -105,20 +99,12 @@ async fn meet(
             sleep(time).await;
             whole(carry_out(shared, request, None).await?)
         }
-        Fault::ErrorInside200(code) => whole(Reply::error(
-            200,
-            code,
-            "This failure is injected.",
-            &request.key,
-        )),
+        Fault::ErrorInside200(code) => whole(Reply::error(200, code, "This failure is injected.", &request.key)),
         Fault::TrickleBody { piece_bytes, pause } => {
             let reply = carry_out(shared, request, None).await?;
             Ok((reply, Pace::Trickle { piece_bytes, pause }))
         }
-        Fault::StallMidBody(time) => Ok((
-            carry_out(shared, request, None).await?,
-            Pace::StallMidway(time),
-        )),
+        Fault::StallMidBody(time) => Ok((carry_out(shared, request, None).await?, Pace::StallMidway(time))),
         Fault::TruncatedBody => Ok((carry_out(shared, request, None).await?, Pace::CloseMidway)),
         Fault::CorruptBody => whole(carry_out(shared, request.corrupted(), None).await?),
         Fault::WrongEtag => whole(carry_out(shared, request, None).await?.with_wrong_etag()),
@@ -144,27 +130,16 @@ async fn meet(
 
 /// Carries a request out. Digests of large bodies take a while, and so they are made outside the lock and off the
 /// runtime's threads.
-async fn carry_out(
-    shared: &Arc<Shared>,
-    request: Request,
-    change: Option<ChangePage>,
-) -> Result<Reply, Cut> {
+async fn carry_out(shared: &Arc<Shared>, request: Request, change: Option<ChangePage>) -> Result<Reply, Cut> {
     let shared = Arc::clone(shared);
     blocking(move || {
         let digests = digests(&request);
-        perform(
-            &mut shared.store(),
-            &request,
-            digests.as_ref(),
-            change.as_ref(),
-        )
+        perform(&mut shared.store(), &request, digests.as_ref(), change.as_ref())
     })
     .await
 }
 
 /// Runs what may block. If it panics, its request has no answer.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Cut> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| Cut::Reset)
+    tokio::task::spawn_blocking(work).await.map_err(|_| Cut::Reset)
 }

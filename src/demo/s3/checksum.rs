@@ -29,13 +29,7 @@ pub(super) enum Algorithm {
 }
 
 impl Algorithm {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Crc32,
-        Self::Crc32c,
-        Self::Crc64Nvme,
-        Self::Sha1,
-        Self::Sha256,
-    ];
+    pub(super) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
     /// The algorithm named in `x-amz-checksum-algorithm`.
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -113,15 +107,8 @@ impl Digests {
         let md5 = md5(&request.body);
         let given = given(request);
         let verdict = verify(request, &md5, given.as_ref());
-        let checksum = given
-            .ok()
-            .flatten()
-            .or_else(|| default_checksum(&request.body));
-        Self {
-            md5,
-            checksum,
-            verdict,
-        }
+        let checksum = given.ok().flatten().or_else(|| default_checksum(&request.body));
+        Self { md5, checksum, verdict }
     }
 
     /// Of a body that is copied on the server.
@@ -152,9 +139,7 @@ impl Digests {
 /// The checksum that S3 computes when a request gives none.
 fn default_checksum(body: &[u8]) -> Option<(Algorithm, String)> {
     let algorithm = Algorithm::Crc64Nvme;
-    algorithm
-        .compute(body)
-        .map(|raw| (algorithm, base64::encode(raw)))
+    algorithm.compute(body).map(|raw| (algorithm, base64::encode(raw)))
 }
 
 pub(super) fn md5(body: &[u8]) -> [u8; 16] {
@@ -171,11 +156,9 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// The checksum that a request gives.
 fn given(request: &Request) -> Result<Option<(Algorithm, String)>, Refusal> {
-    let mut found = Algorithm::ALL.into_iter().filter_map(|algorithm| {
-        request
-            .header(algorithm.header())
-            .map(|value| (algorithm, value))
-    });
+    let mut found = Algorithm::ALL
+        .into_iter()
+        .filter_map(|algorithm| request.header(algorithm.header()).map(|value| (algorithm, value)));
     let Some((algorithm, value)) = found.next() else {
         return Ok(None);
     };
@@ -234,10 +217,7 @@ mod tests {
         let hexed = |algorithm: Algorithm| algorithm.compute(check).map(|raw| hex(&raw));
         assert_eq!(hexed(Algorithm::Crc32).as_deref(), Some("cbf43926"));
         assert_eq!(hexed(Algorithm::Crc32c).as_deref(), Some("e3069283"));
-        assert_eq!(
-            hexed(Algorithm::Crc64Nvme).as_deref(),
-            Some("ae8b14860a799888")
-        );
+        assert_eq!(hexed(Algorithm::Crc64Nvme).as_deref(), Some("ae8b14860a799888"));
         assert_eq!(hexed(Algorithm::Sha256), None);
     }
 }

@@ -8,19 +8,12 @@ use super::refusal::Refusal;
 
 /// Whether a body is framed.
 pub(super) fn is_framed(headers: &BTreeMap<String, String>) -> bool {
-    let has = |name, part| {
-        headers
-            .get(name)
-            .is_some_and(|value: &String| value.contains(part))
-    };
+    let has = |name, part| headers.get(name).is_some_and(|value: &String| value.contains(part));
     has("content-encoding", "aws-chunked") || has("x-amz-content-sha256", "STREAMING-")
 }
 
 /// The body without its framing. The checksums of the trailer are added to the headers.
-pub(super) fn decode(
-    framed: &Bytes,
-    headers: &mut BTreeMap<String, String>,
-) -> Result<Bytes, Refusal> {
+pub(super) fn decode(framed: &Bytes, headers: &mut BTreeMap<String, String>) -> Result<Bytes, Refusal> {
     let (body, trailer) = unframe(framed).ok_or_else(incomplete)?;
     let promised = headers.get("x-amz-decoded-content-length");
     if promised.is_some_and(|length| length.parse() != Ok(body.len())) {
@@ -79,8 +72,7 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_and_the_trailing_checksum_becomes_a_header() {
-        let framed =
-            b"3;chunk-signature=0\r\nabc\r\n2\r\nde\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
+        let framed = b"3;chunk-signature=0\r\nabc\r\n2\r\nde\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
         let (body, headers) = decoded(framed, "5").unwrap();
         assert_eq!(body, "abcde");
         assert_eq!(headers["x-amz-checksum-crc32"], "AAAAAA==");

@@ -19,16 +19,12 @@ pub(super) fn now(offset_seconds: i64) -> SystemTime {
 
 /// `Tue, 15 Nov 1994 08:12:31 GMT`, the form of `Date` and `Last-Modified`.
 pub(super) fn http_date(time: SystemTime) -> String {
-    whole_seconds(time)
-        .fmt(Format::HttpDate)
-        .unwrap_or_default()
+    whole_seconds(time).fmt(Format::HttpDate).unwrap_or_default()
 }
 
 /// `2006-02-03T16:45:09.000Z`: S3 writes milliseconds in XML, and keeps whole seconds.
 pub(super) fn iso(time: SystemTime) -> String {
-    let mut text = whole_seconds(time)
-        .fmt(Format::DateTime)
-        .unwrap_or_default();
+    let mut text = whole_seconds(time).fmt(Format::DateTime).unwrap_or_default();
     if text.pop().is_some() {
         text.push_str(".000Z");
     }
@@ -59,9 +55,9 @@ pub(super) fn distance(one: SystemTime, other: SystemTime) -> Duration {
 }
 
 fn whole_seconds(time: SystemTime) -> DateTime {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    });
+    let seconds = time
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     DateTime::from_secs(seconds)
 }
 

@@ -19,11 +19,7 @@ const SMALLEST_PART_BYTES: usize = 5 << 20;
 /// Makes the chosen parts an object.
 pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     let upload = upload(store, request)?;
-    condition::of_write(
-        request,
-        store.object(&request.bucket, &request.key),
-        &store.settings,
-    )?;
+    condition::of_write(request, store.object(&request.bucket, &request.key), &store.settings)?;
     let parts = chosen_parts(upload, &request.body)?;
     let mut whole = BytesMut::with_capacity(parts.iter().map(|part| part.body.len()).sum());
     for part in &parts {
@@ -66,9 +62,7 @@ pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<R
         .bucket_mut(&request.bucket)?
         .objects
         .insert(request.key.clone(), object);
-    store
-        .uploads
-        .remove(request.parameter("uploadId").unwrap_or_default());
+    store.uploads.remove(request.parameter("uploadId").unwrap_or_default());
     Ok(reply)
 }
 
@@ -100,8 +94,7 @@ fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> 
         return Err(Refusal::malformed_xml());
     }
     if !numbers.is_sorted_by(|a, b| a < b) {
-        let message =
-            "The list of parts was not in ascending order. Parts must be ordered by part number.";
+        let message = "The list of parts was not in ascending order. Parts must be ordered by part number.";
         return Err(Refusal::new(400, "InvalidPartOrder", message));
     }
     let before_last = parts.iter().rev().skip(1);
@@ -118,10 +111,7 @@ fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> 
 /// Whether the checksums that the document repeats for a part are the part's.
 fn has_checksums(part: &Part, element: &Element) -> bool {
     Algorithm::ALL.into_iter().all(|algorithm| {
-        let (Some(given), Some(have)) = (
-            element.text_of(algorithm.element()),
-            part.raw_checksum(algorithm),
-        ) else {
+        let (Some(given), Some(have)) = (element.text_of(algorithm.element()), part.raw_checksum(algorithm)) else {
             return true;
         };
         base64::decode(given).is_ok_and(|given| given == have)
@@ -140,9 +130,7 @@ fn check_whole(request: &Request, upload: &Upload, whole: &Bytes) -> Result<(), 
         return Ok(());
     }
     for algorithm in Algorithm::ALL {
-        let (Some(given), Some(raw)) =
-            (request.header(algorithm.header()), algorithm.compute(whole))
-        else {
+        let (Some(given), Some(raw)) = (request.header(algorithm.header()), algorithm.compute(whole)) else {
             continue;
         };
         if base64::decode(given).ok().as_ref() != Some(&raw) {

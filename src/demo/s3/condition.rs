@@ -17,11 +17,7 @@ pub(super) fn matches(condition: &str, etag: &str) -> bool {
 /// |---|---|---|---|
 /// | `If-None-Match: *` | written | 412 | 412 |
 /// | `If-Match: <etag>` | 404 | 412 | written |
-pub(super) fn of_write(
-    request: &Request,
-    existing: Option<&Object>,
-    settings: &Settings,
-) -> Result<(), Refusal> {
+pub(super) fn of_write(request: &Request, existing: Option<&Object>, settings: &Settings) -> Result<(), Refusal> {
     let if_none_match = request.header("if-none-match");
     let if_match = request.header("if-match");
     if if_none_match.is_none() && if_match.is_none() {
@@ -40,9 +36,7 @@ pub(super) fn of_write(
     }
     match (if_match, existing) {
         (Some(_), None) => Err(Refusal::no_such_key()),
-        (Some(etag), Some(object)) if !matches(etag, &object.etag) => {
-            Err(Refusal::precondition_failed())
-        }
+        (Some(etag), Some(object)) if !matches(etag, &object.etag) => Err(Refusal::precondition_failed()),
         (Some(_) | None, Some(_) | None) => Ok(()),
     }
 }
@@ -77,11 +71,7 @@ pub(super) fn of_source(request: &Request, source: &Object) -> Result<(), Refusa
 }
 
 /// The `ETag` that a delete asks for. An absent object does not match any.
-pub(super) fn of_delete(
-    etag: Option<&str>,
-    existing: Option<&Object>,
-    settings: &Settings,
-) -> Result<(), Refusal> {
+pub(super) fn of_delete(etag: Option<&str>, existing: Option<&Object>, settings: &Settings) -> Result<(), Refusal> {
     match (etag.filter(|_| settings.conditional_delete), existing) {
         (None, _) => Ok(()),
         (Some(_), None) => Err(Refusal::no_such_key()),

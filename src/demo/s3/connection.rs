@@ -21,11 +21,7 @@ use super::request::Request;
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Serves connections until the sender of `stop` is dropped.
-pub(super) async fn accept(
-    listener: TcpListener,
-    shared: Arc<Shared>,
-    mut stop: oneshot::Receiver<()>,
-) {
+pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -12,12 +12,7 @@ const BATCH_LIMIT: usize = 1000;
 
 /// Deletes one object.
 pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
-    delete(
-        store,
-        &request.bucket,
-        &request.key,
-        request.header("if-match"),
-    )?;
+    delete(store, &request.bucket, &request.key, request.header("if-match"))?;
     let reply = Reply::empty(204);
     Ok(if store.bucket(&request.bucket)?.versioned {
         reply.with("x-amz-delete-marker", "true")
@@ -27,11 +22,7 @@ pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Refusal
 }
 
 /// Deletes the objects that the document names, each on its own.
-pub(super) fn many(
-    store: &mut Store,
-    request: &Request,
-    digests: &Digests,
-) -> Result<Reply, Refusal> {
+pub(super) fn many(store: &mut Store, request: &Request, digests: &Digests) -> Result<Reply, Refusal> {
     if !store.settings.delete_objects {
         return Err(Refusal::not_implemented("DeleteObjects"));
     }
@@ -69,12 +60,7 @@ pub(super) fn many(
 }
 
 fn delete(store: &mut Store, bucket: &str, key: &str, etag: Option<&str>) -> Result<(), Refusal> {
-    if store
-        .settings
-        .refuse_delete
-        .iter()
-        .any(|refused| refused == key)
-    {
+    if store.settings.refuse_delete.iter().any(|refused| refused == key) {
         return Err(Refusal::access_denied());
     }
     condition::of_delete(etag, store.object(bucket, key), &store.settings)?;
@@ -98,9 +84,7 @@ impl Batch {
             entries.push((key.to_owned(), entry.text_of("ETag").map(str::to_owned)));
         }
         (1..=BATCH_LIMIT).contains(&entries.len()).then(|| Self {
-            quiet: root
-                .text_of("Quiet")
-                .is_some_and(|quiet| quiet.trim() == "true"),
+            quiet: root.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true"),
             entries,
         })
     }

@@ -75,9 +75,7 @@ impl Fault {
     }
 
     /// [`Fault::Page`] of a closure.
-    pub fn page(
-        change: impl Fn(Vec<String>, bool) -> (Vec<String>, bool) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn page(change: impl Fn(Vec<String>, bool) -> (Vec<String>, bool) + Send + Sync + 'static) -> Self {
         Self::Page(Arc::new(change))
     }
 
@@ -92,9 +90,7 @@ impl Fault {
     }
 
     /// [`Fault::Custom`] of a closure.
-    pub fn custom(
-        answer: impl Fn(&LoggedRequest) -> Option<Reply> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn custom(answer: impl Fn(&LoggedRequest) -> Option<Reply> + Send + Sync + 'static) -> Self {
         Self::Custom(Arc::new(answer))
     }
 }

@@ -33,9 +33,12 @@ pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal>
         .with("ETag", format!("\"{}\"", object.etag))
         .with("Last-Modified", object.last_modified())
         .with("Accept-Ranges", "bytes")
-        .with_all(object.headers.iter().filter(|(name, value)| {
-            !(name.as_str() == STORAGE_CLASS && value.as_str() == "STANDARD")
-        }));
+        .with_all(
+            object
+                .headers
+                .iter()
+                .filter(|(name, value)| !(name.as_str() == STORAGE_CLASS && value.as_str() == "STANDARD")),
+        );
     if reply.header("content-type").is_none() {
         reply = reply.with("content-type", "binary/octet-stream");
     }
@@ -77,13 +80,7 @@ fn slice(store: &Store, request: &Request, object: &Object) -> Result<Slice, Ref
 
 /// An object that was written in one piece is its own first part, without a count.
 fn part(number: usize, object: &Object, whole: Slice) -> Result<Slice, Refusal> {
-    let beyond = || {
-        Refusal::new(
-            416,
-            "InvalidPartNumber",
-            "The requested partnumber is not satisfiable",
-        )
-    };
+    let beyond = || Refusal::new(416, "InvalidPartNumber", "The requested partnumber is not satisfiable");
     let sizes = &object.part_sizes_bytes;
     if sizes.is_empty() {
         return match number {
@@ -118,18 +115,13 @@ fn part(number: usize, object: &Object, whole: Slice) -> Result<Slice, Refusal> 
 /// `bytes=a-b`, `bytes=a-` or `bytes=-n`; anything else is ignored, as HTTP has it.
 fn ranged(range: &str, whole: Slice) -> Result<Slice, Refusal> {
     let length = whole.bytes.end;
-    let Some((first, last)) = range
-        .strip_prefix("bytes=")
-        .and_then(|span| span.split_once('-'))
-    else {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|span| span.split_once('-')) else {
         return Ok(whole);
     };
     let bytes = match (first.parse::<usize>(), last.parse::<usize>()) {
         (Ok(first), Ok(last)) if first <= last => first..last.saturating_add(1).min(length),
         (Ok(first), Err(_)) if last.is_empty() => first..length,
-        (Err(_), Ok(suffix)) if first.is_empty() && suffix > 0 => {
-            length.saturating_sub(suffix)..length
-        }
+        (Err(_), Ok(suffix)) if first.is_empty() && suffix > 0 => length.saturating_sub(suffix)..length,
         _ => return Ok(whole),
     };
     if bytes.start >= length {
@@ -148,9 +140,7 @@ pub(super) fn attributes(store: &Store, request: &Request) -> Result<Reply, Refu
     let object = store
         .object(&request.bucket, &request.key)
         .ok_or_else(Refusal::no_such_key)?;
-    let asked = request
-        .header("x-amz-object-attributes")
-        .unwrap_or_default();
+    let asked = request.header("x-amz-object-attributes").unwrap_or_default();
     let asks = |name: &str| asked.split(',').any(|asked| asked.trim() == name);
     let document = Xml::document("GetObjectAttributesResponse", |xml| {
         if asks("ETag") {

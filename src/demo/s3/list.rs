@@ -32,19 +32,13 @@ struct Query<'a> {
 }
 
 /// One page. `change` may replace its keys and its truncation, for a server that lists wrongly.
-pub(super) fn page(
-    store: &Store,
-    request: &Request,
-    change: Option<&ChangePage>,
-) -> Result<Reply, Refusal> {
+pub(super) fn page(store: &Store, request: &Request, change: Option<&ChangePage>) -> Result<Reply, Refusal> {
     let bucket = store.bucket(&request.bucket)?;
     let settings = &store.settings;
     let names = Names::of(request, settings)?;
     let query = Query {
         prefix: request.parameter("prefix").unwrap_or_default(),
-        delimiter: request
-            .parameter("delimiter")
-            .filter(|delimiter| !delimiter.is_empty()),
+        delimiter: request.parameter("delimiter").filter(|delimiter| !delimiter.is_empty()),
         after: after(request)?,
         max_keys: request.number("max-keys")?.unwrap_or(1000),
     };
@@ -54,8 +48,7 @@ pub(super) fn page(
     }
     // The next page follows what this one shows. A page that was emptied is followed by what it would have shown.
     let next = truncated.then(|| token(page.last().unwrap_or(&query.after)));
-    let (prefixes, keys): (Vec<&String>, Vec<&String>) =
-        page.iter().partition(|name| rolled(name, &query).is_some());
+    let (prefixes, keys): (Vec<&String>, Vec<&String>) = page.iter().partition(|name| rolled(name, &query).is_some());
     let document = Xml::document("ListBucketResult", |xml| {
         xml.text("Name", &request.bucket);
         xml.text("Prefix", &names.encode(query.prefix));
@@ -90,10 +83,7 @@ fn contents(xml: &mut Xml, bucket: &Bucket, key: &str, names: &Names) {
     xml.text("Key", &names.encode(key));
     // A changed page may show a key that no object has.
     let Some(object) = bucket.objects.get(key) else {
-        xml.text(
-            "LastModified",
-            &clock::iso(std::time::SystemTime::UNIX_EPOCH),
-        );
+        xml.text("LastModified", &clock::iso(std::time::SystemTime::UNIX_EPOCH));
         xml.etag("d41d8cd98f00b204e9800998ecf8427e");
         xml.text("Size", "0");
         xml.text("StorageClass", "STANDARD");
@@ -134,11 +124,7 @@ fn rolled<'k>(key: &'k str, query: &Query) -> Option<&'k str> {
     key.get(..length)
 }
 
-fn keys_after<'b>(
-    bucket: &'b Bucket,
-    order: ListOrder,
-    query: &'b Query,
-) -> Box<dyn Iterator<Item = &'b str> + 'b> {
+fn keys_after<'b>(bucket: &'b Bucket, order: ListOrder, query: &'b Query) -> Box<dyn Iterator<Item = &'b str> + 'b> {
     let (prefix, after) = (query.prefix, query.after.as_str());
     let from = |start: Bound<&'b str>| {
         let keys = bucket.objects.range::<str, _>((start, Bound::Unbounded));
@@ -162,11 +148,7 @@ fn keys_after<'b>(
 fn by_component(a: &str, b: &str) -> Ordering {
     // No byte of UTF-8 is 0xFF, so adding one keeps the others' order.
     let rank = |byte: u8| {
-        if byte == b'/' {
-            0
-        } else {
-            byte.saturating_add(1)
-        }
+        if byte == b'/' { 0 } else { byte.saturating_add(1) }
     };
     a.bytes().map(rank).cmp(b.bytes().map(rank))
 }
@@ -174,10 +156,7 @@ fn by_component(a: &str, b: &str) -> Ordering {
 /// The name that the page begins after: the token's, otherwise `start-after`.
 fn after(request: &Request) -> Result<String, Refusal> {
     let Some(token) = request.parameter("continuation-token") else {
-        return Ok(request
-            .parameter("start-after")
-            .unwrap_or_default()
-            .to_owned());
+        return Ok(request.parameter("start-after").unwrap_or_default().to_owned());
     };
     token
         .strip_prefix("after.")
@@ -240,15 +219,9 @@ mod tests {
 
     #[test]
     fn a_blank_is_a_plus_on_s3_and_percent_20_elsewhere() {
-        let s3 = Names {
-            url: true,
-            plus: true,
-        };
+        let s3 = Names { url: true, plus: true };
         assert_eq!(s3.encode("a b+c%20/é"), "a+b%2Bc%2520/%C3%A9");
-        let other = Names {
-            url: true,
-            plus: false,
-        };
+        let other = Names { url: true, plus: false };
         assert_eq!(other.encode("a b+c"), "a%20b%2Bc");
     }
 }

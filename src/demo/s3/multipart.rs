@@ -133,14 +133,10 @@ fn add(store: &mut Store, upload: Upload) -> String {
 fn chosen_checksum(request: &Request) -> Result<(Algorithm, bool), Refusal> {
     let algorithm = match request.header("x-amz-checksum-algorithm") {
         None => Algorithm::Crc64Nvme,
-        Some(name) => Algorithm::named(name).ok_or_else(|| {
-            Refusal::invalid_request("Checksum algorithm provided is unsupported.")
-        })?,
+        Some(name) => Algorithm::named(name)
+            .ok_or_else(|| Refusal::invalid_request("Checksum algorithm provided is unsupported."))?,
     };
-    let full_possible = matches!(
-        algorithm,
-        Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64Nvme
-    );
+    let full_possible = matches!(algorithm, Algorithm::Crc32 | Algorithm::Crc32c | Algorithm::Crc64Nvme);
     match request.header(TYPE_HEADER) {
         Some(FULL_OBJECT) if full_possible => Ok((algorithm, false)),
         Some(COMPOSITE) if algorithm != Algorithm::Crc64Nvme => Ok((algorithm, true)),
@@ -152,22 +148,14 @@ fn chosen_checksum(request: &Request) -> Result<(Algorithm, bool), Refusal> {
 }
 
 /// Takes a part.
-pub(super) fn part(
-    store: &mut Store,
-    request: &Request,
-    digests: &Digests,
-) -> Result<Reply, Refusal> {
+pub(super) fn part(store: &mut Store, request: &Request, digests: &Digests) -> Result<Reply, Refusal> {
     let number = required_part_number(request)?;
     upload(store, request)?;
     digests.check()?;
     let etag = insert(store, request, number, request.body.clone(), digests)?;
     let upload = upload(store, request)?;
     let mut reply = Reply::empty(200).with("ETag", format!("\"{etag}\""));
-    if let Some((algorithm, value)) = digests
-        .checksum
-        .as_ref()
-        .filter(|_| store.settings.checksums)
-    {
+    if let Some((algorithm, value)) = digests.checksum.as_ref().filter(|_| store.settings.checksums) {
         reply = reply.with(algorithm.header(), value.clone());
     }
     Ok(reply.with_all(encryption(&upload.headers)))
@@ -231,10 +219,7 @@ fn insert(
         checksum: digests.checksum.clone(),
     };
     let id = request.parameter("uploadId").unwrap_or_default();
-    let upload = store
-        .uploads
-        .get_mut(id)
-        .ok_or_else(Refusal::no_such_upload)?;
+    let upload = store.uploads.get_mut(id).ok_or_else(Refusal::no_such_upload)?;
     upload.parts.insert(number, part);
     Ok(etag)
 }
@@ -242,9 +227,7 @@ fn insert(
 /// Ends an upload without an object.
 pub(super) fn abort(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     upload(store, request)?;
-    store
-        .uploads
-        .remove(request.parameter("uploadId").unwrap_or_default());
+    store.uploads.remove(request.parameter("uploadId").unwrap_or_default());
     Ok(Reply::empty(204))
 }
 
@@ -268,27 +251,16 @@ impl Part {
 }
 
 /// The checksum headers of an object of these parts.
-pub(super) fn object_checksums(
-    upload: &Upload,
-    parts: &[Part],
-    whole: &Bytes,
-) -> BTreeMap<String, String> {
+pub(super) fn object_checksums(upload: &Upload, parts: &[Part], whole: &Bytes) -> BTreeMap<String, String> {
     let algorithm = upload.algorithm;
     let value = if upload.composite {
-        let raw: Option<Vec<Vec<u8>>> = parts
-            .iter()
-            .map(|part| part.raw_checksum(algorithm))
-            .collect();
+        let raw: Option<Vec<Vec<u8>>> = parts.iter().map(|part| part.raw_checksum(algorithm)).collect();
         raw.and_then(|raw| algorithm.compute(&raw.concat()))
             .map(|raw| format!("{}-{}", base64::encode(raw), parts.len()))
     } else {
         algorithm.compute(whole).map(base64::encode)
     };
-    let kind = if upload.composite {
-        COMPOSITE
-    } else {
-        FULL_OBJECT
-    };
+    let kind = if upload.composite { COMPOSITE } else { FULL_OBJECT };
     value.map_or_else(BTreeMap::new, |value| {
         BTreeMap::from([
             (algorithm.header().to_owned(), value),

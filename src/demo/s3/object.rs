@@ -53,17 +53,13 @@ impl Object {
     /// The storage class, `STANDARD` if none was given.
     #[must_use]
     pub fn storage_class(&self) -> &str {
-        self.headers
-            .get(STORAGE_CLASS)
-            .map_or("STANDARD", String::as_str)
+        self.headers.get(STORAGE_CLASS).map_or("STANDARD", String::as_str)
     }
 
     /// One item of the user metadata, `name` without `x-amz-meta-`.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
-        self.headers
-            .get(&format!("{USER_METADATA}{name}"))
-            .map(String::as_str)
+        self.headers.get(&format!("{USER_METADATA}{name}")).map(String::as_str)
     }
 
     /// The length of the body in bytes.

@@ -62,13 +62,9 @@ fn dispatch(
         (Operation::ListParts, _) => uploads::parts(store, request),
         (Operation::ListMultipartUploads, _) => uploads::uploads(store, request),
         (Operation::DeleteObject, _) => delete::one(store, request),
-        (
-            Operation::Other
-            | Operation::PutObject
-            | Operation::UploadPart
-            | Operation::DeleteObjects,
-            _,
-        ) => other(store, request),
+        (Operation::Other | Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects, _) => {
+            other(store, request)
+        }
     }
 }
 
@@ -111,9 +107,7 @@ fn admit(store: &Store, request: &Request) -> Result<(), Refusal> {
 /// The access key that a request is signed with.
 fn access_key(request: &Request) -> Option<&str> {
     let credential = match request.header("authorization") {
-        Some(header) => header
-            .split_once("Credential=")
-            .map(|(_, credential)| credential),
+        Some(header) => header.split_once("Credential=").map(|(_, credential)| credential),
         None => request.parameter("X-Amz-Credential"),
     };
     credential.and_then(|credential| credential.split('/').next())

@@ -15,18 +15,10 @@ use super::xml::Xml;
 const KEY_LIMIT_BYTES: usize = 1024;
 
 /// Writes the body under the key.
-pub(super) fn object(
-    store: &mut Store,
-    request: &Request,
-    digests: &Digests,
-) -> Result<Reply, Refusal> {
+pub(super) fn object(store: &mut Store, request: &Request, digests: &Digests) -> Result<Reply, Refusal> {
     check_key(&request.key)?;
     let headers = kept_headers(request)?;
-    condition::of_write(
-        request,
-        store.object(&request.bucket, &request.key),
-        &store.settings,
-    )?;
+    condition::of_write(request, store.object(&request.bucket, &request.key), &store.settings)?;
     digests.check()?;
     let object = store.single(request.body.clone(), headers, digests);
     let reply = Reply::empty(200)
@@ -45,18 +37,11 @@ pub(super) fn copy(store: &mut Store, request: &Request) -> Result<Reply, Refusa
     check_key(&request.key)?;
     let source = source(store, request)?.clone();
     condition::of_source(request, &source)?;
-    condition::of_write(
-        request,
-        store.object(&request.bucket, &request.key),
-        &store.settings,
-    )?;
+    condition::of_write(request, store.object(&request.bucket, &request.key), &store.settings)?;
     let headers = copied_headers(request, &source)?;
     let digests = Digests::of_copied(&source.body);
     let mut object = store.single(source.body, headers, &digests);
-    let composite = source
-        .checksums
-        .get(TYPE_HEADER)
-        .is_some_and(|kind| kind == COMPOSITE);
+    let composite = source.checksums.get(TYPE_HEADER).is_some_and(|kind| kind == COMPOSITE);
     if store.settings.checksums && !source.checksums.is_empty() && !composite {
         object.checksums = source.checksums;
     }
@@ -79,9 +64,7 @@ pub(super) fn source<'a>(store: &'a Store, request: &Request) -> Result<&'a Obje
         return Err(Refusal::invalid_argument(message));
     };
     store.bucket(&bucket)?;
-    let object = store
-        .object(&bucket, &key)
-        .ok_or_else(Refusal::no_such_key)?;
+    let object = store.object(&bucket, &key).ok_or_else(Refusal::no_such_key)?;
     if object.is_archived() {
         return Err(Refusal::archived());
     }
@@ -97,8 +80,7 @@ fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String,
         Some("COPY") | None => {}
         Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
     }
-    let own =
-        |name: &str| [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION);
+    let own = |name: &str| [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION);
     let mut headers = source.headers.clone();
     headers.retain(|name, _| !own(name));
     let changes: BTreeMap<_, _> = given.into_iter().filter(|(name, _)| own(name)).collect();
@@ -124,10 +106,6 @@ pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
 }
 
 /// The kept headers that the answer to a write repeats.
-pub(super) fn encryption(
-    headers: &BTreeMap<String, String>,
-) -> impl Iterator<Item = (&String, &String)> {
-    headers
-        .iter()
-        .filter(|(name, _)| name.starts_with(ENCRYPTION))
+pub(super) fn encryption(headers: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    headers.iter().filter(|(name, _)| name.starts_with(ENCRYPTION))
 }

@@ -55,13 +55,8 @@ impl Reply {
 
     /// The answer with more headers.
     #[must_use]
-    pub fn with_all<'a>(
-        mut self,
-        headers: impl IntoIterator<Item = (&'a String, &'a String)>,
-    ) -> Self {
-        let owned = headers
-            .into_iter()
-            .map(|(name, value)| (name.clone(), value.clone()));
+    pub fn with_all<'a>(mut self, headers: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        let owned = headers.into_iter().map(|(name, value)| (name.clone(), value.clone()));
         self.headers.extend(owned);
         self
     }
@@ -111,9 +106,7 @@ mod tests {
             xml.etag("abc");
             xml.text("Size", "1");
         });
-        let reply = Reply::xml(200, document)
-            .with("ETag", "\"abc\"")
-            .with_wrong_etag();
+        let reply = Reply::xml(200, document).with("ETag", "\"abc\"").with_wrong_etag();
         assert!(!format!("{reply:?}").contains("abc"));
         assert!(String::from_utf8_lossy(&reply.body).ends_with("<Size>1</Size></R>"));
     }

@@ -80,8 +80,7 @@ impl Request {
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, Refusal> {
         let parse = |text: &str| {
             let message = format!("Provided {name} not an integer or within integer range");
-            text.parse()
-                .map_err(|_| Refusal::invalid_argument(&message))
+            text.parse().map_err(|_| Refusal::invalid_argument(&message))
         };
         self.parameter(name)
             .filter(|text| !text.is_empty())

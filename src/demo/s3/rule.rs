@@ -46,8 +46,7 @@ impl Rule {
             times,
         } = &self.when;
         let spent = self.seen >= skip.saturating_add(*times);
-        let meant =
-            operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
+        let meant = operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
         if spent || !meant {
             return None;
         }

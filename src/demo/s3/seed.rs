@@ -18,10 +18,7 @@ impl Seed {
     /// Written this long ago.
     #[must_use]
     pub fn aged(age: Duration) -> Self {
-        Self {
-            age,
-            ..Self::default()
-        }
+        Self { age, ..Self::default() }
     }
 
     /// Written in parts of this many bytes.

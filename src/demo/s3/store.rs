@@ -66,10 +66,7 @@ impl Store {
     }
 
     /// The headers of something written now: the bucket's encryption is told with it.
-    pub(super) fn encrypted(
-        &self,
-        mut headers: BTreeMap<String, String>,
-    ) -> BTreeMap<String, String> {
+    pub(super) fn encrypted(&self, mut headers: BTreeMap<String, String>) -> BTreeMap<String, String> {
         if self.settings.kms {
             headers.insert(ENCRYPTION.to_owned(), "aws:kms".to_owned());
         }
@@ -78,10 +75,7 @@ impl Store {
 
     /// `etag`, or something that is no MD5 of the body where the encryption makes it so.
     pub(super) fn etag(&mut self, headers: &BTreeMap<String, String>, etag: String) -> String {
-        if !headers
-            .get(ENCRYPTION)
-            .is_some_and(|kind| kind.starts_with("aws:kms"))
-        {
+        if !headers.get(ENCRYPTION).is_some_and(|kind| kind.starts_with("aws:kms")) {
             return etag;
         }
         let opaque = hex(&checksum::md5(format!("kms {}", self.next()).as_bytes()));
@@ -92,12 +86,7 @@ impl Store {
     }
 
     /// The object of a body that was written in one piece.
-    pub(super) fn single(
-        &mut self,
-        body: Bytes,
-        headers: BTreeMap<String, String>,
-        digests: &Digests,
-    ) -> Object {
+    pub(super) fn single(&mut self, body: Bytes, headers: BTreeMap<String, String>, digests: &Digests) -> Object {
         let headers = self.encrypted(headers);
         let etag = self.etag(&headers, hex(&digests.md5));
         let checksums = if self.settings.checksums {
@@ -125,9 +114,7 @@ impl Store {
             Some(size) => {
                 let parts: Vec<&[u8]> = body.chunks(size.max(1)).collect();
                 let digests: Vec<[u8; 16]> = parts.iter().map(|part| checksum::md5(part)).collect();
-                let sizes = parts
-                    .iter()
-                    .filter_map(|part| u64::try_from(part.len()).ok());
+                let sizes = parts.iter().filter_map(|part| u64::try_from(part.len()).ok());
                 (multipart_etag(&digests), sizes.collect())
             }
         };

@@ -64,17 +64,10 @@ fn server() -> S3Server {
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
-fn send(
-    s3: &S3Server,
-    method: &str,
-    target: &str,
-    headers: Headers,
-    body: &[u8],
-) -> io::Result<Answer> {
+fn send(s3: &S3Server, method: &str, target: &str, headers: Headers, body: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect(s3.address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut request =
-        format!("{method} {target} HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n").into_bytes();
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n").into_bytes();
     for (name, value) in headers {
         write!(request, "{name}: {value}\r\n").unwrap();
     }
@@ -100,14 +93,7 @@ fn parse(received: &[u8], method: &str) -> io::Result<Answer> {
         .ok_or_else(cut)?;
     let head = String::from_utf8_lossy(&received[..end]).into_owned();
     let mut lines = head.split("\r\n");
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers: BTreeMap<String, String> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
@@ -119,11 +105,7 @@ fn parse(received: &[u8], method: &str) -> io::Result<Answer> {
     if method != "HEAD" && body.len() != length {
         return Err(cut());
     }
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+    Ok(Answer { status, headers, body })
 }
 
 fn get(s3: &S3Server, target: &str) -> Answer {

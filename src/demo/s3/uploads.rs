@@ -20,10 +20,7 @@ pub(super) fn parts(store: &Store, request: &Request) -> Result<Reply, Refusal> 
     let document = Xml::document("ListPartsResult", |xml| {
         xml.text("Bucket", &request.bucket);
         xml.text("Key", &request.key);
-        xml.text(
-            "UploadId",
-            request.parameter("uploadId").unwrap_or_default(),
-        );
+        xml.text("UploadId", request.parameter("uploadId").unwrap_or_default());
         xml.text("PartNumberMarker", &after.to_string());
         if let Some((last, _)) = page.last() {
             xml.text("NextPartNumberMarker", &last.to_string());
@@ -56,9 +53,7 @@ pub(super) fn uploads(store: &Store, request: &Request) -> Result<Reply, Refusal
         .filter(|(_, upload)| upload.bucket == request.bucket && upload.key.starts_with(prefix))
         .map(|(id, upload)| (upload.key.as_str(), id.as_str(), upload))
         // Without an id the marker stands after all uploads of its key.
-        .filter(|(key, id, _)| {
-            *key > key_marker || (*key == key_marker && !id_marker.is_empty() && *id > id_marker)
-        })
+        .filter(|(key, id, _)| *key > key_marker || (*key == key_marker && !id_marker.is_empty() && *id > id_marker))
         .collect();
     found.sort_unstable_by_key(|(key, id, _)| (*key, *id));
     let truncated = found.len() > limit;

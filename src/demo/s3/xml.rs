@@ -16,8 +16,7 @@ pub(super) struct Xml {
 impl Xml {
     /// A whole document with one root element in S3's namespace.
     pub(super) fn document(root: &str, fill: impl FnOnce(&mut Self)) -> String {
-        let out =
-            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
+        let out = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
         Self::closed(out, root, fill)
     }
 
@@ -188,15 +187,7 @@ mod tests {
 
     #[test]
     fn a_document_that_is_not_whole_is_refused() {
-        for document in [
-            "",
-            "<a>",
-            "<a></b>",
-            "<a/><b/>",
-            "<a/>text",
-            "<!DOCTYPE a><a/>",
-            "</a>",
-        ] {
+        for document in ["", "<a>", "<a></b>", "<a/><b/>", "<a/>text", "<!DOCTYPE a><a/>", "</a>"] {
             assert!(Element::parse(document.as_bytes()).is_none(), "{document}");
         }
     }

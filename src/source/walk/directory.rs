@@ -76,7 +76,10 @@ impl Directory {
             Err(Errno::STALE) => open()?,
             result => result?,
         };
-        Ok(OpenDirectory { fd, _hold: Hold::new(&walk.directories_open, 1) })
+        Ok(OpenDirectory {
+            fd,
+            _hold: Hold::new(&walk.directories_open, 1),
+        })
     }
 }
 

@@ -23,7 +23,11 @@ pub(super) enum Item {
 impl Item {
     /// A name of `directory` about which the file system gives no answer.
     pub(super) fn unanswered(directory: &Directory, name: Name<'_>, problem: Problem) -> Self {
-        Self::Entry(not_seen(name.hint, format!("{}{}", directory.key, escaped(name.bytes)), problem))
+        Self::Entry(not_seen(
+            name.hint,
+            format!("{}{}", directory.key, escaped(name.bytes)),
+            problem,
+        ))
     }
 
     /// Whether its key ends in `/`.
@@ -68,7 +72,10 @@ impl Looker<'_> {
         let Ok(text) = std::str::from_utf8(name.bytes) else {
             let slash = if kind == EntryKind::Directory { "/" } else { "" };
             let key = format!("{}{}{slash}", self.directory.key, escaped(name.bytes));
-            return Ok(Entry { key, found: Found::Nameless(kind, Problem::not_utf8()) });
+            return Ok(Entry {
+                key,
+                found: Found::Nameless(kind, Problem::not_utf8()),
+            });
         };
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {
@@ -110,11 +117,17 @@ impl Looker<'_> {
     fn directory_by_key(&self, kind: EntryKind, key: String) -> Result<Entry, String> {
         let limit = self.walk.options.max_key_bytes;
         if self.walk.options.filter.excludes_directory(&key) {
-            Ok(Entry { key, found: Found::Filtered(kind) })
+            Ok(Entry {
+                key,
+                found: Found::Filtered(kind),
+            })
         } else if key.len() >= limit {
             // Not even a name of one byte fits behind it.
             let problem = Problem::key_too_long(key.len() + 1, limit);
-            Ok(Entry { key, found: Found::Failed(kind, problem) })
+            Ok(Entry {
+                key,
+                found: Found::Failed(kind, problem),
+            })
         } else {
             Err(key)
         }
@@ -136,7 +149,10 @@ impl Looker<'_> {
         match stat.kind {
             EntryKind::File => self.file(name, key, stat, None),
             EntryKind::Directory => self.directory(key, stat, None),
-            EntryKind::Special => Item::Entry(Entry { found: self.special(&key), key }),
+            EntryKind::Special => Item::Entry(Entry {
+                found: self.special(&key),
+                key,
+            }),
             EntryKind::Symlink => self.link(name, key, stat),
         }
     }
@@ -150,22 +166,36 @@ impl Looker<'_> {
         match self.stat(name.bytes, &key, LastLink::Follow) {
             Ok(target) => match target.kind {
                 EntryKind::File => self.file(name, key, target, Some(&link)),
-                EntryKind::Directory if self.directory.lies_in(target.inode) => {
-                    Item::Entry(Entry { key, found: skipped(SkipReason::LinkLoop) })
-                }
+                EntryKind::Directory if self.directory.lies_in(target.inode) => Item::Entry(Entry {
+                    key,
+                    found: skipped(SkipReason::LinkLoop),
+                }),
                 EntryKind::Directory => self.directory(key, target, Some(&link)),
-                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry { found: self.special(&key), key }),
+                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry {
+                    found: self.special(&key),
+                    key,
+                }),
             },
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
-                Item::Entry(Entry { key, found: skipped(SkipReason::BrokenLink) })
-            }
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => Item::Entry(Entry {
+                key,
+                found: skipped(SkipReason::BrokenLink),
+            }),
             Err(errno) => Item::Entry(failed(Hint::Symlink, key, errno)),
         }
     }
 
     fn file(&self, name: Name<'_>, key: String, stat: Stat, link: Option<&Stat>) -> Item {
-        let kind = if link.is_some() { EntryKind::Symlink } else { EntryKind::File };
-        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| link.is_none()).and_then(leftover);
+        let kind = if link.is_some() {
+            EntryKind::Symlink
+        } else {
+            EntryKind::File
+        };
+        let leftover = || {
+            std::str::from_utf8(name.bytes)
+                .ok()
+                .filter(|_| link.is_none())
+                .and_then(leftover)
+        };
         let found = self.file_by_key(kind, &key).or_else(leftover).unwrap_or_else(|| {
             let lent = self.directory.lent.max(link.map(|link| link.ctime));
             Found::File(FileEntry {
@@ -207,10 +237,14 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
     let problem = Problem::of("stat", errno);
     match (errno, hint) {
         (Errno::NOENT, _) => vanished(hint, key),
-        (Errno::NAMETOOLONG, Hint::Directory) => {
-            Entry { key: key + "/", found: Found::Failed(EntryKind::Directory, problem) }
-        }
-        (Errno::NAMETOOLONG, _) => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
+        (Errno::NAMETOOLONG, Hint::Directory) => Entry {
+            key: key + "/",
+            found: Found::Failed(EntryKind::Directory, problem),
+        },
+        (Errno::NAMETOOLONG, _) => Entry {
+            key,
+            found: Found::Failed(hinted_kind(hint), problem),
+        },
         _ => not_seen(hint, key, problem),
     }
 }
@@ -218,17 +252,29 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
 /// The entry of a name that cannot be looked at. Where a directory may stand there, all below it is unknown.
 fn not_seen(hint: Hint, mut key: String, problem: Problem) -> Entry {
     match hint {
-        Hint::File | Hint::Special => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
+        Hint::File | Hint::Special => Entry {
+            key,
+            found: Found::Failed(hinted_kind(hint), problem),
+        },
         Hint::Directory | Hint::Symlink | Hint::Unknown => {
             key.push('/');
-            Entry { found: Found::Unknown { below: key.clone(), problem }, key }
+            Entry {
+                found: Found::Unknown {
+                    below: key.clone(),
+                    problem,
+                },
+                key,
+            }
         }
     }
 }
 
 fn vanished(hint: Hint, key: String) -> Entry {
     let key = if hint == Hint::Directory { key + "/" } else { key };
-    Entry { key, found: Found::Skipped(hinted_kind(hint), SkipReason::Vanished) }
+    Entry {
+        key,
+        found: Found::Skipped(hinted_kind(hint), SkipReason::Vanished),
+    }
 }
 
 /// Where nothing tells the kind it is called a file.

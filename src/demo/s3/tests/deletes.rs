@@ -2,14 +2,7 @@ use super::*;
 
 fn batch(s3: &S3Server, document: &str) -> Answer {
     let md5 = content_md5(document.as_bytes());
-    send(
-        s3,
-        "POST",
-        "/b?delete",
-        &[("content-md5", &md5)],
-        document.as_bytes(),
-    )
-    .unwrap()
+    send(s3, "POST", "/b?delete", &[("content-md5", &md5)], document.as_bytes()).unwrap()
 }
 
 fn with_keys(keys: &[&str]) -> S3Server {
@@ -52,15 +45,9 @@ fn a_quiet_batch_tells_failures_alone() {
 fn one_key_that_xml_cannot_carry_spoils_the_whole_batch() {
     let s3 = with_keys(&["a"]);
     for bad in ["\u{1}", "&#1;", "\u{FFFE}", "&"] {
-        let document = format!(
-            "<Delete><Object><Key>a</Key></Object><Object><Key>{bad}</Key></Object></Delete>"
-        );
+        let document = format!("<Delete><Object><Key>a</Key></Object><Object><Key>{bad}</Key></Object></Delete>");
         let answer = batch(&s3, &document);
-        assert_eq!(
-            (answer.status, answer.code()),
-            (400, "MalformedXML".into()),
-            "{bad:?}"
-        );
+        assert_eq!((answer.status, answer.code()), (400, "MalformedXML".into()), "{bad:?}");
     }
     assert_eq!(s3.keys("b", ""), ["a"]);
 }
@@ -77,12 +64,7 @@ fn a_raw_return_in_a_key_is_read_as_a_newline() {
 #[test]
 fn a_batch_has_between_one_and_a_thousand_keys() {
     let s3 = server();
-    let document = |keys| {
-        format!(
-            "<Delete>{}</Delete>",
-            "<Object><Key>k</Key></Object>".repeat(keys)
-        )
-    };
+    let document = |keys| format!("<Delete>{}</Delete>", "<Object><Key>k</Key></Object>".repeat(keys));
     assert_eq!(batch(&s3, &document(1000)).status, 200);
     assert_eq!(batch(&s3, &document(1001)).code(), "MalformedXML");
     assert_eq!(batch(&s3, &document(0)).code(), "MalformedXML");
@@ -93,17 +75,13 @@ fn a_batch_without_a_digest_or_with_a_wrong_one_is_refused() {
     let s3 = with_keys(&["k"]);
     let document = b"<Delete><Object><Key>k</Key></Object></Delete>";
     assert_eq!(
-        send(&s3, "POST", "/b?delete", &[], document)
-            .unwrap()
-            .code(),
+        send(&s3, "POST", "/b?delete", &[], document).unwrap().code(),
         "InvalidRequest"
     );
     let other = content_md5(b"other");
     let wrong: Headers = &[("content-md5", &other)];
     assert_eq!(
-        send(&s3, "POST", "/b?delete", wrong, document)
-            .unwrap()
-            .code(),
+        send(&s3, "POST", "/b?delete", wrong, document).unwrap().code(),
         "BadDigest"
     );
     assert_eq!(s3.keys("b", ""), ["k"]);
@@ -113,29 +91,16 @@ fn a_batch_without_a_digest_or_with_a_wrong_one_is_refused() {
 fn a_condition_on_a_delete_is_obeyed_unless_the_server_ignores_it() {
     let s3 = with_keys(&["one", "two"]);
     let other: Headers = &[("If-Match", "\"other\"")];
-    assert_eq!(
-        send(&s3, "DELETE", "/b/one", other, b"").unwrap().status,
-        412
-    );
-    assert_eq!(
-        send(&s3, "DELETE", "/b/absent", other, b"").unwrap().status,
-        404
-    );
+    assert_eq!(send(&s3, "DELETE", "/b/one", other, b"").unwrap().status, 412);
+    assert_eq!(send(&s3, "DELETE", "/b/absent", other, b"").unwrap().status, 404);
     let entry = |key, etag: &str| format!("<Object><Key>{key}</Key><ETag>{etag}</ETag></Object>");
     let etag = s3.object("b", "two").unwrap().etag;
-    let both = format!(
-        "<Delete>{}{}</Delete>",
-        entry("one", "other"),
-        entry("two", &etag)
-    );
+    let both = format!("<Delete>{}{}</Delete>", entry("one", "other"), entry("two", &etag));
     let answer = batch(&s3, &both);
     assert_eq!(answer.each("Error", "Code"), ["PreconditionFailed"]);
     assert_eq!(answer.each("Deleted", "Key"), ["two"]);
     s3.settings(|settings| settings.conditional_delete = false);
-    assert_eq!(
-        send(&s3, "DELETE", "/b/one", other, b"").unwrap().status,
-        204
-    );
+    assert_eq!(send(&s3, "DELETE", "/b/one", other, b"").unwrap().status, 204);
     assert!(s3.keys("b", "").is_empty());
 }
 
@@ -144,10 +109,7 @@ fn a_server_may_not_know_batches() {
     let s3 = server();
     s3.settings(|settings| settings.delete_objects = false);
     let answer = batch(&s3, "<Delete><Object><Key>k</Key></Object></Delete>");
-    assert_eq!(
-        (answer.status, answer.code()),
-        (501, "NotImplemented".into())
-    );
+    assert_eq!((answer.status, answer.code()), (501, "NotImplemented".into()));
 }
 
 #[test]

@@ -44,9 +44,7 @@ fn a_rule_meets_the_requests_it_is_for_after_those_it_skips() {
             .does(slow()),
     );
     assert_eq!(
-        (0..3)
-            .map(|_| get(&s3, "/b?list-type=2").status)
-            .collect::<Vec<_>>(),
+        (0..3).map(|_| get(&s3, "/b?list-type=2").status).collect::<Vec<_>>(),
         [503; 3]
     );
     assert_eq!(statuses("x", 1), [200]);
@@ -84,16 +82,10 @@ fn a_status_comes_with_its_code_and_headers_and_no_effect() {
 fn a_reset_before_has_no_effect_and_a_reset_after_has() {
     let s3 = server();
     s3.rule(on_put().does(Fault::ResetBefore));
-    assert_eq!(
-        try_put(&s3).unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(try_put(&s3).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert!(s3.keys("b", "").is_empty());
     s3.rule(on_put().does(Fault::ResetAfter));
-    assert_eq!(
-        try_put(&s3).unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(try_put(&s3).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert_eq!(s3.keys("b", ""), ["k"]);
     assert_eq!(s3.log()[1].status, 0);
     assert_eq!(try_put(&s3).unwrap().status, 200);
@@ -105,10 +97,7 @@ fn a_stall_is_silent_and_then_resets() {
     let stall = Duration::from_millis(200);
     s3.rule(on_put().does(Fault::Stall(stall)));
     let start = Instant::now();
-    assert_eq!(
-        try_put(&s3).unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(try_put(&s3).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert!(start.elapsed() >= stall);
     assert!(s3.keys("b", "").is_empty());
 }
@@ -141,10 +130,7 @@ fn a_success_may_carry_an_error_and_have_no_effect() {
     let s3 = server();
     s3.rule(on_put().does(Fault::ErrorInside200("InternalError")));
     let answer = try_put(&s3).unwrap();
-    assert_eq!(
-        (answer.status, answer.code()),
-        (200, "InternalError".into())
-    );
+    assert_eq!((answer.status, answer.code()), (200, "InternalError".into()));
     assert!(s3.keys("b", "").is_empty());
 }
 
@@ -152,10 +138,7 @@ fn a_success_may_carry_an_error_and_have_no_effect() {
 fn a_trickling_body_arrives_whole_and_late() {
     let s3 = with_object();
     let pause = Duration::from_millis(20);
-    s3.rule(on_get().does(Fault::TrickleBody {
-        piece_bytes: 2,
-        pause,
-    }));
+    s3.rule(on_get().does(Fault::TrickleBody { piece_bytes: 2, pause }));
     let start = Instant::now();
     assert_eq!(try_get(&s3).unwrap().text(), "0123456789");
     assert!(start.elapsed() >= pause * 5);
@@ -165,17 +148,11 @@ fn a_trickling_body_arrives_whole_and_late() {
 fn a_body_may_break_off_in_its_middle() {
     let s3 = with_object();
     s3.rule(on_get().does(Fault::TruncatedBody));
-    assert_eq!(
-        try_get(&s3).unwrap_err().kind(),
-        io::ErrorKind::UnexpectedEof
-    );
+    assert_eq!(try_get(&s3).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     let stall = Duration::from_millis(200);
     s3.rule(on_get().does(Fault::StallMidBody(stall)));
     let start = Instant::now();
-    assert_eq!(
-        try_get(&s3).unwrap_err().kind(),
-        io::ErrorKind::ConnectionReset
-    );
+    assert_eq!(try_get(&s3).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     assert!(start.elapsed() >= stall);
     assert_eq!(try_get(&s3).unwrap().status, 200);
 }
@@ -185,9 +162,7 @@ fn half_of_a_body_that_breaks_off_does_arrive() {
     let s3 = with_object();
     s3.rule(on_get().does(Fault::TruncatedBody));
     let mut stream = TcpStream::connect(s3.address).unwrap();
-    stream
-        .write_all(b"GET /b/k HTTP/1.1\r\nHost: s3\r\n\r\n")
-        .unwrap();
+    stream.write_all(b"GET /b/k HTTP/1.1\r\nHost: s3\r\n\r\n").unwrap();
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();
     let text = String::from_utf8(received).unwrap().to_ascii_lowercase();
@@ -200,10 +175,7 @@ fn a_corrupted_body_is_a_bad_digest_or_a_wrong_etag() {
     let s3 = server();
     s3.rule(on_put().times(2).does(Fault::CorruptBody));
     let md5 = content_md5(b"abc");
-    assert_eq!(
-        put(&s3, "/b/k", &[("content-md5", &md5)], b"abc").code(),
-        "BadDigest"
-    );
+    assert_eq!(put(&s3, "/b/k", &[("content-md5", &md5)], b"abc").code(), "BadDigest");
     assert_ne!(
         try_put(&s3).unwrap().header("etag"),
         Some("\"900150983cd24fb0d6963f7d28e17f72\"")
@@ -234,10 +206,7 @@ fn hooks_run_before_or_after_the_effect_and_may_use_the_server() {
         let (s3, seen) = (s3.clone(), Arc::clone(&seen));
         move || {
             std::thread::sleep(Duration::from_millis(20));
-            seen.store(
-                10 + u64::from(s3.body("b", "k").is_some()),
-                Ordering::SeqCst,
-            );
+            seen.store(10 + u64::from(s3.body("b", "k").is_some()), Ordering::SeqCst);
         }
     };
     s3.rule(on_put().does(Fault::before(hook())));
@@ -253,8 +222,7 @@ fn hooks_run_before_or_after_the_effect_and_may_use_the_server() {
 fn a_custom_answer_replaces_the_servers_or_leaves_it() {
     let s3 = server();
     s3.rule(on_put().times(2).does(Fault::custom(|request| {
-        (request.body_bytes == 3)
-            .then(|| Reply::error(409, "ConditionalRequestConflict", "", &request.key))
+        (request.body_bytes == 3).then(|| Reply::error(409, "ConditionalRequestConflict", "", &request.key))
     })));
     assert_eq!(try_put(&s3).unwrap().status, 409);
     let dated = Reply::empty(200).with("Date", "another day");

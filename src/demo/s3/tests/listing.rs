@@ -24,10 +24,7 @@ fn pages(s3: &S3Server, query: &str) -> Vec<Vec<String>> {
         }
         let next = page.value("NextContinuationToken");
         assert!(!next.is_empty());
-        token = format!(
-            "&continuation-token={}",
-            next.replace('+', "%2B").replace('=', "%3D")
-        );
+        token = format!("&continuation-token={}", next.replace('+', "%2B").replace('=', "%3D"));
     }
 }
 
@@ -48,10 +45,7 @@ fn a_page_says_what_a_client_needs_of_each_object() {
     let page = list(&s3, "");
     let root = page.xml();
     let object = root.all("Contents").next().unwrap();
-    assert_eq!(
-        object.text_of("ETag"),
-        Some("\"900150983cd24fb0d6963f7d28e17f72\"")
-    );
+    assert_eq!(object.text_of("ETag"), Some("\"900150983cd24fb0d6963f7d28e17f72\""));
     assert_eq!(object.text_of("Size"), Some("3"));
     assert_eq!(object.text_of("StorageClass"), Some("GLACIER_IR"));
     let modified = s3.object("b", "k").unwrap().modified;
@@ -107,20 +101,14 @@ fn each_dialect_writes_keys_in_its_own_way() {
 fn a_control_character_makes_a_page_that_no_xml_parser_reads_unless_encoded() {
     let s3 = with_keys(["a\u{1}"]);
     assert!(list(&s3, "").text().contains("a&#1;"));
-    assert_eq!(
-        list(&s3, "&encoding-type=url").each("Contents", "Key"),
-        ["a%01"]
-    );
+    assert_eq!(list(&s3, "&encoding-type=url").each("Contents", "Key"), ["a%01"]);
 }
 
 #[test]
 fn a_server_on_directories_pages_and_starts_after_in_its_own_order() {
     let s3 = with_keys(["a!", "a-b/x", "a/x", "b"]);
     s3.settings(|settings| settings.list_order = ListOrder::DirectoriesFirst);
-    assert_eq!(
-        pages(&s3, "&max-keys=1").concat(),
-        ["a/x", "a!", "a-b/x", "b"]
-    );
+    assert_eq!(pages(&s3, "&max-keys=1").concat(), ["a/x", "a!", "a-b/x", "b"]);
     assert_eq!(
         list(&s3, "&start-after=a/x").each("Contents", "Key"),
         ["a!", "a-b/x", "b"]
@@ -149,8 +137,7 @@ fn a_page_of_another_making_follows_the_last_key_it_shows() {
     s3.rule(listing().does(Fault::page(|_, _| (Vec::new(), true))));
     let expected = [vec!["a", "b"], vec![], vec!["c", "d"]];
     assert_eq!(pages(&s3, ""), expected);
-    let twice =
-        |keys: Vec<String>, truncated| (keys.iter().chain(&keys).cloned().collect(), truncated);
+    let twice = |keys: Vec<String>, truncated| (keys.iter().chain(&keys).cloned().collect(), truncated);
     s3.rule(listing().does(Fault::page(twice)));
     assert_eq!(list(&s3, "").each("Contents", "Key").len(), 8);
     s3.rule(listing().does(Fault::page(|_, _| (vec!["unknown".into()], false))));

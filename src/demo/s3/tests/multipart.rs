@@ -9,23 +9,12 @@ fn create(s3: &S3Server, key: &str, headers: Headers) -> String {
 }
 
 fn part(s3: &S3Server, key: &str, id: &str, number: usize, body: &[u8]) -> String {
-    let answer = put(
-        s3,
-        &format!("/b/{key}?partNumber={number}&uploadId={id}"),
-        &[],
-        body,
-    );
+    let answer = put(s3, &format!("/b/{key}?partNumber={number}&uploadId={id}"), &[], body);
     assert_eq!(answer.status, 200);
     answer.header("etag").unwrap().to_owned()
 }
 
-fn complete(
-    s3: &S3Server,
-    key: &str,
-    id: &str,
-    parts: &[(usize, &str)],
-    headers: Headers,
-) -> Answer {
+fn complete(s3: &S3Server, key: &str, id: &str, parts: &[(usize, &str)], headers: Headers) -> Answer {
     let part = |(number, etag): &(usize, &str)| {
         format!(
             "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
@@ -73,10 +62,7 @@ fn last_modified_is_when_the_upload_was_initiated() {
     s3.settings(|settings| settings.clock_offset_seconds = 0);
     let etag = part(&s3, "k", &id, 1, b"x");
     complete(&s3, "k", &id, &[(1, &etag)], &[]);
-    let age = s3
-        .now()
-        .duration_since(s3.object("b", "k").unwrap().modified)
-        .unwrap();
+    let age = s3.now().duration_since(s3.object("b", "k").unwrap().modified).unwrap();
     assert!(age > Duration::from_secs(3500));
 }
 
@@ -87,40 +73,24 @@ fn a_completion_that_s3_would_refuse_is_refused() {
     let id = create(&s3, "k", &[]);
     let one = part(&s3, "k", &id, 1, b"small");
     let two = part(&s3, "k", &id, 2, b"last");
-    let code =
-        |parts: &[(usize, &str)], headers: Headers| complete(&s3, "k", &id, parts, headers).code();
+    let code = |parts: &[(usize, &str)], headers: Headers| complete(&s3, "k", &id, parts, headers).code();
     assert_eq!(code(&[(1, &one), (2, &two)], &[]), "EntityTooSmall");
     assert_eq!(code(&[(2, &two), (1, &one)], &[]), "InvalidPartOrder");
     assert_eq!(code(&[(1, &two)], &[]), "InvalidPart");
     assert_eq!(code(&[(3, &one)], &[]), "InvalidPart");
     assert_eq!(code(&[], &[]), "MalformedXML");
-    assert_eq!(
-        code(&[(1, &one)], &[("If-None-Match", "*")]),
-        "PreconditionFailed"
-    );
-    assert_eq!(
-        code(&[(1, &one)], &[("x-amz-mp-object-size", "6")]),
-        "InvalidRequest"
-    );
+    assert_eq!(code(&[(1, &one)], &[("If-None-Match", "*")]), "PreconditionFailed");
+    assert_eq!(code(&[(1, &one)], &[("x-amz-mp-object-size", "6")]), "InvalidRequest");
     let wrong = ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=");
     assert_eq!(
-        code(
-            &[(1, &one)],
-            &[wrong, ("x-amz-checksum-type", "FULL_OBJECT")]
-        ),
+        code(&[(1, &one)], &[wrong, ("x-amz-checksum-type", "FULL_OBJECT")]),
         "BadDigest"
     );
-    assert_eq!(
-        complete(&s3, "other", &id, &[(1, &one)], &[]).code(),
-        "NoSuchUpload"
-    );
+    assert_eq!(complete(&s3, "other", &id, &[(1, &one)], &[]).code(), "NoSuchUpload");
     assert_eq!(s3.body("b", "k").unwrap(), "there");
     assert_eq!(s3.uploads()[0].parts, BTreeMap::from([(1, 5), (2, 4)]));
     assert_eq!(complete(&s3, "k", &id, &[(1, &one)], &[]).status, 200);
-    assert_eq!(
-        complete(&s3, "k", &id, &[(1, &one)], &[]).code(),
-        "NoSuchUpload"
-    );
+    assert_eq!(complete(&s3, "k", &id, &[(1, &one)], &[]).code(), "NoSuchUpload");
 }
 
 #[test]
@@ -158,22 +128,12 @@ fn a_part_is_copied_from_a_range_of_another_object() {
     let id = create(&s3, "k", &[]);
     let target = format!("/b/k?partNumber=1&uploadId={id}");
     let source = ("x-amz-copy-source", "b/src");
-    let copied = put(
-        &s3,
-        &target,
-        &[source, ("x-amz-copy-source-range", "bytes=2-4")],
-        b"",
-    );
+    let copied = put(&s3, &target, &[source, ("x-amz-copy-source-range", "bytes=2-4")], b"");
     let etag = copied.value("ETag");
     assert_eq!(complete(&s3, "k", &id, &[(1, &etag)], &[]).status, 200);
     assert_eq!(s3.body("b", "k").unwrap(), "234");
     assert_eq!(s3.count(Operation::UploadPartCopy), 1);
-    let beyond = put(
-        &s3,
-        &target,
-        &[source, ("x-amz-copy-source-range", "bytes=2-10")],
-        b"",
-    );
+    let beyond = put(&s3, &target, &[source, ("x-amz-copy-source-range", "bytes=2-10")], b"");
     assert_eq!(beyond.status, 404);
 }
 
@@ -188,10 +148,7 @@ fn open_uploads_are_listed_in_pages_and_can_be_aborted() {
     assert_eq!(all.each("Upload", "Key"), ["p/a+b", "p/a+b", "p/c"]);
     let page = get(&s3, "/b?uploads&prefix=p/&max-uploads=1");
     assert_eq!(page.value("IsTruncated"), "true");
-    let (key, id) = (
-        page.value("NextKeyMarker"),
-        page.value("NextUploadIdMarker"),
-    );
+    let (key, id) = (page.value("NextKeyMarker"), page.value("NextUploadIdMarker"));
     let key = key.replace(' ', "%20");
     let rest = get(
         &s3,

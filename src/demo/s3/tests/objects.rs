@@ -26,10 +26,7 @@ fn an_object_is_read_as_it_was_written() {
     assert_eq!((read.status, read.text()), (200, "abc"));
     assert_eq!(read.header("x-amz-meta-file-mtime"), Some("1ns"));
     let head = send(&s3, "HEAD", target, &[], b"").unwrap();
-    assert_eq!(
-        (head.header("content-length"), head.body.len()),
-        (Some("3"), 0)
-    );
+    assert_eq!((head.header("content-length"), head.body.len()), (Some("3"), 0));
     assert_eq!(head.header("content-type"), Some("text/html"));
     let absent = send(&s3, "HEAD", "/b/absent", &[], b"").unwrap();
     assert_eq!((absent.status, absent.body.len()), (404, 0));
@@ -44,10 +41,7 @@ fn conditions_on_a_write_hold_or_it_is_refused() {
     assert_eq!(put(&s3, "/b/k", same, b"").status, 404);
     assert_eq!(put(&s3, "/b/k", new, b"abc").status, 200);
     assert_eq!(put(&s3, "/b/k", new, b"").status, 412);
-    assert_eq!(
-        put(&s3, "/b/k", &[("If-Match", "\"other\"")], b"").status,
-        412
-    );
+    assert_eq!(put(&s3, "/b/k", &[("If-Match", "\"other\"")], b"").status, 412);
     assert_eq!(put(&s3, "/b/k", same, b"abc").status, 200);
     s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
     assert_eq!(put(&s3, "/b/k", new, b"").status, 501);
@@ -66,32 +60,18 @@ fn a_body_that_is_not_what_its_headers_say_is_refused() {
         ("x-amz-checksum-crc64nvme", "rosUhgp5mIg="),
         ("content-md5", &content_md5(body)),
     ] {
-        assert_eq!(
-            put(&s3, "/b/k", &[(name, value)], body).status,
-            200,
-            "{name}"
-        );
+        assert_eq!(put(&s3, "/b/k", &[(name, value)], body).status, 200, "{name}");
         let refused = put(&s3, "/b/k", &[(name, value)], b"12345678");
-        assert_eq!(
-            (refused.status, refused.code()),
-            (400, "BadDigest".into()),
-            "{name}"
-        );
+        assert_eq!((refused.status, refused.code()), (400, "BadDigest".into()), "{name}");
     }
     assert_eq!(
         put(&s3, "/b/k", &[("content-md5", "bm8=")], body).code(),
         "InvalidDigest"
     );
-    assert_eq!(
-        put(&s3, "/b/k", &[("x-amz-checksum-crc32", "bm8=")], body).status,
-        400
-    );
+    assert_eq!(put(&s3, "/b/k", &[("x-amz-checksum-crc32", "bm8=")], body).status, 400);
     let mode: Headers = &[("x-amz-checksum-mode", "ENABLED")];
     let head = send(&s3, "HEAD", "/b/k", mode, b"").unwrap();
-    assert_eq!(
-        head.header("x-amz-checksum-crc64nvme"),
-        Some("rosUhgp5mIg=")
-    );
+    assert_eq!(head.header("x-amz-checksum-crc64nvme"), Some("rosUhgp5mIg="));
     assert_eq!(head.header("x-amz-checksum-type"), Some("FULL_OBJECT"));
 }
 
@@ -105,10 +85,7 @@ fn a_framed_body_is_unframed_and_its_trailer_verified() {
         ("x-amz-trailer", "x-amz-checksum-crc32"),
     ];
     let framed = |sum| format!("9\r\n123456789\r\n0\r\nx-amz-checksum-crc32:{sum}\r\n\r\n");
-    assert_eq!(
-        put(&s3, "/b/k", headers, framed("y/Q5Jg==").as_bytes()).status,
-        200
-    );
+    assert_eq!(put(&s3, "/b/k", headers, framed("y/Q5Jg==").as_bytes()).status, 200);
     let object = s3.object("b", "k").unwrap();
     assert_eq!(
         (object.body.as_ref(), object.headers.len()),
@@ -118,29 +95,20 @@ fn a_framed_body_is_unframed_and_its_trailer_verified() {
         put(&s3, "/b/k", headers, framed("AAAAAA==").as_bytes()).code(),
         "BadDigest"
     );
-    assert_eq!(
-        put(&s3, "/b/k", headers, b"9\r\n1234").code(),
-        "IncompleteBody"
-    );
+    assert_eq!(put(&s3, "/b/k", headers, b"9\r\n1234").code(), "IncompleteBody");
 }
 
 #[test]
 fn a_body_of_unknown_length_is_refused() {
     let s3 = server();
     let chunked: Headers = &[("Transfer-Encoding", "chunked")];
-    assert_eq!(
-        put(&s3, "/b/k", chunked, b"1\r\na\r\n0\r\n\r\n").status,
-        501
-    );
+    assert_eq!(put(&s3, "/b/k", chunked, b"1\r\na\r\n0\r\n\r\n").status, 501);
 }
 
 #[test]
 fn limits_of_s3_are_kept() {
     let s3 = server();
-    assert_eq!(
-        put(&s3, &format!("/b/{}", "k".repeat(1024)), &[], b"").status,
-        200
-    );
+    assert_eq!(put(&s3, &format!("/b/{}", "k".repeat(1024)), &[], b"").status, 200);
     assert_eq!(
         put(&s3, &format!("/b/{}", "k".repeat(1025)), &[], b"").code(),
         "KeyTooLongError"
@@ -182,34 +150,21 @@ fn a_read_may_ask_for_a_range_a_part_or_an_etag() {
     assert_eq!((part.status, part.text()), (206, "4567"));
     assert_eq!(part.header("x-amz-mp-parts-count"), Some("3"));
     assert_eq!(get(&s3, "/b/parts?partNumber=3").text(), "89");
-    assert_eq!(
-        get(&s3, "/b/parts?partNumber=4").code(),
-        "InvalidPartNumber"
-    );
+    assert_eq!(get(&s3, "/b/parts?partNumber=4").code(), "InvalidPartNumber");
     let first = send(&s3, "HEAD", "/b/k?partNumber=1", &[], b"").unwrap();
-    assert_eq!(
-        (first.status, first.header("x-amz-mp-parts-count")),
-        (206, None)
-    );
+    assert_eq!((first.status, first.header("x-amz-mp-parts-count")), (206, None));
     s3.settings(|settings| settings.parts_count = false);
     let head = send(&s3, "HEAD", "/b/parts?partNumber=1", &[], b"").unwrap();
-    assert_eq!(
-        (head.status, head.header("content-length")),
-        (200, Some("10"))
-    );
+    assert_eq!((head.status, head.header("content-length")), (200, Some("10")));
     assert_eq!(head.header("x-amz-mp-parts-count"), None);
 
     assert_eq!(
-        send(&s3, "GET", "/b/k", &[("If-Match", "\"x\"")], b"")
-            .unwrap()
-            .status,
+        send(&s3, "GET", "/b/k", &[("If-Match", "\"x\"")], b"").unwrap().status,
         412
     );
     let etag = format!("\"{}\"", s3.object("b", "k").unwrap().etag);
     assert_eq!(
-        send(&s3, "GET", "/b/k", &[("If-Match", &etag)], b"")
-            .unwrap()
-            .status,
+        send(&s3, "GET", "/b/k", &[("If-Match", &etag)], b"").unwrap().status,
         200
     );
     assert_eq!(
@@ -232,28 +187,16 @@ fn a_copy_takes_what_its_directive_says_and_becomes_standard() {
     let copied = put(&s3, "/b/copy", &[source], b"");
     assert_eq!((copied.status, copied.value("ETag").as_str()), (200, ABC));
     let copy = s3.object("b", "copy").unwrap();
-    assert_eq!(
-        (copy.metadata("a"), copy.storage_class()),
-        (Some("1"), "STANDARD")
-    );
+    assert_eq!((copy.metadata("a"), copy.storage_class()), (Some("1"), "STANDARD"));
     let replace = ("x-amz-metadata-directive", "REPLACE");
     let class = ("x-amz-storage-class", "GLACIER");
     let itself: Headers = &[source, replace, class, ("x-amz-meta-b", "2")];
     assert_eq!(put(&s3, "/b/s%20rc", itself, b"").status, 200);
     let object = s3.object("b", "s rc").unwrap();
-    assert_eq!(
-        (object.metadata("a"), object.metadata("b")),
-        (None, Some("2"))
-    );
-    assert_eq!(
-        put(&s3, "/b/other", &[source], b"").code(),
-        "InvalidObjectState"
-    );
+    assert_eq!((object.metadata("a"), object.metadata("b")), (None, Some("2")));
+    assert_eq!(put(&s3, "/b/other", &[source], b"").code(), "InvalidObjectState");
     assert_eq!(get(&s3, "/b/s%20rc").code(), "InvalidObjectState");
-    assert_eq!(
-        send(&s3, "HEAD", "/b/s%20rc", &[], b"").unwrap().status,
-        200
-    );
+    assert_eq!(send(&s3, "HEAD", "/b/s%20rc", &[], b"").unwrap().status, 200);
 }
 
 #[test]
@@ -265,19 +208,10 @@ fn a_copy_is_refused_without_change_source_or_matching_etag() {
     let other = ("x-amz-copy-source-if-match", "\"other\"");
     assert_eq!(put(&s3, "/b/to", &[source, other], b"").status, 412);
     assert_eq!(
-        put(
-            &s3,
-            "/b/to",
-            &[source, ("x-amz-copy-source-if-match", ABC)],
-            b""
-        )
-        .status,
+        put(&s3, "/b/to", &[source, ("x-amz-copy-source-if-match", ABC)], b"").status,
         200
     );
-    assert_eq!(
-        put(&s3, "/b/to", &[source, ("If-None-Match", "*")], b"").status,
-        412
-    );
+    assert_eq!(put(&s3, "/b/to", &[source, ("If-None-Match", "*")], b"").status, 412);
     assert_eq!(
         put(&s3, "/b/to", &[("x-amz-copy-source", "b/absent")], b"").code(),
         "NoSuchKey"
@@ -299,23 +233,12 @@ fn attributes_are_those_that_were_asked_for() {
 #[test]
 fn the_log_tells_each_request_and_its_answer() {
     let s3 = server();
-    put(
-        &s3,
-        "/b/k%20?x-id=PutObject",
-        &[("X-Amz-Meta-A", "1")],
-        b"abc",
-    );
+    put(&s3, "/b/k%20?x-id=PutObject", &[("X-Amz-Meta-A", "1")], b"abc");
     get(&s3, "/b/absent");
     let log = s3.log();
     assert_eq!(log.len(), 2);
-    assert_eq!(
-        (log[0].operation, log[0].key.as_str()),
-        (Operation::PutObject, "k ")
-    );
-    assert_eq!(
-        (log[0].body_bytes, log[0].status, log[0].faulted),
-        (3, 200, false)
-    );
+    assert_eq!((log[0].operation, log[0].key.as_str()), (Operation::PutObject, "k "));
+    assert_eq!((log[0].body_bytes, log[0].status, log[0].faulted), (3, 200, false));
     assert_eq!(log[0].headers["x-amz-meta-a"], "1");
     assert_eq!(log[0].query["x-id"], "PutObject");
     assert_eq!(log[1].status, 404);

@@ -5,10 +5,7 @@ fn under_kms_no_etag_is_an_md5_and_answers_say_so() {
     let s3 = server();
     s3.settings(|settings| settings.kms = true);
     let answer = put(&s3, "/b/k", &[], b"abc");
-    assert_eq!(
-        answer.header("x-amz-server-side-encryption"),
-        Some("aws:kms")
-    );
+    assert_eq!(answer.header("x-amz-server-side-encryption"), Some("aws:kms"));
     let first = answer.header("etag").unwrap().to_owned();
     assert_ne!(first, "\"900150983cd24fb0d6963f7d28e17f72\"");
     assert_ne!(put(&s3, "/b/k", &[], b"abc").header("etag"), Some(&*first));
@@ -34,10 +31,7 @@ fn a_request_of_another_time_is_refused_where_the_clock_matters() {
     s3.settings(|settings| settings.clock_tolerance = Some(Duration::from_mins(15)));
     let old: Headers = &[("x-amz-date", "20130524T000000Z")];
     let answer = send(&s3, "GET", "/b?list-type=2", old, b"").unwrap();
-    assert_eq!(
-        (answer.status, answer.code()),
-        (403, "RequestTimeTooSkewed".into())
-    );
+    assert_eq!((answer.status, answer.code()), (403, "RequestTimeTooSkewed".into()));
     assert_eq!(get(&s3, "/b?list-type=2").status, 200);
 }
 
@@ -46,17 +40,8 @@ fn only_the_required_access_key_is_let_in() {
     let s3 = server();
     s3.settings(|settings| settings.required_access_key = Some("MINE".into()));
     let with = |key: &str| {
-        let header = format!(
-            "AWS4-HMAC-SHA256 Credential={key}/20130524/us-east-1/s3/aws4_request, Signature=0"
-        );
-        send(
-            &s3,
-            "GET",
-            "/b?list-type=2",
-            &[("Authorization", &header)],
-            b"",
-        )
-        .unwrap()
+        let header = format!("AWS4-HMAC-SHA256 Credential={key}/20130524/us-east-1/s3/aws4_request, Signature=0");
+        send(&s3, "GET", "/b?list-type=2", &[("Authorization", &header)], b"").unwrap()
     };
     assert_eq!(with("MINE").status, 200);
     assert_eq!(with("YOURS").code(), "InvalidAccessKeyId");
@@ -67,15 +52,7 @@ fn only_the_required_access_key_is_let_in() {
 fn another_bucket_owner_is_denied() {
     let s3 = server();
     s3.settings(|settings| settings.bucket_owner = Some("111122223333".into()));
-    let owner = |owner| {
-        send(
-            &s3,
-            "HEAD",
-            "/b",
-            &[("x-amz-expected-bucket-owner", owner)],
-            b"",
-        )
-    };
+    let owner = |owner| send(&s3, "HEAD", "/b", &[("x-amz-expected-bucket-owner", owner)], b"");
     assert_eq!(owner("111122223333").unwrap().status, 200);
     assert_eq!(owner("444455556666").unwrap().status, 403);
 }
@@ -85,10 +62,7 @@ fn a_bucket_of_another_region_redirects() {
     let s3 = server();
     s3.settings(|settings| settings.redirect_region = Some("eu-west-1".into()));
     let answer = get(&s3, "/b?list-type=2");
-    assert_eq!(
-        (answer.status, answer.code()),
-        (301, "PermanentRedirect".into())
-    );
+    assert_eq!((answer.status, answer.code()), (301, "PermanentRedirect".into()));
     assert_eq!(answer.header("x-amz-bucket-region"), Some("eu-west-1"));
 }
 
@@ -108,12 +82,7 @@ fn a_bucket_tells_its_region_and_can_be_created() {
 fn checksums_are_not_kept_where_the_server_keeps_none() {
     let s3 = server();
     s3.settings(|settings| settings.checksums = false);
-    let answer = put(
-        &s3,
-        "/b/k",
-        &[("x-amz-checksum-crc32", "y/Q5Jg==")],
-        b"123456789",
-    );
+    let answer = put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"123456789");
     assert_eq!(answer.header("x-amz-checksum-crc32"), None);
     assert!(s3.object("b", "k").unwrap().checksums.is_empty());
     assert_eq!(
@@ -144,12 +113,7 @@ async fn a_server_runs_on_the_current_runtime_until_its_last_handle_is_dropped()
 fn a_listing_of_two_hundred_thousand_objects_reads_each_key_once() {
     let s3 = server();
     for number in 0..200_000 {
-        s3.put(
-            "b",
-            &format!("{:02}/{number:06}", number % 50),
-            "",
-            Seed::default(),
-        );
+        s3.put("b", &format!("{:02}/{number:06}", number % 50), "", Seed::default());
     }
     let mut after = String::new();
     let mut seen = 0;
