@@ -197,7 +197,7 @@ pub async fn delete_orphans(
     changes: &mut Changes,
 ) {
     for_each_batch(context, orphans, rules, tally, async |batch, tally| {
-        delete_batch(context, batch, tally, changes).await
+        delete_batch(context, batch, tally, changes).await;
     })
     .await;
 }
@@ -220,9 +220,9 @@ pub async fn for_each_batch(
             let batch = batch?;
             to_come = to_come.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             if let Some(guard) = &guard {
-                batch
-                    .iter()
-                    .for_each(|doomed| tally.withheld(guard, &context.key(&doomed.key)));
+                for doomed in &batch {
+                    tally.withheld(guard, &context.key(&doomed.key));
+                }
             } else {
                 let gone = still_gone(context, batch, tally).await;
                 each(gone, tally).await;

@@ -234,7 +234,7 @@ impl Writer<'_> {
             Compared::Done(Outcome::Skipped(reason)) => tally.skipped(reason),
             Compared::Done(Outcome::SourceFailed(failure)) => tally.failed(failure),
             Compared::Done(Outcome::DestinationFailed(error)) => {
-                tally.failed(Failure::of_request(self.context.key(&job.key), &error))
+                tally.failed(Failure::of_request(self.context.key(&job.key), &error));
             }
             // Nothing is uploaded by a plan.
             Compared::Done(Outcome::Uploaded(..)) => {}

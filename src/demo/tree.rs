@@ -1,0 +1,180 @@
+//! The demo's tree: what a site's assets look like, awkward names and links included.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const SECTIONS: [&str; 8] = [
+    "home",
+    "news",
+    "news-archive",
+    "news.old",
+    "products",
+    "a b",
+    "über uns",
+    "100%",
+];
+const PAGES: usize = 60;
+const IMAGES: usize = 150;
+const DOCUMENTS: usize = 40;
+const VIDEO_BYTES: usize = 40 << 20;
+const AWKWARD: [&str; 9] = [
+    "a+b.txt",
+    "a%2Bb.txt",
+    "a b.txt",
+    "q?x=1&y#z.txt",
+    "'quoted\".txt",
+    "tab\there.txt",
+    "back\\slash",
+    "😀.png",
+    ".htaccess",
+];
+
+/// The tree.
+#[derive(Debug)]
+pub(super) struct AssetTree {
+    root: PathBuf,
+    random: fastrand::Rng,
+}
+
+/// What a day of edits must come to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Day {
+    pub(super) uploads: i64,
+    pub(super) deletes: i64,
+}
+
+impl AssetTree {
+    /// Writes the tree; the same bytes each time.
+    pub(super) fn create(root: &Path) -> io::Result<Self> {
+        let mut tree = Self {
+            root: root.to_owned(),
+            random: fastrand::Rng::with_seed(7),
+        };
+        for section in SECTIONS {
+            for number in 0..PAGES {
+                tree.write(&format!("{section}/page-{number:03}.html"), b"<!doctype html>", 2_000)?;
+            }
+            for number in 0..IMAGES {
+                let (suffix, magic) = if number % 3 == 0 {
+                    ("png", b"\x89PNG\r\n\x1a\n".as_slice())
+                } else {
+                    ("jpg", b"\xff\xd8\xff".as_slice())
+                };
+                tree.write(&format!("{section}/images/{number:03}.{suffix}"), magic, 8_000)?;
+            }
+            for number in 0..DOCUMENTS {
+                tree.write(&format!("{section}/documents/{number:03}.pdf"), b"%PDF-1.7", 20_000)?;
+            }
+        }
+        for name in AWKWARD {
+            tree.write(&format!("awkward/{name}"), b"", 100)?;
+        }
+        tree.write("empty", b"", 0)?;
+        tree.write("video/film.mp4", b"\0\0\0\x20ftypisom", VIDEO_BYTES)?;
+        symlink("home/page-000.html", root.join("index.html"))?;
+        symlink("news", root.join("latest"))?;
+        fs::hard_link(root.join("home/page-001.html"), root.join("welcome.html"))?;
+        Ok(tree)
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// How many files a sync that follows links finds.
+    pub(super) fn files(&self) -> i64 {
+        self.contents()
+            .map_or(0, |contents| i64::try_from(contents.len()).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn folders(&self) -> usize {
+        SECTIONS.len() * 3 + 2
+    }
+
+    /// Every file's content by its path; links are followed.
+    pub(super) fn contents(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
+        let mut contents = BTreeMap::new();
+        collect(&self.root, "", &mut contents)?;
+        Ok(contents)
+    }
+
+    /// Pages changed, one restored with its old date, one only touched, a folder renamed, some deleted.
+    pub(super) fn edit(&mut self) -> io::Result<Day> {
+        for number in 0..3 {
+            self.write(
+                &format!("products/page-{number:03}.html"),
+                b"<!doctype html><h1>New</h1>",
+                2_000,
+            )?;
+        }
+        // The same size, other content, and the date of before: what a restore or `cp -p` leaves.
+        let restored = self.root.join("products/page-010.html");
+        let (content, modified) = (fs::read(&restored)?, fs::metadata(&restored)?.modified()?);
+        fs::write(&restored, content.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>())?;
+        File::options()
+            .write(true)
+            .open(&restored)?
+            .set_modified(modified - Duration::from_hours(24))?;
+        File::options()
+            .write(true)
+            .open(self.root.join("home/page-002.html"))?
+            .set_modified(SystemTime::now())?;
+        fs::rename(self.root.join("news.old/documents"), self.root.join("news.old/papers"))?;
+        for number in 0..5 {
+            fs::remove_file(self.root.join(format!(
+                "home/images/{number:03}.{}",
+                if number % 3 == 0 { "png" } else { "jpg" }
+            )))?;
+        }
+        let renamed = i64::try_from(DOCUMENTS).unwrap_or(i64::MAX);
+        Ok(Day {
+            uploads: 3 + 1 + renamed,
+            deletes: 5 + renamed,
+        })
+    }
+
+    /// Moves folders out of the tree; returns how many files went with them.
+    pub(super) fn lose_images(&mut self) -> io::Result<i64> {
+        let before = self.files();
+        let elsewhere = self.root.with_extension("elsewhere");
+        fs::create_dir(&elsewhere)?;
+        for section in SECTIONS {
+            fs::rename(self.root.join(section).join("images"), elsewhere.join(section))?;
+        }
+        Ok(before - self.files())
+    }
+
+    /// Leaves an empty folder in the tree's place.
+    pub(super) fn unmount(&mut self) -> io::Result<()> {
+        fs::rename(&self.root, self.root.with_extension("unmounted"))?;
+        fs::create_dir(&self.root)
+    }
+
+    fn write(&mut self, path: &str, begin: &[u8], bytes: usize) -> io::Result<()> {
+        let path = self.root.join(path);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let mut content = vec![0; bytes];
+        self.random.fill(&mut content);
+        content.iter_mut().zip(begin).for_each(|(byte, first)| *byte = *first);
+        fs::write(path, content)
+    }
+}
+
+fn collect(folder: &Path, prefix: &str, contents: &mut BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = format!("{prefix}{}", path.file_name().unwrap_or_default().to_string_lossy());
+        if path.is_dir() {
+            collect(&path, &format!("{name}/"), contents)?;
+        } else {
+            contents.insert(name, fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
