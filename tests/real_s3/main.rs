@@ -1,0 +1,256 @@
+//! The same flows on real S3 servers that are not ours: moto's, Ceph's RADOS Gateway and SeaweedFS.
+//!
+//! `tests/real_s3/servers cargo nextest run --test real_s3` starts them and runs this.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    missing_docs,
+    reason = "a test says what it expects by failing"
+)]
+
+mod site;
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+
+use site::{Server, Site};
+
+const WRITES: [&str; 7] = [
+    "put",
+    "copy",
+    "create_multipart_upload",
+    "upload_part",
+    "complete_multipart_upload",
+    "delete",
+    "delete_objects",
+];
+const READS: [&str; 3] = ["head", "get", "get_object_attributes"];
+
+/// Names that servers, encodings and sort orders get wrong.
+const AWKWARD: [&str; 30] = [
+    "a b",
+    "a+b",
+    "a%2Bb",
+    "a%20b",
+    "a&b",
+    "a=b",
+    "a?b",
+    "a#b",
+    "'",
+    "\"",
+    "back\\slash",
+    "star*",
+    "[x]",
+    " lead",
+    "trail ",
+    "a-b/x",
+    "a.txt",
+    "a/x",
+    "a0",
+    "aB",
+    "aa",
+    "a!",
+    "é",
+    "😀",
+    "\u{e000}",
+    "\u{10000}",
+    "new\nline",
+    "tab\there",
+    "~",
+    "A",
+];
+
+fn everyday_flow(site: &Site) {
+    for number in 0..40 {
+        site.write(&format!("d{}/f{number:02}.txt", number % 4), number.to_string());
+    }
+    site.write("empty", "");
+    let large: Vec<u8> = (0..12_000_000u32)
+        .map(|number| number.to_le_bytes()[usize::try_from(number % 3).unwrap()])
+        .collect();
+    site.write("large.bin", &large);
+    symlink("large.bin", site.tree().join("link.bin")).unwrap();
+    site.put("www/orphan", b"nobody's");
+    site.put("www2/neighbour", b"not ours");
+
+    let options = ["--delete", "--part-size", "5MiB", "--multipart-threshold", "6MiB"];
+    let first = site.sync(&options).expect(0);
+    assert_eq!((first.counted("uploaded"), first.counted("deleted")), (43, 1));
+    assert!(first.sent(&["upload_part"]) >= 6, "two large files in parts");
+    std::fs::remove_file(site.tree().join("link.bin")).unwrap();
+    std::fs::write(site.tree().join("link.bin"), &large).unwrap();
+    site.assert_same(true);
+    assert_eq!(site.open_uploads(), 0);
+
+    Site::settle();
+    let compared = site.sync(&options).expect(0);
+    assert_eq!(
+        compared.sent(&WRITES),
+        0,
+        "a file in the link's place is equal by content, though it was sent in parts"
+    );
+
+    site.write("d0/f00.txt", "changed");
+    site.write("d1/f01.txt", "9");
+    site.remove("d2/f02.txt");
+    let second = site.sync(&options).expect(0);
+    assert_eq!((second.counted("uploaded"), second.counted("deleted")), (2, 1));
+    site.assert_same(true);
+
+    Site::settle();
+    let quiet = site.sync(&["--delete", "--exclude", "/link.bin"]).expect(0);
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "nothing changed");
+    assert_eq!(quiet.sent(&["list"]), 1);
+}
+
+fn awkward_names(site: &Site) {
+    for name in AWKWARD {
+        site.write(name, name);
+    }
+    site.sync(&["--delete"]).expect(0);
+    site.assert_same(true);
+    Site::settle();
+    let quiet = site.sync(&["--delete"]).expect(0);
+    assert_eq!(
+        quiet.sent(&WRITES) + quiet.sent(&READS),
+        0,
+        "all found again under their names"
+    );
+    for name in ["a b", "a%2Bb", "new\nline", "😀", "a!"] {
+        site.remove(name);
+    }
+    let run = site.sync(&["--delete"]).expect(0);
+    assert_eq!(run.counted("deleted"), 5);
+    site.assert_same(false);
+}
+
+/// 1,500 objects are two pages; each page boundary has an orphan beside it.
+fn pages_and_orphans(site: &Site) {
+    for number in 0..1500 {
+        site.write(&format!("f{number:05}"), "x");
+    }
+    site.sync(&["--delete"]).expect(0);
+    for number in [0, 998, 999, 1000, 1001, 1499] {
+        site.remove(&format!("f{number:05}"));
+    }
+    Site::settle();
+    let run = site.sync(&["--delete"]).expect(0);
+    assert_eq!((run.counted("deleted"), run.counted("uploaded")), (6, 0));
+    site.assert_same(false);
+}
+
+#[test]
+fn moto_goes_through_an_ordinary_week() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    everyday_flow(&site);
+}
+
+#[test]
+fn ceph_goes_through_an_ordinary_week() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    everyday_flow(&site);
+}
+
+#[test]
+fn moto_keeps_awkward_names() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    awkward_names(&site);
+}
+
+#[test]
+fn ceph_keeps_awkward_names() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    awkward_names(&site);
+}
+
+#[test]
+fn moto_lists_in_pages() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    pages_and_orphans(&site);
+}
+
+#[test]
+fn ceph_lists_in_pages() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    pages_and_orphans(&site);
+}
+
+/// `SeaweedFS` lists `a/x` before `a!` and `a-b/x`.
+#[test]
+fn seaweedfs_is_refused_for_its_order_and_nothing_is_deleted() {
+    let Some(site) = Site::on(Server::SeaweedFs) else {
+        return;
+    };
+    for name in ["a!", "a-b/x", "a/x", "z"] {
+        site.write(name, name);
+    }
+    let first = site.sync(&[]).expect(0);
+    assert_eq!(first.counted("uploaded"), 4, "an empty listing is in order");
+    site.remove("z");
+    let run = site.sync(&["--delete", "--max-delete", "100%"]).expect(1);
+    assert!(run.stderr.contains("byte order"), "{}", run.stderr);
+    assert_eq!(run.counted("deleted"), 0);
+    assert_eq!(site.sizes().len(), 4);
+}
+
+#[test]
+fn a_bucket_that_is_not_there_is_named() {
+    for server in [Server::Moto, Server::Ceph, Server::SeaweedFs] {
+        let Some(mut site) = Site::on(server) else { return };
+        site.forget_bucket();
+        site.write("a", "1");
+        let run = site.sync(&["--delete"]).expect(1);
+        assert!(run.stderr.contains("no-such-bucket"), "{server:?}: {}", run.stderr);
+    }
+}
+
+/// Small files by the ten thousand, and one directory with a hundred thousand entries.
+#[test]
+fn ceph_takes_a_hundred_and_twenty_thousand_files() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    for number in 0..20_000 {
+        site.write(
+            &format!("tree/{:02}/{:02}/f{number:05}", number % 50, number / 50 % 20),
+            number.to_string(),
+        );
+    }
+    for number in 0..100_000 {
+        site.write(&format!("flat/f{number:06}"), "x");
+    }
+    let first = site.sync(&["--delete"]).expect(0);
+    assert_eq!(first.counted("uploaded"), 120_000);
+    site.assert_same(false);
+    Site::settle();
+    let quiet = site.sync(&["--delete"]).expect(0);
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0);
+    assert!(
+        (120..=138).contains(&quiet.sent(&["list"])),
+        "{} LISTs for 120 pages",
+        quiet.sent(&["list"])
+    );
+}
+
+#[test]
+fn ceph_takes_a_file_of_one_gibibyte() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    let mut file = File::create(site.tree().join("large")).unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut piece = vec![0; 1 << 20];
+    for _ in 0..1024 {
+        random.fill(&mut piece);
+        file.write_all(&piece).unwrap();
+    }
+    let first = site.sync(&["--delete", "--memory", "64MiB"]).expect(0);
+    assert_eq!(first.sent(&["upload_part"]), 128);
+    assert_eq!(site.sizes()["large"], 1 << 30);
+    let peak = first.report["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak < 200 << 20, "{peak} bytes of memory for a budget of 64 MiB");
+    Site::settle();
+    let checked = site.sync(&["--delete", "--compare", "checksum"]).expect(0);
+    assert_eq!(checked.sent(&WRITES), 0, "the same content, by the ETag of its parts");
+    assert_eq!(checked.report["bytes"]["read_for_compare"], 1 << 30);
+}

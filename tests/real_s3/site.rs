@@ -1,0 +1,249 @@
+//! A tree and a bucket of a real S3 server, and runs of the program between them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server that runs beside the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Moto,
+    Ceph,
+    SeaweedFs,
+}
+
+/// A fresh tree and a fresh bucket.
+pub(crate) struct Site {
+    folder: TempDir,
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    url: String,
+    bucket: String,
+}
+
+/// A run that has ended.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stderr: String,
+    pub(crate) report: Value,
+}
+
+impl Server {
+    /// Its URL; where it does not run, that is said, and `CI=true` allows none to be missing.
+    fn url(self) -> Option<String> {
+        let name = match self {
+            Self::Moto => "EFS2S3_TEST_MOTO",
+            Self::Ceph => "EFS2S3_TEST_CEPH",
+            Self::SeaweedFs => "EFS2S3_TEST_SEAWEEDFS",
+        };
+        let url = std::env::var(name).ok();
+        assert!(
+            url.is_some() || std::env::var_os("CI").is_none(),
+            "{name} is not set: run these tests by tests/real_s3/servers"
+        );
+        if url.is_none() {
+            eprintln!("skipped: {self:?} does not run ({name} is not set; tests/real_s3/servers starts it)");
+        }
+        url
+    }
+}
+
+impl Site {
+    pub(crate) fn on(server: Server) -> Option<Self> {
+        let url = server.url()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let bucket = format!("site-{:012x}", fastrand::u64(..1 << 48));
+        let client = runtime.block_on(async {
+            let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+                .endpoint_url(&url)
+                .load()
+                .await;
+            let client = Client::from_conf(
+                aws_sdk_s3::config::Builder::from(&config)
+                    .force_path_style(true)
+                    .build(),
+            );
+            client.create_bucket().bucket(&bucket).send().await.unwrap();
+            client
+        });
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("tree")).unwrap();
+        Some(Self {
+            folder,
+            runtime,
+            client,
+            url,
+            bucket,
+        })
+    }
+
+    /// Names a bucket that is not there.
+    pub(crate) fn forget_bucket(&mut self) {
+        "no-such-bucket".clone_into(&mut self.bucket);
+    }
+
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.folder.path().join("tree")
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.tree().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.tree().join(name)).unwrap();
+    }
+
+    /// What was changed within the last seconds is compared by content or waited for.
+    pub(crate) fn settle() {
+        std::thread::sleep(Duration::from_millis(3200));
+    }
+
+    /// An object as another tool left it.
+    pub(crate) fn put(&self, key: &str, content: &'static [u8]) {
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .body(ByteStream::from_static(content));
+        self.runtime.block_on(put.send()).unwrap();
+    }
+
+    pub(crate) fn sync(&self, options: &[&str]) -> Ended {
+        let report = self.folder.path().join("report.json");
+        let _ = fs::remove_file(&report);
+        let output = Command::new(env!("CARGO_BIN_EXE_efs2s3"))
+            .arg("sync")
+            .arg(self.tree())
+            .arg(format!("s3://{}/www", self.bucket))
+            .args(["--mode", "plain", "--endpoint-url", &self.url, "--report"])
+            .arg(&report)
+            .args(options)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let report = fs::read_to_string(report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            stderr,
+            report,
+        }
+    }
+
+    /// Keys below `www/` and the sizes of their objects, as the server's own listing tells.
+    pub(crate) fn sizes(&self) -> BTreeMap<String, i64> {
+        self.runtime.block_on(async {
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix("www/");
+            let mut pages = request
+                .encoding_type(aws_sdk_s3::types::EncodingType::Url)
+                .into_paginator()
+                .send();
+            let mut sizes = BTreeMap::new();
+            while let Some(page) = pages.next().await {
+                let page = page.unwrap();
+                let encoded = page.encoding_type().is_some();
+                for object in page.contents() {
+                    let key = object.key().unwrap();
+                    let key = if encoded { decode(key) } else { key.to_owned() };
+                    sizes.insert(key.strip_prefix("www/").unwrap().to_owned(), object.size().unwrap());
+                }
+            }
+            sizes
+        })
+    }
+
+    /// The bucket holds exactly the tree's files; contents are read back where `read` is set.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, read: bool) {
+        let mut files = BTreeMap::new();
+        collect(&self.tree(), "", &mut files);
+        let expected: BTreeMap<String, i64> = files
+            .iter()
+            .map(|(name, path)| (name.clone(), i64::try_from(fs::metadata(path).unwrap().len()).unwrap()))
+            .collect();
+        let found = self.sizes();
+        let missing: Vec<_> = expected
+            .keys()
+            .filter(|name| !found.contains_key(*name))
+            .take(5)
+            .collect();
+        let extra: Vec<_> = found
+            .keys()
+            .filter(|name| !expected.contains_key(*name))
+            .take(5)
+            .collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "missing {missing:?}, extra {extra:?}"
+        );
+        assert_eq!(expected, found);
+        for (name, path) in files.iter().filter(|_| read) {
+            let get = self.client.get_object().bucket(&self.bucket).key(format!("www/{name}"));
+            let body = self
+                .runtime
+                .block_on(async { get.send().await.unwrap().body.collect().await.unwrap() });
+            assert!(
+                body.into_bytes() == fs::read(path).unwrap(),
+                "{name} has another content"
+            );
+        }
+    }
+
+    /// Multipart uploads under way.
+    pub(crate) fn open_uploads(&self) -> usize {
+        let list = self.client.list_multipart_uploads().bucket(&self.bucket);
+        self.runtime.block_on(list.send()).unwrap().uploads().len()
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.stderr);
+        self
+    }
+
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.report["counts"][name].as_u64().unwrap()
+    }
+
+    pub(crate) fn sent(&self, names: &[&str]) -> u64 {
+        names
+            .iter()
+            .map(|name| self.report["requests"][name].as_u64().unwrap())
+            .sum()
+    }
+}
+
+fn decode(key: &str) -> String {
+    percent_encoding::percent_decode_str(&key.replace('+', " "))
+        .decode_utf8()
+        .unwrap()
+        .into_owned()
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            collect(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.insert(name, entry.path());
+        }
+    }
+}
