@@ -39,16 +39,11 @@ impl ETag {
         Self(format!("{}-{parts}", hex(md5_of_md5s)).into())
     }
 
-    /// The tag without quotes.
+    /// The tag without quotes, which is also how conditions hold it: AWS takes it either way, and Ceph 16 compares the
+    /// header with the bare tag.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-
-    /// The tag as a request header holds it.
-    #[must_use]
-    pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
     }
 
     /// What the tag may mean.

@@ -34,14 +34,25 @@ impl Crc {
         crc_fast::checksum_combine(self.algorithm(), first, second, second_bytes)
     }
 
+    const fn width_bytes(self) -> usize {
+        match self {
+            Self::Crc64Nvme => 8,
+            Self::Crc32C | Self::Crc32 => 4,
+        }
+    }
+
     /// As the header holds it: big-endian, in base64.
     #[must_use]
-    pub fn header(self, value: u64) -> String {
+    pub fn to_header(self, value: u64) -> String {
         let bytes = value.to_be_bytes();
-        match self {
-            Self::Crc64Nvme => base64::encode(bytes),
-            Self::Crc32C | Self::Crc32 => base64::encode(bytes.get(4..).unwrap_or_default()),
-        }
+        base64::encode(bytes.get(bytes.len() - self.width_bytes()..).unwrap_or_default())
+    }
+
+    /// From a header; none where that is no checksum of the whole content, as a composite one (`…-N`) is.
+    #[must_use]
+    pub fn read_header(self, text: &str) -> Option<u64> {
+        let bytes = base64::decode(text).ok()?;
+        (bytes.len() == self.width_bytes()).then(|| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
     }
 }
 
@@ -149,7 +160,20 @@ mod tests {
             hasher.update(b"123456789");
             assert_eq!(hasher.finish().crc, Some(check), "{crc:?}");
         }
-        assert_eq!(Crc::Crc32.header(0xcbf4_3926), "y/Q5Jg==");
+        assert_eq!(Crc::Crc32.to_header(0xcbf4_3926), "y/Q5Jg==");
+    }
+
+    #[test]
+    fn a_checksum_reads_back_as_it_was_written() {
+        for (crc, value) in [
+            (Crc::Crc64Nvme, 0xae8b_1486_0a79_9888),
+            (Crc::Crc32C, 7),
+            (Crc::Crc32, 0xcbf4_3926),
+        ] {
+            assert_eq!(crc.read_header(&crc.to_header(value)), Some(value));
+        }
+        assert_eq!(Crc::Crc32.read_header("y/Q5Jg==-3"), None);
+        assert_eq!(Crc::Crc64Nvme.read_header("y/Q5Jg=="), None, "of another algorithm");
     }
 
     #[tokio::test]

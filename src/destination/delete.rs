@@ -120,7 +120,7 @@ impl Destination {
 }
 
 fn condition(etag: &ETag) -> Option<String> {
-    (!etag.as_str().is_empty()).then(|| etag.quoted())
+    Some(etag.as_str().to_owned()).filter(|etag| !etag.is_empty())
 }
 
 fn outcome_of(code: &str, message: &str) -> Deleted {

@@ -1,7 +1,6 @@
 //! What S3 knows of an object beyond its line in a listing.
 
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
-use aws_smithy_types::base64;
 
 use super::Destination;
 use super::checksum::Crc;
@@ -63,7 +62,7 @@ impl Destination {
             crc: stored
                 .into_iter()
                 .filter(|_| whole)
-                .find_map(|(crc, text)| Some((crc, crc_from_header(text?)?))),
+                .find_map(|(crc, text)| Some((crc, crc.read_header(text?)?))),
             size_bytes: answer
                 .content_length()
                 .and_then(|size| u64::try_from(size).ok())
@@ -76,23 +75,4 @@ impl Destination {
 /// Whether the ETag of an object with this encryption is made of MD5s.
 pub(super) fn etag_may_be_md5(encryption: Option<&ServerSideEncryption>, customer_key: Option<&str>) -> bool {
     customer_key.is_none() && matches!(encryption, None | Some(ServerSideEncryption::Aes256))
-}
-
-/// A composite checksum ends in `-N`, and is none of the content's.
-fn crc_from_header(text: &str) -> Option<u64> {
-    let bytes = base64::decode(text).ok()?;
-    matches!(bytes.len(), 4 | 8).then(|| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checksum_reads_back_as_it_was_written() {
-        for (crc, value) in [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32, 0xcbf4_3926)] {
-            assert_eq!(crc_from_header(&crc.header(value)), Some(value));
-        }
-        assert_eq!(crc_from_header("y/Q5Jg==-3"), None);
-    }
 }

@@ -117,7 +117,7 @@ impl MultipartUpload<'_> {
             storage
                 .crc
                 .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.header(digest.crc?)))
+                .and_then(|crc| Some(crc.to_header(digest.crc?)))
         };
         let request = || {
             client
@@ -145,7 +145,7 @@ impl MultipartUpload<'_> {
                 },
             )
             .await?;
-        let etag = answer.e_tag().map_or_else(|| expected.quoted(), str::to_owned);
+        let etag = answer.e_tag().unwrap_or(expected.as_str()).to_owned();
         Ok(Part { number, etag, digest })
     }
 
@@ -197,14 +197,14 @@ impl MultipartUpload<'_> {
             storage
                 .crc
                 .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.header(whole.crc?)))
+                .and_then(|crc| Some(crc.to_header(whole.crc?)))
         };
         let completed = parts.iter().map(|part| {
             let checksum = |wanted: Crc| {
                 storage
                     .crc
                     .filter(|&crc| crc == wanted)
-                    .and_then(|crc| Some(crc.header(part.digest.crc?)))
+                    .and_then(|crc| Some(crc.to_header(part.digest.crc?)))
             };
             CompletedPart::builder()
                 .part_number(part.number)

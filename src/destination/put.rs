@@ -44,7 +44,7 @@ impl Expected {
         match self {
             Self::Absent => None,
             // Without an ETag in the listing there is nothing to hold the object to.
-            Self::Present(etag) => Some(etag.quoted()).filter(|_| !etag.as_str().is_empty()),
+            Self::Present(etag) => Some(etag.as_str().to_owned()).filter(|etag| !etag.is_empty()),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Destination {
             storage
                 .crc
                 .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.header(digest.crc?)))
+                .and_then(|crc| Some(crc.to_header(digest.crc?)))
         };
         let request = || {
             self.client

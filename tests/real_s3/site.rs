@@ -72,6 +72,8 @@ impl Site {
             let client = Client::from_conf(
                 aws_sdk_s3::config::Builder::from(&config)
                     .force_path_style(true)
+                    // moto answers a CRC64NVME that is none.
+                    .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
                     .build(),
             );
             client.create_bucket().bucket(&bucket).send().await.unwrap();
