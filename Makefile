@@ -1,0 +1,34 @@
+# Two commands for a fresh machine with Rust, Python and make: `make demo` and `make test`. Each does all its own set-up.
+
+NEXTEST_VERSION = 0.9.143
+DENY_VERSION = 0.20.2
+
+.PHONY: demo test test-quick lint bench
+
+# The whole flow on an embedded S3 server.
+demo:
+	cargo run --quiet --locked --all-features -- demo
+
+# Everything: unit tests, the program against a server that fails on purpose, and against real S3 servers.
+test: nextest
+	tests/real_s3/servers cargo nextest run --locked --all-features --no-fail-fast
+	cargo test --locked --all-features --doc
+
+# The same without the real servers.
+test-quick: nextest
+	cargo nextest run --locked --all-features --lib --test it
+
+# What CI checks besides the tests.
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --all-features --no-deps --document-private-items
+	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny --version $(DENY_VERSION)
+	cargo deny --all-features --log-level error check bans licenses sources
+
+bench:
+	cargo bench --locked
+
+.PHONY: nextest
+nextest:
+	command -v cargo-nextest >/dev/null || cargo install --quiet --locked cargo-nextest --version $(NEXTEST_VERSION)
