@@ -15,3 +15,4 @@
 mod trial;
 
 mod compare;
+mod scale;

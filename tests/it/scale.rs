@@ -1,0 +1,71 @@
+//! What a run costs, in requests and memory, where the tree is large.
+
+use std::time::Duration;
+
+use crate::trial::{READS, Trial, WRITES};
+use efs2s3::demo::s3::Operation;
+
+const FILES: usize = 200_000;
+
+fn name(number: usize) -> String {
+    format!("d{:03}/e{}/f{number:06}", number % 400, number / 400 % 5)
+}
+
+#[test]
+fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
+    let trial = Trial::new();
+    for number in 0..FILES {
+        trial.write(name(number), "x");
+    }
+    Trial::settle();
+    for number in 0..FILES {
+        trial.object(&name(number), "x", Duration::ZERO);
+    }
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert_eq!(run.counted("unchanged"), 200_000);
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
+    let lists = trial.count(Operation::ListObjectsV2);
+    assert!((200..=230).contains(&lists), "{lists} LISTs for 200 pages");
+    let peak = run.report["peak_memory_bytes"].as_u64().unwrap();
+    assert!(peak < 150 << 20, "{peak} bytes of memory");
+}
+
+#[test]
+fn an_empty_destination_costs_one_list() {
+    let trial = Trial::new();
+    for number in 0..12_000 {
+        trial.write(name(number), "x");
+    }
+    let run = trial.run_words(
+        &[
+            "plan",
+            &trial.tree().display().to_string(),
+            "s3://site/www",
+            "--mode",
+            "plain",
+        ],
+        &[],
+    );
+    assert_eq!(run.expect(0).stdout.lines().count(), 12_000);
+    assert_eq!(trial.count(Operation::ListObjectsV2), 1);
+}
+
+#[test]
+fn orphans_everywhere_cost_an_eighth_more_pages_and_one_for_each_short_range() {
+    let trial = Trial::new();
+    for number in 0..40_000 {
+        trial.write(format!("f{number:06}"), "x");
+    }
+    Trial::settle();
+    for number in 0..40_000 {
+        trial.object(&format!("f{number:06}"), "x", Duration::ZERO);
+    }
+    for number in (0..40_000).step_by(100) {
+        trial.object(&format!("f{number:06}-orphan"), "x", Duration::ZERO);
+    }
+    trial.sync(&["--delete"]).expect(0);
+    let lists = trial.count(Operation::ListObjectsV2);
+    // 41 pages, an eighth of them, and the four ranges that are shorter than eight pages.
+    assert!(lists <= 41 + 6 + 4, "{lists} LISTs for 41 pages");
+    assert_eq!(trial.names().len(), 40_000);
+}
