@@ -77,7 +77,7 @@ impl Story {
         let files = self.tree.files();
         self.say(&format!(
             "A site's assets: {files} files in {} folders, served from an S3 bucket.",
-            self.tree.folders()
+            tree::FOLDERS
         ))?;
 
         self.title("First sync: everything goes up, one large file in parts")?;

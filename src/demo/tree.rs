@@ -33,6 +33,9 @@ const AWKWARD: [&str; 9] = [
     ".htaccess",
 ];
 
+/// How many folders the tree has.
+pub(super) const FOLDERS: usize = SECTIONS.len() * 3 + 2;
+
 /// The tree.
 #[derive(Debug)]
 pub(super) struct AssetTree {
@@ -89,10 +92,6 @@ impl AssetTree {
     pub(super) fn files(&self) -> i64 {
         self.contents()
             .map_or(0, |contents| i64::try_from(contents.len()).unwrap_or(i64::MAX))
-    }
-
-    pub(super) fn folders(&self) -> usize {
-        SECTIONS.len() * 3 + 2
     }
 
     /// Every file's content by its path; links are followed.

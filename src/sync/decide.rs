@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_off_widens_the_margin_in_either_direction() {
-        let hour = Duration::from_secs(3600);
+        let hour = Duration::from_hours(1);
         let just_outside = WRITTEN - 3602 * SECOND;
         let decided = |time| decide(&file(3, time, time), Some(&object(3)), &rules(Compare::Auto), hour, NOW);
         assert_eq!(decided(just_outside), Decision::Compare);
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_file_younger_than_asked_for_is_left_for_the_next_run() {
         let rules = Rules {
-            min_age: Duration::from_secs(60),
+            min_age: Duration::from_mins(1),
             ..rules(Compare::Auto)
         };
         let decided = |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, &rules, Duration::ZERO, NOW);
