@@ -1,0 +1,91 @@
+//! Merging and deciding, for files that are all as they should be: what a run with nothing to do computes.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail loudly")]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use efs2s3::cli::Compare;
+use efs2s3::object::{ETag, Object};
+use efs2s3::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Stat};
+use efs2s3::sync::decide::{Decision, Rules, decide};
+use efs2s3::sync::merge::{Merge, Pair};
+
+const FILES: usize = 8_000;
+
+fn sides() -> (Vec<Entry>, Vec<Object>) {
+    let stat = Stat {
+        kind: EntryKind::File,
+        size_bytes: 1,
+        mtime: EpochNanos(0),
+        ctime: EpochNanos(0),
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        inode: (0, 0),
+    };
+    let file = FileEntry {
+        stat,
+        effective_ctime: EpochNanos(0),
+        through_link: false,
+    };
+    let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);
+    let object = |number| Object {
+        key: key(number),
+        size_bytes: 1,
+        etag: ETag::new("0123456789abcdef0123456789abcdef"),
+        last_modified: EpochNanos(1_700_000_000_000_000_000),
+    };
+    (
+        (0..FILES)
+            .map(|number| Entry {
+                key: key(number),
+                found: Found::File(file),
+            })
+            .collect(),
+        (0..FILES).map(object).collect(),
+    )
+}
+
+fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
+    let rules = Rules {
+        compare: Compare::Auto,
+        min_age: Duration::ZERO,
+        delete: true,
+    };
+    let now = EpochNanos::now();
+    let mut merge = Merge::default();
+    let is_kept = |pair: Pair| match pair {
+        Pair::Entry(
+            Entry {
+                found: Found::File(file),
+                ..
+            },
+            object,
+        ) => {
+            matches!(
+                decide(&file, object.as_ref(), &rules, Duration::ZERO, now),
+                Decision::Keep(_)
+            )
+        }
+        Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
+    };
+    merge
+        .pairs(entries, objects)
+        .filter(|pair| pair.as_ref().is_ok_and(|pair| is_kept(pair.clone())))
+        .count()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("merge");
+    group.throughput(Throughput::Elements(u64::try_from(FILES).unwrap()));
+    assert_eq!(kept(sides()), FILES);
+    group.bench_function("a range in which nothing changed", |b| {
+        b.iter_batched(sides, |sides| black_box(kept(sides)), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+criterion_group!(merges, benches);
+criterion_main!(merges);
