@@ -25,11 +25,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         gid: 0,
         inode: (0, 0),
     };
-    let file = FileEntry {
-        stat,
-        effective_ctime: EpochNanos(0),
-        through_link: false,
-    };
+    let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false };
     let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);
     let object = |number| Object {
         key: key(number),
@@ -38,43 +34,22 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         last_modified: EpochNanos(1_700_000_000_000_000_000),
     };
     (
-        (0..FILES)
-            .map(|number| Entry {
-                key: key(number),
-                found: Found::File(file),
-            })
-            .collect(),
+        (0..FILES).map(|number| Entry { key: key(number), found: Found::File(file) }).collect(),
         (0..FILES).map(object).collect(),
     )
 }
 
 fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
-    let rules = Rules {
-        compare: Compare::Auto,
-        min_age: Duration::ZERO,
-        delete: true,
-    };
+    let rules = Rules { compare: Compare::Auto, min_age: Duration::ZERO, delete: true };
     let now = EpochNanos::now();
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {
-        Pair::Entry(
-            Entry {
-                found: Found::File(file),
-                ..
-            },
-            object,
-        ) => {
-            matches!(
-                decide(&file, object.as_ref(), &rules, Duration::ZERO, now),
-                Decision::Keep(_)
-            )
+        Pair::Entry(Entry { found: Found::File(file), .. }, object) => {
+            matches!(decide(&file, object.as_ref(), &rules, Duration::ZERO, now), Decision::Keep(_))
         }
         Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
     };
-    merge
-        .pairs(entries, objects)
-        .filter(|pair| pair.as_ref().is_ok_and(|pair| is_kept(pair.clone())))
-        .count()
+    merge.pairs(entries, objects).filter(|pair| pair.as_ref().is_ok_and(|pair| is_kept(pair.clone()))).count()
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -40,18 +40,14 @@ fn walk(root: &Path, walkers: usize) -> usize {
     };
     let root = Arc::new(Root::open(root).unwrap());
     let mut batches = start(root, options, Arc::new(Operations::default()), Arc::default()).unwrap();
-    std::iter::from_fn(|| batches.blocking_recv())
-        .map(|batch| batch.len())
-        .sum()
+    std::iter::from_fn(|| batches.blocking_recv()).map(|batch| batch.len()).sum()
 }
 
 fn benches(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().unwrap();
     plant(folder.path());
     let mut group = criterion.benchmark_group("walk");
-    group
-        .sample_size(10)
-        .throughput(Throughput::Elements(u64::try_from(FILES).unwrap()));
+    group.sample_size(10).throughput(Throughput::Elements(u64::try_from(FILES).unwrap()));
     for walkers in [1, 4, 64] {
         group.bench_function(format!("in key order, {walkers} walkers"), |b| {
             b.iter(|| black_box(walk(folder.path(), walkers)));
@@ -59,10 +55,7 @@ fn benches(criterion: &mut Criterion) {
     }
     group.bench_function("walkdir", |b| {
         b.iter(|| {
-            WalkDir::new(folder.path())
-                .into_iter()
-                .map(|entry| entry.unwrap().metadata().unwrap().len())
-                .sum::<u64>()
+            WalkDir::new(folder.path()).into_iter().map(|entry| entry.unwrap().metadata().unwrap().len()).sum::<u64>()
         });
     });
     group.finish();

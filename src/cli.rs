@@ -50,22 +50,10 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on stderr are written
-    #[arg(
-        long,
-        global = true,
-        env = "EFS2S3_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text"
-    )]
+    #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Whether a line on stderr shows the progress: `auto` is when that is a terminal
-    #[arg(
-        long,
-        global = true,
-        env = "EFS2S3_PROGRESS",
-        value_name = "WHEN",
-        default_value = "auto"
-    )]
+    #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 }
 
@@ -144,13 +132,7 @@ pub struct DeleteArgs {
     #[arg(long, env = "EFS2S3_DELETE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub delete: bool,
     /// Delete no more than N objects, or P% of those listed [default: more than 100 and more than 10% are refused]
-    #[arg(
-        long,
-        env = "EFS2S3_MAX_DELETE",
-        value_name = "N|P%",
-        default_value = "default",
-        hide_default_value = true
-    )]
+    #[arg(long, env = "EFS2S3_MAX_DELETE", value_name = "N|P%", default_value = "default", hide_default_value = true)]
     pub max_delete: MaxDelete,
     /// Let an empty source delete everything that --max-delete allows
     #[arg(long, env = "EFS2S3_ALLOW_EMPTY_SOURCE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]

@@ -36,20 +36,11 @@ enum Work {
 
 /// Runs a command to its end.
 pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
-    let Invocation {
-        cli,
-        header_rules,
-        options,
-    } = invocation;
+    let Invocation { cli, header_rules, options } = invocation;
     match cli.command {
         Command::Sync(command) if command.dry_run => {
-            let command = PlanCommand {
-                output: None,
-                all: false,
-                json: false,
-                exit_code: false,
-                options: command.options,
-            };
+            let command =
+                PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
             run_plan(command, header_rules, options, progress).await
         }
         Command::Sync(command) => run_sync(*command, header_rules, progress).await,
@@ -88,11 +79,7 @@ async fn run_plan(
         None if command.json || !std::io::stdout().is_terminal() => PlanSink::Json,
         None => PlanSink::Text,
     };
-    let work = Work::Plan {
-        sink,
-        all: command.all,
-        exit_code: command.exit_code,
-    };
+    let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
     run_work("plan", command.options, rules, work, progress).await
 }
 
@@ -152,9 +139,9 @@ async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
     let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
     let result = match work {
         Work::Sync(changes) => sync(setup, changes, &mut tally, &mut seconds).await,
-        Work::Plan { sink, all, exit_code } => plan(setup, sink, all, &mut tally)
-            .await
-            .map(|found| differences = found && exit_code),
+        Work::Plan { sink, all, exit_code } => {
+            plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
+        }
     };
     let exit_code = match (&result, setup.context.shutdown.exit_code()) {
         (Err(_), _) => ExitCode::Fatal,

@@ -71,24 +71,11 @@ impl SyncConfig {
     /// # Errors
     /// Where they contradict one another.
     pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
-        let SyncArgs {
-            source,
-            destination,
-            report: _,
-            delete,
-            source_args,
-            compare,
-            upload,
-            limits,
-            s3,
-        } = args;
+        let SyncArgs { source, destination, report: _, delete, source_args, compare, upload, limits, s3 } = args;
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
         }
-        let filter = Arc::new(Filter::new(
-            source_args.include.as_deref(),
-            source_args.exclude.as_deref(),
-        )?);
+        let filter = Arc::new(Filter::new(source_args.include.as_deref(), source_args.exclude.as_deref())?);
         for pattern in filter.matching_nothing() {
             tracing::warn!(
                 pattern,
@@ -96,10 +83,7 @@ impl SyncConfig {
             );
         }
         Ok(Self {
-            requirements: Requirements {
-                mount: delete.require_mount,
-                sentinel: delete.sentinel,
-            },
+            requirements: Requirements { mount: delete.require_mount, sentinel: delete.sentinel },
             walk: WalkOptions {
                 walkers: source_args.walkers.or(WALKERS),
                 look_ahead_entries: LOOK_AHEAD_ENTRIES,
@@ -139,11 +123,7 @@ impl SyncConfig {
                 expected_owner: s3.expected_bucket_owner,
             },
             headers: HeaderRules::new(rules, upload.content_type, upload.cache_control)?,
-            rules: Rules {
-                compare: compare.compare,
-                min_age: source_args.min_age,
-                delete: delete.delete,
-            },
+            rules: Rules { compare: compare.compare, min_age: source_args.min_age, delete: delete.delete },
             delete_rules: DeleteRules {
                 max_delete: delete.max_delete,
                 allow_empty_source: delete.allow_empty_source,
@@ -165,14 +145,8 @@ impl SyncConfig {
     /// Where the source is not there, or not as required.
     pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, SourceError> {
         let source = Source::open(&self.source, self.requirements, self.walk).await?;
-        let destination = Destination::connect(
-            &self.destination,
-            &self.endpoint,
-            self.storage,
-            self.send,
-            shutdown.clone(),
-        )
-        .await;
+        let destination =
+            Destination::connect(&self.destination, &self.endpoint, self.storage, self.send, shutdown.clone()).await;
         let context = Context {
             source,
             destination,

@@ -65,45 +65,24 @@ impl Story {
     fn begin(server: S3Server) -> Result<Self, DemoError> {
         let folder = tempfile::tempdir()?;
         let tree = AssetTree::create(&folder.path().join("assets"))?;
-        Ok(Self {
-            folder,
-            tree,
-            server,
-            out: io::stdout(),
-        })
+        Ok(Self { folder, tree, server, out: io::stdout() })
     }
 
     fn tell(mut self) -> Result<(), DemoError> {
         let files = self.tree.files();
-        self.say(&format!(
-            "A site's assets: {files} files in {} folders, served from an S3 bucket.",
-            tree::FOLDERS
-        ))?;
+        self.say(&format!("A site's assets: {files} files in {} folders, served from an S3 bucket.", tree::FOLDERS))?;
 
         self.title("First sync: everything goes up, one large file in parts")?;
-        self.step(
-            &["sync", "--delete"],
-            &Expected {
-                exit_code: 0,
-                counts: &[("uploaded", files), ("failed", 0)],
-            },
-        )?;
+        self.step(&["sync", "--delete"], &Expected { exit_code: 0, counts: &[("uploaded", files), ("failed", 0)] })?;
         self.matches()?;
 
         self.title("Nothing changed: a listing, and no request a file")?;
         let report = self.step(
             &["sync", "--delete"],
-            &Expected {
-                exit_code: 0,
-                counts: &[("unchanged", files), ("uploaded", 0)],
-            },
+            &Expected { exit_code: 0, counts: &[("unchanged", files), ("uploaded", 0)] },
         )?;
-        let requests = |name: &str| {
-            report
-                .pointer(&format!("/requests/{name}"))
-                .and_then(Value::as_u64)
-                .unwrap_or(u64::MAX)
-        };
+        let requests =
+            |name: &str| report.pointer(&format!("/requests/{name}")).and_then(Value::as_u64).unwrap_or(u64::MAX);
         ensure(
             requests("put") + requests("head") + requests("get") == 0,
             "a run with nothing to do asked for single objects",
@@ -112,19 +91,10 @@ impl Story {
         self.title("An editor's day: pages changed, one restored with its old date, one only touched, a folder renamed, some deleted")?;
         let day = self.tree.edit()?;
         self.say("What would be done (`plan` writes nothing):")?;
-        self.step(
-            &["plan", "--delete"],
-            &Expected {
-                exit_code: 0,
-                counts: &[("uploaded", day.uploads)],
-            },
-        )?;
+        self.step(&["plan", "--delete"], &Expected { exit_code: 0, counts: &[("uploaded", day.uploads)] })?;
         self.step(
             &["sync", "--delete"],
-            &Expected {
-                exit_code: 0,
-                counts: &[("uploaded", day.uploads), ("deleted", day.deletes)],
-            },
+            &Expected { exit_code: 0, counts: &[("uploaded", day.uploads), ("deleted", day.deletes)] },
         )?;
         self.matches()?;
 
@@ -132,18 +102,12 @@ impl Story {
         let lost = self.tree.lose_images()?;
         self.step(
             &["sync", "--delete"],
-            &Expected {
-                exit_code: 3,
-                counts: &[("deleted", 0), ("deletes_withheld", lost)],
-            },
+            &Expected { exit_code: 3, counts: &[("deleted", 0), ("deletes_withheld", lost)] },
         )?;
         self.say("It was meant? Then with the flag that the message names:")?;
         self.step(
             &["sync", "--delete", "--max-delete", &lost.to_string()],
-            &Expected {
-                exit_code: 0,
-                counts: &[("deleted", lost)],
-            },
+            &Expected { exit_code: 0, counts: &[("deleted", lost)] },
         )?;
         self.matches()?;
 
@@ -152,15 +116,9 @@ impl Story {
         let objects = self.server.keys(BUCKET, "").len();
         self.step(
             &["sync", "--delete", "--max-delete", "100%"],
-            &Expected {
-                exit_code: 3,
-                counts: &[("deleted", 0)],
-            },
+            &Expected { exit_code: 3, counts: &[("deleted", 0)] },
         )?;
-        ensure(
-            self.server.keys(BUCKET, "").len() == objects,
-            "an empty source deleted something",
-        )?;
+        ensure(self.server.keys(BUCKET, "").len() == objects, "an empty source deleted something")?;
         self.say(&format!("\nAll {objects} objects are still there."))
     }
 
@@ -169,10 +127,7 @@ impl Story {
         let report_path = self.folder.path().join("report.json");
         let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
         let source = self.tree.root().display().to_string();
-        self.say(&format!(
-            "\n$ efs2s3 {command} {source} s3://{BUCKET}/www {}",
-            options.join(" ")
-        ))?;
+        self.say(&format!("\n$ efs2s3 {command} {source} s3://{BUCKET}/www {}", options.join(" ")))?;
         let output = Command::new(std::env::current_exe()?)
             .args([command, source.as_str(), "s3://site/www", "--mode", "plain"])
             .args(options)
@@ -190,10 +145,7 @@ impl Story {
         let report: Value = serde_json::from_slice(&std::fs::read(&report_path)?)?;
         self.show(&report)?;
         let code = i64::from(output.status.code().unwrap_or(-1));
-        ensure(
-            code == expected.exit_code,
-            &format!("exit code {code} instead of {}", expected.exit_code),
-        )?;
+        ensure(code == expected.exit_code, &format!("exit code {code} instead of {}", expected.exit_code))?;
         for (name, count) in expected.counts {
             let found = report.pointer(&format!("/counts/{name}")).and_then(Value::as_i64);
             ensure(found == Some(*count), &format!("{name}: {found:?} instead of {count}"))?;
@@ -216,25 +168,13 @@ impl Story {
     fn show(&mut self, report: &Value) -> Result<(), DemoError> {
         for section in ["counts", "requests"] {
             let entries = report.get(section).and_then(Value::as_object).into_iter().flatten();
-            let shown: Vec<String> = entries
-                .filter(|(_, count)| **count != 0)
-                .map(|(name, count)| format!("{name} {count}"))
-                .collect();
+            let shown: Vec<String> =
+                entries.filter(|(_, count)| **count != 0).map(|(name, count)| format!("{name} {count}")).collect();
             writeln!(self.out, "  report {section}: {}", shown.join(", "))?;
         }
-        for withheld in report
-            .get("withheld_because")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for withheld in report.get("withheld_because").and_then(Value::as_array).into_iter().flatten() {
             let part = |name| withheld.get(name).map(ToString::to_string).unwrap_or_default();
-            writeln!(
-                self.out,
-                "  report withheld: guard {}, {} deletes",
-                part("guard"),
-                part("count")
-            )?;
+            writeln!(self.out, "  report withheld: guard {}, {} deletes", part("guard"), part("count"))?;
         }
         Ok(())
     }
@@ -267,9 +207,5 @@ impl Story {
 }
 
 fn ensure(holds: bool, otherwise: &str) -> Result<(), DemoError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(DemoError::Unexpected(otherwise.to_owned()))
-    }
+    if holds { Ok(()) } else { Err(DemoError::Unexpected(otherwise.to_owned())) }
 }

@@ -79,14 +79,9 @@ impl Filter {
         let include = include.map(|filter| read("include", filter)).transpose()?;
         let exclude = exclude.map(|filter| read("exclude", filter)).transpose()?;
         if let Some(pattern) = include.iter().flatten().find(|pattern| pattern.has_inner_star()) {
-            return Err(FilterError::StarInsideInclude {
-                pattern: pattern.written().to_owned(),
-            });
+            return Err(FilterError::StarInsideInclude { pattern: pattern.written().to_owned() });
         }
-        Ok(Self {
-            include: include.map(Patterns::new),
-            exclude: exclude.map(Patterns::new),
-        })
+        Ok(Self { include: include.map(Patterns::new), exclude: exclude.map(Patterns::new) })
     }
 
     /// Whether the file, directory or object of this key belongs to the sync. A `/` at the end makes no difference.
@@ -103,18 +98,12 @@ impl Filter {
     pub fn excludes_directory(&self, key_with_slash: &str) -> bool {
         let path = path_of(key_with_slash);
         self.exclude.as_ref().is_some_and(|patterns| patterns.match_path(&path))
-            || self
-                .include
-                .as_ref()
-                .is_some_and(|patterns| !patterns.match_path(&path) && !patterns.match_below(&path))
+            || self.include.as_ref().is_some_and(|patterns| !patterns.match_path(&path) && !patterns.match_below(&path))
     }
 
     /// The patterns that can match nothing, because they begin with neither `/` nor `*`: worth a warning.
     pub fn matching_nothing(&self) -> impl Iterator<Item = &str> {
-        [&self.include, &self.exclude]
-            .into_iter()
-            .flatten()
-            .flat_map(Patterns::matching_nothing)
+        [&self.include, &self.exclude].into_iter().flatten().flat_map(Patterns::matching_nothing)
     }
 }
 
@@ -136,11 +125,7 @@ fn read(which: &'static str, filter: &str) -> Result<Vec<Pattern>, FilterError> 
 /// `/a/b` for the keys `a/b` and `a/b/`; empty for the root.
 fn path_of(key: &str) -> String {
     let key = key.strip_suffix('/').unwrap_or(key);
-    if key.is_empty() {
-        String::new()
-    } else {
-        format!("/{key}")
-    }
+    if key.is_empty() { String::new() } else { format!("/{key}") }
 }
 
 #[cfg(test)]

@@ -55,11 +55,7 @@ impl BucketName {
             && name.starts_with(letter_or_digit)
             && name.ends_with(letter_or_digit)
             && !name.contains("..");
-        if good {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(LocationError::Bucket(name.to_owned()))
-        }
+        if good { Ok(Self(name.to_owned())) } else { Err(LocationError::Bucket(name.to_owned())) }
     }
 
     /// The name.
@@ -119,10 +115,7 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, LocationError> {
         let rest = text.strip_prefix("s3://").ok_or(LocationError::Scheme)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self {
-            bucket: BucketName::new(bucket)?,
-            prefix: Prefix::new(prefix)?,
-        })
+        Ok(Self { bucket: BucketName::new(bucket)?, prefix: Prefix::new(prefix)? })
     }
 }
 
@@ -161,18 +154,8 @@ mod tests {
 
     #[test]
     fn a_name_that_no_bucket_can_have_is_refused() {
-        for text in [
-            "s3://",
-            "s3://ab",
-            "s3://Bad_Bucket!/x",
-            "s3://-abc",
-            "s3://abc-",
-            "s3://a..b",
-        ] {
-            assert!(
-                matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))),
-                "{text}"
-            );
+        for text in ["s3://", "s3://ab", "s3://Bad_Bucket!/x", "s3://-abc", "s3://abc-", "s3://a..b"] {
+            assert!(matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))), "{text}");
         }
         assert_eq!("http://site/www".parse::<Location>(), Err(LocationError::Scheme));
     }

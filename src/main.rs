@@ -12,11 +12,7 @@ fn main() -> ProcessExitCode {
         Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();
-            let code = if error.use_stderr() {
-                ExitCode::Usage
-            } else {
-                ExitCode::Success
-            };
+            let code = if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success };
             return code.into();
         }
     };

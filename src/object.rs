@@ -68,9 +68,7 @@ impl fmt::Debug for ETag {
 }
 
 fn hex(bytes: [u8; 16]) -> String {
-    bytes
-        .iter()
-        .fold(String::with_capacity(32), |text, byte| text + &format!("{byte:02x}"))
+    bytes.iter().fold(String::with_capacity(32), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn md5_from_hex(digits: &str) -> Option<[u8; 16]> {
@@ -104,9 +102,7 @@ mod tests {
     #[test]
     fn an_etag_is_read_for_what_it_can_mean() {
         let digits = "0123456789abcdef0123456789abcdef";
-        let md5 = [
-            0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
-        ];
+        let md5 = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
         assert_eq!(ETag::new(&format!("\"{digits}\"")).form(), ETagForm::Single(md5));
         assert_eq!(ETag::new(&format!("{digits}-17")).form(), ETagForm::Multipart(md5, 17));
         for text in [

@@ -32,21 +32,14 @@ impl Progress {
             When::Always => true,
             When::Never => false,
         };
-        let bar = if wanted {
-            ProgressBar::no_length()
-        } else {
-            ProgressBar::hidden()
-        };
+        let bar = if wanted { ProgressBar::no_length() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             bar.set_style(style);
         }
         if wanted {
             bar.enable_steady_tick(TICK);
         }
-        Self {
-            bar,
-            shown: Arc::default(),
-        }
+        Self { bar, shown: Arc::default() }
     }
 
     /// Shows the counts so far.

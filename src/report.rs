@@ -112,19 +112,9 @@ impl Report {
     /// Puts the report together.
     #[must_use]
     pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
-        let Ending {
-            tally,
-            requests,
-            operations,
-            mut seconds,
-            error,
-            exit_code,
-        } = ending;
+        let Ending { tally, requests, operations, mut seconds, error, exit_code } = ending;
         let finished = SystemTime::now();
-        seconds.total = finished
-            .duration_since(subject.started)
-            .unwrap_or_default()
-            .as_secs_f64();
+        seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
         let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
         Self {
             schema: SCHEMA,
@@ -156,17 +146,8 @@ impl Report {
     /// One line that says what happened.
     #[must_use]
     pub fn summary(&self) -> String {
-        let Counts {
-            files,
-            unchanged,
-            uploaded,
-            deleted,
-            deletes_withheld,
-            skipped,
-            failed,
-            deletes_failed,
-            ..
-        } = self.counts;
+        let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
+            self.counts;
         let mut text = format!(
             "{files} files: {unchanged} unchanged, {uploaded} uploaded ({}), {deleted} deleted",
             ByteSize(self.bytes.uploaded).display().iec()
@@ -257,22 +238,15 @@ fn request_cost_usd(requests: &Requests) -> f64 {
     })
 }
 
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "an estimate needs no more than 53 bits"
-)]
+#[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "an estimate needs no more than 53 bits")]
 fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// Sorts by time, and two runs of the same millisecond differ.
 fn run_id(started: SystemTime) -> String {
-    let time: String = humantime::format_rfc3339_millis(started)
-        .to_string()
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
+    let time: String =
+        humantime::format_rfc3339_millis(started).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     format!("{time}-{:08x}", fastrand::u32(..))
 }
 
@@ -315,15 +289,7 @@ impl ReportSink {
             }
             return Ok(Self::Device(path.to_owned()));
         }
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let file = tempfile::Builder::new()
-            .prefix(".efs2s3-report")
-            .permissions(readable)
-            .tempfile_in(folder)?;
+        let file = new_beside(path)?;
         Ok(Self::File(path.to_owned(), file))
     }
 
@@ -339,11 +305,29 @@ impl ReportSink {
             Self::Device(path) => std::fs::write(path, text),
             Self::File(path, mut file) => {
                 file.write_all(text.as_bytes())?;
-                file.as_file().sync_all()?;
-                file.persist(path).map(|_| ()).map_err(|error| error.error)
+                publish(file, &path)
             }
         }
     }
+}
+
+/// A new file beside `path`, to be published there when it is whole.
+///
+/// # Errors
+/// Where no file can be made there.
+pub fn new_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)
+}
+
+/// Puts a finished file in its place.
+///
+/// # Errors
+/// Where it cannot be written to its end, or not be renamed.
+pub fn publish(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// Writes a result to stdout; a reader that has gone (`| head`) wants no more, which is no error.

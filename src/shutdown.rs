@@ -31,7 +31,7 @@ impl Shutdown {
                     _ = interrupt.recv() => ExitCode::Interrupted,
                     _ = terminate.recv() => ExitCode::Terminated,
                 };
-                if heard.is_requested() {
+                if heard.exit_code().is_some() {
                     std::process::exit(code.code().into());
                 }
                 tracing::warn!(
@@ -43,9 +43,14 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everybody to stop.
-    pub fn request(&self, code: ExitCode) {
+    /// Asks everybody to stop, because a signal did.
+    fn request(&self, code: ExitCode) {
         self.signal.store(code.code(), Ordering::Relaxed);
+        self.token.cancel();
+    }
+
+    /// Asks everybody to stop, because there is no point in going on.
+    pub fn wind_down(&self) {
         self.token.cancel();
     }
 
@@ -60,12 +65,10 @@ impl Shutdown {
         self.token.cancelled().await;
     }
 
-    /// The exit code of a run that was asked to stop.
+    /// The exit code of a run that a signal asked to stop.
     #[must_use]
     pub fn exit_code(&self) -> Option<ExitCode> {
         let signal = self.signal.load(Ordering::Relaxed);
-        [ExitCode::Interrupted, ExitCode::Terminated]
-            .into_iter()
-            .find(|code| code.code() == signal)
+        [ExitCode::Interrupted, ExitCode::Terminated].into_iter().find(|code| code.code() == signal)
     }
 }

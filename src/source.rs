@@ -87,18 +87,10 @@ impl Source {
             Ok(Ok(root)) => root?,
             Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
             Err(_) => {
-                return Err(SourceError::Silent {
-                    path: shown,
-                    seconds: timeout.as_secs(),
-                });
+                return Err(SourceError::Silent { path: shown, seconds: timeout.as_secs() });
             }
         };
-        Ok(Self {
-            root: Arc::new(root),
-            operations: Arc::default(),
-            timeout,
-            walk,
-        })
+        Ok(Self { root: Arc::new(root), operations: Arc::default(), timeout, walk })
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
@@ -106,12 +98,7 @@ impl Source {
     /// # Errors
     /// Where the system gives no threads for it.
     pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
-        walk::start(
-            Arc::clone(&self.root),
-            self.walk.clone(),
-            Arc::clone(&self.operations),
-            Arc::default(),
-        )
+        walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
     }
 
     /// What the file system was asked so far.
@@ -128,10 +115,9 @@ fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, So
         return Err(SourceError::NotMounted { path: shown() });
     }
     match &requirements.sentinel {
-        Some(sentinel) if !root.holds(sentinel) => Err(SourceError::NoSentinel {
-            path: shown(),
-            sentinel: sentinel.display().to_string(),
-        }),
+        Some(sentinel) if !root.holds(sentinel) => {
+            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.display().to_string() })
+        }
         _ => Ok(root),
     }
 }

@@ -66,15 +66,11 @@ pub struct Fatal {
 
 impl Fatal {
     fn destination(destination: &Destination, error: &S3Error) -> Self {
-        Self {
-            message: destination.explain(error),
-        }
+        Self { message: destination.explain(error) }
     }
 
     fn plan(error: &std::io::Error) -> Self {
-        Self {
-            message: format!("the plan cannot be written: {error}"),
-        }
+        Self { message: format!("the plan cannot be written: {error}") }
     }
 }
 
@@ -88,9 +84,7 @@ impl From<merge::OutOfOrder> for Fatal {
 
 impl From<WalkError> for Fatal {
     fn from(error: WalkError) -> Self {
-        Self {
-            message: error.to_string(),
-        }
+        Self { message: error.to_string() }
     }
 }
 
@@ -118,7 +112,11 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         Ok(()) => transfers.finish(tally).await,
         Err(fatal) => Err(fatal),
     };
-    if transferred.is_err() || context.shutdown.is_requested() {
+    if transferred.is_err() {
+        // What is queued behind the request limit need not meet the same end.
+        context.shutdown.wind_down();
+    }
+    if context.shutdown.is_requested() {
         transfers.stop(tally).await;
     }
     seconds.transfer = transfers.seconds();
@@ -129,12 +127,9 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
             delete_orphans(context, orphans, &setup.delete_rules, tally, transfers.changes()).await;
             seconds.delete = seconds_since(begin);
         }
-        Ok(()) => withhold_all(
-            "interrupted",
-            "the run was asked to stop before it came to the deletes",
-            &orphans,
-            tally,
-        ),
+        Ok(()) => {
+            withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally)
+        }
         Err(_) => withhold_all(
             "listing",
             "the run ended before source and destination were seen to their ends",
@@ -148,13 +143,6 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
 
 fn withhold_all(name: &'static str, message: &str, orphans: &Orphans, tally: &mut Tally) {
     if orphans.count() > 0 {
-        tally.withheld_many(
-            &Guard {
-                name,
-                message: message.to_owned(),
-                is_normal: false,
-            },
-            orphans.count(),
-        );
+        tally.withheld_many(&Guard { name, message: message.to_owned(), is_normal: false }, orphans.count());
     }
 }

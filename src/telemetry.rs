@@ -25,17 +25,11 @@ pub fn init(format: LogFormat, progress: &Progress) {
     let writer = BesideProgress(progress.clone());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = match format {
-        LogFormat::Text => fmt::layer()
-            .with_writer(writer)
-            .with_ansi(colour)
-            .with_target(false)
-            .boxed(),
+        LogFormat::Text => fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).boxed(),
         LogFormat::Json => fmt::layer().with_writer(writer).json().flatten_event(true).boxed(),
     };
     // A second call, as in a test, keeps the first.
-    let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(harmless).with_filter(filter))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(layer.with_filter(harmless).with_filter(filter)).try_init();
 }
 
 /// Writes lines without tearing the progress line.

@@ -51,25 +51,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation
     };
     let command = with_defaults(without_empty_variables(Cli::command()), &file.options)?;
     let matches = command.try_get_matches_from(arguments)?;
-    let options = matches
-        .subcommand()
-        .map(|(_, matches)| options_in_force(matches))
-        .unwrap_or_default();
-    Ok(Invocation {
-        cli: Cli::from_arg_matches(&matches)?,
-        header_rules: file.header,
-        options,
-    })
+    let options = matches.subcommand().map(|(_, matches)| options_in_force(matches)).unwrap_or_default();
+    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options })
 }
 
 /// Every option that has a value, and its values as they were written.
 fn options_in_force(matches: &ArgMatches) -> BTreeMap<String, Vec<String>> {
     let texts = |id: &str| {
         let values = matches.try_get_raw(id).ok().flatten()?;
-        Some((
-            id.to_owned(),
-            values.map(|value| value.to_string_lossy().into_owned()).collect(),
-        ))
+        Some((id.to_owned(), values.map(|value| value.to_string_lossy().into_owned()).collect()))
     };
     matches.ids().filter_map(|id| texts(id.as_str())).collect()
 }
@@ -84,9 +74,7 @@ fn config_path(arguments: &[OsString]) -> Option<PathBuf> {
             return Some(PathBuf::from(path));
         }
     }
-    std::env::var_os("EFS2S3_CONFIG")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
+    std::env::var_os("EFS2S3_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn read(path: &Path) -> Result<ConfigFile, clap::Error> {
@@ -99,35 +87,25 @@ fn read(path: &Path) -> Result<ConfigFile, clap::Error> {
 fn without_empty_variables(command: Command) -> Command {
     let is_empty = |name: Option<&OsStr>| name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     each_command(command, |command| {
-        command.mut_args(|argument| {
-            if is_empty(argument.get_env()) {
-                argument.env(Resettable::Reset)
-            } else {
-                argument
-            }
-        })
+        command.mut_args(
+            |argument| {
+                if is_empty(argument.get_env()) { argument.env(Resettable::Reset) } else { argument }
+            },
+        )
     })
 }
 
 fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, clap::Error> {
-    let names = |command: &Command| {
-        command
-            .get_arguments()
-            .map(|argument| argument.get_id().to_string())
-            .collect::<Vec<_>>()
-    };
-    let known: Vec<String> = names(&command)
-        .into_iter()
-        .chain(command.get_subcommands().flat_map(names))
-        .collect();
+    let names =
+        |command: &Command| command.get_arguments().map(|argument| argument.get_id().to_string()).collect::<Vec<_>>();
+    let known: Vec<String> = names(&command).into_iter().chain(command.get_subcommands().flat_map(names)).collect();
     let mut defaults = Vec::new();
     for (name, value) in options {
         let id = name.replace('-', "_");
         if !known.contains(&id) || id == "config" {
-            return Err(Cli::command().error(
-                ErrorKind::UnknownArgument,
-                format!("config file: there is no option '{name}'"),
-            ));
+            return Err(
+                Cli::command().error(ErrorKind::UnknownArgument, format!("config file: there is no option '{name}'"))
+            );
         }
         let Some(values) = texts(value) else {
             return Err(Cli::command().error(
@@ -148,13 +126,8 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
 }
 
 fn each_command(command: Command, change: impl Fn(Command) -> Command) -> Command {
-    let names: Vec<String> = command
-        .get_subcommands()
-        .map(|inner| inner.get_name().to_owned())
-        .collect();
-    names
-        .into_iter()
-        .fold(change(command), |command, name| command.mut_subcommand(name, &change))
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    names.into_iter().fold(change(command), |command, name| command.mut_subcommand(name, &change))
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {

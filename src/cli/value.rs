@@ -52,11 +52,7 @@ impl FromStr for MaxDelete {
         let refused = || format!("'{text}' is neither a number of objects (250) nor a share of them (5%)");
         if let Some(percent) = text.strip_suffix('%') {
             let percent: f64 = percent.trim().parse().map_err(|_| refused())?;
-            return if (0.0..=100.0).contains(&percent) {
-                Ok(Self::Percent(percent))
-            } else {
-                Err(refused())
-            };
+            return if (0.0..=100.0).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(refused()) };
         }
         text.parse().map(Self::Count).map_err(|_| refused())
     }
@@ -76,10 +72,9 @@ impl FromStr for ContentType {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((extension, value)) if !extension.is_empty() && value.contains('/') => Ok(Self {
-                extension: extension.trim_start_matches('.').to_lowercase(),
-                value: header(value)?,
-            }),
+            Some((extension, value)) if !extension.is_empty() && value.contains('/') => {
+                Ok(Self { extension: extension.trim_start_matches('.').to_lowercase(), value: header(value)? })
+            }
             _ => Err(format!("'{text}' is not EXT=TYPE, as in html=text/html")),
         }
     }
@@ -104,10 +99,7 @@ fn size_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
     if (least..=most).contains(&bytes) {
         return Ok(bytes);
     }
-    let (least, most) = (
-        ByteSize(least).display().iec_short(),
-        ByteSize(most).display().iec_short(),
-    );
+    let (least, most) = (ByteSize(least).display().iec_short(), ByteSize(most).display().iec_short());
     Err(format!("'{text}' is not between {least}B and {most}B"))
 }
 
@@ -144,19 +136,12 @@ pub(crate) fn header(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(text.to_owned())
     } else {
-        Err(format!(
-            "'{}' is no header value: visible ASCII characters and blanks only",
-            text.escape_debug()
-        ))
+        Err(format!("'{}' is no header value: visible ASCII characters and blanks only", text.escape_debug()))
     }
 }
 
 pub(super) fn word(text: &str) -> Result<String, String> {
-    if text.contains(' ') {
-        Err(format!("'{text}' holds a blank"))
-    } else {
-        header(text)
-    }
+    if text.contains(' ') { Err(format!("'{text}' holds a blank")) } else { header(text) }
 }
 
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
@@ -165,9 +150,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         Some(host) if !host.is_empty() && !host.starts_with('/') && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
         }
-        _ => Err(format!(
-            "'{text}' is no URL: write it as https://host or http://host:port"
-        )),
+        _ => Err(format!("'{text}' is no URL: write it as https://host or http://host:port")),
     }
 }
 
@@ -204,11 +187,7 @@ mod tests {
     #[test]
     fn a_header_cannot_break_out_of_its_line() {
         assert!(header("max-age=60\r\nx-evil: 1").is_err());
-        assert!(
-            "html=text/html\n"
-                .parse::<ContentType>()
-                .is_ok_and(|given| given.value == "text/html")
-        );
+        assert!("html=text/html\n".parse::<ContentType>().is_ok_and(|given| given.value == "text/html"));
         assert!("html".parse::<ContentType>().is_err());
     }
 

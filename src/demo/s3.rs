@@ -93,31 +93,29 @@ impl S3Server {
     /// When the thread, its runtime or its port cannot be had.
     pub fn start_blocking() -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel();
-        std::thread::Builder::new()
-            .name("s3-server".to_owned())
-            .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(2)
-                    .thread_name("s3-server")
-                    .enable_all()
-                    .build();
-                let started = runtime.and_then(|runtime| {
-                    let listening = runtime.block_on(Self::listen());
-                    listening.map(|(server, serving)| (server, serving, runtime))
-                });
-                match started {
-                    Err(error) => {
-                        let _ = sender.send(Err(error));
-                    }
-                    Ok((server, serving, runtime)) => {
-                        // Only the caller's handles keep the server running.
-                        let _ = sender.send(Ok(server));
-                        runtime.block_on(serving);
-                        // A hook that sleeps is not waited for.
-                        runtime.shutdown_background();
-                    }
+        std::thread::Builder::new().name("s3-server".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name("s3-server")
+                .enable_all()
+                .build();
+            let started = runtime.and_then(|runtime| {
+                let listening = runtime.block_on(Self::listen());
+                listening.map(|(server, serving)| (server, serving, runtime))
+            });
+            match started {
+                Err(error) => {
+                    let _ = sender.send(Err(error));
                 }
-            })?;
+                Ok((server, serving, runtime)) => {
+                    // Only the caller's handles keep the server running.
+                    let _ = sender.send(Ok(server));
+                    runtime.block_on(serving);
+                    // A hook that sleeps is not waited for.
+                    runtime.shutdown_background();
+                }
+            }
+        })?;
         receiver.recv().map_err(io::Error::other)?
     }
 
@@ -127,11 +125,7 @@ impl S3Server {
         let (running, stop) = oneshot::channel();
         let shared = Arc::new(Shared::default());
         let serving = connection::accept(listener, Arc::clone(&shared), stop);
-        let server = Self {
-            shared,
-            address,
-            _running: Arc::new(running),
-        };
+        let server = Self { shared, address, _running: Arc::new(running) };
         Ok((server, serving))
     }
 
@@ -154,21 +148,13 @@ impl S3Server {
 
     /// Turns versioning of a bucket on: deletes leave markers from now on.
     pub fn enable_versioning(&self, bucket: &str) {
-        self.shared
-            .store()
-            .buckets
-            .entry(bucket.to_owned())
-            .or_default()
-            .versioned = true;
+        self.shared.store().buckets.entry(bucket.to_owned()).or_default().versioned = true;
     }
 
     /// How many delete markers a versioned bucket has.
     #[must_use]
     pub fn delete_markers(&self, bucket: &str) -> u64 {
-        self.shared
-            .store()
-            .bucket(bucket)
-            .map_or(0, |bucket| bucket.delete_markers)
+        self.shared.store().bucket(bucket).map_or(0, |bucket| bucket.delete_markers)
     }
 
     /// Puts an object as another tool left it, in a bucket that is created if need be.
@@ -202,10 +188,7 @@ impl S3Server {
     /// The body of an object.
     #[must_use]
     pub fn body(&self, bucket: &str, key: &str) -> Option<Bytes> {
-        self.shared
-            .store()
-            .object(bucket, key)
-            .map(|object| object.body.clone())
+        self.shared.store().object(bucket, key).map(|object| object.body.clone())
     }
 
     /// An object.
@@ -218,11 +201,7 @@ impl S3Server {
     #[must_use]
     pub fn uploads(&self) -> Vec<OpenUpload> {
         let store = self.shared.store();
-        store
-            .uploads
-            .iter()
-            .map(|(id, upload)| OpenUpload::new(id, upload))
-            .collect()
+        store.uploads.iter().map(|(id, upload)| OpenUpload::new(id, upload)).collect()
     }
 
     /// Begins a multipart upload as another tool left it `age` ago.
@@ -248,10 +227,7 @@ impl S3Server {
     pub fn count(&self, operations: impl Into<Operations>) -> usize {
         let operations = operations.into();
         let log = self.shared.log();
-        log.entries()
-            .iter()
-            .filter(|request| operations.contain(request.operation))
-            .count()
+        log.entries().iter().filter(|request| operations.contain(request.operation)).count()
     }
 
     /// The requests of an operation, or of some, in the log.
@@ -260,10 +236,7 @@ impl S3Server {
         let operations = operations.into();
         let log = self.shared.log();
         let requests = log.entries().iter();
-        requests
-            .filter(|request| operations.contain(request.operation))
-            .cloned()
-            .collect()
+        requests.filter(|request| operations.contain(request.operation)).cloned().collect()
     }
 
     /// Changes how the server behaves from now on.

@@ -7,16 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-const SECTIONS: [&str; 8] = [
-    "home",
-    "news",
-    "news-archive",
-    "news.old",
-    "products",
-    "a b",
-    "über uns",
-    "100%",
-];
+const SECTIONS: [&str; 8] = ["home", "news", "news-archive", "news.old", "products", "a b", "über uns", "100%"];
 const PAGES: usize = 60;
 const IMAGES: usize = 150;
 const DOCUMENTS: usize = 40;
@@ -53,10 +44,7 @@ pub(super) struct Day {
 impl AssetTree {
     /// Writes the tree; the same bytes each time.
     pub(super) fn create(root: &Path) -> io::Result<Self> {
-        let mut tree = Self {
-            root: root.to_owned(),
-            random: fastrand::Rng::with_seed(7),
-        };
+        let mut tree = Self { root: root.to_owned(), random: fastrand::Rng::with_seed(7) };
         for section in SECTIONS {
             for number in 0..PAGES {
                 tree.write(&format!("{section}/page-{number:03}.html"), b"<!doctype html>", 2_000)?;
@@ -90,8 +78,7 @@ impl AssetTree {
 
     /// How many files a sync that follows links finds.
     pub(super) fn files(&self) -> i64 {
-        self.contents()
-            .map_or(0, |contents| i64::try_from(contents.len()).unwrap_or(i64::MAX))
+        self.contents().map_or(0, |contents| i64::try_from(contents.len()).unwrap_or(i64::MAX))
     }
 
     /// Every file's content by its path; links are followed.
@@ -104,36 +91,22 @@ impl AssetTree {
     /// Pages changed, one restored with its old date, one only touched, a folder renamed, some deleted.
     pub(super) fn edit(&mut self) -> io::Result<Day> {
         for number in 0..3 {
-            self.write(
-                &format!("products/page-{number:03}.html"),
-                b"<!doctype html><h1>New</h1>",
-                2_000,
-            )?;
+            self.write(&format!("products/page-{number:03}.html"), b"<!doctype html><h1>New</h1>", 2_000)?;
         }
         // The same size, other content, and the date of before: what a restore or `cp -p` leaves.
         let restored = self.root.join("products/page-010.html");
         let (content, modified) = (fs::read(&restored)?, fs::metadata(&restored)?.modified()?);
         fs::write(&restored, content.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>())?;
-        File::options()
-            .write(true)
-            .open(&restored)?
-            .set_modified(modified - Duration::from_hours(24))?;
-        File::options()
-            .write(true)
-            .open(self.root.join("home/page-002.html"))?
-            .set_modified(SystemTime::now())?;
+        File::options().write(true).open(&restored)?.set_modified(modified - Duration::from_hours(24))?;
+        File::options().write(true).open(self.root.join("home/page-002.html"))?.set_modified(SystemTime::now())?;
         fs::rename(self.root.join("news.old/documents"), self.root.join("news.old/papers"))?;
         for number in 0..5 {
-            fs::remove_file(self.root.join(format!(
-                "home/images/{number:03}.{}",
-                if number % 3 == 0 { "png" } else { "jpg" }
-            )))?;
+            fs::remove_file(
+                self.root.join(format!("home/images/{number:03}.{}", if number % 3 == 0 { "png" } else { "jpg" })),
+            )?;
         }
         let renamed = i64::try_from(DOCUMENTS).unwrap_or(i64::MAX);
-        Ok(Day {
-            uploads: 3 + 1 + renamed,
-            deletes: 5 + renamed,
-        })
+        Ok(Day { uploads: 3 + 1 + renamed, deletes: 5 + renamed })
     }
 
     /// Moves folders out of the tree; returns how many files went with them.

@@ -79,11 +79,7 @@ impl Hasher {
     /// For an MD5 and, where one is named, a CRC.
     #[must_use]
     pub fn new(crc: Option<Crc>) -> Self {
-        Self {
-            md5: Md5::new(),
-            crc: crc.map(|crc| crc_fast::Digest::new(crc.algorithm())),
-            bytes: 0,
-        }
+        Self { md5: Md5::new(), crc: crc.map(|crc| crc_fast::Digest::new(crc.algorithm())), bytes: 0 }
     }
 
     /// Takes the next piece.
@@ -98,11 +94,7 @@ impl Hasher {
     /// The digests of all pieces.
     #[must_use]
     pub fn finish(self) -> Digest {
-        Digest {
-            md5: self.md5.finalize().into(),
-            crc: self.crc.map(|crc| crc.finalize()),
-            bytes: self.bytes,
-        }
+        Digest { md5: self.md5.finalize().into(), crc: self.crc.map(|crc| crc.finalize()), bytes: self.bytes }
     }
 }
 
@@ -151,11 +143,9 @@ mod tests {
     #[test]
     fn the_crcs_are_those_of_the_check_string() {
         // The check values of the catalogue of parametrised CRC algorithms.
-        for (crc, check) in [
-            (Crc::Crc64Nvme, 0xae8b_1486_0a79_9888),
-            (Crc::Crc32C, 0xe306_9283),
-            (Crc::Crc32, 0xcbf4_3926),
-        ] {
+        for (crc, check) in
+            [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32C, 0xe306_9283), (Crc::Crc32, 0xcbf4_3926)]
+        {
             let mut hasher = Hasher::new(Some(crc));
             hasher.update(b"123456789");
             assert_eq!(hasher.finish().crc, Some(check), "{crc:?}");
@@ -165,11 +155,7 @@ mod tests {
 
     #[test]
     fn a_checksum_reads_back_as_it_was_written() {
-        for (crc, value) in [
-            (Crc::Crc64Nvme, 0xae8b_1486_0a79_9888),
-            (Crc::Crc32C, 7),
-            (Crc::Crc32, 0xcbf4_3926),
-        ] {
+        for (crc, value) in [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32C, 7), (Crc::Crc32, 0xcbf4_3926)] {
             assert_eq!(crc.read_header(&crc.to_header(value)), Some(value));
         }
         assert_eq!(Crc::Crc32.read_header("y/Q5Jg==-3"), None);
@@ -180,15 +166,10 @@ mod tests {
     async fn parts_add_up_to_the_whole() {
         let content: Bytes = (0..200_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>().into();
         for crc in [Crc::Crc64Nvme, Crc::Crc32C, Crc::Crc32] {
-            let (first, second) = (
-                digest(content.slice(..300_001), Some(crc)).await,
-                digest(content.slice(300_001..), Some(crc)).await,
-            );
+            let (first, second) =
+                (digest(content.slice(..300_001), Some(crc)).await, digest(content.slice(300_001..), Some(crc)).await);
             let whole = digest(content.clone(), Some(crc)).await;
-            assert_eq!(
-                Some(crc.combine(first.crc.unwrap(), second.crc.unwrap(), second.bytes)),
-                whole.crc
-            );
+            assert_eq!(Some(crc.combine(first.crc.unwrap(), second.crc.unwrap(), second.bytes)), whole.crc);
         }
     }
 }

@@ -59,9 +59,7 @@ pub(super) async fn connect(endpoint: &Endpoint, clock: &Arc<ServerClock>) -> (a
 /// The endpoint that `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile name.
 fn configured_url(shared: &SdkConfig) -> Option<String> {
     let set = |name| std::env::var(name).ok().filter(|url| !url.is_empty());
-    set("AWS_ENDPOINT_URL_S3")
-        .or_else(|| shared.endpoint_url().map(str::to_owned))
-        .or_else(|| set("AWS_ENDPOINT_URL"))
+    set("AWS_ENDPOINT_URL_S3").or_else(|| shared.endpoint_url().map(str::to_owned)).or_else(|| set("AWS_ENDPOINT_URL"))
 }
 
 /// Notes when a request left and what Date its answer bears.
@@ -99,10 +97,9 @@ impl Intercept for NoteDate {
     ) -> Result<(), BoxError> {
         let date = context.response().headers().get("date");
         let date = date.and_then(|text| DateTime::from_str(text, DateTimeFormat::HttpDate).ok());
-        if let (Some(date), Some(SentAt(sent))) = (
-            date.and_then(|date| SystemTime::try_from(date).ok()),
-            config.load::<SentAt>(),
-        ) {
+        if let (Some(date), Some(SentAt(sent))) =
+            (date.and_then(|date| SystemTime::try_from(date).ok()), config.load::<SentAt>())
+        {
             self.0.observe(date, *sent, SystemTime::now());
         }
         Ok(())

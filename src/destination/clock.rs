@@ -43,11 +43,7 @@ impl ServerClock {
 }
 
 fn distance((low, high): (f64, f64)) -> f64 {
-    if low > 0.0 || high < 0.0 {
-        low.abs().max(high.abs())
-    } else {
-        0.0
-    }
+    if low > 0.0 || high < 0.0 { low.abs().max(high.abs()) } else { 0.0 }
 }
 
 fn seconds(time: SystemTime) -> f64 {

@@ -38,8 +38,7 @@ pub enum Deleted {
 /// and 2.11).
 #[must_use]
 pub fn fits_a_batch(key: &str) -> bool {
-    !key.chars()
-        .any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
+    !key.chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
 impl Destination {
@@ -64,17 +63,10 @@ impl Destination {
             S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
         };
         let identifiers = batch.iter().map(|doomed| {
-            ObjectIdentifier::builder()
-                .key(self.prefix.key(&doomed.key))
-                .set_e_tag(condition(&doomed.etag))
-                .build()
+            ObjectIdentifier::builder().key(self.prefix.key(&doomed.key)).set_e_tag(condition(&doomed.etag)).build()
         });
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(impossible)?;
-        let delete = Delete::builder()
-            .set_objects(Some(identifiers))
-            .quiet(true)
-            .build()
-            .map_err(impossible)?;
+        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(impossible)?;
         let request = self
             .client
             .delete_objects()
@@ -83,7 +75,7 @@ impl Destination {
             .set_expected_bucket_owner(self.expected_owner.clone());
         let answer = self
             .sender
-            .send(Operation::DeleteObjects, 0, |_| request.clone().send())
+            .send(Operation::DeleteObjects, 0, |progress| request.clone().customize().interceptor(progress).send())
             .await?;
         let refused = |doomed: &Doomed| {
             let key = self.prefix.key(&doomed.key);
@@ -93,10 +85,7 @@ impl Destination {
             .iter()
             .map(|doomed| match refused(doomed) {
                 None => Deleted::Yes,
-                Some(error) => outcome_of(
-                    error.code().unwrap_or("Unknown"),
-                    error.message().unwrap_or("no message"),
-                ),
+                Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
             })
             .collect())
     }
@@ -129,11 +118,7 @@ fn outcome_of(code: &str, message: &str) -> Deleted {
         // Sent again after a lost answer, or deleted by somebody else: gone is gone.
         "NoSuchKey" => Deleted::Yes,
         _ => {
-            let kind = if code == "AccessDenied" {
-                ErrorKind::Denied
-            } else {
-                ErrorKind::Refused
-            };
+            let kind = if code == "AccessDenied" { ErrorKind::Denied } else { ErrorKind::Refused };
             let mut error = S3Error::local(Operation::DeleteObjects, kind, format!("{code}: {message}"));
             error.code = Some(code.to_owned());
             Deleted::Failed(error)

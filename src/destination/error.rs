@@ -77,14 +77,7 @@ impl ErrorKind {
 
 impl S3Error {
     pub(super) fn local(operation: Operation, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            operation,
-            kind,
-            code: None,
-            message: message.into(),
-            request_id: None,
-            region: None,
-        }
+        Self { operation, kind, code: None, message: message.into(), request_id: None, region: None }
     }
 
     pub(super) fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
@@ -93,9 +86,7 @@ impl S3Error {
     {
         let response = error.raw_response();
         let status = response.map(|response| response.status().as_u16());
-        let region = response
-            .and_then(|response| response.headers().get("x-amz-bucket-region"))
-            .map(str::to_owned);
+        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(str::to_owned);
         let code = error.code().map(str::to_owned);
         let kind = kind_of(error, code.as_deref(), status);
         let message = match (&code, error.message(), status) {
@@ -104,18 +95,8 @@ impl S3Error {
             (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
             _ => root_causes(error),
         };
-        let request_id = error
-            .request_id()
-            .or_else(|| error.extended_request_id())
-            .map(str::to_owned);
-        Self {
-            operation,
-            kind,
-            code,
-            message,
-            request_id,
-            region,
-        }
+        let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
+        Self { operation, kind, code, message, request_id, region }
     }
 }
 
@@ -193,12 +174,7 @@ fn root_causes(error: &(dyn std::error::Error + 'static)) -> String {
         }
         next = error.source();
     }
-    words
-        .iter()
-        .skip(usize::from(words.len() > 1))
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(": ")
+    words.iter().skip(usize::from(words.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
 }
 
 impl fmt::Display for S3Error {

@@ -59,14 +59,8 @@ impl Destination {
         Ok(Headers {
             etag: ETag::new(answer.e_tag().unwrap_or_default()),
             etag_is_md5: etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm()),
-            crc: stored
-                .into_iter()
-                .filter(|_| whole)
-                .find_map(|(crc, text)| Some((crc, crc.read_header(text?)?))),
-            size_bytes: answer
-                .content_length()
-                .and_then(|size| u64::try_from(size).ok())
-                .unwrap_or(0),
+            crc: stored.into_iter().filter(|_| whole).find_map(|(crc, text)| Some((crc, crc.read_header(text?)?))),
+            size_bytes: answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             parts: answer.parts_count().and_then(|parts| u32::try_from(parts).ok()),
         })
     }

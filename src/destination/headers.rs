@@ -43,22 +43,14 @@ impl HeaderRules {
             .into_iter()
             .map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule)))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            rules,
-            content_types,
-            cache_control,
-        })
+        Ok(Self { rules, content_types, cache_control })
     }
 
     /// The headers of the file with this key below the prefix.
     #[must_use]
     pub fn of(&self, key: &str) -> ObjectHeaders {
         let rule = |pick: fn(&HeaderRule) -> Option<&String>| {
-            self.rules
-                .iter()
-                .filter(|(others, _)| !others.admits(key))
-                .find_map(|(_, rule)| pick(rule))
-                .cloned()
+            self.rules.iter().filter(|(others, _)| !others.admits(key)).find_map(|(_, rule)| pick(rule)).cloned()
         };
         ObjectHeaders {
             content_type: rule(|rule| rule.content_type.as_ref()).unwrap_or_else(|| self.type_by_name(key)),
@@ -75,11 +67,8 @@ impl HeaderRules {
             return UNKNOWN_TYPE.to_owned();
         };
         let extension = extension.to_lowercase();
-        let chosen = self
-            .content_types
-            .iter()
-            .find(|chosen| chosen.extension == extension)
-            .map(|chosen| chosen.value.clone());
+        let chosen =
+            self.content_types.iter().find(|chosen| chosen.extension == extension).map(|chosen| chosen.value.clone());
         chosen
             .or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned))
             .unwrap_or_else(|| UNKNOWN_TYPE.to_owned())

@@ -42,17 +42,8 @@ impl RequestLimit {
     #[must_use]
     pub(super) fn new(most: usize) -> Self {
         let limit = most.clamp(1, FIRST_LIMIT);
-        let state = State {
-            limit,
-            debt: 0,
-            answers_since_growth: 0,
-            last_cut: None,
-        };
-        Self {
-            most: most.max(1),
-            permits: Semaphore::new(limit),
-            state: Mutex::new(state),
-        }
+        let state = State { limit, debt: 0, answers_since_growth: 0, last_cut: None };
+        Self { most: most.max(1), permits: Semaphore::new(limit), state: Mutex::new(state) }
     }
 
     /// The most that the limit ever grows to.
@@ -64,10 +55,7 @@ impl RequestLimit {
     /// Waits for the right to send a request.
     pub(super) async fn acquire(&self) -> RequestPermit<'_> {
         // The semaphore is never closed.
-        RequestPermit {
-            limit: self,
-            permit: self.permits.acquire().await.ok(),
-        }
+        RequestPermit { limit: self, permit: self.permits.acquire().await.ok() }
     }
 
     /// S3 answered well: a limit's worth of such answers raises the limit by one.
@@ -88,10 +76,7 @@ impl RequestLimit {
     /// S3 asked for fewer requests.
     pub(super) fn on_throttled(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state
-            .last_cut
-            .is_some_and(|last| now.saturating_duration_since(last) < ONE_CUT)
-        {
+        if state.last_cut.is_some_and(|last| now.saturating_duration_since(last) < ONE_CUT) {
             return;
         }
         state.last_cut = Some(now);

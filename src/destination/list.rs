@@ -55,13 +55,12 @@ impl Destination {
             PageStart::After(key) => request.start_after(self.prefix.key(key)),
             PageStart::Token(token, _) => request.continuation_token(token),
         };
-        let answer = self.sender.send(Operation::List, 0, |_| request.clone().send()).await?;
+        let answer = self
+            .sender
+            .send(Operation::List, 0, |progress| request.clone().customize().interceptor(progress).send())
+            .await?;
         read_page(&answer, &self.prefix, start.lower_bound()).map_err(|what| {
-            S3Error::local(
-                Operation::List,
-                ErrorKind::Unusable,
-                format!("this listing cannot be trusted: {what}"),
-            )
+            S3Error::local(Operation::List, ErrorKind::Unusable, format!("this listing cannot be trusted: {what}"))
         })
     }
 }
@@ -72,9 +71,8 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -
     for listed in answer.contents() {
         let key = listed.key().ok_or("an object without a key")?;
         let key = if encoded { decode(key)? } else { key.to_owned() };
-        let relative = prefix
-            .relative(&key)
-            .ok_or_else(|| format!("'{key}' is not under the prefix that was asked for"))?;
+        let relative =
+            prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the prefix that was asked for"))?;
         let before = objects.last().map_or(lower_bound, |object| object.key.as_str());
         // The prefix's own key, listed first, is the one that may be empty.
         let first = before.is_empty() && objects.is_empty();
@@ -84,27 +82,20 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -
                 prefix.key(before)
             ));
         }
-        let size = listed
-            .size()
-            .and_then(|size| u64::try_from(size).ok())
-            .ok_or_else(|| format!("'{key}' has no size"))?;
+        let size =
+            listed.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| format!("'{key}' has no size"))?;
         objects.push(Object {
             key: relative.to_owned(),
             size_bytes: size,
             etag: ETag::new(listed.e_tag().unwrap_or_default()),
             // Without a date everything is newer, and so compared by content.
             last_modified: EpochNanos(
-                listed
-                    .last_modified()
-                    .map_or(i128::MIN / 2, aws_sdk_s3::primitives::DateTime::as_nanos),
+                listed.last_modified().map_or(i128::MIN / 2, aws_sdk_s3::primitives::DateTime::as_nanos),
             ),
         });
     }
     let next = if answer.is_truncated().unwrap_or(false) {
-        let last = objects
-            .last()
-            .map_or(lower_bound, |object| object.key.as_str())
-            .to_owned();
+        let last = objects.last().map_or(lower_bound, |object| object.key.as_str()).to_owned();
         match answer.next_continuation_token() {
             Some(token) if !token.is_empty() => Some(PageStart::Token(token.to_owned(), last)),
             _ if objects.is_empty() => return Err("it says that more follows, and not where".to_owned()),
@@ -119,10 +110,7 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -
 /// S3 encodes keys as a form does: a blank as `+`. Others write `%20`, which reads the same.
 fn decode(key: &str) -> Result<String, String> {
     let key = key.replace('+', " ");
-    percent_decode_str(&key)
-        .decode_utf8()
-        .map(Into::into)
-        .map_err(|_| format!("the key '{key}' is not UTF-8"))
+    percent_decode_str(&key).decode_utf8().map(Into::into).map_err(|_| format!("the key '{key}' is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -134,12 +122,7 @@ mod tests {
 
     fn answer(keys: &[&str], encoded: bool) -> ListObjectsV2Output {
         let listed = |key: &&str| {
-            Listed::builder()
-                .key(*key)
-                .size(1)
-                .e_tag("\"x\"")
-                .last_modified(DateTime::from_secs(7))
-                .build()
+            Listed::builder().key(*key).size(1).e_tag("\"x\"").last_modified(DateTime::from_secs(7)).build()
         };
         ListObjectsV2Output::builder()
             .set_contents(Some(keys.iter().map(listed).collect()))
@@ -155,14 +138,8 @@ mod tests {
 
     #[test]
     fn keys_are_decoded_only_where_the_answer_says_so() {
-        assert_eq!(
-            keys(&answer(&["www/a+b", "www/a%20c", "www/a%2Bb"], true), "").unwrap(),
-            ["a b", "a c", "a+b"]
-        );
-        assert_eq!(
-            keys(&answer(&["www/a%2Bb", "www/a+b"], false), "").unwrap(),
-            ["a%2Bb", "a+b"]
-        );
+        assert_eq!(keys(&answer(&["www/a+b", "www/a%20c", "www/a%2Bb"], true), "").unwrap(), ["a b", "a c", "a+b"]);
+        assert_eq!(keys(&answer(&["www/a%2Bb", "www/a+b"], false), "").unwrap(), ["a%2Bb", "a+b"]);
     }
 
     #[test]
@@ -174,11 +151,7 @@ mod tests {
 
     #[test]
     fn a_key_outside_what_was_asked_for_is_refused() {
-        assert!(
-            keys(&answer(&["www2/a"], false), "")
-                .unwrap_err()
-                .contains("not under the prefix")
-        );
+        assert!(keys(&answer(&["www2/a"], false), "").unwrap_err().contains("not under the prefix"));
         assert!(keys(&answer(&["www/a"], false), "a").is_err());
         assert!(keys(&answer(&["www/a"], false), "b").is_err());
     }

@@ -71,21 +71,12 @@ impl Destination {
             .set_checksum_algorithm(storage.crc.map(algorithm))
             .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let answer = self
-            .sender
-            .send(Operation::CreateMultipartUpload, 0, |_| request.clone().send())
-            .await?;
+        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
         match answer.upload_id() {
-            Some(id) => Ok(MultipartUpload {
-                destination: self,
-                key,
-                id: id.to_owned(),
-            }),
-            None => Err(S3Error::local(
-                Operation::CreateMultipartUpload,
-                ErrorKind::Refused,
-                "the answer names no upload",
-            )),
+            Some(id) => Ok(MultipartUpload { destination: self, key, id: id.to_owned() }),
+            None => {
+                Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload"))
+            }
         }
     }
 }
@@ -104,21 +95,9 @@ impl MultipartUpload<'_> {
     /// # Errors
     /// Where S3 refuses or does not answer.
     pub async fn part(&self, number: i32, content: Bytes, digest: Digest) -> Result<Part, S3Error> {
-        let Destination {
-            client,
-            bucket,
-            prefix,
-            sender,
-            storage,
-            expected_owner,
-            ..
-        } = self.destination;
-        let checksum = |wanted: Crc| {
-            storage
-                .crc
-                .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.to_header(digest.crc?)))
-        };
+        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
+        let checksum =
+            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(digest.crc?)));
         let request = || {
             client
                 .upload_part()
@@ -166,11 +145,9 @@ impl MultipartUpload<'_> {
         };
         match sent {
             // Answers that a lost success leaves for the next try.
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => self
-                .destination
-                .own_write(self.key, &whole.etag, whole.crc)
-                .await
-                .ok_or(error),
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
+                self.destination.own_write(self.key, &whole.etag, whole.crc).await.ok_or(error)
+            }
             // Ceph's gateway answers without an ETag.
             Ok(etag) if etag.as_str().is_empty() => Ok(self.destination.head(self.key).await?.etag),
             other => other,
@@ -184,27 +161,12 @@ impl MultipartUpload<'_> {
         expected: &Expected,
         conditional: bool,
     ) -> Result<ETag, S3Error> {
-        let Destination {
-            client,
-            bucket,
-            prefix,
-            sender,
-            storage,
-            expected_owner,
-            ..
-        } = self.destination;
-        let checksum = |wanted: Crc| {
-            storage
-                .crc
-                .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.to_header(whole.crc?)))
-        };
+        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
+        let checksum =
+            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(whole.crc?)));
         let completed = parts.iter().map(|part| {
             let checksum = |wanted: Crc| {
-                storage
-                    .crc
-                    .filter(|&crc| crc == wanted)
-                    .and_then(|crc| Some(crc.to_header(part.digest.crc?)))
+                storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(part.digest.crc?)))
             };
             CompletedPart::builder()
                 .part_number(part.number)
@@ -219,11 +181,7 @@ impl MultipartUpload<'_> {
             .bucket(bucket)
             .key(prefix.key(self.key))
             .upload_id(&self.id)
-            .multipart_upload(
-                CompletedMultipartUpload::builder()
-                    .set_parts(Some(completed.collect()))
-                    .build(),
-            )
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
             .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
             .set_checksum_crc32_c(checksum(Crc::Crc32C))
             .set_checksum_crc32(checksum(Crc::Crc32))
@@ -237,13 +195,7 @@ impl MultipartUpload<'_> {
                 Operation::CompleteMultipartUpload,
                 0,
                 |_| request.clone().send(),
-                |answer| {
-                    same_etag(
-                        answer.e_tag(),
-                        &whole.etag,
-                        etag_may_be_md5(answer.server_side_encryption(), None),
-                    )
-                },
+                |answer| same_etag(answer.e_tag(), &whole.etag, etag_may_be_md5(answer.server_side_encryption(), None)),
             )
             .await?;
         Ok(ETag::new(answer.e_tag().unwrap_or_default()))
@@ -251,24 +203,14 @@ impl MultipartUpload<'_> {
 
     /// Gives the upload up, and what was sent of it.
     pub async fn abort(self) {
-        let Destination {
-            client,
-            bucket,
-            prefix,
-            sender,
-            expected_owner,
-            ..
-        } = self.destination;
+        let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = client
             .abort_multipart_upload()
             .bucket(bucket)
             .key(prefix.key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
-        match sender
-            .send(Operation::AbortMultipartUpload, 0, |_| request.clone().send())
-            .await
-        {
+        match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
             Ok(_) => {}
             Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => tracing::warn!(
@@ -295,14 +237,7 @@ impl Whole {
         let combined = |crc: Crc| {
             digests().try_fold((0, true), |(sum, first), digest| {
                 let next = digest.crc?;
-                Some((
-                    if first {
-                        next
-                    } else {
-                        crc.combine(sum, next, digest.bytes)
-                    },
-                    false,
-                ))
+                Some((if first { next } else { crc.combine(sum, next, digest.bytes) }, false))
             })
         };
         Self {

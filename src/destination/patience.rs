@@ -10,6 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::primitives::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
@@ -57,10 +61,7 @@ impl Progress {
 
 /// How long this operation may be silent, with a body of so many bytes.
 pub(super) fn patience(operation: Operation, body_bytes: usize) -> Duration {
-    if matches!(
-        operation,
-        Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy
-    ) {
+    if matches!(operation, Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy) {
         return LONG_SILENCE;
     }
     let drain_seconds = body_bytes.min(BUFFERED_BYTES) / SLOWEST_BYTES_PER_SECOND;
@@ -103,6 +104,55 @@ impl Body for WatchedBody {
     }
 }
 
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Progress {
+    fn name(&self) -> &'static str {
+        "Progress"
+    }
+
+    /// Watches the answer's body too: a long one over a slow connection is no silence.
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.moved();
+        let body = context.response_mut().body_mut();
+        let received = std::mem::replace(body, SdkBody::taken());
+        *body = SdkBody::from_body_1_x(WatchedAnswer { body: received, progress: self.clone() });
+        Ok(())
+    }
+}
+
+/// The body of an answer that notes each piece that arrives.
+#[derive(Debug)]
+struct WatchedAnswer {
+    body: SdkBody,
+    progress: Progress,
+}
+
+impl Body for WatchedAnswer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.progress.moved();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        Body::size_hint(&self.body)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,9 +181,6 @@ mod tests {
 
     #[test]
     fn bytes_in_the_kernels_buffer_get_time_to_drain() {
-        assert_eq!(
-            patience(Operation::UploadPart, 5 << 30),
-            SILENCE + Duration::from_secs(16)
-        );
+        assert_eq!(patience(Operation::UploadPart, 5 << 30), SILENCE + Duration::from_secs(16));
     }
 }

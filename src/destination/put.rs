@@ -62,21 +62,19 @@ impl Destination {
         digest: &Digest,
         expected: &Expected,
     ) -> Result<ETag, S3Error> {
-        let sent = match self
-            .put_if(key, headers, content, digest, expected, self.writes_are_conditional())
-            .await
-        {
-            Err(error) if error.kind == ErrorKind::NotImplemented && self.writes_are_conditional() => {
+        // As it was when this one was sent: another upload may learn meanwhile that there are no conditions.
+        let conditional = self.writes_are_conditional();
+        let sent = match self.put_if(key, headers, content, digest, expected, conditional).await {
+            Err(error) if error.kind == ErrorKind::NotImplemented && conditional => {
                 self.without_conditions(&error);
                 self.put_if(key, headers, content, digest, expected, false).await
             }
             other => other,
         };
         match sent {
-            Err(error) if error.kind == ErrorKind::Precondition => self
-                .own_write(key, &ETag::single(digest.md5), digest.crc)
-                .await
-                .ok_or(error),
+            Err(error) if error.kind == ErrorKind::Precondition => {
+                self.own_write(key, &ETag::single(digest.md5), digest.crc).await.ok_or(error)
+            }
             other => other,
         }
     }
@@ -91,12 +89,8 @@ impl Destination {
         conditional: bool,
     ) -> Result<ETag, S3Error> {
         let storage = &self.storage;
-        let checksum = |wanted: Crc| {
-            storage
-                .crc
-                .filter(|&crc| crc == wanted)
-                .and_then(|crc| Some(crc.to_header(digest.crc?)))
-        };
+        let checksum =
+            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(digest.crc?)));
         let request = || {
             self.client
                 .put_object()
@@ -137,9 +131,7 @@ impl Destination {
     /// Whether what is at the key is what was sent: a write whose answer was lost fails its own condition when sent again.
     pub(super) async fn own_write(&self, key: &str, sent: &ETag, crc: Option<u64>) -> Option<ETag> {
         let found = self.head(key).await.ok()?;
-        let same_content = found
-            .crc
-            .is_some_and(|(kind, value)| Some(kind) == self.storage.crc && Some(value) == crc);
+        let same_content = found.crc.is_some_and(|(kind, value)| Some(kind) == self.storage.crc && Some(value) == crc);
         (found.etag == *sent || same_content).then_some(found.etag)
     }
 }

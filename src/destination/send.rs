@@ -7,7 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::error::{ErrorKind, S3Error};
-use super::limit::RequestLimit;
+use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
 use super::patience::{Progress, patience};
 use crate::shutdown::Shutdown;
@@ -55,7 +55,7 @@ impl Sender {
     {
         let mut tried = 0;
         loop {
-            let error = match self.once(operation, body_bytes, tried > 0, &attempt).await {
+            let error = match Box::pin(self.once(operation, body_bytes, tried > 0, &attempt)).await {
                 Ok(answer) => match check(&answer) {
                     Ok(()) => return Ok(answer),
                     Err(what) => S3Error::local(operation, ErrorKind::Transient, what),
@@ -82,10 +82,7 @@ impl Sender {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let _permit = self.limit.acquire().await;
-        if let Some(bandwidth) = &self.bandwidth {
-            bandwidth.wait_for(body_bytes).await;
-        }
+        let _permit = self.admit(operation, body_bytes).await?;
         self.requests.count(operation, is_retry);
         let progress = Progress::start();
         let patience = patience(operation, body_bytes);
@@ -110,6 +107,29 @@ impl Sender {
         answer
     }
 
+    /// Waits until the request may leave. What would be new work does not, once the run is asked to stop.
+    async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
+        let turn = async {
+            let permit = self.limit.acquire().await;
+            // A request without a body, such as an abort, waits for no other's bytes.
+            if let Some(bandwidth) = self.bandwidth.as_ref().filter(|_| body_bytes > 0) {
+                bandwidth.wait_for(body_bytes).await;
+            }
+            permit
+        };
+        if !matches!(
+            operation,
+            Operation::List | Operation::Put | Operation::CreateMultipartUpload | Operation::UploadPart
+        ) {
+            return Ok(turn.await);
+        }
+        tokio::select! {
+            biased;
+            () = self.shutdown.requested() => Err(asked_to_stop(operation)),
+            permit = turn => Ok(permit),
+        }
+    }
+
     async fn back_off(&self, operation: Operation, tried: u32) -> Result<(), S3Error> {
         let ceiling = FIRST_BACKOFF.saturating_mul(1 << tried.min(16)).min(LONGEST_BACKOFF);
         let pause = tokio::time::sleep(ceiling.mul_f64(fastrand::f64()));
@@ -120,9 +140,13 @@ impl Sender {
         }
         tokio::select! {
             () = pause => Ok(()),
-            () = self.shutdown.requested() => Err(S3Error::local(operation, ErrorKind::Interrupted, "the run was asked to stop")),
+            () = self.shutdown.requested() => Err(asked_to_stop(operation)),
         }
     }
+}
+
+fn asked_to_stop(operation: Operation) -> S3Error {
+    S3Error::local(operation, ErrorKind::Interrupted, "the run was asked to stop")
 }
 
 /// A limit of bytes a second, kept over the whole run: who sends pays first.
@@ -133,23 +157,12 @@ pub(super) struct Bandwidth {
 }
 
 impl Bandwidth {
-    #[allow(
-        clippy::as_conversions,
-        clippy::cast_precision_loss,
-        reason = "a rate needs no more than 53 bits"
-    )]
+    #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
     pub(super) fn new(bytes_per_second: u64) -> Self {
-        Self {
-            bytes_per_second: bytes_per_second as f64,
-            paid_until: Mutex::new(None),
-        }
+        Self { bytes_per_second: bytes_per_second as f64, paid_until: Mutex::new(None) }
     }
 
-    #[allow(
-        clippy::as_conversions,
-        clippy::cast_precision_loss,
-        reason = "a body has at most 5 GiB"
-    )]
+    #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a body has at most 5 GiB")]
     async fn wait_for(&self, bytes: usize) {
         let price = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
         let paid = {

@@ -43,10 +43,7 @@ impl Pattern {
     }
 
     fn empty() -> Self {
-        Self {
-            written: String::new(),
-            pieces: vec![String::new()],
-        }
+        Self { written: String::new(), pieces: vec![String::new()] }
     }
 
     fn add(&mut self, character: char) {
@@ -121,11 +118,7 @@ impl Patterns {
         }
         // In their order a beginning comes directly before those that begin with it.
         for beginning in beginnings {
-            if !all
-                .beginnings
-                .last()
-                .is_some_and(|shorter| beginning.starts_with(shorter.as_str()))
-            {
+            if !all.beginnings.last().is_some_and(|shorter| beginning.starts_with(shorter.as_str())) {
                 all.beginnings.insert(beginning);
             }
         }
@@ -176,9 +169,8 @@ impl Patterns {
 /// Whether the pieces, with anything between them, make up `path` or a folder above it. Each piece is taken where it
 /// comes first: no other choice could leave more of the path for the pieces after it, so there is nothing to go back to.
 fn match_pieces(pieces: &[String], path: &str) -> bool {
-    let Some(((first, last), middle)) = pieces
-        .split_first()
-        .and_then(|(first, rest)| rest.split_last().map(|(last, middle)| ((first, last), middle)))
+    let Some(((first, last), middle)) =
+        pieces.split_first().and_then(|(first, rest)| rest.split_last().map(|(last, middle)| ((first, last), middle)))
     else {
         return false;
     };
@@ -199,7 +191,5 @@ fn ends_at_a_folder(rest: &str, last: &str) -> bool {
     if last.is_empty() || rest.ends_with(last) {
         return true;
     }
-    rest.match_indices('/')
-        .filter_map(|(slash, _)| rest.get(..slash))
-        .any(|folder| folder.ends_with(last))
+    rest.match_indices('/').filter_map(|(slash, _)| rest.get(..slash)).any(|folder| folder.ends_with(last))
 }

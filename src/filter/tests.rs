@@ -27,35 +27,23 @@ fn the_examples_of_the_aws_page_hold() {
     assert_eq!(admitted(&excluding("*/temp|*/tmp"), &keys), ["a/temporary", "stamp"]);
 
     let keys = ["reports", "reports-2024/a", "reports/2024", "my/reports", "Reports"];
-    assert_eq!(
-        admitted(&including("/reports*"), &keys),
-        ["reports", "reports-2024/a", "reports/2024"]
-    );
+    assert_eq!(admitted(&including("/reports*"), &keys), ["reports", "reports-2024/a", "reports/2024"]);
 
     let keys = ["a.tmp", "b/c.temp", "d.tmpx", "x.tmp/file", "TMP"];
     assert_eq!(admitted(&excluding("*.tmp|*.temp"), &keys), ["d.tmpx", "TMP"]);
 
     let keys = ["folder", "folder/", "folder/a", "folder/a/b", "folder2/a", "x/folder/a"];
-    assert_eq!(
-        admitted(&excluding("/folder/*"), &keys),
-        ["folder", "folder/", "folder2/a", "x/folder/a"]
-    );
+    assert_eq!(admitted(&excluding("/folder/*"), &keys), ["folder", "folder/", "folder2/a", "x/folder/a"]);
 
     let keys = ["a/f1.txt", "a/f2.txt", "a/f3.txt", "b/a/f1.txt", "a/f1.txt2"];
-    assert_eq!(
-        admitted(&including("/a/f1.txt|/a/f2.txt"), &keys),
-        ["a/f1.txt", "a/f2.txt"]
-    );
+    assert_eq!(admitted(&including("/a/f1.txt|/a/f2.txt"), &keys), ["a/f1.txt", "a/f2.txt"]);
 }
 
 #[test]
 fn a_folder_pattern_covers_the_folder_and_all_in_it_with_and_without_a_slash_at_the_end() {
     let keys = ["dir", "dir/", "dir/a", "dir/a/b/c", "dir2", "dir.txt", "x/dir"];
     for pattern in ["/dir", "/dir/"] {
-        assert_eq!(
-            admitted(&including(pattern), &keys),
-            ["dir", "dir/", "dir/a", "dir/a/b/c"]
-        );
+        assert_eq!(admitted(&including(pattern), &keys), ["dir", "dir/", "dir/a", "dir/a/b/c"]);
         assert_eq!(admitted(&excluding(pattern), &keys), ["dir2", "dir.txt", "x/dir"]);
     }
 }
@@ -71,10 +59,7 @@ fn the_slash_alone_and_the_star_alone_match_everything() {
 #[test]
 fn a_star_crosses_the_slash_and_may_stand_for_nothing() {
     let filter = excluding("/a*z");
-    assert_eq!(
-        admitted(&filter, &["az", "a/b/z", "a/z/more", "azb", "a/zb", "b/az"]),
-        ["azb", "a/zb", "b/az"]
-    );
+    assert_eq!(admitted(&filter, &["az", "a/b/z", "a/z/more", "azb", "a/zb", "b/az"]), ["azb", "a/zb", "b/az"]);
 }
 
 #[test]
@@ -125,25 +110,13 @@ fn what_datasync_refuses_is_refused_with_the_reason() {
     }
     Filter::new(Some(r"/a\*b"), None).unwrap();
     for empty in ["", "|", "||"] {
-        assert_eq!(
-            Filter::new(None, Some(empty)).unwrap_err(),
-            FilterError::Empty { which: "exclude" }
-        );
+        assert_eq!(Filter::new(None, Some(empty)).unwrap_err(), FilterError::Empty { which: "exclude" });
     }
-    assert_eq!(
-        Filter::new(Some("/a\0"), None).unwrap_err(),
-        FilterError::Nul { which: "include" }
-    );
+    assert_eq!(Filter::new(Some("/a\0"), None).unwrap_err(), FilterError::Nul { which: "include" });
     let longest = format!("/{}", "é".repeat(MAX_FILTER_CHARACTERS - 1));
     Filter::new(Some(&longest), None).unwrap();
     let error = Filter::new(None, Some(&format!("{longest}a"))).unwrap_err();
-    assert_eq!(
-        error,
-        FilterError::TooLong {
-            which: "exclude",
-            characters: MAX_FILTER_CHARACTERS + 1
-        }
-    );
+    assert_eq!(error, FilterError::TooLong { which: "exclude", characters: MAX_FILTER_CHARACTERS + 1 });
 }
 
 #[test]
@@ -175,10 +148,7 @@ fn many_stars_and_many_patterns_are_quick() {
     assert!(stars.admits(&key));
     let many = (0..10_000).map(|n| format!("/f{n}")).collect::<Vec<_>>().join("|");
     let filter = including(&many);
-    assert_eq!(
-        (0..20_000).filter(|n| filter.admits(&format!("f{n}/x"))).count(),
-        10_000
-    );
+    assert_eq!((0..20_000).filter(|n| filter.admits(&format!("f{n}/x"))).count(), 10_000);
 }
 
 /// The model, said as plainly as it can be: try each folder, and each length for each star.
@@ -186,9 +156,9 @@ fn model_matches(pattern: &[char], path: &[char]) -> bool {
     match pattern.split_first() {
         None => path.is_empty(),
         Some(('*', rest)) => (0..=path.len()).any(|skipped| model_matches(rest, &path[skipped..])),
-        Some((first, rest)) => path
-            .split_first()
-            .is_some_and(|(head, tail)| head == first && model_matches(rest, tail)),
+        Some((first, rest)) => {
+            path.split_first().is_some_and(|(head, tail)| head == first && model_matches(rest, tail))
+        }
     }
 }
 

@@ -114,7 +114,7 @@ pub struct FileEntry {
     /// What `statx` told of the file itself (of the target, for a followed link).
     pub stat: Stat,
     /// The latest of the file's ctime, the ctime of each followed link that leads to it, and the ctime of each directory
-    /// above it that is newer than that directory's mtime (it was moved or re-moded itself).
+    /// above it, or on the way of such a link, that is newer than that directory's mtime (it was moved or re-moded itself).
     pub effective_ctime: EpochNanos,
     /// Whether any part of the path is a followed link.
     pub through_link: bool,

@@ -68,6 +68,12 @@ impl Operations {
             .map(|statx| stat_of(&statx))
     }
 
+    /// Where the link at `path` leads, seen from `base`.
+    pub(crate) fn readlink(&self, base: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.readlink.fetch_add(1, Ordering::Relaxed);
+        rustix::fs::readlinkat(base, path, Vec::new()).map(std::ffi::CString::into_bytes)
+    }
+
     /// Opens the directory at `path`, seen from `base`, for reading.
     pub(crate) fn open_directory(
         &self,
@@ -169,10 +175,7 @@ fn stat_of(statx: &Statx) -> Stat {
         mode,
         uid: statx.stx_uid,
         gid: statx.stx_gid,
-        inode: (
-            rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
-            statx.stx_ino,
-        ),
+        inode: (rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), statx.stx_ino),
     }
 }
 

@@ -35,10 +35,7 @@ impl Source {
             let (root, operations, keys) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
             let count = keys.len();
             let look = blocking(self.timeout, "stat", move || {
-                Ok(keys
-                    .iter()
-                    .map(|key| presence(&root, &operations, key))
-                    .collect::<Vec<_>>())
+                Ok(keys.iter().map(|key| presence(&root, &operations, key)).collect::<Vec<_>>())
             });
             async move {
                 match look.await {
@@ -66,9 +63,7 @@ fn is_there(root: &Root, operations: &Operations, key: &str) -> Result<bool, Err
     let path = key.strip_suffix('/').unwrap_or(key);
     let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
     let parent = operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::Any)?;
-    let mut kind = operations
-        .fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?
-        .kind;
+    let mut kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
     if kind == EntryKind::Symlink {
         // A link that leads nowhere is there all the same.
         let target = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Follow);

@@ -37,14 +37,12 @@ impl Problem {
                 "too_many_open_files",
                 "too many files are open: raise the limit on open files (ulimit -n), or use fewer walkers".to_owned(),
             ),
-            Errno::TIMEDOUT => (
-                "timed_out",
-                "the file server did not answer: check the mount, then run again".to_owned(),
-            ),
-            Errno::NOENT | Errno::NOTDIR => (
-                "not_found",
-                "it is gone: check that the file system is still mounted, then run again".to_owned(),
-            ),
+            Errno::TIMEDOUT => {
+                ("timed_out", "the file server did not answer: check the mount, then run again".to_owned())
+            }
+            Errno::NOENT | Errno::NOTDIR => {
+                ("not_found", "it is gone: check that the file system is still mounted, then run again".to_owned())
+            }
             _ => (
                 "other",
                 format!(
@@ -53,11 +51,7 @@ impl Problem {
                 ),
             ),
         };
-        Self {
-            operation,
-            kind,
-            message,
-        }
+        Self { operation, kind, message }
     }
 
     /// The source gave no answer for `waited`.
@@ -109,10 +103,6 @@ impl Problem {
 
     /// The walk broke off.
     pub(crate) fn broken_off(message: &str) -> Self {
-        Self {
-            operation: "readdir",
-            kind: "broken_off",
-            message: message.to_owned(),
-        }
+        Self { operation: "readdir", kind: "broken_off", message: message.to_owned() }
     }
 }

@@ -48,11 +48,7 @@ impl Source {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (key, through_link, timeout) = (key.to_owned(), entry.through_link, self.timeout);
         let (file, stat) = blocking(timeout, "open", move || {
-            let links = if through_link {
-                LinksOnTheWay::Any
-            } else {
-                LinksOnTheWay::None
-            };
+            let links = if through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None };
             let file = operations.open_file(root.fd(), key.as_bytes(), links)?;
             let stat = operations.fresh_stat_of(&file)?;
             Ok((file, stat))
@@ -62,12 +58,7 @@ impl Source {
         if stat.kind != EntryKind::File {
             return Err(ReadError::Vanished);
         }
-        Ok(OpenFile {
-            file: Arc::new(file.into()),
-            operations: Arc::clone(&self.operations),
-            stat,
-            timeout,
-        })
+        Ok(OpenFile { file: Arc::new(file.into()), operations: Arc::clone(&self.operations), stat, timeout })
     }
 
     /// Looks at a path afresh.
@@ -117,11 +108,7 @@ impl OpenFile {
     pub async fn check_unchanged(&self) -> Result<(), ReadError> {
         let (file, operations) = (Arc::clone(&self.file), Arc::clone(&self.operations));
         let now = blocking(self.timeout, "stat", move || operations.fresh_stat_of(&*file)).await?;
-        if self.stat.is_same_content(&now) {
-            Ok(())
-        } else {
-            Err(ReadError::Changed)
-        }
+        if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
     }
 }
 

@@ -57,10 +57,7 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, RootError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(directory) => Ok(Self {
-                directory,
-                path: path.to_owned(),
-            }),
+            Ok(directory) => Ok(Self { directory, path: path.to_owned() }),
             Err(errno) => Err(RootError::new(path, errno)),
         }
     }
@@ -98,10 +95,7 @@ impl RootError {
             Errno::NOENT => Self::Missing { path },
             Errno::NOTDIR => Self::NotADirectory { path },
             Errno::ACCESS | Errno::PERM => Self::PermissionDenied { path },
-            _ => Self::Io {
-                path,
-                source: errno.into(),
-            },
+            _ => Self::Io { path, source: errno.into() },
         }
     }
 }
@@ -121,9 +115,6 @@ mod tests {
         std::fs::write(&file, "x").unwrap();
         let not_a_directory = Root::open(&file).unwrap_err();
         assert!(matches!(not_a_directory, RootError::NotADirectory { .. }));
-        assert!(
-            not_a_directory.to_string().contains("/file is not a directory"),
-            "{not_a_directory}"
-        );
+        assert!(not_a_directory.to_string().contains("/file is not a directory"), "{not_a_directory}");
     }
 }

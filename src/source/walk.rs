@@ -30,6 +30,7 @@ mod look;
 mod names;
 mod read;
 mod schedule;
+mod way;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

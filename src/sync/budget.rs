@@ -24,24 +24,15 @@ impl ByteBudget {
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
-        let permits = usize::try_from(units)
-            .unwrap_or(Semaphore::MAX_PERMITS)
-            .min(Semaphore::MAX_PERMITS);
-        Self {
-            units,
-            semaphore: Semaphore::new(permits),
-        }
+        let permits = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self { units, semaphore: Semaphore::new(permits) }
     }
 
     /// Waits for so many bytes; for all of the budget where it is smaller than that, so that one at a time gets through.
     pub async fn take(&self, bytes: u64) -> Share<'_> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES))
-            .unwrap_or(u32::MAX)
-            .min(self.units);
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
         // The semaphore is never closed.
-        Share {
-            _permit: self.semaphore.acquire_many(units).await.ok(),
-        }
+        Share { _permit: self.semaphore.acquire_many(units).await.ok() }
     }
 }
 

@@ -26,23 +26,13 @@ impl Change {
     /// A key was written.
     #[must_use]
     pub fn upload(key: String, reason: Reason, size: u64) -> Self {
-        Self {
-            action: "upload",
-            key,
-            reason,
-            size: Some(size),
-        }
+        Self { action: "upload", key, reason, size: Some(size) }
     }
 
     /// A key was deleted.
     #[must_use]
     pub fn delete(key: String) -> Self {
-        Self {
-            action: "delete",
-            key,
-            reason: Reason::Orphan,
-            size: None,
-        }
+        Self { action: "delete", key, reason: Reason::Orphan, size: None }
     }
 }
 
@@ -60,9 +50,8 @@ impl Changes {
         let Some((path, file)) = &mut self.0 else {
             return;
         };
-        let written = serde_json::to_writer(&mut *file, change)
-            .map_err(io::Error::from)
-            .and_then(|()| file.write_all(b"\n"));
+        let written =
+            serde_json::to_writer(&mut *file, change).map_err(io::Error::from).and_then(|()| file.write_all(b"\n"));
         if let Err(error) = written {
             tracing::warn!(path = %path.display(), %error, "the changes file cannot be written: it ends here");
             self.0 = None;

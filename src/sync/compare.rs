@@ -52,33 +52,19 @@ pub async fn compare(
             let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.crc()).await?;
             let equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison {
-                equal,
-                read_bytes: digests.bytes,
-            })
+            Ok(Comparison { equal, read_bytes: digests.bytes })
         }
         ETagForm::Multipart(_, parts) => {
             let sizes = part_sizes(context, key, object, parts).await?;
             let digests = digest_file(context, key, entry, sizes, context.destination.crc()).await?;
-            let equal = digests
-                .parts
-                .iter()
-                .any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
+            let equal =
+                digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison {
-                equal,
-                read_bytes: digests.bytes,
-            })
+            Ok(Comparison { equal, read_bytes: digests.bytes })
         }
         ETagForm::Opaque => {
-            let nothing = Digests {
-                parts: Vec::new(),
-                crc: None,
-                bytes: 0,
-            };
-            same_checksum(context, key, entry, &nothing)
-                .await
-                .map(|equal| Comparison { equal, read_bytes: 0 })
+            let nothing = Digests { parts: Vec::new(), crc: None, bytes: 0 };
+            same_checksum(context, key, entry, &nothing).await.map(|equal| Comparison { equal, read_bytes: 0 })
         }
     }
 }
@@ -104,20 +90,14 @@ async fn same_checksum(
 /// The part sizes that the object may have been sent in.
 async fn part_sizes(context: &Context, key: &str, object: &Object, parts: u32) -> Result<Vec<u64>, CompareError> {
     let size = object.size_bytes;
-    let first = context
-        .destination
-        .head_first_part(key)
-        .await
-        .map_err(CompareError::Ask)?;
+    let first = context.destination.head_first_part(key).await.map_err(CompareError::Ask)?;
     if first.parts.is_some() && first.size_bytes > 0 {
         return Ok(vec![first.size_bytes]);
     }
     let usual = USUAL_PART_MIB.iter().map(|mib| mib * MIB);
     let even = size.div_ceil(u64::from(parts)).next_multiple_of(MIB);
-    let mut sizes: Vec<u64> = usual
-        .chain([context.part_size, even])
-        .filter(|part| size.div_ceil(*part) == u64::from(parts))
-        .collect();
+    let mut sizes: Vec<u64> =
+        usual.chain([context.part_size, even]).filter(|part| size.div_ceil(*part) == u64::from(parts)).collect();
     sizes.sort_unstable();
     sizes.dedup();
     Ok(sizes)
@@ -163,17 +143,11 @@ async fn digest_file(
         offset += length;
     }
     file.check_unchanged().await.map_err(CompareError::Read)?;
-    Ok(Digests {
-        parts: by_parts.into_iter().map(PartHasher::finish).collect(),
-        crc: whole.finish().crc,
-        bytes: size,
-    })
+    Ok(Digests { parts: by_parts.into_iter().map(PartHasher::finish).collect(), crc: whole.finish().crc, bytes: size })
 }
 
 async fn read_piece(file: &OpenFile, offset: u64, length: u64) -> Result<bytes::Bytes, CompareError> {
-    file.read(offset, usize::try_from(length).unwrap_or(usize::MAX))
-        .await
-        .map_err(CompareError::Read)
+    file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await.map_err(CompareError::Read)
 }
 
 /// The MD5 of each part of what passes by.
@@ -187,12 +161,7 @@ struct PartHasher {
 
 impl PartHasher {
     fn new(part_bytes: u64) -> Self {
-        Self {
-            part_bytes,
-            room: part_bytes,
-            current: Hasher::new(None),
-            done: Vec::new(),
-        }
+        Self { part_bytes, room: part_bytes, current: Hasher::new(None), done: Vec::new() }
     }
 
     fn update(&mut self, mut piece: &[u8]) {
@@ -226,18 +195,11 @@ mod tests {
     fn parts_are_cut_where_they_end_whatever_the_pieces_are() {
         let content: Vec<u8> = (0..=255).cycle().take(1000).collect();
         for part_bytes in [1, 7, 250, 999, 1000, 1001] {
-            let expected: Vec<[u8; 16]> = content
-                .chunks(part_bytes)
-                .map(|part| Md5::digest(part).into())
-                .collect();
+            let expected: Vec<[u8; 16]> = content.chunks(part_bytes).map(|part| Md5::digest(part).into()).collect();
             for piece_bytes in [1, 3, 250, 333, 1000] {
                 let mut hasher = PartHasher::new(u64::try_from(part_bytes).unwrap());
                 content.chunks(piece_bytes).for_each(|piece| hasher.update(piece));
-                assert_eq!(
-                    hasher.finish(),
-                    expected,
-                    "parts of {part_bytes}, pieces of {piece_bytes}"
-                );
+                assert_eq!(hasher.finish(), expected, "parts of {part_bytes}, pieces of {piece_bytes}");
             }
         }
     }

@@ -110,9 +110,7 @@ pub fn decide(
         Compare::Mtime => Decision::Keep(Reason::Older),
         Compare::Checksum => Decision::Compare,
         Compare::Auto => {
-            let settled_before = object
-                .last_modified
-                .minus(clock_difference.saturating_add(UNKNOWN_CLOCK));
+            let settled_before = object.last_modified.minus(clock_difference.saturating_add(UNKNOWN_CLOCK));
             if file.stat.mtime < settled_before && file.effective_ctime < settled_before {
                 Decision::Keep(Reason::Older)
             } else {
@@ -138,20 +136,14 @@ pub fn decide_orphan(key: &str, rules: &Rules, filter: &Filter) -> OrphanDecisio
 /// Whether a file or directory could have this key.
 fn is_possible_path(key: &str) -> bool {
     let path = key.strip_suffix('/').unwrap_or(key);
-    !key.contains('\0')
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
+    !key.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 impl EpochNanos {
     /// The time that long before this one.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)),
-        )
+        Self(self.0.saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
     }
 
     /// How long ago `earlier` was at this time; `None` if it is yet to come.
@@ -165,9 +157,7 @@ impl EpochNanos {
     /// The time now, by the host's clock.
     #[must_use]
     pub fn now() -> Self {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self(i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
     }
 }
@@ -193,28 +183,15 @@ mod tests {
             gid: 0,
             inode: (1, 1),
         };
-        FileEntry {
-            stat,
-            effective_ctime: EpochNanos(ctime),
-            through_link: false,
-        }
+        FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false }
     }
 
     fn object(size_bytes: u64) -> Object {
-        Object {
-            key: "a".to_owned(),
-            size_bytes,
-            etag: ETag::new("x"),
-            last_modified: EpochNanos(WRITTEN),
-        }
+        Object { key: "a".to_owned(), size_bytes, etag: ETag::new("x"), last_modified: EpochNanos(WRITTEN) }
     }
 
     fn rules(compare: Compare) -> Rules {
-        Rules {
-            compare,
-            min_age: Duration::ZERO,
-            delete: true,
-        }
+        Rules { compare, min_age: Duration::ZERO, delete: true }
     }
 
     fn auto(file: &FileEntry) -> Decision {
@@ -235,13 +212,7 @@ mod tests {
     fn another_size_is_uploaded_however_it_is_compared() {
         for compare in [Compare::Auto, Compare::SizeOnly, Compare::Mtime, Compare::Checksum] {
             for size in [0, 2, 4] {
-                let decision = decide(
-                    &file(size, OLD, OLD),
-                    Some(&object(3)),
-                    &rules(compare),
-                    Duration::ZERO,
-                    NOW,
-                );
+                let decision = decide(&file(size, OLD, OLD), Some(&object(3)), &rules(compare), Duration::ZERO, NOW);
                 assert_eq!(decision, Decision::Upload(Reason::Size));
             }
         }
@@ -280,66 +251,37 @@ mod tests {
 
     #[test]
     fn size_only_looks_at_no_time() {
-        let decision = decide(
-            &file(3, NOW.0, NOW.0),
-            Some(&object(3)),
-            &rules(Compare::SizeOnly),
-            Duration::ZERO,
-            NOW,
-        );
+        let decision = decide(&file(3, NOW.0, NOW.0), Some(&object(3)), &rules(Compare::SizeOnly), Duration::ZERO, NOW);
         assert_eq!(decision, Decision::Keep(Reason::SameSize));
     }
 
     #[test]
     fn mtime_looks_at_nothing_else() {
-        let decided = |mtime| {
-            decide(
-                &file(3, mtime, NOW.0),
-                Some(&object(3)),
-                &rules(Compare::Mtime),
-                Duration::ZERO,
-                NOW,
-            )
-        };
+        let decided =
+            |mtime| decide(&file(3, mtime, NOW.0), Some(&object(3)), &rules(Compare::Mtime), Duration::ZERO, NOW);
         assert_eq!(decided(WRITTEN + 1), Decision::Upload(Reason::Newer));
         assert_eq!(decided(WRITTEN), Decision::Keep(Reason::Older));
     }
 
     #[test]
     fn checksum_compares_whatever_the_times_say() {
-        let decision = decide(
-            &file(3, OLD, OLD),
-            Some(&object(3)),
-            &rules(Compare::Checksum),
-            Duration::ZERO,
-            NOW,
-        );
+        let decision = decide(&file(3, OLD, OLD), Some(&object(3)), &rules(Compare::Checksum), Duration::ZERO, NOW);
         assert_eq!(decision, Decision::Compare);
     }
 
     #[test]
     fn a_file_younger_than_asked_for_is_left_for_the_next_run() {
-        let rules = Rules {
-            min_age: Duration::from_mins(1),
-            ..rules(Compare::Auto)
-        };
+        let rules = Rules { min_age: Duration::from_mins(1), ..rules(Compare::Auto) };
         let decided = |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, &rules, Duration::ZERO, NOW);
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
-        assert_eq!(
-            decided(-5),
-            Decision::Upload(Reason::Absent),
-            "a time that is yet to come says nothing of the age"
-        );
+        assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a time that is yet to come says nothing of the age");
     }
 
     #[test]
     fn times_at_the_ends_of_time_are_compared_without_overflow() {
         for time in [i128::MIN, i128::MAX] {
-            let extreme = Object {
-                last_modified: EpochNanos(time),
-                ..object(3)
-            };
+            let extreme = Object { last_modified: EpochNanos(time), ..object(3) };
             let _ = decide(
                 &file(3, -time.saturating_neg(), time),
                 Some(&extreme),
@@ -353,14 +295,8 @@ mod tests {
     #[test]
     fn an_orphan_is_deleted_only_where_that_is_asked_for() {
         let filter = Filter::default();
-        let keep = Rules {
-            delete: false,
-            ..rules(Compare::Auto)
-        };
-        assert_eq!(
-            decide_orphan("a", &rules(Compare::Auto), &filter),
-            OrphanDecision::Delete
-        );
+        let keep = Rules { delete: false, ..rules(Compare::Auto) };
+        assert_eq!(decide_orphan("a", &rules(Compare::Auto), &filter), OrphanDecision::Delete);
         assert_eq!(decide_orphan("a", &keep, &filter), OrphanDecision::Leave);
         assert_eq!(decide_orphan("", &rules(Compare::Auto), &filter), OrphanDecision::Leave);
     }

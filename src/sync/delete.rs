@@ -55,11 +55,7 @@ struct Line {
 
 impl Default for Orphans {
     fn default() -> Self {
-        Self {
-            spool: SpooledTempFile::new(IN_MEMORY_BYTES),
-            count: 0,
-            lost: None,
-        }
+        Self { spool: SpooledTempFile::new(IN_MEMORY_BYTES), count: 0, lost: None }
     }
 }
 
@@ -70,11 +66,7 @@ impl Orphans {
         if self.lost.is_some() {
             return;
         }
-        let line = Line {
-            key: object.key.clone(),
-            etag: object.etag.as_str().to_owned(),
-            size: object.size_bytes,
-        };
+        let line = Line { key: object.key.clone(), etag: object.etag.as_str().to_owned(), size: object.size_bytes };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             self.spool.write_all(&line)
@@ -99,32 +91,20 @@ impl Orphans {
         let mut lines = BufReader::new(&mut self.spool).lines();
         Ok(std::iter::from_fn(move || {
             let batch: io::Result<Vec<Doomed>> = lines.by_ref().take(MAX_BATCH).map(|line| read_line(&line?)).collect();
-            batch
-                .map(|batch| Some(batch).filter(|batch| !batch.is_empty()))
-                .transpose()
+            batch.map(|batch| Some(batch).filter(|batch| !batch.is_empty())).transpose()
         }))
     }
 }
 
 fn read_line(line: &str) -> io::Result<Doomed> {
     let Line { key, etag, size } = serde_json::from_str(line)?;
-    Ok(Doomed {
-        key,
-        etag: ETag::new(&etag),
-        size_bytes: size,
-    })
+    Ok(Doomed { key, etag: ETag::new(&etag), size_bytes: size })
 }
 
 /// The first guard that objects to deleting `orphans` objects after a run that tallied like this.
 #[must_use]
 pub fn objection(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
-    let object = |name, message: String| {
-        Some(Guard {
-            name,
-            message,
-            is_normal: false,
-        })
-    };
+    let object = |name, message: String| Some(Guard { name, message, is_normal: false });
     let source_is_empty =
         tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
     let allowed = most_deletes(rules.max_delete, tally.counts.objects);
@@ -241,19 +221,12 @@ fn spill_guard(error: &io::Error, count: u64) -> Guard {
     let message = format!(
         "the list of deletes cannot be kept in the temporary folder ({error}): {count} deletes withheld. Free some space there, or set TMPDIR to another"
     );
-    Guard {
-        name: "spill",
-        message,
-        is_normal: false,
-    }
+    Guard { name: "spill", message, is_normal: false }
 }
 
 /// Guard 5: those of which the source, looked at afresh, has nothing.
 async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) -> Vec<Doomed> {
-    let presences = context
-        .source
-        .presences(batch.iter().map(|doomed| doomed.key.clone()).collect())
-        .await;
+    let presences = context.source.presences(batch.iter().map(|doomed| doomed.key.clone()).collect()).await;
     let mut gone = Vec::with_capacity(batch.len());
     for (doomed, presence) in batch.into_iter().zip(presences) {
         let guard = match presence {
@@ -281,23 +254,12 @@ async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) ->
 async fn delete_batch(context: &Context, batch: Vec<Doomed>, tally: &mut Tally, changes: &mut Changes) {
     if context.shutdown.is_requested() {
         let message = "the run was asked to stop before these deletes: the next run does them".to_owned();
-        let guard = Guard {
-            name: "interrupted",
-            message,
-            is_normal: false,
-        };
-        return batch
-            .iter()
-            .for_each(|doomed| tally.withheld(&guard, &context.key(&doomed.key)));
+        let guard = Guard { name: "interrupted", message, is_normal: false };
+        return batch.iter().for_each(|doomed| tally.withheld(&guard, &context.key(&doomed.key)));
     }
-    let (together, alone): (Vec<Doomed>, Vec<Doomed>) = batch
-        .into_iter()
-        .partition(|doomed| fits_a_batch(&context.key(&doomed.key)));
-    let outcomes = if together.is_empty() {
-        Vec::new()
-    } else {
-        context.destination.delete_batch(&together).await
-    };
+    let (together, alone): (Vec<Doomed>, Vec<Doomed>) =
+        batch.into_iter().partition(|doomed| fits_a_batch(&context.key(&doomed.key)));
+    let outcomes = if together.is_empty() { Vec::new() } else { context.destination.delete_batch(&together).await };
     for (doomed, outcome) in together.iter().zip(outcomes) {
         account(context, doomed, outcome, tally, changes);
     }
@@ -316,14 +278,7 @@ fn account(context: &Context, doomed: &Doomed, outcome: Deleted, tally: &mut Tal
         }
         Deleted::Changed => {
             let message = "somebody else wrote the object since it was listed: it stays".to_owned();
-            tally.withheld(
-                &Guard {
-                    name: "still_the_same",
-                    message,
-                    is_normal: true,
-                },
-                &key,
-            );
+            tally.withheld(&Guard { name: "still_the_same", message, is_normal: true }, &key);
         }
         Deleted::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
     }
@@ -335,11 +290,8 @@ mod tests {
     use super::*;
     use crate::source::entry::EpochNanos;
 
-    const RULES: DeleteRules = DeleteRules {
-        max_delete: MaxDelete::Default,
-        allow_empty_source: false,
-        ignore_errors: false,
-    };
+    const RULES: DeleteRules =
+        DeleteRules { max_delete: MaxDelete::Default, allow_empty_source: false, ignore_errors: false };
 
     fn tally(files: u64, objects: u64) -> Tally {
         let mut tally = Tally::default();
@@ -362,17 +314,7 @@ mod tests {
         let mut tally = tally(9, 10);
         tally.unknown_directories = 1;
         assert_eq!(guard(1, &tally, RULES), Some("walk"));
-        assert_eq!(
-            guard(
-                1,
-                &tally,
-                DeleteRules {
-                    ignore_errors: true,
-                    ..RULES
-                }
-            ),
-            None
-        );
+        assert_eq!(guard(1, &tally, DeleteRules { ignore_errors: true, ..RULES }), None);
     }
 
     #[test]
@@ -382,27 +324,13 @@ mod tests {
         assert_eq!(guard(1, &tally, RULES), Some("uploads"));
         tally.absent_uploads_failed = 0;
         tally.counts.failed = 1;
-        assert_eq!(
-            guard(1, &tally, RULES),
-            None,
-            "a file that failed by itself withholds nothing"
-        );
+        assert_eq!(guard(1, &tally, RULES), None, "a file that failed by itself withholds nothing");
     }
 
     #[test]
     fn an_empty_source_withholds_everything() {
         assert_eq!(guard(1, &tally(0, 10), RULES), Some("empty_source"));
-        assert_eq!(
-            guard(
-                1,
-                &tally(0, 10),
-                DeleteRules {
-                    allow_empty_source: true,
-                    ..RULES
-                }
-            ),
-            None
-        );
+        assert_eq!(guard(1, &tally(0, 10), DeleteRules { allow_empty_source: true, ..RULES }), None);
         assert_eq!(guard(0, &tally(0, 10), RULES), None);
     }
 
@@ -426,10 +354,7 @@ mod tests {
     #[test]
     fn the_message_names_the_flag_and_the_number() {
         let message = objection(150, &tally(251, 401), &RULES).unwrap().message;
-        assert!(
-            message.contains("--max-delete 150") && message.contains("401"),
-            "{message}"
-        );
+        assert!(message.contains("--max-delete 150") && message.contains("401"), "{message}");
     }
 
     #[test]
@@ -447,13 +372,7 @@ mod tests {
         assert!(orphans.spool.is_rolled(), "more than fits in memory went to a file");
         let batches: Vec<Vec<Doomed>> = orphans.batches().unwrap().collect::<Result<_, _>>().unwrap();
         assert!(batches.iter().all(|batch| batch.len() == MAX_BATCH));
-        assert!(
-            batches
-                .iter()
-                .flatten()
-                .zip(0..)
-                .all(|(doomed, number)| doomed.key == key(number))
-        );
+        assert!(batches.iter().flatten().zip(0..).all(|(doomed, number)| doomed.key == key(number)));
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 60_000);
     }
 }

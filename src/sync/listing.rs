@@ -36,11 +36,7 @@ impl Listing {
     /// Where the bucket cannot be listed.
     pub async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
         let page = context.destination.page(&PageStart::After(String::new())).await?;
-        Ok(Self {
-            context,
-            first_page: Mutex::new(Some(page)),
-            end: Mutex::new(None),
-        })
+        Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
     }
 
     /// All objects of a range, in order.
@@ -55,9 +51,7 @@ impl Listing {
         let mut page = self.begin(range).await?;
         loop {
             let beyond = match &range.up_to {
-                Some(bound) => page
-                    .objects
-                    .split_off(page.objects.partition_point(|object| object.key <= *bound)),
+                Some(bound) => page.objects.split_off(page.objects.partition_point(|object| object.key <= *bound)),
                 None => Vec::new(),
             };
             objects.append(&mut page.objects);
@@ -73,19 +67,10 @@ impl Listing {
     }
 
     async fn begin(&self, range: &Range) -> Result<Page, S3Error> {
-        let first = if range.index == 0 {
-            lock(&self.first_page).take()
-        } else {
-            None
-        };
+        let first = if range.index == 0 { lock(&self.first_page).take() } else { None };
         match first {
             Some(page) => Ok(page),
-            None => {
-                self.context
-                    .destination
-                    .page(&PageStart::After(range.after.clone()))
-                    .await
-            }
+            None => self.context.destination.page(&PageStart::After(range.after.clone())).await,
         }
     }
 
@@ -108,9 +93,7 @@ impl Listing {
 
 /// Whether the last object is the range's last key: then nothing more can be in it.
 fn has_all(objects: &[Object], range: &Range) -> bool {
-    objects
-        .last()
-        .is_some_and(|last| range.up_to.as_ref() == Some(&last.key))
+    objects.last().is_some_and(|last| range.up_to.as_ref() == Some(&last.key))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -50,22 +50,14 @@ pub struct Pairs<'m> {
 impl Merge {
     /// The pairs of the next range, in order.
     pub fn pairs(&mut self, entries: Vec<Entry>, objects: Vec<Object>) -> Pairs<'_> {
-        Pairs {
-            merge: self,
-            entries: entries.into_iter().peekable(),
-            objects: objects.into_iter().peekable(),
-        }
+        Pairs { merge: self, entries: entries.into_iter().peekable(), objects: objects.into_iter().peekable() }
     }
 
     fn pass_entry(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
         ascend(&mut self.last_entry, &entry.key, "walk")?;
         if let Some(prefix) = entry.found.covers(&entry.key) {
             // Inside a covered subtree the wider cover stays.
-            if !self
-                .cover
-                .as_ref()
-                .is_some_and(|wider| prefix.starts_with(wider.as_str()))
-            {
+            if !self.cover.as_ref().is_some_and(|wider| prefix.starts_with(wider.as_str())) {
                 self.cover = Some(prefix.to_owned());
             }
         }
@@ -87,19 +79,13 @@ impl Merge {
     }
 
     fn is_covered(&self, object: &Object) -> bool {
-        self.cover
-            .as_ref()
-            .is_some_and(|prefix| object.key.starts_with(prefix.as_str()))
+        self.cover.as_ref().is_some_and(|prefix| object.key.starts_with(prefix.as_str()))
     }
 }
 
 fn ascend(last: &mut Option<String>, key: &str, side: &'static str) -> Result<(), OutOfOrder> {
     match last {
-        Some(before) if before.as_str() >= key => Err(OutOfOrder {
-            side,
-            key: key.to_owned(),
-            before: before.clone(),
-        }),
+        Some(before) if before.as_str() >= key => Err(OutOfOrder { side, key: key.to_owned(), before: before.clone() }),
         _ => {
             *last = Some(key.to_owned());
             Ok(())
@@ -113,13 +99,9 @@ impl Iterator for Pairs<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let order = match (self.entries.peek(), self.objects.peek()) {
             // Without a key there is nothing to compare.
-            (
-                Some(Entry {
-                    found: Found::Nameless(..),
-                    ..
-                }),
-                _,
-            ) => return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None))),
+            (Some(Entry { found: Found::Nameless(..), .. }), _) => {
+                return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None)));
+            }
             (Some(entry), Some(object)) => entry.key.as_str().cmp(object.key.as_str()),
             (_, None) => Ordering::Less,
             (None, _) => Ordering::Greater,
@@ -137,27 +119,15 @@ mod tests {
     use crate::source::entry::{EntryKind, EpochNanos, Problem};
 
     fn special(key: &str) -> Entry {
-        Entry {
-            key: key.to_owned(),
-            found: Found::Special,
-        }
+        Entry { key: key.to_owned(), found: Found::Special }
     }
 
     fn object(key: &str) -> Object {
-        Object {
-            key: key.to_owned(),
-            size_bytes: 1,
-            etag: ETag::new("x"),
-            last_modified: EpochNanos(0),
-        }
+        Object { key: key.to_owned(), size_bytes: 1, etag: ETag::new("x"), last_modified: EpochNanos(0) }
     }
 
     fn problem() -> Problem {
-        Problem {
-            operation: "readdir",
-            kind: "io_error",
-            message: String::new(),
-        }
+        Problem { operation: "readdir", kind: "io_error", message: String::new() }
     }
 
     /// `a+` both sides, `a<` source alone, `a>` destination alone, `a?` covered.
@@ -188,10 +158,7 @@ mod tests {
         }
         let mut merge = Merge::default();
         merged(&mut merge, vec![special("m")], &["m"]).unwrap();
-        assert!(
-            merged(&mut merge, vec![special("l")], &[]).is_err(),
-            "from one range to the next too"
-        );
+        assert!(merged(&mut merge, vec![special("l")], &[]).is_err(), "from one range to the next too");
         assert!(merged(&mut merge, vec![], &["l"]).is_err());
     }
 
@@ -199,67 +166,34 @@ mod tests {
     fn what_lies_below_an_unknown_directory_is_covered_and_no_more() {
         let unknown = |key: &str, below: &str| Entry {
             key: key.to_owned(),
-            found: Found::Unknown {
-                below: below.to_owned(),
-                problem: problem(),
-            },
+            found: Found::Unknown { below: below.to_owned(), problem: problem() },
         };
         let mut merge = Merge::default();
-        let shown = merged(
-            &mut merge,
-            vec![special("c"), unknown("d/", "d/")],
-            &["d", "d-x", "d/", "d/a", "d/b/c"],
-        );
+        let shown = merged(&mut merge, vec![special("c"), unknown("d/", "d/")], &["d", "d-x", "d/", "d/a", "d/b/c"]);
         assert_eq!(shown.unwrap(), "c< d> d-x> d/+ d/a? d/b/c?");
         let shown = merged(&mut merge, vec![special("d0")], &["d/z", "d0", "e"]);
-        assert_eq!(
-            shown.unwrap(),
-            "d/z? d0+ e>",
-            "into the next range, and not past the directory"
-        );
+        assert_eq!(shown.unwrap(), "d/z? d0+ e>", "into the next range, and not past the directory");
 
         let shown = merged(
             &mut Merge::default(),
             vec![special("d/a"), unknown("d/m", "d/")],
             &["d/a", "d/b", "d/m", "d/z", "e"],
         );
-        assert_eq!(
-            shown.unwrap(),
-            "d/a+ d/b> d/m+ d/z? e>",
-            "from the place on where it became unknown"
-        );
+        assert_eq!(shown.unwrap(), "d/a+ d/b> d/m+ d/z? e>", "from the place on where it became unknown");
     }
 
     #[test]
     fn a_filtered_directory_covers_what_is_below_it() {
-        let filtered = Entry {
-            key: "d/".to_owned(),
-            found: Found::Filtered(EntryKind::Directory),
-        };
-        assert_eq!(
-            merged(&mut Merge::default(), vec![filtered], &["d/a", "e"]).unwrap(),
-            "d/< d/a? e>"
-        );
-        let filtered = Entry {
-            key: "d".to_owned(),
-            found: Found::Filtered(EntryKind::File),
-        };
-        assert_eq!(
-            merged(&mut Merge::default(), vec![filtered], &["d", "d/a"]).unwrap(),
-            "d+ d/a>"
-        );
+        let filtered = Entry { key: "d/".to_owned(), found: Found::Filtered(EntryKind::Directory) };
+        assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d/a", "e"]).unwrap(), "d/< d/a? e>");
+        let filtered = Entry { key: "d".to_owned(), found: Found::Filtered(EntryKind::File) };
+        assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d", "d/a"]).unwrap(), "d+ d/a>");
     }
 
     #[test]
     fn a_name_that_can_be_no_key_takes_part_in_no_comparison() {
-        let nameless = Entry {
-            key: "caf\\xE9".to_owned(),
-            found: Found::Nameless(EntryKind::File, problem()),
-        };
+        let nameless = Entry { key: "caf\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem()) };
         let entries = vec![special("cag"), nameless, special("d")];
-        assert_eq!(
-            merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(),
-            "cag+ caf\\xE9< d+"
-        );
+        assert_eq!(merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(), "cag+ caf\\xE9< d+");
     }
 }

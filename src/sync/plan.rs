@@ -1,14 +1,14 @@
 //! The plan: what a sync would do, a line for each key, in the order of the keys, the deletes last. Nothing is written.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,6 +21,7 @@ use super::tally::{Failure, Tally};
 use super::upload::Outcome;
 use super::{Fatal, Setup};
 use crate::destination::delete::Doomed;
+use crate::report::{new_beside, publish};
 
 /// The version of the plan's lines.
 const PLAN: u32 = 1;
@@ -69,8 +70,8 @@ pub struct PlanHeader {
 /// Where the lines go.
 #[derive(Debug)]
 pub enum PlanSink {
-    /// A file, with a header.
-    File(BufWriter<File>),
+    /// A file, with a header; it appears when the plan is whole.
+    File(PathBuf, BufWriter<NamedTempFile>),
     /// Stdout, as lines of JSON.
     Json,
     /// Stdout, for people.
@@ -84,13 +85,7 @@ impl PlanHeader {
     #[must_use]
     pub fn new(source: String, destination: String, options: BTreeMap<String, Vec<String>>) -> Self {
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        Self {
-            plan: PLAN,
-            source,
-            destination,
-            options,
-            created,
-        }
+        Self { plan: PLAN, source, destination, options, created }
     }
 }
 
@@ -100,23 +95,23 @@ impl PlanSink {
     /// # Errors
     /// Where it cannot be written.
     pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
-        let mut file = BufWriter::new(File::create(path)?);
+        let mut file = BufWriter::new(new_beside(path)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
         file.flush()?;
-        Ok(Self::File(file))
+        Ok(Self::File(path.to_owned(), file))
     }
 
     fn write(&mut self, line: &PlanLine) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = match self {
-            Self::File(file) => {
+            Self::File(_, file) => {
                 serde_json::to_writer(&mut *file, line)?;
                 return file.write_all(b"\n");
             }
-            Self::Json => serde_json::to_writer(&mut stdout, line)
-                .map_err(io::Error::from)
-                .and_then(|()| stdout.write_all(b"\n")),
+            Self::Json => {
+                serde_json::to_writer(&mut stdout, line).map_err(io::Error::from).and_then(|()| stdout.write_all(b"\n"))
+            }
             Self::Text => writeln!(stdout, "{line}"),
             Self::Closed => Ok(()),
         };
@@ -131,7 +126,7 @@ impl PlanSink {
 
     fn finish(self) -> io::Result<()> {
         match self {
-            Self::File(mut file) => file.flush(),
+            Self::File(path, file) => publish(file.into_inner()?, &path),
             Self::Json | Self::Text | Self::Closed => Ok(()),
         }
     }
@@ -158,12 +153,7 @@ impl std::fmt::Display for PlanLine {
 pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tally) -> Result<bool, Fatal> {
     let context = &setup.context;
     let mut orphans = Orphans::default();
-    let mut writer = Writer {
-        sink: &mut sink,
-        context,
-        all,
-        differences: false,
-    };
+    let mut writer = Writer { sink: &mut sink, context, all, differences: false };
     let mut comparing = FuturesOrdered::new();
     survey(setup, tally, async |step, tally| {
         match step {
@@ -182,6 +172,10 @@ pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tall
     .await?;
     while let Some(compared) = comparing.next().await {
         writer.file(compared, tally)?;
+    }
+    if context.shutdown.is_requested() {
+        // Half a plan is none: the file does not appear.
+        return Ok(false);
     }
     let mut written = Ok(());
     for_each_batch(context, orphans, &setup.delete_rules, tally, async |batch, _| {

@@ -33,15 +33,8 @@ pub struct Range {
 
 /// Cuts the walk into ranges.
 pub fn cut(walk: Receiver<Vec<Entry>>) -> impl Stream<Item = Range> {
-    let cutter = Cutter {
-        walk,
-        waiting: VecDeque::new(),
-        next: Some(Range::begin(0, String::new())),
-        stored: 0,
-    };
-    futures::stream::unfold(cutter, |mut cutter| async {
-        cutter.cut().await.map(|range| (range, cutter))
-    })
+    let cutter = Cutter { walk, waiting: VecDeque::new(), next: Some(Range::begin(0, String::new())), stored: 0 };
+    futures::stream::unfold(cutter, |mut cutter| async { cutter.cut().await.map(|range| (range, cutter)) })
 }
 
 struct Cutter {
@@ -55,12 +48,7 @@ struct Cutter {
 
 impl Range {
     fn begin(index: usize, after: String) -> Self {
-        Self {
-            index,
-            after,
-            up_to: None,
-            entries: Vec::new(),
-        }
+        Self { index, after, up_to: None, entries: Vec::new() }
     }
 
     /// 1, 1, 2, 4, 8, 8, … pages.
@@ -77,10 +65,7 @@ impl Cutter {
             while let Some(entry) = self.waiting.pop_front() {
                 let full = self.stored >= range.length() || range.entries.len() >= MOST_ENTRIES;
                 // An entry behind the range shows that it is not the last one; its upper bound must be a key.
-                let bound = range
-                    .entries
-                    .last()
-                    .filter(|last| full && !matches!(last.found, Found::Nameless(..)));
+                let bound = range.entries.last().filter(|last| full && !matches!(last.found, Found::Nameless(..)));
                 if let Some(bound) = bound.map(|last| last.key.clone()) {
                     self.waiting.push_front(entry);
                     self.next = Some(Range::begin(range.index + 1, bound.clone()));
@@ -120,11 +105,7 @@ mod tests {
         };
         Entry {
             key: format!("f{number:07}"),
-            found: Found::File(FileEntry {
-                stat,
-                effective_ctime: time,
-                through_link: false,
-            }),
+            found: Found::File(FileEntry { stat, effective_ctime: time, through_link: false }),
         }
     }
 
@@ -154,11 +135,7 @@ mod tests {
             assert_eq!(pair[0].up_to.as_ref(), pair[0].entries.last().map(|entry| &entry.key));
         }
         assert_eq!(ranges.last().unwrap().up_to, None);
-        let keys: Vec<_> = ranges
-            .iter()
-            .flat_map(|range| &range.entries)
-            .map(|entry| entry.key.clone())
-            .collect();
+        let keys: Vec<_> = ranges.iter().flat_map(|range| &range.entries).map(|entry| entry.key.clone()).collect();
         assert_eq!(keys, (0..5_000).map(|number| file(number).key).collect::<Vec<_>>());
     }
 
@@ -171,27 +148,14 @@ mod tests {
     #[tokio::test]
     async fn an_empty_walk_is_one_range_that_holds_all_of_the_destination() {
         let ranges = ranges(Vec::new()).await;
-        assert_eq!(
-            (ranges.len(), ranges[0].after.as_str(), ranges[0].up_to.as_ref()),
-            (1, "", None)
-        );
+        assert_eq!((ranges.len(), ranges[0].after.as_str(), ranges[0].up_to.as_ref()), (1, "", None));
     }
 
     #[tokio::test]
     async fn a_range_never_ends_at_a_name_that_is_no_key() {
         let mut entries: Vec<Entry> = (0..1_001).map(file).collect();
-        let problem = Problem {
-            operation: "name",
-            kind: "not_utf8",
-            message: String::new(),
-        };
-        entries.insert(
-            1_000,
-            Entry {
-                key: "f\\xE9".to_owned(),
-                found: Found::Nameless(EntryKind::File, problem),
-            },
-        );
+        let problem = Problem { operation: "name", kind: "not_utf8", message: String::new() };
+        entries.insert(1_000, Entry { key: "f\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem) });
         entries.push(file(1_001));
         let ranges = ranges(entries).await;
         assert_eq!(ranges[0].up_to.as_deref(), Some("f0000999"));

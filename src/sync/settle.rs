@@ -37,9 +37,7 @@ impl Job {
     /// What may be overwritten at the key.
     #[must_use]
     pub fn expected(&self) -> Expected {
-        self.object
-            .as_ref()
-            .map_or(Expected::Absent, |object| Expected::Present(object.etag.clone()))
+        self.object.as_ref().map_or(Expected::Absent, |object| Expected::Present(object.etag.clone()))
     }
 }
 
@@ -63,25 +61,17 @@ pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) 
         (Decision::Compare, Some(object)) => object,
     };
     match compare(context, &job.key, &job.file, object).await {
-        Ok(Comparison {
-            equal: true,
-            read_bytes,
-        }) => (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes),
-        Ok(Comparison {
-            equal: false,
-            read_bytes,
-        }) => (Compared::Upload(Reason::Content), read_bytes),
+        Ok(Comparison { equal: true, read_bytes }) => {
+            (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes)
+        }
+        Ok(Comparison { equal: false, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
         Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),
         Err(CompareError::Read(ReadError::Vanished)) => (Compared::Done(Outcome::Skipped(SkipReason::Vanished)), 0),
         // What changes while it is compared is different; the upload waits until it settles.
         Err(CompareError::Read(ReadError::Changed)) => (Compared::Upload(Reason::Content), 0),
-        Err(CompareError::Read(ReadError::Problem(problem))) => (
-            Compared::Done(Outcome::SourceFailed(Failure::of_source(
-                context.key(&job.key),
-                problem,
-            ))),
-            0,
-        ),
+        Err(CompareError::Read(ReadError::Problem(problem))) => {
+            (Compared::Done(Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem))), 0)
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::range::{self, Range};
 use super::settle::Job;
 use super::tally::{Failure, Guard, Tally};
 use super::{Fatal, Setup};
-use crate::destination::error::S3Error;
+use crate::destination::error::{ErrorKind, S3Error};
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, EpochNanos, Found};
 
@@ -38,13 +38,12 @@ pub async fn survey(
 ) -> Result<(), Fatal> {
     let context = &setup.context;
     let unusable = |error: S3Error| Fatal::destination(&context.destination, &error);
-    let listing = Arc::new(Listing::open(Arc::clone(context)).await.map_err(unusable)?);
+    let listing = match Listing::open(Arc::clone(context)).await {
+        Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+        opened => Arc::new(opened.map_err(unusable)?),
+    };
     let ranges = range::cut(context.source.walk()?);
-    let mut listed = std::pin::pin!(
-        ranges
-            .map(|range| list(&listing, range))
-            .buffered(setup.list_concurrency)
-    );
+    let mut listed = std::pin::pin!(ranges.map(|range| list(&listing, range)).buffered(setup.list_concurrency));
     let mut merge = Merge::default();
     loop {
         let next = tokio::select! {
@@ -55,7 +54,10 @@ pub async fn survey(
             return Ok(());
         };
         let (range, objects) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let objects = objects.map_err(unusable)?;
+        let objects = match objects {
+            Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+            listed => listed.map_err(unusable)?,
+        };
         tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
         for pair in merge.pairs(range.entries, objects) {
             if let Some(step) = step(setup, pair?, tally) {
@@ -87,11 +89,7 @@ fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
                 let message =
                     "no file can have such a name, so nobody knows where the object comes from: it stays".to_owned();
                 tally.withheld(
-                    &Guard {
-                        name: "impossible_path",
-                        message,
-                        is_normal: true,
-                    },
+                    &Guard { name: "impossible_path", message, is_normal: true },
                     &setup.context.key(&object.key),
                 );
                 None
@@ -132,12 +130,7 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
                 Decision::Skip(reason) => tally.skipped(reason),
                 Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,
                 Decision::Keep(_) | Decision::Compare | Decision::Upload(_) => {
-                    return Some(Step::File(Job {
-                        key: entry.key,
-                        file,
-                        object,
-                        decision,
-                    }));
+                    return Some(Step::File(Job { key: entry.key, file, object, decision }));
                 }
             }
         }

@@ -161,13 +161,7 @@ impl Tally {
     }
 
     fn list_failure(&mut self, failure: Failure) {
-        let Failure {
-            key,
-            operation,
-            kind,
-            message,
-            request_id,
-        } = &failure;
+        let Failure { key, operation, kind, message, request_id } = &failure;
         tracing::warn!(key, operation, kind, request_id, "{message}");
         self.failures_count += 1;
         if self.failures.len() < LIST_LIMIT {

@@ -71,11 +71,7 @@ impl Transfers {
             self.young.push_back((Instant::now() + wait, job));
             return Ok(());
         }
-        while self
-            .young
-            .front()
-            .is_some_and(|(settled, _)| *settled <= Instant::now())
-        {
+        while self.first_young_has_settled() && !self.context.shutdown.is_requested() {
             self.begin_first_young(tally).await?;
         }
         self.begin_settled(job, tally).await
@@ -122,6 +118,10 @@ impl Transfers {
         &mut self.changes
     }
 
+    fn first_young_has_settled(&self) -> bool {
+        self.young.front().is_some_and(|(settled, _)| *settled <= Instant::now())
+    }
+
     async fn begin_first_young(&mut self, tally: &mut Tally) -> Result<(), Fatal> {
         let Some((settled, _)) = self.young.front() else {
             return Ok(());
@@ -155,11 +155,7 @@ impl Transfers {
         let context = Arc::clone(&self.context);
         self.under_way.spawn(async move {
             let (outcome, read_bytes) = settle(&context, &job).await;
-            Settled {
-                job,
-                outcome,
-                read_bytes,
-            }
+            Settled { job, outcome, read_bytes }
         });
         Ok(())
     }
@@ -173,11 +169,7 @@ impl Transfers {
     }
 
     fn account(&mut self, joined: Result<Settled, JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
-        let Settled {
-            job,
-            outcome,
-            read_bytes,
-        } = match joined {
+        let Settled { job, outcome, read_bytes } = match joined {
             Ok(settled) => settled,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Aborted after its grace.
@@ -198,8 +190,7 @@ impl Transfers {
                 self.streak.broken();
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += bytes;
-                self.changes
-                    .note(&Change::upload(self.context.key(&job.key), reason, bytes));
+                self.changes.note(&Change::upload(self.context.key(&job.key), reason, bytes));
             }
             Outcome::DestinationFailed(error) => {
                 if job.object.is_none() {
@@ -231,20 +222,13 @@ const SERVER_GONE: usize = 20;
 
 impl Streak {
     fn broken(&mut self) {
-        *self = Self {
-            any_success: true,
-            ..Self::default()
-        };
+        *self = Self { any_success: true, ..Self::default() };
     }
 
     /// Takes the next failure; true if going on is hopeless.
     fn failed(&mut self, error: &S3Error) -> bool {
         let this = (error.kind, error.code.clone());
-        self.length = if self.last.as_ref() == Some(&this) {
-            self.length + 1
-        } else {
-            1
-        };
+        self.length = if self.last.as_ref() == Some(&this) { self.length + 1 } else { 1 };
         self.last = Some(this);
         match error.kind {
             ErrorKind::Unusable => true,

@@ -29,6 +29,9 @@ pub const SETTLED: Duration = Duration::from_secs(3);
 /// How many parts of one file are read ahead of their requests, at most.
 const PARTS_AT_ONCE: usize = 64;
 
+/// How long parts may take once the run is asked to stop; then there is time left to abort their upload.
+const PARTS_GRACE: Duration = Duration::from_secs(10);
+
 /// What became of a file.
 #[derive(Debug)]
 pub enum Outcome {
@@ -59,11 +62,7 @@ impl From<ReadError> for Trouble {
 
 impl From<S3Error> for Trouble {
     fn from(error: S3Error) -> Self {
-        if error.kind == ErrorKind::Interrupted {
-            Self::Interrupted
-        } else {
-            Self::Send(error)
-        }
+        if error.kind == ErrorKind::Interrupted { Self::Interrupted } else { Self::Send(error) }
     }
 }
 
@@ -172,7 +171,7 @@ async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload
     let part_bytes = part_size(size, context.part_size);
     let at_once = context.destination.most_requests().min(PARTS_AT_ONCE);
     let numbers = 1..=i32::try_from(size.div_ceil(part_bytes).max(1)).unwrap_or(i32::MAX);
-    futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
+    let parts = futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
         .map(|(number, offset)| async move {
             if context.shutdown.is_requested() {
                 return Err(Trouble::Interrupted);
@@ -184,8 +183,15 @@ async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload
             Ok(upload.part(number, body, digest).await?)
         })
         .buffer_unordered(at_once)
-        .try_collect()
-        .await
+        .try_collect();
+    let out_of_time = async {
+        context.shutdown.requested().await;
+        tokio::time::sleep(PARTS_GRACE).await;
+    };
+    tokio::select! {
+        parts = parts => parts,
+        () = out_of_time => Err(Trouble::Interrupted),
+    }
 }
 
 #[cfg(test)]
@@ -211,10 +217,6 @@ mod tests {
         assert_eq!(at(0), Some(SETTLED));
         assert_eq!(at(second), Some(Duration::from_secs(2)));
         assert_eq!(at(3 * second), None);
-        assert_eq!(
-            at(-3600 * second),
-            Some(SETTLED),
-            "a change that is yet to come waits no longer"
-        );
+        assert_eq!(at(-3600 * second), Some(SETTLED), "a change that is yet to come waits no longer");
     }
 }

@@ -1,11 +1,16 @@
 //! When a file is uploaded, and when its object is left alone.
 
-use std::time::Duration;
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use efs2s3::demo::s3::{ConditionalWrites, Operation, Seed};
 
 use crate::trial::{READS, Trial, WRITES};
 
 /// Longer ago than anything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
+const JUST_NOW: Duration = Duration::ZERO;
+const MIB: usize = 1 << 20;
 
 #[test]
 fn nothing_changed_costs_listings_alone() {
@@ -19,16 +24,362 @@ fn nothing_changed_costs_listings_alone() {
     trial.s3.clear_log();
     let run = trial.sync(&["--delete"]).expect(0);
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
-    assert_eq!(trial.s3.log().len(), 3, "2,400 objects are three pages");
+    assert_eq!(trial.s3.log().len(), 3, "2,400 objects are three pages, and nothing else is asked for");
     assert_eq!(run.counted("unchanged"), 2400);
+    assert_eq!(run.report["bytes"]["read_for_compare"], 0);
+    assert_eq!(run.report["source_operations"]["open"], 41, "the root and 40 directories, no file");
 }
 
 #[test]
-fn touched_but_equal_is_not_uploaded() {
+fn one_byte_more_or_less_is_seen_though_the_object_is_newer() {
+    let trial = Trial::new();
+    trial.write("more", "12345");
+    trial.write("less", "12345");
+    trial.write("same", "12345");
+    Trial::settle();
+    trial.object("more", "1234", JUST_NOW);
+    trial.object("less", "123456", JUST_NOW);
+    trial.object("same", "12345", JUST_NOW);
+    let run = trial.sync(&[]).expect(0);
+    trial.assert_same();
+    assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (2, 1));
+}
+
+#[test]
+fn newer_with_other_content_of_the_same_size_is_uploaded() {
+    let trial = Trial::new();
+    trial.object("a", "old", LONG_AGO);
+    trial.write("a", "new");
+    let run = trial.sync(&[]).expect(0);
+    trial.assert_same();
+    assert_eq!(run.report["bytes"]["uploaded"], 3);
+}
+
+#[test]
+fn touched_but_equal_is_read_and_never_uploaded() {
     let trial = Trial::new();
     trial.object("a", "same", LONG_AGO);
     trial.write("a", "same");
+    for run in ["the first", "the second"] {
+        let ended = trial.sync(&[]).expect(0);
+        assert_eq!(trial.count(WRITES), 0, "{run}");
+        assert_eq!(ended.report["bytes"]["read_for_compare"], 4, "{run}");
+        assert_eq!(ended.counted("unchanged"), 1, "{run}");
+    }
+}
+
+#[test]
+fn same_size_with_the_mtime_put_back_is_uploaded() {
+    let trial = Trial::new();
+    trial.object("a", "first version", LONG_AGO);
+    trial.write_aged("a", "other version", 2 * LONG_AGO);
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn a_directory_moved_into_place_is_uploaded_though_its_files_are_older() {
+    let trial = Trial::new();
+    trial.write("site.new/deep/er/a", "the new one");
+    trial.write("stays/a", "untouched");
+    Trial::settle();
+    trial.object("site/deep/er/a", "the old one", JUST_NOW);
+    trial.object("stays/a", "untouched", JUST_NOW);
+    fs::rename(trial.tree().join("site.new"), trial.tree().join("site")).unwrap();
+    let run = trial.sync(&[]).expect(0);
+    trial.assert_same();
+    assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (1, 1));
+    assert_eq!(run.report["bytes"]["read_for_compare"], 11, "what was not moved is not read");
+}
+
+/// A tree in which `releases/1` and `releases/2` differ, and a bucket that is as it was a moment ago.
+fn two_releases(links: &[(&str, &str)], seen_as: &[(&str, &str)]) -> Trial {
+    let trial = Trial::new();
+    trial.write("releases/1/a", "release 1");
+    trial.write("releases/2/a", "release 2");
+    for (name, target) in links {
+        trial.link(target, name);
+    }
+    Trial::settle();
+    trial.object("releases/1/a", "release 1", JUST_NOW);
+    trial.object("releases/2/a", "release 2", JUST_NOW);
+    for (name, content) in seen_as {
+        trial.object(name, (*content).to_owned(), JUST_NOW);
+    }
+    trial
+}
+
+fn turn(trial: &Trial, name: &str, target: &str) {
+    trial.remove(name);
+    trial.link(target, name);
+}
+
+#[test]
+fn a_followed_link_turned_to_another_release_is_uploaded() {
+    let trial = two_releases(
+        &[("current", "releases/2"), ("a", "releases/2/a")],
+        &[("current/a", "release 2"), ("a", "release 2")],
+    );
+    turn(&trial, "current", "releases/1");
+    turn(&trial, "a", "releases/1/a");
+    let run = trial.sync(&[]).expect(0);
+    let objects = trial.objects();
+    assert_eq!((&objects["current/a"][..], &objects["a"][..]), (&b"release 1"[..], &b"release 1"[..]));
+    assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (2, 2));
+}
+
+#[test]
+fn a_link_that_leads_through_another_one_that_was_turned_is_uploaded() {
+    let trial = two_releases(
+        &[("current", "releases/2"), ("docs", "current"), ("a", "docs/a")],
+        &[("current/a", "release 2"), ("docs/a", "release 2"), ("a", "release 2")],
+    );
+    turn(&trial, "current", "releases/1");
+    trial.sync(&[]).expect(0);
+    let objects = trial.objects();
+    for name in ["current/a", "docs/a", "a"] {
+        assert_eq!(objects[name], b"release 1", "{name}");
+    }
+}
+
+#[test]
+fn a_link_through_a_directory_that_was_moved_into_place_is_uploaded() {
+    let trial = two_releases(&[("a", "releases/2/a")], &[("a", "release 2")]);
+    let releases = trial.tree().join("releases");
+    fs::rename(releases.join("2"), releases.join("3")).unwrap();
+    fs::rename(releases.join("1"), releases.join("2")).unwrap();
+    trial.sync(&[]).expect(0);
+    assert_eq!(trial.objects()["a"], b"release 1");
+}
+
+#[test]
+fn changed_right_after_the_run_that_uploaded_it_is_seen() {
+    let trial = Trial::new();
+    trial.write("a", "version 1");
+    trial.sync(&[]).expect(0);
+    let before = fs::metadata(trial.tree().join("a")).unwrap().modified().unwrap();
+    trial.write("a", "version 2");
+    trial.set_mtime("a", before);
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn changed_within_the_margin_before_the_object_was_written_is_compared() {
+    let trial = Trial::new();
+    trial.write("a", "what came after the read.");
+    // More than the second that LastModified is cut to, less than the margin: the file is older, but not surely.
+    std::thread::sleep(Duration::from_millis(1100));
+    trial.object("a", "what another tool had got", JUST_NOW);
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn empty_files_are_uploaded_once_and_equal_afterwards() {
+    let trial = Trial::new();
+    trial.write("empty", "");
+    trial.write("full", "abc");
+    trial.object("full", "", LONG_AGO);
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
+    // A new ctime: compared by content, of which there is none.
+    trial.write("empty", "");
+    trial.s3.clear_log();
+    trial.sync(&[]).expect(0);
+    assert_eq!(trial.count(WRITES), 0);
+}
+
+#[test]
+fn an_equal_object_in_parts_of_another_size_is_recognised() {
+    let trial = Trial::new();
+    let content: Vec<u8> = (0..=250).cycle().take(1000).collect();
+    for part_bytes in [1, 7, 333, 999, 1000] {
+        let name = format!("in parts of {part_bytes}");
+        trial.write(&name, &content);
+        let seed = Seed::aged(LONG_AGO).in_parts_of(part_bytes);
+        trial.s3.put("site", &format!("www/{name}"), content.clone(), seed);
+    }
+    trial.write("other", &content);
+    let seed = Seed::aged(LONG_AGO).in_parts_of(333);
+    trial.s3.put("site", "www/other", vec![7; 1000], seed);
+    let run = trial.sync(&[]).expect(0);
+    trial.assert_same();
+    assert_eq!(trial.count(WRITES), 1, "the one that holds something else");
+    assert_eq!((run.counted("unchanged"), run.counted("uploaded")), (5, 1));
+}
+
+#[test]
+fn an_equal_object_in_parts_is_recognised_where_the_server_does_not_tell_their_size() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| settings.parts_count = false);
+    let content: Vec<u8> = (0..=250).cycle().take(11 * MIB + 5).collect();
+    for part_mib in [5, 6, 8] {
+        let name = format!("{part_mib}");
+        trial.write(&name, &content);
+        let seed = Seed::aged(LONG_AGO).in_parts_of(part_mib * MIB);
+        trial.s3.put("site", &format!("www/{name}"), content.clone(), seed);
+    }
     let run = trial.sync(&[]).expect(0);
     assert_eq!(trial.count(WRITES), 0);
-    assert_eq!(run.report["bytes"]["read_for_compare"], 4);
+    assert_eq!(
+        run.report["bytes"]["read_for_compare"],
+        3 * content.len(),
+        "each is read once, for whichever sizes it may have"
+    );
+}
+
+#[test]
+fn an_object_whose_etag_is_no_md5_is_uploaded_once_and_then_settled() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| settings.kms = true);
+    trial.object("a", "same size", LONG_AGO);
+    trial.write("a", "same size");
+    let run = trial.sync(&[]).expect(0);
+    assert_eq!(run.counted("uploaded"), 1, "nobody can tell what it holds");
+    trial.s3.clear_log();
+    let run = trial.sync(&[]).expect(0);
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "settled by its times");
+    assert_eq!(run.counted("unchanged"), 1);
+}
+
+#[test]
+fn an_object_whose_etag_is_no_md5_is_settled_by_its_stored_checksum() {
+    for stored_with in ["crc64nvme", "crc32c", "crc32"] {
+        let trial = Trial::new();
+        trial.s3.settings(|settings| settings.kms = true);
+        trial.write("same", "same size");
+        trial.write("other", "same size");
+        trial.sync(&["--checksum", stored_with]).expect(0);
+        trial.write("same", "same size");
+        trial.write("other", "SAME SIZE");
+        trial.s3.clear_log();
+        let run = trial.sync(&[]).expect(0);
+        trial.assert_same();
+        assert_eq!(trial.count(WRITES), 1, "{stored_with}");
+        assert_eq!(run.counted("unchanged"), 1, "{stored_with}");
+    }
+}
+
+#[test]
+fn size_only_looks_at_no_time_and_reads_nothing() {
+    let trial = Trial::new();
+    trial.object("a", "old", LONG_AGO);
+    trial.object("b", "old", LONG_AGO);
+    trial.write("a", "new");
+    trial.write("b", "longer");
+    let run = trial.sync(&["--compare", "size-only"]).expect(0);
+    assert_eq!(trial.objects()["a"], b"old");
+    assert_eq!(trial.objects()["b"], b"longer");
+    assert_eq!(run.report["bytes"]["read_for_compare"], 0);
+    assert_eq!(trial.count(READS), 0);
+}
+
+#[test]
+fn mtime_looks_at_nothing_else_and_to_the_nanosecond() {
+    let trial = Trial::new();
+    for name in ["equal", "after", "before"] {
+        trial.object(name, "old", LONG_AGO);
+        trial.write(name, "new");
+    }
+    trial.object("touched", "same", LONG_AGO);
+    trial.write("touched", "same");
+    // LastModified in the listing has no fraction.
+    let modified = trial.s3.object("site", "www/equal").unwrap().modified;
+    let seconds = modified.duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let listed = UNIX_EPOCH + Duration::from_secs(seconds);
+    trial.set_mtime("equal", listed);
+    trial.set_mtime("after", listed + Duration::from_secs(1) + Duration::from_nanos(1));
+    trial.set_mtime("before", listed - Duration::from_nanos(1));
+    let run = trial.sync(&["--compare", "mtime"]).expect(0);
+    let objects = trial.objects();
+    assert_eq!(objects["equal"], b"old");
+    assert_eq!(objects["after"], b"new");
+    assert_eq!(objects["before"], b"old", "whatever its ctime and its content are");
+    assert_eq!(run.counted("uploaded"), 2, "what is newer is sent, the equal one too");
+    assert_eq!(run.report["bytes"]["read_for_compare"], 0);
+    assert_eq!(trial.count(READS), 0);
+}
+
+#[test]
+fn what_was_replaced_behind_our_back_is_found_by_checksum_alone() {
+    let trial = Trial::new();
+    trial.write("a", "ours");
+    trial.write("b", "equal");
+    Trial::settle();
+    trial.object("a", "evil", JUST_NOW);
+    trial.object("b", "equal", JUST_NOW);
+    let run = trial.sync(&[]).expect(0);
+    assert_eq!((trial.count(WRITES), run.counted("unchanged")), (0, 2), "it is newer than the file");
+    let run = trial.sync(&["--compare", "checksum"]).expect(0);
+    trial.assert_same();
+    assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (1, 1));
+    assert_eq!(run.report["bytes"]["read_for_compare"], 9, "all of the tree is read");
+}
+
+#[test]
+fn times_at_the_ends_of_time_are_equal_on_the_second_run() {
+    let trial = Trial::new();
+    let day = Duration::from_hours(24);
+    for (name, time) in [
+        ("before 1970", UNIX_EPOCH - 20_000 * day - Duration::from_nanos(1)),
+        ("a nanosecond before 1970", UNIX_EPOCH - Duration::from_nanos(1)),
+        ("1970", UNIX_EPOCH),
+        ("a nanosecond", SystemTime::now() - LONG_AGO + Duration::from_nanos(1)),
+        ("2400", UNIX_EPOCH + 157_000 * day),
+    ] {
+        trial.write(name, name);
+        trial.set_mtime(name, time);
+    }
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
+    trial.s3.clear_log();
+    let run = trial.sync(&[]).expect(0);
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
+    assert_eq!(
+        run.report["bytes"]["read_for_compare"], 4,
+        "the one from the future is compared by content, the others are older than their objects"
+    );
+}
+
+#[test]
+fn a_change_is_seen_whichever_way_the_clock_of_s3_is_off() {
+    for hours in [-3, 3] {
+        let trial = Trial::new();
+        trial.s3.settings(|settings| settings.clock_offset_seconds = hours * 3600);
+        trial.object("changed", "version 1", JUST_NOW);
+        trial.object("equal", "equal", JUST_NOW);
+        trial.write("changed", "version 2");
+        trial.write("equal", "equal");
+        trial.sync(&[]).expect(0);
+        trial.assert_same();
+        assert_eq!(trial.count(Operation::PutObject), 1, "{hours} h");
+        trial.s3.clear_log();
+        trial.sync(&[]).expect(0);
+        assert_eq!(trial.count(WRITES), 0, "{hours} h");
+    }
+}
+
+#[test]
+fn a_file_younger_than_asked_for_waits_for_another_run_and_keeps_its_object() {
+    let trial = Trial::new();
+    trial.write("new", "1");
+    trial.write("changed", "22");
+    trial.object("changed", "1", LONG_AGO);
+    trial.object("orphan", "1", LONG_AGO);
+    let run = trial.sync(&["--min-age", "1h", "--delete"]).expect(0);
+    assert_eq!(trial.objects().into_iter().collect::<Vec<_>>(), [("changed".to_owned(), b"1".to_vec())]);
+    assert_eq!((run.counted("skipped"), run.counted("deleted")), (2, 1));
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_server_without_conditional_writes_takes_many_uploads_at_once() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
+    for number in 0..20 {
+        trial.write(format!("f{number:02}"), "x");
+    }
+    trial.sync(&[]).expect(0);
+    trial.assert_same();
 }

@@ -15,4 +15,6 @@
 mod trial;
 
 mod compare;
+mod delete;
+mod property;
 mod scale;

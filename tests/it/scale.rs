@@ -36,16 +36,7 @@ fn an_empty_destination_costs_one_list() {
     for number in 0..12_000 {
         trial.write(name(number), "x");
     }
-    let run = trial.run_words(
-        &[
-            "plan",
-            &trial.tree().display().to_string(),
-            "s3://site/www",
-            "--mode",
-            "plain",
-        ],
-        &[],
-    );
+    let run = trial.run_words(&["plan", &trial.tree().display().to_string(), "s3://site/www", "--mode", "plain"], &[]);
     assert_eq!(run.expect(0).stdout.lines().count(), 12_000);
     assert_eq!(trial.count(Operation::ListObjectsV2), 1);
 }

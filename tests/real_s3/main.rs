@@ -19,15 +19,8 @@ use std::os::unix::fs::symlink;
 
 use site::{Server, Site};
 
-const WRITES: [&str; 7] = [
-    "put",
-    "copy",
-    "create_multipart_upload",
-    "upload_part",
-    "complete_multipart_upload",
-    "delete",
-    "delete_objects",
-];
+const WRITES: [&str; 7] =
+    ["put", "copy", "create_multipart_upload", "upload_part", "complete_multipart_upload", "delete", "delete_objects"];
 const READS: [&str; 3] = ["head", "get", "get_object_attributes"];
 
 /// Names that servers, encodings and sort orders get wrong.
@@ -69,9 +62,8 @@ fn everyday_flow(site: &Site) {
         site.write(&format!("d{}/f{number:02}.txt", number % 4), number.to_string());
     }
     site.write("empty", "");
-    let large: Vec<u8> = (0..12_000_000u32)
-        .map(|number| number.to_le_bytes()[usize::try_from(number % 3).unwrap()])
-        .collect();
+    let large: Vec<u8> =
+        (0..12_000_000u32).map(|number| number.to_le_bytes()[usize::try_from(number % 3).unwrap()]).collect();
     site.write("large.bin", &large);
     symlink("large.bin", site.tree().join("link.bin")).unwrap();
     site.put("www/orphan", b"nobody's");
@@ -115,11 +107,7 @@ fn awkward_names(site: &Site, without: &str) {
     site.assert_same(true);
     Site::settle();
     let quiet = site.sync(&["--delete"]).expect(0);
-    assert_eq!(
-        quiet.sent(&WRITES) + quiet.sent(&READS),
-        0,
-        "all found again under their names"
-    );
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "all found again under their names");
     for name in ["a b", "a%2Bb", "tab\there", "😀", "a!"] {
         site.remove(name);
     }
@@ -214,10 +202,7 @@ fn a_bucket_that_is_not_there_is_named() {
 fn ceph_takes_a_hundred_and_twenty_thousand_files() {
     let Some(site) = Site::on(Server::Ceph) else { return };
     for number in 0..20_000 {
-        site.write(
-            &format!("tree/{:02}/{:02}/f{number:05}", number % 50, number / 50 % 20),
-            number.to_string(),
-        );
+        site.write(&format!("tree/{:02}/{:02}/f{number:05}", number % 50, number / 50 % 20), number.to_string());
     }
     for number in 0..100_000 {
         site.write(&format!("flat/f{number:06}"), "x");
@@ -228,11 +213,7 @@ fn ceph_takes_a_hundred_and_twenty_thousand_files() {
     Site::settle();
     let quiet = site.sync(&["--delete"]).expect(0);
     assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0);
-    assert!(
-        (120..=138).contains(&quiet.sent(&["list"])),
-        "{} LISTs for 120 pages",
-        quiet.sent(&["list"])
-    );
+    assert!((120..=138).contains(&quiet.sent(&["list"])), "{} LISTs for 120 pages", quiet.sent(&["list"]));
 }
 
 #[test]

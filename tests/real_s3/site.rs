@@ -58,17 +58,10 @@ impl Server {
 impl Site {
     pub(crate) fn on(server: Server) -> Option<Self> {
         let url = server.url()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let bucket = format!("site-{:012x}", fastrand::u64(..1 << 48));
         let client = runtime.block_on(async {
-            let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
-                .endpoint_url(&url)
-                .load()
-                .await;
+            let config = aws_config::defaults(aws_config::BehaviorVersion::latest()).endpoint_url(&url).load().await;
             let client = Client::from_conf(
                 aws_sdk_s3::config::Builder::from(&config)
                     .force_path_style(true)
@@ -81,13 +74,7 @@ impl Site {
         });
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("tree")).unwrap();
-        Some(Self {
-            folder,
-            runtime,
-            client,
-            url,
-            bucket,
-        })
+        Some(Self { folder, runtime, client, url, bucket })
     }
 
     /// Names a bucket that is not there.
@@ -116,12 +103,7 @@ impl Site {
 
     /// An object as another tool left it.
     pub(crate) fn put(&self, key: &str, content: &'static [u8]) {
-        let put = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .body(ByteStream::from_static(content));
+        let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from_static(content));
         self.runtime.block_on(put.send()).unwrap();
     }
 
@@ -140,21 +122,14 @@ impl Site {
             .unwrap();
         let report = fs::read_to_string(report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ended {
-            code: output.status.code().unwrap_or(-1),
-            stderr,
-            report,
-        }
+        Ended { code: output.status.code().unwrap_or(-1), stderr, report }
     }
 
     /// Keys below `www/` and the sizes of their objects, as the server's own listing tells.
     pub(crate) fn sizes(&self) -> BTreeMap<String, i64> {
         self.runtime.block_on(async {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix("www/");
-            let mut pages = request
-                .encoding_type(aws_sdk_s3::types::EncodingType::Url)
-                .into_paginator()
-                .send();
+            let mut pages = request.encoding_type(aws_sdk_s3::types::EncodingType::Url).into_paginator().send();
             let mut sizes = BTreeMap::new();
             while let Some(page) = pages.next().await {
                 let page = page.unwrap();
@@ -179,30 +154,14 @@ impl Site {
             .map(|(name, path)| (name.clone(), i64::try_from(fs::metadata(path).unwrap().len()).unwrap()))
             .collect();
         let found = self.sizes();
-        let missing: Vec<_> = expected
-            .keys()
-            .filter(|name| !found.contains_key(*name))
-            .take(5)
-            .collect();
-        let extra: Vec<_> = found
-            .keys()
-            .filter(|name| !expected.contains_key(*name))
-            .take(5)
-            .collect();
-        assert!(
-            missing.is_empty() && extra.is_empty(),
-            "missing {missing:?}, extra {extra:?}"
-        );
+        let missing: Vec<_> = expected.keys().filter(|name| !found.contains_key(*name)).take(5).collect();
+        let extra: Vec<_> = found.keys().filter(|name| !expected.contains_key(*name)).take(5).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, extra {extra:?}");
         assert_eq!(expected, found);
         for (name, path) in files.iter().filter(|_| read) {
             let get = self.client.get_object().bucket(&self.bucket).key(format!("www/{name}"));
-            let body = self
-                .runtime
-                .block_on(async { get.send().await.unwrap().body.collect().await.unwrap() });
-            assert!(
-                body.into_bytes() == fs::read(path).unwrap(),
-                "{name} has another content"
-            );
+            let body = self.runtime.block_on(async { get.send().await.unwrap().body.collect().await.unwrap() });
+            assert!(body.into_bytes() == fs::read(path).unwrap(), "{name} has another content");
         }
     }
 
@@ -225,18 +184,12 @@ impl Ended {
     }
 
     pub(crate) fn sent(&self, names: &[&str]) -> u64 {
-        names
-            .iter()
-            .map(|name| self.report["requests"][name].as_u64().unwrap())
-            .sum()
+        names.iter().map(|name| self.report["requests"][name].as_u64().unwrap()).sum()
     }
 }
 
 fn decode(key: &str) -> String {
-    percent_encoding::percent_decode_str(&key.replace('+', " "))
-        .decode_utf8()
-        .unwrap()
-        .into_owned()
+    percent_encoding::percent_decode_str(&key.replace('+', " ")).decode_utf8().unwrap().into_owned()
 }
 
 fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, PathBuf>) {

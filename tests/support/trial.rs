@@ -28,11 +28,7 @@ pub(crate) const WRITES: [Operation; 9] = [
     Operation::DeleteObjects,
 ];
 /// Requests that read one object.
-pub(crate) const READS: [Operation; 3] = [
-    Operation::HeadObject,
-    Operation::GetObject,
-    Operation::GetObjectAttributes,
-];
+pub(crate) const READS: [Operation; 3] = [Operation::HeadObject, Operation::GetObject, Operation::GetObjectAttributes];
 
 /// What the runs' credentials hold that nobody may ever see.
 pub(crate) const SECRETS: [&str; 2] = ["trial-secret-material-5d1", "trial-token-material-8c4"];
@@ -91,15 +87,15 @@ impl Trial {
 
     /// The same with an mtime so long ago; its ctime is now all the same.
     pub(crate) fn write_aged(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>, age: Duration) -> PathBuf {
-        let path = self.write(name, content);
-        let time = SystemTime::now() - age;
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_modified(time)
-            .unwrap();
+        let path = self.write(name.as_ref(), content);
+        self.set_mtime(name, SystemTime::now() - age);
         path
+    }
+
+    /// Sets a file's mtime; its ctime becomes now.
+    pub(crate) fn set_mtime(&self, name: impl AsRef<OsStr>, time: SystemTime) {
+        let path = self.tree().join(name.as_ref());
+        fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
     }
 
     pub(crate) fn write_raw_name(&self, name: &[u8], content: &[u8]) -> PathBuf {
@@ -125,16 +121,13 @@ impl Trial {
 
     /// An object as another tool left it so long ago.
     pub(crate) fn object(&self, name: &str, content: impl Into<bytes::Bytes>, age: Duration) {
-        self.s3
-            .put(BUCKET, &format!("{PREFIX}{name}"), content, Seed::aged(age));
+        self.s3.put(BUCKET, &format!("{PREFIX}{name}"), content, Seed::aged(age));
     }
 
     /// The objects' contents by their names below the prefix.
     pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         let bodies = self.s3.bodies(BUCKET, PREFIX).into_iter();
-        bodies
-            .map(|(key, body)| (key.strip_prefix(PREFIX).unwrap().to_owned(), body.to_vec()))
-            .collect()
+        bodies.map(|(key, body)| (key.strip_prefix(PREFIX).unwrap().to_owned(), body.to_vec())).collect()
     }
 
     pub(crate) fn names(&self) -> BTreeSet<String> {
@@ -153,10 +146,7 @@ impl Trial {
         let objects = self.objects();
         let missing: Vec<_> = files.keys().filter(|name| !objects.contains_key(*name)).collect();
         let extra: Vec<_> = objects.keys().filter(|name| !files.contains_key(*name)).collect();
-        assert!(
-            missing.is_empty() && extra.is_empty(),
-            "missing {missing:?}, extra {extra:?}"
-        );
+        assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, extra {extra:?}");
         let wrong: Vec<_> = files.keys().filter(|name| files[*name] != objects[*name]).collect();
         assert!(wrong.is_empty(), "other contents: {wrong:?}");
     }
@@ -164,6 +154,16 @@ impl Trial {
     /// How many requests of these operations the server has seen.
     pub(crate) fn count(&self, operations: impl Into<Operations>) -> usize {
         self.s3.count(operations)
+    }
+
+    /// Waits until the server has seen so many of these requests.
+    #[track_caller]
+    pub(crate) fn await_requests(&self, operation: Operation, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.count(operation) < count {
+            assert!(Instant::now() < deadline, "the request never comes");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     // --- runs ---
@@ -188,12 +188,8 @@ impl Trial {
         }
         let source = self.tree().display().to_string();
         let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-            .arg(program);
-        command
-            .args(["sync", source.as_str(), "s3://site/www", "--mode", "plain"])
-            .args(options);
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+        command.args(["sync", source.as_str(), "s3://site/www", "--mode", "plain"]).args(options);
         self.spawn(command, &[]).end()
     }
 
@@ -210,15 +206,8 @@ impl Trial {
     }
 
     fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
-        let report = self
-            .folder
-            .path()
-            .join(format!("report-{:016x}.json", fastrand::u64(..)));
-        let foreign = |name: &str| {
-            ["AWS_", "EFS2S3_", "RUST_LOG"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        };
+        let report = self.folder.path().join(format!("report-{:016x}.json", fastrand::u64(..)));
+        let foreign = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
         for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
             command.env_remove(name);
         }
@@ -238,20 +227,13 @@ impl Trial {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Run {
-            child,
-            report,
-            begun: Instant::now(),
-        }
+        Run { child, report, begun: Instant::now() }
     }
 }
 
 impl Run {
     pub(crate) fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .unwrap();
+        let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
 
@@ -309,27 +291,19 @@ impl Ended {
     /// A count of the report.
     #[track_caller]
     pub(crate) fn counted(&self, name: &str) -> u64 {
-        self.report["counts"][name]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no count '{name}': {}", self.report))
+        self.report["counts"][name].as_u64().unwrap_or_else(|| panic!("no count '{name}': {}", self.report))
     }
 
     /// How many deletes this guard withheld.
     pub(crate) fn withheld_by(&self, guard: &str) -> u64 {
         let withheld = self.report["withheld_because"].as_array().unwrap();
-        withheld
-            .iter()
-            .find(|entry| entry["guard"] == guard)
-            .map_or(0, |entry| entry["count"].as_u64().unwrap())
+        withheld.iter().find(|entry| entry["guard"] == guard).map_or(0, |entry| entry["count"].as_u64().unwrap())
     }
 
     /// The failures' keys.
     pub(crate) fn failed_keys(&self) -> Vec<String> {
         let failures = self.report["failures"].as_array().unwrap();
-        failures
-            .iter()
-            .map(|failure| failure["key"].as_str().unwrap().to_owned())
-            .collect()
+        failures.iter().map(|failure| failure["key"].as_str().unwrap().to_owned()).collect()
     }
 
     /// The counts add up, as the report promises.
@@ -337,14 +311,7 @@ impl Ended {
     pub(crate) fn assert_adds_up(&self) {
         let sum = |names: &[&str]| names.iter().map(|name| self.counted(name)).sum::<u64>();
         let seen = sum(&["files", "directories", "symlinks"]);
-        let accounted = sum(&[
-            "unchanged",
-            "uploaded",
-            "metadata_rewritten",
-            "filtered",
-            "skipped",
-            "failed",
-        ]);
+        let accounted = sum(&["unchanged", "uploaded", "metadata_rewritten", "filtered", "skipped", "failed"]);
         assert_eq!(seen, accounted, "{}", self.report["counts"]);
     }
 }

@@ -39,9 +39,7 @@ impl Shared {
 
     fn fault(&self, request: &Request) -> Option<Fault> {
         let mut rules = self.rules();
-        rules
-            .iter_mut()
-            .find_map(|rule| rule.meets(request.operation, request.place()))
+        rules.iter_mut().find_map(|rule| rule.meets(request.operation, request.place()))
     }
 }
 
@@ -80,11 +78,7 @@ async fn meet(
     match fault {
         Fault::Status { status, code, headers } => {
             let reply = Reply::error(status, code, "This failure is injected.", &request.key);
-            whole(
-                headers
-                    .into_iter()
-                    .fold(reply, |reply, (name, value)| reply.with(name, value)),
-            )
+            whole(headers.into_iter().fold(reply, |reply, (name, value)| reply.with(name, value)))
         }
         Fault::ResetBefore => Err(Cut::Reset.into()),
         Fault::ResetAfter => {

@@ -33,9 +33,7 @@ impl Algorithm {
 
     /// The algorithm named in `x-amz-checksum-algorithm`.
     pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
     fn name(self) -> &'static str {
@@ -113,11 +111,7 @@ impl Digests {
 
     /// Of a body that is copied on the server.
     pub(super) fn of_copied(body: &[u8]) -> Self {
-        Self {
-            md5: md5(body),
-            checksum: default_checksum(body),
-            verdict: Ok(()),
-        }
+        Self { md5: md5(body), checksum: default_checksum(body), verdict: Ok(()) }
     }
 
     /// Refuses the body if it is not what the request says.
@@ -183,11 +177,7 @@ fn verify(
     if let Some(value) = request.header("content-md5") {
         let raw = base64::decode(value).unwrap_or_default();
         if raw.len() != md5.len() {
-            return Err(Refusal::new(
-                400,
-                "InvalidDigest",
-                "The Content-MD5 you specified was invalid.",
-            ));
+            return Err(Refusal::new(400, "InvalidDigest", "The Content-MD5 you specified was invalid."));
         }
         if raw != md5 {
             return Err(bad_digest("Content-MD5"));

@@ -9,11 +9,7 @@ use aws_smithy_types::date_time::Format;
 pub(super) fn now(offset_seconds: i64) -> SystemTime {
     let host = SystemTime::now();
     let offset = Duration::from_secs(offset_seconds.unsigned_abs());
-    let moved = if offset_seconds < 0 {
-        host.checked_sub(offset)
-    } else {
-        host.checked_add(offset)
-    };
+    let moved = if offset_seconds < 0 { host.checked_sub(offset) } else { host.checked_add(offset) };
     moved.unwrap_or(host)
 }
 
@@ -49,15 +45,11 @@ pub(super) fn amz_date(text: &str) -> Option<SystemTime> {
 
 /// How far apart two times are.
 pub(super) fn distance(one: SystemTime, other: SystemTime) -> Duration {
-    one.duration_since(other)
-        .or_else(|_| other.duration_since(one))
-        .unwrap_or_default()
+    one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default()
 }
 
 fn whole_seconds(time: SystemTime) -> DateTime {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     DateTime::from_secs(seconds)
 }
 

@@ -58,10 +58,7 @@ pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<R
         }
     });
     let reply = Reply::xml(200, document).with_all(encryption(&object.headers));
-    store
-        .bucket_mut(&request.bucket)?
-        .objects
-        .insert(request.key.clone(), object);
+    store.bucket_mut(&request.bucket)?.objects.insert(request.key.clone(), object);
     store.uploads.remove(request.parameter("uploadId").unwrap_or_default());
     Ok(reply)
 }
@@ -74,19 +71,12 @@ fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> 
     let mut numbers = Vec::new();
     let mut parts = Vec::new();
     for element in root.all("Part") {
-        let number = element
-            .text_of("PartNumber")
-            .and_then(|number| number.trim().parse().ok());
+        let number = element.text_of("PartNumber").and_then(|number| number.trim().parse().ok());
         let (Some(number), Some(etag)) = (number, element.text_of("ETag")) else {
             return Err(Refusal::malformed_xml());
         };
-        let part = upload
-            .parts
-            .get(&number)
-            .filter(|part| part.etag == etag.trim_matches('"'));
-        let part = part
-            .filter(|part| has_checksums(part, element))
-            .ok_or_else(invalid_part)?;
+        let part = upload.parts.get(&number).filter(|part| part.etag == etag.trim_matches('"'));
+        let part = part.filter(|part| has_checksums(part, element)).ok_or_else(invalid_part)?;
         numbers.push(number);
         parts.push(part.clone());
     }
@@ -98,10 +88,7 @@ fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> 
         return Err(Refusal::new(400, "InvalidPartOrder", message));
     }
     let before_last = parts.iter().rev().skip(1);
-    if before_last
-        .map(|part| part.body.len())
-        .any(|length| length < SMALLEST_PART_BYTES)
-    {
+    if before_last.map(|part| part.body.len()).any(|length| length < SMALLEST_PART_BYTES) {
         let message = "Your proposed upload is smaller than the minimum allowed size";
         return Err(Refusal::new(400, "EntityTooSmall", message));
     }

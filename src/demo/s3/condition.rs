@@ -43,16 +43,10 @@ pub(super) fn of_write(request: &Request, existing: Option<&Object>, settings: &
 
 /// `If-Match` and `If-None-Match` on a read.
 pub(super) fn of_read(request: &Request, object: &Object) -> Result<(), Refusal> {
-    if request
-        .header("if-match")
-        .is_some_and(|etag| !matches(etag, &object.etag))
-    {
+    if request.header("if-match").is_some_and(|etag| !matches(etag, &object.etag)) {
         return Err(Refusal::precondition_failed());
     }
-    if request
-        .header("if-none-match")
-        .is_some_and(|etag| matches(etag, &object.etag))
-    {
+    if request.header("if-none-match").is_some_and(|etag| matches(etag, &object.etag)) {
         let etag = format!("\"{}\"", object.etag);
         return Err(Refusal::new(304, "NotModified", "Not Modified").with("ETag", &etag));
     }
@@ -61,9 +55,7 @@ pub(super) fn of_read(request: &Request, object: &Object) -> Result<(), Refusal>
 
 /// `x-amz-copy-source-if-match` on a copy.
 pub(super) fn of_source(request: &Request, source: &Object) -> Result<(), Refusal> {
-    let fails = request
-        .header("x-amz-copy-source-if-match")
-        .is_some_and(|etag| !matches(etag, &source.etag));
+    let fails = request.header("x-amz-copy-source-if-match").is_some_and(|etag| !matches(etag, &source.etag));
     if fails {
         return Err(Refusal::precondition_failed());
     }

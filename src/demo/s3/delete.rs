@@ -14,11 +14,7 @@ const BATCH_LIMIT: usize = 1000;
 pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     delete(store, &request.bucket, &request.key, request.header("if-match"))?;
     let reply = Reply::empty(204);
-    Ok(if store.bucket(&request.bucket)?.versioned {
-        reply.with("x-amz-delete-marker", "true")
-    } else {
-        reply
-    })
+    Ok(if store.bucket(&request.bucket)?.versioned { reply.with("x-amz-delete-marker", "true") } else { reply })
 }
 
 /// Deletes the objects that the document names, each on its own.
@@ -83,9 +79,8 @@ impl Batch {
             let key = entry.text_of("Key").filter(|key| !key.is_empty())?;
             entries.push((key.to_owned(), entry.text_of("ETag").map(str::to_owned)));
         }
-        (1..=BATCH_LIMIT).contains(&entries.len()).then(|| Self {
-            quiet: root.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true"),
-            entries,
-        })
+        (1..=BATCH_LIMIT)
+            .contains(&entries.len())
+            .then(|| Self { quiet: root.text_of("Quiet").is_some_and(|quiet| quiet.trim() == "true"), entries })
     }
 }

@@ -47,11 +47,7 @@ pub(super) enum Pace {
 /// The HTTP response of a reply.
 pub(super) fn response(reply: Reply, pace: Pace, head: bool) -> Response<SentBody> {
     let length = reply.body.len();
-    let body = if head {
-        SentBody::default()
-    } else {
-        SentBody::new(reply.body, pace)
-    };
+    let body = if head { SentBody::default() } else { SentBody::new(reply.body, pace) };
     let mut response = Response::new(body);
     *response.status_mut() = reply.status.try_into().unwrap_or_default();
     let headers = response.headers_mut();
@@ -97,16 +93,12 @@ impl SentBody {
                 }
                 steps
             }
-            Pace::StallMidway(time) => VecDeque::from([
-                Step::Send(body.split_to(half)),
-                Step::Pause(time),
-                Step::Cut(Cut::Reset),
-            ]),
-            Pace::CloseMidway => VecDeque::from([
-                Step::Send(body.split_to(half)),
-                Step::Pause(FLUSH),
-                Step::Cut(Cut::Close),
-            ]),
+            Pace::StallMidway(time) => {
+                VecDeque::from([Step::Send(body.split_to(half)), Step::Pause(time), Step::Cut(Cut::Reset)])
+            }
+            Pace::CloseMidway => {
+                VecDeque::from([Step::Send(body.split_to(half)), Step::Pause(FLUSH), Step::Cut(Cut::Close)])
+            }
         };
         Self { steps, pause: None }
     }

@@ -67,11 +67,7 @@ impl Fault {
     /// An error answer without further headers.
     #[must_use]
     pub fn status(status: u16, code: &'static str) -> Self {
-        Self::Status {
-            status,
-            code,
-            headers: Vec::new(),
-        }
+        Self::Status { status, code, headers: Vec::new() }
     }
 
     /// [`Fault::Page`] of a closure.

@@ -21,9 +21,7 @@ struct Slice {
 
 /// The object or a part of it; the body is dropped for HEAD when the answer is sent.
 pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal> {
-    let object = store
-        .object(&request.bucket, &request.key)
-        .ok_or_else(Refusal::no_such_key)?;
+    let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
     if request.operation == Operation::GetObject && object.is_archived() {
         return Err(Refusal::archived());
     }
@@ -42,10 +40,7 @@ pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal>
     if reply.header("content-type").is_none() {
         reply = reply.with("content-type", "binary/octet-stream");
     }
-    if request
-        .header("x-amz-checksum-mode")
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
-        && !slice.partial
+    if request.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED")) && !slice.partial
     {
         reply = reply.with_all(&object.checksums);
     }
@@ -63,15 +58,11 @@ pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal>
 }
 
 fn slice(store: &Store, request: &Request, object: &Object) -> Result<Slice, Refusal> {
-    let whole = Slice {
-        bytes: 0..object.body.len(),
-        partial: false,
-        parts_count: None,
-    };
+    let whole = Slice { bytes: 0..object.body.len(), partial: false, parts_count: None };
     match (request.part_number()?, request.header("range")) {
-        (Some(_), Some(_)) => Err(Refusal::invalid_request(
-            "Cannot specify both Range header and partNumber query parameter",
-        )),
+        (Some(_), Some(_)) => {
+            Err(Refusal::invalid_request("Cannot specify both Range header and partNumber query parameter"))
+        }
         (Some(number), None) if store.settings.parts_count => part(number, object, whole),
         (None, Some(range)) => ranged(range, whole),
         (Some(_) | None, None) => Ok(whole),
@@ -84,32 +75,18 @@ fn part(number: usize, object: &Object, whole: Slice) -> Result<Slice, Refusal> 
     let sizes = &object.part_sizes_bytes;
     if sizes.is_empty() {
         return match number {
-            1 => Ok(Slice {
-                partial: !object.body.is_empty(),
-                ..whole
-            }),
+            1 => Ok(Slice { partial: !object.body.is_empty(), ..whole }),
             _ => Err(beyond()),
         };
     }
-    let index = number
-        .checked_sub(1)
-        .filter(|index| *index < sizes.len())
-        .ok_or_else(beyond)?;
+    let index = number.checked_sub(1).filter(|index| *index < sizes.len()).ok_or_else(beyond)?;
     let mut ends = sizes.iter().scan(0, |end, size| {
         *end += usize::try_from(*size).unwrap_or(usize::MAX);
         Some(*end)
     });
-    let start = if index == 0 {
-        0
-    } else {
-        ends.nth(index - 1).ok_or_else(beyond)?
-    };
+    let start = if index == 0 { 0 } else { ends.nth(index - 1).ok_or_else(beyond)? };
     let end = ends.next().ok_or_else(beyond)?;
-    Ok(Slice {
-        bytes: start..end,
-        partial: true,
-        parts_count: Some(sizes.len()),
-    })
+    Ok(Slice { bytes: start..end, partial: true, parts_count: Some(sizes.len()) })
 }
 
 /// `bytes=a-b`, `bytes=a-` or `bytes=-n`; anything else is ignored, as HTTP has it.
@@ -128,18 +105,12 @@ fn ranged(range: &str, whole: Slice) -> Result<Slice, Refusal> {
         let message = "The requested range is not satisfiable";
         return Err(Refusal::new(416, "InvalidRange", message));
     }
-    Ok(Slice {
-        bytes,
-        partial: true,
-        parts_count: None,
-    })
+    Ok(Slice { bytes, partial: true, parts_count: None })
 }
 
 /// The properties that `x-amz-object-attributes` asks for.
 pub(super) fn attributes(store: &Store, request: &Request) -> Result<Reply, Refusal> {
-    let object = store
-        .object(&request.bucket, &request.key)
-        .ok_or_else(Refusal::no_such_key)?;
+    let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
     let asked = request.header("x-amz-object-attributes").unwrap_or_default();
     let asks = |name: &str| asked.split(',').any(|asked| asked.trim() == name);
     let document = Xml::document("GetObjectAttributesResponse", |xml| {

@@ -15,12 +15,7 @@ use super::settings::{ListOrder, ListingDialect, Settings};
 use super::store::{Bucket, Store};
 use super::xml::Xml;
 
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~')
-    .remove(b'/');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// What a listing asks for.
 struct Query<'a> {
@@ -128,8 +123,7 @@ fn keys_after<'b>(bucket: &'b Bucket, order: ListOrder, query: &'b Query) -> Box
     let (prefix, after) = (query.prefix, query.after.as_str());
     let from = |start: Bound<&'b str>| {
         let keys = bucket.objects.range::<str, _>((start, Bound::Unbounded));
-        keys.map(|(key, _)| key.as_str())
-            .take_while(move |key| key.starts_with(prefix))
+        keys.map(|(key, _)| key.as_str()).take_while(move |key| key.starts_with(prefix))
     };
     match order {
         ListOrder::Bytes if after > prefix => Box::new(from(Bound::Excluded(after))),

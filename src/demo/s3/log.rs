@@ -37,11 +37,7 @@ pub struct LoggedRequest {
 
 impl LoggedRequest {
     pub(super) fn new(request: &Request, faulted: bool) -> Self {
-        let document = if request.method == "POST" {
-            request.body.clone()
-        } else {
-            Bytes::new()
-        };
+        let document = if request.method == "POST" { request.body.clone() } else { Bytes::new() };
         Self {
             operation: request.operation,
             method: request.method.clone(),
@@ -74,9 +70,7 @@ impl Log {
 
     /// Notes the answer's status; a request that was cleared away meanwhile is not brought back.
     pub(super) fn answered(&mut self, number: usize, status: u16) {
-        let entry = number
-            .checked_sub(self.cleared)
-            .and_then(|place| self.entries.get_mut(place));
+        let entry = number.checked_sub(self.cleared).and_then(|place| self.entries.get_mut(place));
         if let Some(entry) = entry {
             entry.status = status;
         }

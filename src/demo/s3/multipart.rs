@@ -65,11 +65,7 @@ impl OpenUpload {
             bucket: upload.bucket.clone(),
             key: upload.key.clone(),
             upload_id: upload_id.to_owned(),
-            parts: upload
-                .parts
-                .iter()
-                .map(|(number, part)| (*number, size(part)))
-                .collect(),
+            parts: upload.parts.iter().map(|(number, part)| (*number, size(part))).collect(),
             initiated: upload.initiated,
         }
     }
@@ -80,9 +76,8 @@ pub(super) fn create(store: &mut Store, request: &Request) -> Result<Reply, Refu
     check_key(&request.key)?;
     let (algorithm, composite) = chosen_checksum(request)?;
     let headers = store.encrypted(kept_headers(request)?);
-    let mut reply_headers: Vec<(String, String)> = encryption(&headers)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
+    let mut reply_headers: Vec<(String, String)> =
+        encryption(&headers).map(|(name, value)| (name.clone(), value.clone())).collect();
     for name in ["x-amz-checksum-algorithm", TYPE_HEADER] {
         if let Some(value) = request.header(name) {
             reply_headers.push((name.to_owned(), value.to_owned()));
@@ -140,9 +135,9 @@ fn chosen_checksum(request: &Request) -> Result<(Algorithm, bool), Refusal> {
     match request.header(TYPE_HEADER) {
         Some(FULL_OBJECT) if full_possible => Ok((algorithm, false)),
         Some(COMPOSITE) if algorithm != Algorithm::Crc64Nvme => Ok((algorithm, true)),
-        Some(_) => Err(Refusal::invalid_request(
-            "The checksum type cannot be used with the specified checksum algorithm.",
-        )),
+        Some(_) => {
+            Err(Refusal::invalid_request("The checksum type cannot be used with the specified checksum algorithm."))
+        }
         None => Ok((algorithm, algorithm != Algorithm::Crc64Nvme)),
     }
 }
@@ -211,13 +206,7 @@ fn insert(
     let headers = upload(store, request)?.headers.clone();
     let etag = store.etag(&headers, hex(&digests.md5));
     let modified = store.now();
-    let part = Part {
-        body,
-        md5: digests.md5,
-        etag: etag.clone(),
-        modified,
-        checksum: digests.checksum.clone(),
-    };
+    let part = Part { body, md5: digests.md5, etag: etag.clone(), modified, checksum: digests.checksum.clone() };
     let id = request.parameter("uploadId").unwrap_or_default();
     let upload = store.uploads.get_mut(id).ok_or_else(Refusal::no_such_upload)?;
     upload.parts.insert(number, part);
@@ -262,9 +251,6 @@ pub(super) fn object_checksums(upload: &Upload, parts: &[Part], whole: &Bytes) -
     };
     let kind = if upload.composite { COMPOSITE } else { FULL_OBJECT };
     value.map_or_else(BTreeMap::new, |value| {
-        BTreeMap::from([
-            (algorithm.header().to_owned(), value),
-            (TYPE_HEADER.to_owned(), kind.to_owned()),
-        ])
+        BTreeMap::from([(algorithm.header().to_owned(), value), (TYPE_HEADER.to_owned(), kind.to_owned())])
     })
 }

@@ -60,10 +60,7 @@ impl Operation {
                 _ => Self::Other,
             };
         }
-        if ["tagging", "acl", "retention", "legal-hold", "restore"]
-            .into_iter()
-            .any(asks)
-        {
+        if ["tagging", "acl", "retention", "legal-hold", "restore"].into_iter().any(asks) {
             return Self::Other;
         }
         match method {

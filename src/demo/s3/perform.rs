@@ -14,10 +14,7 @@ use super::{complete, delete, get, list, multipart, put, uploads};
 
 /// What a request needs besides the store, computed while the store is not locked.
 pub(super) fn digests(request: &Request) -> Option<Digests> {
-    let reads = matches!(
-        request.operation,
-        Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects
-    );
+    let reads = matches!(request.operation, Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects);
     reads.then(|| Digests::of(request))
 }
 
@@ -89,10 +86,9 @@ fn admit(store: &Store, request: &Request) -> Result<(), Refusal> {
             }
         }
     }
-    if let (Some(tolerance), Some(date)) = (
-        settings.clock_tolerance,
-        request.header("x-amz-date").and_then(clock::amz_date),
-    ) && clock::distance(date, store.now()) > tolerance
+    if let (Some(tolerance), Some(date)) =
+        (settings.clock_tolerance, request.header("x-amz-date").and_then(clock::amz_date))
+        && clock::distance(date, store.now()) > tolerance
     {
         let message = "The difference between the request time and the current time is too large.";
         return Err(Refusal::new(403, "RequestTimeTooSkewed", message));

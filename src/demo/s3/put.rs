@@ -25,10 +25,7 @@ pub(super) fn object(store: &mut Store, request: &Request, digests: &Digests) ->
         .with("ETag", format!("\"{}\"", object.etag))
         .with_all(&object.checksums)
         .with_all(encryption(&object.headers));
-    store
-        .bucket_mut(&request.bucket)?
-        .objects
-        .insert(request.key.clone(), object);
+    store.bucket_mut(&request.bucket)?.objects.insert(request.key.clone(), object);
     Ok(reply)
 }
 
@@ -50,10 +47,7 @@ pub(super) fn copy(store: &mut Store, request: &Request) -> Result<Reply, Refusa
         xml.text("LastModified", &clock::iso(object.modified));
     });
     let reply = Reply::xml(200, document).with_all(encryption(&object.headers));
-    store
-        .bucket_mut(&request.bucket)?
-        .objects
-        .insert(request.key.clone(), object);
+    store.bucket_mut(&request.bucket)?.objects.insert(request.key.clone(), object);
     Ok(reply)
 }
 
@@ -84,9 +78,7 @@ fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String,
     let mut headers = source.headers.clone();
     headers.retain(|name, _| !own(name));
     let changes: BTreeMap<_, _> = given.into_iter().filter(|(name, _)| own(name)).collect();
-    let itself = request
-        .copy_source()
-        .is_some_and(|(bucket, key)| bucket == request.bucket && key == request.key);
+    let itself = request.copy_source().is_some_and(|(bucket, key)| bucket == request.bucket && key == request.key);
     if itself && changes.is_empty() {
         return Err(Refusal::invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the \

@@ -56,16 +56,7 @@ impl Request {
         if matches!(operation, Operation::PutObject | Operation::UploadPart) {
             problem = problem.or_else(|| unmeasured(&headers));
         }
-        Self {
-            operation,
-            method,
-            bucket,
-            key,
-            query,
-            headers,
-            body,
-            problem,
-        }
+        Self { operation, method, bucket, key, query, headers, body, problem }
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -82,29 +73,22 @@ impl Request {
             let message = format!("Provided {name} not an integer or within integer range");
             text.parse().map_err(|_| Refusal::invalid_argument(&message))
         };
-        self.parameter(name)
-            .filter(|text| !text.is_empty())
-            .map(parse)
-            .transpose()
+        self.parameter(name).filter(|text| !text.is_empty()).map(parse).transpose()
     }
 
     /// The number of a part, 1 to 10,000; `None` if it is not given.
     pub(super) fn part_number(&self) -> Result<Option<usize>, Refusal> {
         match self.number("partNumber")? {
-            Some(number) if !(1..=10_000).contains(&number) => Err(Refusal::invalid_argument(
-                "Part number must be an integer between 1 and 10000, inclusive",
-            )),
+            Some(number) if !(1..=10_000).contains(&number) => {
+                Err(Refusal::invalid_argument("Part number must be an integer between 1 and 10000, inclusive"))
+            }
             number => Ok(number),
         }
     }
 
     /// What a rule compares with the key: a listing has no key but a prefix.
     pub(super) fn place(&self) -> &str {
-        if self.key.is_empty() {
-            self.parameter("prefix").unwrap_or_default()
-        } else {
-            &self.key
-        }
+        if self.key.is_empty() { self.parameter("prefix").unwrap_or_default() } else { &self.key }
     }
 
     /// The bucket and key of `x-amz-copy-source`.

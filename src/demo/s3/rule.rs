@@ -29,22 +29,12 @@ impl Rule {
     /// Begins a rule for an operation, an array of them, or [`Operations::all`]. It is for the next one request.
     #[must_use]
     pub fn on(operations: impl Into<Operations>) -> When {
-        When {
-            operations: operations.into(),
-            key: None,
-            skip: 0,
-            times: 1,
-        }
+        When { operations: operations.into(), key: None, skip: 0, times: 1 }
     }
 
     /// The fault of a request, if the rule is for it; counts the request.
     pub(super) fn meets(&mut self, operation: Operation, place: &str) -> Option<Fault> {
-        let When {
-            operations,
-            key,
-            skip,
-            times,
-        } = &self.when;
+        let When { operations, key, skip, times } = &self.when;
         let spent = self.seen >= skip.saturating_add(*times);
         let meant = operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
         if spent || !meant {
@@ -93,11 +83,7 @@ impl When {
     /// What those requests meet.
     #[must_use]
     pub fn does(self, fault: Fault) -> Rule {
-        Rule {
-            when: self,
-            fault,
-            seen: 0,
-        }
+        Rule { when: self, fault, seen: 0 }
     }
 }
 
@@ -113,10 +99,6 @@ impl fmt::Debug for When {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule")
-            .field("when", &self.when)
-            .field("fault", &self.fault)
-            .field("seen", &self.seen)
-            .finish()
+        f.debug_struct("Rule").field("when", &self.when).field("fault", &self.fault).field("seen", &self.seen).finish()
     }
 }

@@ -38,10 +38,7 @@ pub enum ListOrder {
 
 /// How the server behaves; the default is Amazon S3 with SSE-S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is an independent property of a server"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an independent property of a server")]
 pub struct Settings {
     /// How many seconds the server's clock is ahead of the host's.
     pub clock_offset_seconds: i64,

@@ -89,19 +89,8 @@ impl Store {
     pub(super) fn single(&mut self, body: Bytes, headers: BTreeMap<String, String>, digests: &Digests) -> Object {
         let headers = self.encrypted(headers);
         let etag = self.etag(&headers, hex(&digests.md5));
-        let checksums = if self.settings.checksums {
-            digests.headers()
-        } else {
-            BTreeMap::new()
-        };
-        Object {
-            body,
-            etag,
-            modified: self.now(),
-            headers,
-            part_sizes_bytes: Vec::new(),
-            checksums,
-        }
+        let checksums = if self.settings.checksums { digests.headers() } else { BTreeMap::new() };
+        Object { body, etag, modified: self.now(), headers, part_sizes_bytes: Vec::new(), checksums }
     }
 
     /// An object as another tool left it. Such a tool gave no checksum of its own.
@@ -119,14 +108,7 @@ impl Store {
             }
         };
         let etag = self.etag(&headers, plain);
-        Object {
-            body,
-            etag,
-            modified,
-            headers,
-            part_sizes_bytes,
-            checksums: BTreeMap::new(),
-        }
+        Object { body, etag, modified, headers, part_sizes_bytes, checksums: BTreeMap::new() }
     }
 }
 

@@ -71,10 +71,7 @@ fn send(s3: &S3Server, method: &str, target: &str, headers: Headers, body: &[u8]
     for (name, value) in headers {
         write!(request, "{name}: {value}\r\n").unwrap();
     }
-    if !headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding"))
-    {
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("transfer-encoding")) {
         write!(request, "Content-Length: {}\r\n", body.len()).unwrap();
     }
     request.extend_from_slice(b"\r\n");
@@ -87,10 +84,7 @@ fn send(s3: &S3Server, method: &str, target: &str, headers: Headers, body: &[u8]
 
 fn parse(received: &[u8], method: &str) -> io::Result<Answer> {
     let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    let end = received
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .ok_or_else(cut)?;
+    let end = received.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(cut)?;
     let head = String::from_utf8_lossy(&received[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -99,9 +93,7 @@ fn parse(received: &[u8], method: &str) -> io::Result<Answer> {
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
     let body = received[end + 4..].to_vec();
-    let length = headers
-        .get("content-length")
-        .map_or(0, |length| length.parse().unwrap());
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
     if method != "HEAD" && body.len() != length {
         return Err(cut());
     }

@@ -96,10 +96,9 @@ impl Element {
         let mut open = vec![Self::default()];
         loop {
             match reader.read_event().ok()? {
-                Event::Start(start) => open.push(Self {
-                    name: start.local_name().as_ref().to_owned(),
-                    ..Self::default()
-                }),
+                Event::Start(start) => {
+                    open.push(Self { name: start.local_name().as_ref().to_owned(), ..Self::default() })
+                }
                 Event::End(_) => {
                     let done = open.pop()?;
                     open.last_mut()?.children.push(done);
@@ -132,10 +131,7 @@ impl Element {
 
     /// The text of the first child with this name.
     pub(super) fn text_of(&self, name: &str) -> Option<&str> {
-        self.children
-            .iter()
-            .find(|child| child.name == name)
-            .map(|child| child.text.as_str())
+        self.children.iter().find(|child| child.name == name).map(|child| child.text.as_str())
     }
 }
 

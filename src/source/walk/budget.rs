@@ -30,10 +30,7 @@ pub(super) struct Hold {
 
 impl Hold {
     pub(super) fn new(gauge: &Arc<Gauge>, amount: usize) -> Self {
-        let mut hold = Self {
-            gauge: Arc::clone(gauge),
-            amount: 0,
-        };
+        let mut hold = Self { gauge: Arc::clone(gauge), amount: 0 };
         hold.add(amount);
         hold
     }

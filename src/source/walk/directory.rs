@@ -41,15 +41,15 @@ impl Directory {
         }
     }
 
-    /// The directory of `key` in `parent`; `link` is the link that stands there, if one does.
-    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, link: Option<&Stat>) -> Self {
+    /// The directory of `key` in `parent`; `way` is when the way there was laid, where a link stands for it.
+    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, way: Option<EpochNanos>) -> Self {
         Self {
             key,
             parent: Some(Arc::clone(parent)),
             inode: stat.inode,
-            lent: parent.lent.max(moved_at(stat)).max(link.map(|link| link.ctime)),
-            through_link: parent.through_link || link.is_some(),
-            is_link: link.is_some(),
+            lent: parent.lent.max(moved_at(stat)).max(way),
+            through_link: parent.through_link || way.is_some(),
+            is_link: way.is_some(),
         }
     }
 
@@ -76,15 +76,12 @@ impl Directory {
             Err(Errno::STALE) => open()?,
             result => result?,
         };
-        Ok(OpenDirectory {
-            fd,
-            _hold: Hold::new(&walk.directories_open, 1),
-        })
+        Ok(OpenDirectory { fd, _hold: Hold::new(&walk.directories_open, 1) })
     }
 }
 
 /// When a directory was itself moved, or given another mode or owner: a change of its content sets both its times.
-fn moved_at(stat: &Stat) -> Option<EpochNanos> {
+pub(super) fn moved_at(stat: &Stat) -> Option<EpochNanos> {
     (stat.ctime > stat.mtime).then_some(stat.ctime)
 }
 

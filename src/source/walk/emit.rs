@@ -42,12 +42,7 @@ struct Ended;
 impl Emitter {
     pub(super) fn new(scheduler: Arc<Scheduler>, sender: mpsc::Sender<Vec<Entry>>, stop: Arc<AtomicBool>) -> Self {
         let outbox = Outbox::new(sender, scheduler.walk.options.batch_entries.max(1));
-        Self {
-            scheduler,
-            outbox,
-            stop,
-            path: Vec::new(),
-        }
+        Self { scheduler, outbox, stop, path: Vec::new() }
     }
 
     /// Emits all there is. If it ends before, the outbox says so when it is dropped.
@@ -61,11 +56,7 @@ impl Emitter {
     fn enter_root(&mut self) -> Result<(), Ended> {
         match self.read("")? {
             Ok(listing) => {
-                self.path.push(Emitting {
-                    listing,
-                    at: 0,
-                    chunk: None,
-                });
+                self.path.push(Emitting { listing, at: 0, chunk: None });
                 Ok(())
             }
             Err(no_listing) => self.emit(no_listing.entry("")),
@@ -99,15 +90,8 @@ impl Emitter {
         let key = &directory.key;
         match self.read(key)? {
             Ok(listing) => {
-                self.emit(Entry {
-                    key: key.clone(),
-                    found: Found::Directory(stat),
-                })?;
-                self.path.push(Emitting {
-                    listing,
-                    at: 0,
-                    chunk: None,
-                });
+                self.emit(Entry { key: key.clone(), found: Found::Directory(stat) })?;
+                self.path.push(Emitting { listing, at: 0, chunk: None });
                 Ok(())
             }
             Err(no_listing) => self.emit(no_listing.entry(key)),
@@ -191,10 +175,7 @@ impl Emitting {
         let below = self.listing.directory.key.clone();
         let name = self.listing.names.get(self.at);
         let name = name.map(|name| escaped(name.bytes) + if name.slash { "/" } else { "" });
-        Entry {
-            key: format!("{below}{}", name.unwrap_or_default()),
-            found: Found::Unknown { below, problem },
-        }
+        Entry { key: format!("{below}{}", name.unwrap_or_default()), found: Found::Unknown { below, problem } }
     }
 }
 
@@ -204,15 +185,9 @@ impl NoListing {
         let found = match self {
             Self::Vanished => Found::Skipped(EntryKind::Directory, SkipReason::Vanished),
             Self::TooLong(problem) => Found::Failed(EntryKind::Directory, problem),
-            Self::Problem(problem) => Found::Unknown {
-                below: key.to_owned(),
-                problem,
-            },
+            Self::Problem(problem) => Found::Unknown { below: key.to_owned(), problem },
         };
-        Entry {
-            key: key.to_owned(),
-            found,
-        }
+        Entry { key: key.to_owned(), found }
     }
 }
 
@@ -228,13 +203,7 @@ struct Outbox {
 
 impl Outbox {
     fn new(sender: mpsc::Sender<Vec<Entry>>, batch_entries: usize) -> Self {
-        Self {
-            sender,
-            batch: Vec::new(),
-            batch_entries,
-            last_key: None,
-            complete: false,
-        }
+        Self { sender, batch: Vec::new(), batch_entries, last_key: None, complete: false }
     }
 
     /// Adds an entry; true if a batch has gone out.
@@ -242,11 +211,7 @@ impl Outbox {
         if !matches!(entry.found, Found::Nameless(..)) {
             if self.last_key.as_ref().is_some_and(|last| *last >= entry.key) {
                 debug_assert!(false, "{:?} comes after {:?}", entry.key, self.last_key);
-                tracing::error!(
-                    key = entry.key,
-                    last = self.last_key,
-                    "the walk steps back in the order of keys"
-                );
+                tracing::error!(key = entry.key, last = self.last_key, "the walk steps back in the order of keys");
                 return Err(Ended);
             }
             self.last_key.get_or_insert_default().clone_from(&entry.key);
@@ -263,9 +228,7 @@ impl Outbox {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.sender
-            .blocking_send(std::mem::take(&mut self.batch))
-            .map_err(|_| Ended)
+        self.sender.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Ended)
     }
 
     fn nobody_listens(&self) -> bool {
@@ -292,14 +255,8 @@ impl Drop for Outbox {
     fn drop(&mut self) {
         if !self.complete {
             let problem = Problem::broken_off("the walk ended before it had seen all: run again");
-            let found = Found::Unknown {
-                below: String::new(),
-                problem,
-            };
-            let entry = self.behind_the_last(Entry {
-                key: String::new(),
-                found,
-            });
+            let found = Found::Unknown { below: String::new(), problem };
+            let entry = self.behind_the_last(Entry { key: String::new(), found });
             self.batch.push(entry);
         }
         // Fails only if nobody listens.

@@ -32,20 +32,14 @@ pub(super) enum Stage {
 impl Position {
     /// Of the reading of the directory `key`.
     pub(super) fn of_reading(key: &str) -> Self {
-        Self {
-            key: key.as_bytes().to_vec(),
-            stage: Stage::Read,
-        }
+        Self { key: key.as_bytes().to_vec(), stage: Stage::Read }
     }
 
     /// Of the look at the name at `index`; none behind the last.
     pub(super) fn of_look(listing: &Listing, index: usize) -> Option<Self> {
         let name = listing.names.get(index)?;
         let slash: &[u8] = if name.slash { b"/" } else { b"" };
-        Some(Self {
-            key: [listing.directory.key.as_bytes(), name.bytes, slash].concat(),
-            stage: Stage::Look,
-        })
+        Some(Self { key: [listing.directory.key.as_bytes(), name.bytes, slash].concat(), stage: Stage::Look })
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -70,26 +64,14 @@ impl Look {
     pub(super) fn from(listing: &Arc<Listing>, index: usize) -> Option<(Position, Self)> {
         let position = Position::of_look(listing, index)?;
         let names = index..listing.names.len().min(index + CHUNK_NAMES);
-        Some((
-            position,
-            Self {
-                listing: Arc::clone(listing),
-                names,
-            },
-        ))
+        Some((position, Self { listing: Arc::clone(listing), names }))
     }
 
     /// The same without the first `count` names, if any are left.
     pub(super) fn without(&self, count: usize) -> Option<(Position, Self)> {
         let names = self.names.start + count..self.names.end;
         let position = Position::of_look(&self.listing, names.start).filter(|_| !names.is_empty())?;
-        Some((
-            position,
-            Self {
-                listing: Arc::clone(&self.listing),
-                names,
-            },
-        ))
+        Some((position, Self { listing: Arc::clone(&self.listing), names }))
     }
 }
 
@@ -106,10 +88,7 @@ struct Inner {
 
 impl Progress {
     pub(super) fn new(hold: Hold) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            chunk: Some(Chunk::new(hold)),
-            moved: Instant::now(),
-        })))
+        Self(Arc::new(Mutex::new(Inner { chunk: Some(Chunk::new(hold)), moved: Instant::now() })))
     }
 
     /// Adds an item; false when nobody wants it any more.
@@ -145,11 +124,7 @@ pub(super) struct Chunk {
 
 impl Chunk {
     pub(super) fn new(hold: Hold) -> Self {
-        Self {
-            items: VecDeque::new(),
-            hold,
-            broken: None,
-        }
+        Self { items: VecDeque::new(), hold, broken: None }
     }
 }
 

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 
 use super::directory::Directory;
 use super::names::{Hint, Name};
-use super::{Links, Walk};
-use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
+use super::{Links, Walk, way};
+use crate::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Problem, SkipReason, Stat};
 use crate::source::operations::LastLink;
 
 /// What a name turned out to be.
@@ -23,11 +23,7 @@ pub(super) enum Item {
 impl Item {
     /// A name of `directory` about which the file system gives no answer.
     pub(super) fn unanswered(directory: &Directory, name: Name<'_>, problem: Problem) -> Self {
-        Self::Entry(not_seen(
-            name.hint,
-            format!("{}{}", directory.key, escaped(name.bytes)),
-            problem,
-        ))
+        Self::Entry(not_seen(name.hint, format!("{}{}", directory.key, escaped(name.bytes)), problem))
     }
 
     /// Whether its key ends in `/`.
@@ -49,7 +45,7 @@ pub(super) struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    /// What the name is. Asks the file system at most once, and twice for a link that is followed.
+    /// What the name is. Asks the file system at most once, and once a step for a link that is followed.
     pub(super) fn look(&self, name: Name<'_>) -> Item {
         match self.by_name_alone(name) {
             Ok(entry) => Item::Entry(entry),
@@ -72,10 +68,7 @@ impl Looker<'_> {
         let Ok(text) = std::str::from_utf8(name.bytes) else {
             let slash = if kind == EntryKind::Directory { "/" } else { "" };
             let key = format!("{}{}{slash}", self.directory.key, escaped(name.bytes));
-            return Ok(Entry {
-                key,
-                found: Found::Nameless(kind, Problem::not_utf8()),
-            });
+            return Ok(Entry { key, found: Found::Nameless(kind, Problem::not_utf8()) });
         };
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {
@@ -92,11 +85,7 @@ impl Looker<'_> {
     }
 
     fn file_by_key(&self, kind: EntryKind, key: &str) -> Option<Found> {
-        if self.walk.options.filter.admits(key) {
-            self.too_long(kind, key)
-        } else {
-            Some(Found::Filtered(kind))
-        }
+        if self.walk.options.filter.admits(key) { self.too_long(kind, key) } else { Some(Found::Filtered(kind)) }
     }
 
     fn link_by_key(&self, key: &str) -> Option<Found> {
@@ -117,17 +106,11 @@ impl Looker<'_> {
     fn directory_by_key(&self, kind: EntryKind, key: String) -> Result<Entry, String> {
         let limit = self.walk.options.max_key_bytes;
         if self.walk.options.filter.excludes_directory(&key) {
-            Ok(Entry {
-                key,
-                found: Found::Filtered(kind),
-            })
+            Ok(Entry { key, found: Found::Filtered(kind) })
         } else if key.len() >= limit {
             // Not even a name of one byte fits behind it.
             let problem = Problem::key_too_long(key.len() + 1, limit);
-            Ok(Entry {
-                key,
-                found: Found::Failed(kind, problem),
-            })
+            Ok(Entry { key, found: Found::Failed(kind, problem) })
         } else {
             Err(key)
         }
@@ -149,68 +132,51 @@ impl Looker<'_> {
         match stat.kind {
             EntryKind::File => self.file(name, key, stat, None),
             EntryKind::Directory => self.directory(key, stat, None),
-            EntryKind::Special => Item::Entry(Entry {
-                found: self.special(&key),
-                key,
-            }),
-            EntryKind::Symlink => self.link(name, key, stat),
+            EntryKind::Special => Item::Entry(Entry { found: self.special(&key), key }),
+            EntryKind::Symlink => self.link(name, key, &stat),
         }
     }
 
-    fn link(&self, name: Name<'_>, key: String, link: Stat) -> Item {
+    fn link(&self, name: Name<'_>, key: String, link: &Stat) -> Item {
         // Where its kind was unknown until now, what could be said without a stat has not been said.
         if let Some(found) = self.link_by_key(&key) {
             return Item::Entry(Entry { key, found });
         }
         let skipped = |reason| Found::Skipped(EntryKind::Symlink, reason);
-        match self.stat(name.bytes, &key, LastLink::Follow) {
-            Ok(target) => match target.kind {
-                EntryKind::File => self.file(name, key, target, Some(&link)),
-                EntryKind::Directory if self.directory.lies_in(target.inode) => Item::Entry(Entry {
-                    key,
-                    found: skipped(SkipReason::LinkLoop),
-                }),
-                EntryKind::Directory => self.directory(key, target, Some(&link)),
-                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry {
-                    found: self.special(&key),
-                    key,
-                }),
+        match self.follow(name.bytes, &key, link) {
+            Ok((target, way)) => match target.kind {
+                EntryKind::File => self.file(name, key, target, Some(way)),
+                EntryKind::Directory if self.directory.lies_in(target.inode) => {
+                    Item::Entry(Entry { key, found: skipped(SkipReason::LinkLoop) })
+                }
+                EntryKind::Directory => self.directory(key, target, Some(way)),
+                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry { found: self.special(&key), key }),
             },
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => Item::Entry(Entry {
-                key,
-                found: skipped(SkipReason::BrokenLink),
-            }),
+            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
+                Item::Entry(Entry { key, found: skipped(SkipReason::BrokenLink) })
+            }
             Err(errno) => Item::Entry(failed(Hint::Symlink, key, errno)),
         }
     }
 
-    fn file(&self, name: Name<'_>, key: String, stat: Stat, link: Option<&Stat>) -> Item {
-        let kind = if link.is_some() {
-            EntryKind::Symlink
-        } else {
-            EntryKind::File
-        };
-        let leftover = || {
-            std::str::from_utf8(name.bytes)
-                .ok()
-                .filter(|_| link.is_none())
-                .and_then(leftover)
-        };
+    fn file(&self, name: Name<'_>, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
+        let kind = if way.is_some() { EntryKind::Symlink } else { EntryKind::File };
+        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| way.is_none()).and_then(leftover);
         let found = self.file_by_key(kind, &key).or_else(leftover).unwrap_or_else(|| {
-            let lent = self.directory.lent.max(link.map(|link| link.ctime));
+            let lent = self.directory.lent.max(way);
             Found::File(FileEntry {
                 stat,
                 effective_ctime: lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
-                through_link: self.directory.through_link || link.is_some(),
+                through_link: self.directory.through_link || way.is_some(),
             })
         });
         Item::Entry(Entry { key, found })
     }
 
-    fn directory(&self, key: String, stat: Stat, link: Option<&Stat>) -> Item {
+    fn directory(&self, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
         match self.directory_by_key(EntryKind::Directory, key + "/") {
             Ok(entry) => Item::Entry(entry),
-            Err(key) => Item::Directory(Arc::new(Directory::below(self.directory, key, &stat, link)), stat),
+            Err(key) => Item::Directory(Arc::new(Directory::below(self.directory, key, &stat, way)), stat),
         }
     }
 
@@ -219,14 +185,28 @@ impl Looker<'_> {
     }
 
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {
+        self.ask(name, key, |base, path| self.walk.operations.stat(base, path, last))
+    }
+
+    /// What a link leads to, and when the way there was laid.
+    fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<(Stat, EpochNanos), Errno> {
+        self.ask(name, key, |base, path| way::follow(&self.walk.operations, base, path, link))
+    }
+
+    fn ask<T>(
+        &self,
+        name: &[u8],
+        key: &str,
+        ask: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let root = self.walk.root.fd();
         let first = match self.open {
-            Some(open) => self.walk.operations.stat(open, name, last),
-            None => self.walk.operations.stat(root, key.as_bytes(), last),
+            Some(open) => ask(open, name),
+            None => ask(root, key.as_bytes()),
         };
         match first {
             // Somebody may have replaced it, or the directory that is held open.
-            Err(Errno::STALE) => self.walk.operations.stat(root, key.as_bytes(), last),
+            Err(Errno::STALE) => ask(root, key.as_bytes()),
             result => result,
         }
     }
@@ -237,14 +217,10 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
     let problem = Problem::of("stat", errno);
     match (errno, hint) {
         (Errno::NOENT, _) => vanished(hint, key),
-        (Errno::NAMETOOLONG, Hint::Directory) => Entry {
-            key: key + "/",
-            found: Found::Failed(EntryKind::Directory, problem),
-        },
-        (Errno::NAMETOOLONG, _) => Entry {
-            key,
-            found: Found::Failed(hinted_kind(hint), problem),
-        },
+        (Errno::NAMETOOLONG, Hint::Directory) => {
+            Entry { key: key + "/", found: Found::Failed(EntryKind::Directory, problem) }
+        }
+        (Errno::NAMETOOLONG, _) => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
         _ => not_seen(hint, key, problem),
     }
 }
@@ -252,29 +228,17 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
 /// The entry of a name that cannot be looked at. Where a directory may stand there, all below it is unknown.
 fn not_seen(hint: Hint, mut key: String, problem: Problem) -> Entry {
     match hint {
-        Hint::File | Hint::Special => Entry {
-            key,
-            found: Found::Failed(hinted_kind(hint), problem),
-        },
+        Hint::File | Hint::Special => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
         Hint::Directory | Hint::Symlink | Hint::Unknown => {
             key.push('/');
-            Entry {
-                found: Found::Unknown {
-                    below: key.clone(),
-                    problem,
-                },
-                key,
-            }
+            Entry { found: Found::Unknown { below: key.clone(), problem }, key }
         }
     }
 }
 
 fn vanished(hint: Hint, key: String) -> Entry {
     let key = if hint == Hint::Directory { key + "/" } else { key };
-    Entry {
-        key,
-        found: Found::Skipped(hinted_kind(hint), SkipReason::Vanished),
-    }
+    Entry { key, found: Found::Skipped(hinted_kind(hint), SkipReason::Vanished) }
 }
 
 /// Where nothing tells the kind it is called a file.

@@ -46,12 +46,7 @@ impl Names {
         let start = u32::try_from(self.bytes.len()).map_err(|_| TooMany)?;
         let length = u16::try_from(name.len()).map_err(|_| TooMany)?;
         self.bytes.extend_from_slice(name);
-        self.places.push(Place {
-            start,
-            length,
-            hint,
-            slash: hint == Hint::Directory,
-        });
+        self.places.push(Place { start, length, hint, slash: hint == Hint::Directory });
         Ok(())
     }
 
@@ -61,20 +56,14 @@ impl Names {
 
     pub(super) fn get(&self, index: usize) -> Option<Name<'_>> {
         let place = *self.places.get(index)?;
-        Some(Name {
-            bytes: bytes_at(&self.bytes, place),
-            hint: place.hint,
-            number: place.start,
-            slash: place.slash,
-        })
+        Some(Name { bytes: bytes_at(&self.bytes, place), hint: place.hint, number: place.start, slash: place.slash })
     }
 
     /// Sorts by the bare names, and drops repetitions (a directory that changes while it is read may name an entry twice).
     pub(super) fn sort_bare(&mut self) {
         self.bytes.shrink_to_fit();
         let bytes = &self.bytes;
-        self.places
-            .sort_unstable_by(|a, b| bytes_at(bytes, *a).cmp(bytes_at(bytes, *b)));
+        self.places.sort_unstable_by(|a, b| bytes_at(bytes, *a).cmp(bytes_at(bytes, *b)));
         self.places.dedup_by(|a, b| bytes_at(bytes, *a) == bytes_at(bytes, *b));
         self.places.shrink_to_fit();
     }
@@ -82,11 +71,8 @@ impl Names {
     /// Of the names sorted bare, the indices of those whose place depends on whether they are directories, among those
     /// for which `undecided` says that this is not known: the next name begins with it and goes on with less than a `/`.
     pub(super) fn ambiguous(&self, undecided: impl Fn(Name<'_>) -> bool) -> Vec<usize> {
-        let follows = |name: &[u8], next: &[u8]| {
-            next.strip_prefix(name)
-                .and_then(<[u8]>::first)
-                .is_some_and(|byte| *byte < b'/')
-        };
+        let follows =
+            |name: &[u8], next: &[u8]| next.strip_prefix(name).and_then(<[u8]>::first).is_some_and(|byte| *byte < b'/');
         (0..self.len())
             .filter(|&index| {
                 self.get(index)
@@ -106,15 +92,12 @@ impl Names {
     /// Sorts by keys: by the names, with a `/` after those of directories.
     pub(super) fn sort_by_key(&mut self) {
         let bytes = &self.bytes;
-        self.places
-            .sort_by(|a, b| compare_keys((bytes_at(bytes, *a), a.slash), (bytes_at(bytes, *b), b.slash)));
+        self.places.sort_by(|a, b| compare_keys((bytes_at(bytes, *a), a.slash), (bytes_at(bytes, *b), b.slash)));
     }
 }
 
 fn bytes_at(bytes: &[u8], place: Place) -> &[u8] {
-    let range = usize::try_from(place.start)
-        .ok()
-        .map(|start| start..start + usize::from(place.length));
+    let range = usize::try_from(place.start).ok().map(|start| start..start + usize::from(place.length));
     range.and_then(|range| bytes.get(range)).unwrap_or_default()
 }
 
@@ -125,9 +108,7 @@ fn compare_keys(a: (&[u8], bool), b: (&[u8], bool)) -> Ordering {
         Some(byte) => Some(*byte),
         None => (slash && name.len() == common).then_some(b'/'),
     };
-    a.0.get(..common)
-        .cmp(&b.0.get(..common))
-        .then_with(|| next(a).cmp(&next(b)))
+    a.0.get(..common).cmp(&b.0.get(..common)).then_with(|| next(a).cmp(&next(b)))
 }
 
 #[cfg(test)]

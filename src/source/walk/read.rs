@@ -95,10 +95,9 @@ impl Reading {
             Ok(false) => Step::More(self),
             Ok(true) => Step::Done(Ok(self.listing(walk, directory))),
             // The directory was replaced on the server: looked up again, it may be a good one.
-            Err((_, Errno::STALE)) if !self.retried => Step::More(Self {
-                retried: true,
-                ..Self::new(walk, Target::Directory(directory))
-            }),
+            Err((_, Errno::STALE)) if !self.retried => {
+                Step::More(Self { retried: true, ..Self::new(walk, Target::Directory(directory)) })
+            }
             Err((operation, errno)) => Step::Done(Err(no_listing(operation, errno, &directory.key))),
         }
     }
@@ -127,11 +126,7 @@ impl Reading {
             None => directory.open(walk).map_err(|errno| ("open", errno))?,
         };
         let open = self.open.insert(open);
-        let looker = Looker {
-            walk,
-            directory,
-            open: Some(open.fd()),
-        };
+        let looker = Looker { walk, directory, open: Some(open.fd()) };
         let Some(ambiguous) = &mut self.ambiguous else {
             if read_names(walk, open, first, &mut self.names).map_err(|errno| ("readdir", errno))? {
                 self.names.sort_bare();
@@ -167,19 +162,10 @@ impl Reading {
 impl Listing {
     /// What the name is.
     pub(super) fn look(&self, walk: &Walk, name: Name<'_>) -> Item {
-        let early = self
-            .early
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&name.number);
+        let early = self.early.lock().unwrap_or_else(PoisonError::into_inner).remove(&name.number);
         early.unwrap_or_else(|| {
             let open = self.open.as_ref().map(OpenDirectory::fd);
-            Looker {
-                walk,
-                directory: &self.directory,
-                open,
-            }
-            .look(name)
+            Looker { walk, directory: &self.directory, open }.look(name)
         })
     }
 }
@@ -191,11 +177,9 @@ fn read_names(walk: &Walk, open: &OpenDirectory, first: bool, names: &mut Names)
     let mut result = Ok(());
     let mut first = first;
     while names.len() < enough {
-        let more = walk
-            .operations
-            .read_names(open.fd(), buffer.spare_capacity_mut(), first, |name, file_type| {
-                result = result.and(names.push(name, hint_of(walk, file_type)));
-            })?;
+        let more = walk.operations.read_names(open.fd(), buffer.spare_capacity_mut(), first, |name, file_type| {
+            result = result.and(names.push(name, hint_of(walk, file_type)));
+        })?;
         result.map_err(|TooMany| Errno::OVERFLOW)?;
         if !more {
             return Ok(true);

@@ -84,12 +84,7 @@ impl Scheduler {
             moved: Instant::now(),
             closed: false,
         };
-        Arc::new(Self {
-            walk,
-            pool,
-            state: Mutex::new(state),
-            finished: Condvar::new(),
-        })
+        Arc::new(Self { walk, pool, state: Mutex::new(state), finished: Condvar::new() })
     }
 
     /// What came of the job at `position`, or of giving it up after the time-out; none if neither happens within
@@ -150,11 +145,7 @@ impl Scheduler {
             let done = assignment.job.run(&self.walk, &assignment.progress);
             let mut state = self.lock();
             state.finish(&self.walk, assignment.number, assignment.position, done);
-            if state
-                .wanted
-                .as_ref()
-                .is_some_and(|wanted| state.finished.contains_key(wanted))
-            {
+            if state.wanted.as_ref().is_some_and(|wanted| state.finished.contains_key(wanted)) {
                 self.finished.notify_one();
             }
             let next = state.pick(&self.walk);
@@ -179,11 +170,7 @@ impl State {
         let room_for_names = walk.names_held.now() < look_ahead.saturating_mul(NAMES_FOR_EACH_ENTRY);
         let wanted = self.wanted.as_ref();
         let may_start = |position: &&Position, room: bool| room || Some(*position) == wanted;
-        let read = self
-            .reads
-            .keys()
-            .next()
-            .filter(|position| may_start(position, room && room_for_names));
+        let read = self.reads.keys().next().filter(|position| may_start(position, room && room_for_names));
         let look = self.looks.keys().next().filter(|position| may_start(position, room));
         let first = [read, look].into_iter().flatten().min()?.clone();
         let (job, ahead) = match first.stage() {
@@ -207,20 +194,8 @@ impl State {
             Job::Look(look) => Some(look.clone()),
             Job::Read(_) => None,
         };
-        self.running.insert(
-            position.clone(),
-            Running {
-                number,
-                look,
-                progress: progress.clone(),
-            },
-        );
-        Assignment {
-            number,
-            position,
-            job,
-            progress,
-        }
+        self.running.insert(position.clone(), Running { number, look, progress: progress.clone() });
+        Assignment { number, position, job, progress }
     }
 
     /// Takes note of what a job led to, unless it was given up.
@@ -255,8 +230,7 @@ impl State {
         for item in &chunk.items {
             if let Item::Directory(directory, _) = item {
                 let reading = Reading::new(walk, Target::Directory(Arc::clone(directory)));
-                self.reads
-                    .insert(Position::of_reading(&directory.key), Box::new(reading));
+                self.reads.insert(Position::of_reading(&directory.key), Box::new(reading));
             }
         }
     }
@@ -276,11 +250,7 @@ impl State {
     fn silent_since(&self, position: &Position) -> Instant {
         match self.running.get(position) {
             Some(running) => running.progress.moved(),
-            None => self
-                .running
-                .values()
-                .map(|running| running.progress.moved())
-                .fold(self.moved, Instant::max),
+            None => self.running.values().map(|running| running.progress.moved()).fold(self.moved, Instant::max),
         }
     }
 
@@ -315,14 +285,11 @@ impl State {
         let stuck = look.listing.names.get(look.names.start + chunk.items.len());
         if let Some(name) = stuck.filter(|_| self.second_chances > 0) {
             self.second_chances -= 1;
-            chunk
-                .items
-                .push_back(Item::unanswered(&look.listing.directory, name, problem));
+            chunk.items.push_back(Item::unanswered(&look.listing.directory, name, problem));
             self.looks.extend(look.without(chunk.items.len()));
         } else {
             chunk.broken = Some(problem);
-            self.looks
-                .retain(|_, other| !Arc::ptr_eq(&other.listing, &look.listing));
+            self.looks.retain(|_, other| !Arc::ptr_eq(&other.listing, &look.listing));
         }
     }
 }

@@ -83,11 +83,7 @@ impl Trial {
     /// Readdir, stat and open calls.
     fn calls(&self) -> (u64, u64, u64) {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        (
-            count(&self.operations.readdir),
-            count(&self.operations.stat),
-            count(&self.operations.open),
-        )
+        (count(&self.operations.readdir), count(&self.operations.stat), count(&self.operations.open))
     }
 }
 
@@ -122,10 +118,7 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
         Found::Nameless(kind, problem) => format!("nameless {kind:?} {}", problem.kind),
         Found::Unknown { below, problem } => format!("unknown below {below:?}: {} {}", problem.operation, problem.kind),
     };
-    entries
-        .iter()
-        .map(|entry| format!("{}: {}", entry.key.escape_debug(), short(entry)))
-        .collect()
+    entries.iter().map(|entry| format!("{}: {}", entry.key.escape_debug(), short(entry))).collect()
 }
 
 #[test]
@@ -163,11 +156,7 @@ fn the_order_is_the_byte_order_of_keys_at_every_depth() {
         expected.extend(path.match_indices('/').map(|(at, _)| path[..=at].to_owned()));
     }
     for kinds_unknown in [false, true] {
-        let entries = Trial {
-            kinds_unknown,
-            ..Trial::new()
-        }
-        .walk(folder.path());
+        let entries = Trial { kinds_unknown, ..Trial::new() }.walk(folder.path());
         assert_eq!(keys(&entries), expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }
@@ -190,12 +179,8 @@ fn random_tree() -> impl Strategy<Value = Vec<String>> {
     let name = prop_oneof!["[a-b.!0-]{1,3}", "[aé😀\u{e000}\u{10000}]{1,2}", Just("x y".to_owned())]
         .prop_filter("no such name", |name| name != "." && name != "..");
     let path = prop::collection::vec(name, 1..5).prop_map(|names| names.join("/"));
-    prop::collection::vec((path, any::<bool>()), 0..40).prop_map(|paths| {
-        paths
-            .into_iter()
-            .map(|(path, folder)| if folder { path + "/" } else { path })
-            .collect()
-    })
+    prop::collection::vec((path, any::<bool>()), 0..40)
+        .prop_map(|paths| paths.into_iter().map(|(path, folder)| if folder { path + "/" } else { path }).collect())
 }
 
 proptest! {
@@ -240,17 +225,9 @@ proptest! {
 fn one_stat_an_entry_even_where_kinds_are_unknown() {
     let folder = tree(&["a/x", "a.txt", "a-b/y", "b", "b.txt", "c", "d/e/f"]);
     for kinds_unknown in [false, true] {
-        let trial = Trial {
-            kinds_unknown,
-            ..Trial::new()
-        };
+        let trial = Trial { kinds_unknown, ..Trial::new() };
         let entries = trial.walk(folder.path());
-        assert_eq!(
-            keys(&entries),
-            [
-                "a-b/", "a-b/y", "a.txt", "a/", "a/x", "b", "b.txt", "c", "d/", "d/e/", "d/e/f"
-            ]
-        );
+        assert_eq!(keys(&entries), ["a-b/", "a-b/y", "a.txt", "a/", "a/x", "b", "b.txt", "c", "d/", "d/e/", "d/e/f"]);
         // Five directories with the root, eleven entries and the root.
         assert_eq!(trial.calls(), (5, 12, 5));
     }
@@ -265,17 +242,12 @@ fn a_stat_tells_what_the_file_system_has() {
     file.set_modified(old).unwrap();
     let metadata = file.metadata().unwrap();
     let entries = Trial::new().walk(folder.path());
-    let Found::File(found) = entries[0].found else {
-        panic!("{entries:?}")
-    };
+    let Found::File(found) = entries[0].found else { panic!("{entries:?}") };
     let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
     assert_eq!(found.stat.size_bytes, 1);
     assert_eq!(found.stat.mtime.0, -86_400_000_000_001);
     assert_eq!(found.stat.ctime.0, nanos(metadata.ctime(), metadata.ctime_nsec()));
-    assert_eq!(
-        (found.stat.mode, found.stat.uid, found.stat.gid),
-        (metadata.mode(), metadata.uid(), metadata.gid())
-    );
+    assert_eq!((found.stat.mode, found.stat.uid, found.stat.gid), (metadata.mode(), metadata.uid(), metadata.gid()));
     assert_eq!(found.stat.inode, (metadata.dev(), metadata.ino()));
     assert!(!found.through_link);
 }
@@ -291,11 +263,7 @@ fn a_directory_of_100_000_files_is_walked_within_the_look_ahead() {
     assert_eq!(entries.len(), 100_000);
     assert_eq!(trial.calls().1, 100_001);
     assert_eq!(trial.calls().2, 1);
-    assert!(
-        trial.entries_ahead.peak() <= 1_000 + 2 * 256,
-        "{}",
-        trial.entries_ahead.peak()
-    );
+    assert!(trial.entries_ahead.peak() <= 1_000 + 2 * 256, "{}", trial.entries_ahead.peak());
     assert_eq!((trial.entries_ahead.now(), trial.names_held.now()), (0, 0));
 }
 
@@ -309,11 +277,7 @@ fn a_hundred_thousand_empty_directories_are_walked() {
     let entries = trial.walk(folder.path());
     assert_eq!(entries.len(), 100_000);
     assert_eq!(trial.calls().1, 100_001);
-    assert!(
-        trial.entries_ahead.peak() <= 1_000 + 2 * 256,
-        "{}",
-        trial.entries_ahead.peak()
-    );
+    assert!(trial.entries_ahead.peak() <= 1_000 + 2 * 256, "{}", trial.entries_ahead.peak());
 }
 
 #[test]
@@ -348,17 +312,9 @@ fn memory_is_bounded_by_the_look_ahead() {
         count += batch.len();
     }
     assert_eq!(count, 20_020);
-    assert!(
-        trial.entries_ahead.peak() <= 300 + 2 * 256,
-        "{}",
-        trial.entries_ahead.peak()
-    );
+    assert!(trial.entries_ahead.peak() <= 300 + 2 * 256, "{}", trial.entries_ahead.peak());
     // Each walker may have begun a directory when the bound was reached.
-    assert!(
-        trial.names_held.peak() <= 4 * 300 + 4 * 1_000 + 20,
-        "{}",
-        trial.names_held.peak()
-    );
+    assert!(trial.names_held.peak() <= 4 * 300 + 4 * 1_000 + 20, "{}", trial.names_held.peak());
     assert_eq!((trial.entries_ahead.now(), trial.names_held.now()), (0, 0));
 }
 
@@ -374,10 +330,7 @@ fn links_are_followed_to_files_and_directories_in_and_out_of_the_tree() {
     link(Path::new("circle"), "circle");
     link(Path::new("z/below-a-file"), "broken-too");
     for kinds_unknown in [false, true] {
-        let trial = Trial {
-            kinds_unknown,
-            ..Trial::new()
-        };
+        let trial = Trial { kinds_unknown, ..Trial::new() };
         assert_eq!(
             shown(&trial.walk(folder.path())),
             [
@@ -404,10 +357,7 @@ fn a_followed_link_to_a_directory_sorts_as_a_directory() {
     let folder = tree(&["real/f", "l.txt", "l-"]);
     symlink("real", folder.path().join("l")).unwrap();
     let trial = Trial::new();
-    assert_eq!(
-        keys(&trial.walk(folder.path())),
-        ["l-", "l.txt", "l/", "l/f", "real/", "real/f"]
-    );
+    assert_eq!(keys(&trial.walk(folder.path())), ["l-", "l.txt", "l/", "l/f", "real/", "real/f"]);
     // The root, two files, two directories, a file in each, and the link itself.
     assert_eq!(trial.calls().1, 8);
 }
@@ -451,10 +401,7 @@ fn links_that_are_not_followed_cost_no_stat() {
     ];
     assert_eq!(shown(&trial.walk(folder.path())), expected);
     assert_eq!(trial.calls().1, 3);
-    let unknown = Trial {
-        kinds_unknown: true,
-        ..Trial::new().links(Links::Skip)
-    };
+    let unknown = Trial { kinds_unknown: true, ..Trial::new().links(Links::Skip) };
     assert_eq!(shown(&unknown.walk(folder.path())), expected);
 }
 
@@ -468,16 +415,12 @@ fn a_moved_directory_and_a_turned_link_lend_their_ctime_to_all_below() {
     let entries = Trial::new().walk(folder.path());
     let file = |key: &str| {
         let entry = entries.iter().find(|entry| entry.key == key).unwrap();
-        let Found::File(file) = entry.found else {
-            panic!("{entry:?}")
-        };
+        let Found::File(file) = entry.found else { panic!("{entry:?}") };
         file
     };
     let directory = |key: &str| {
         let entry = entries.iter().find(|entry| entry.key == key).unwrap();
-        let Found::Directory(stat) = entry.found else {
-            panic!("{entry:?}")
-        };
+        let Found::Directory(stat) = entry.found else { panic!("{entry:?}") };
         stat
     };
     assert!(directory("site/").ctime > directory("site/").mtime);
@@ -496,10 +439,7 @@ fn specials_are_never_opened_nor_followed_into() {
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
     symlink("fifo", folder.path().join("to-fifo")).unwrap();
     for kinds_unknown in [false, true] {
-        let trial = Trial {
-            kinds_unknown,
-            ..Trial::new()
-        };
+        let trial = Trial { kinds_unknown, ..Trial::new() };
         assert_eq!(
             shown(&trial.walk(folder.path())),
             ["f: file", "fifo: special", "socket: special", "to-fifo: special"]
@@ -541,14 +481,7 @@ fn a_name_that_is_not_utf8_is_shown_escaped_and_spoils_nothing() {
 
 #[test]
 fn a_key_may_have_exactly_the_most_bytes() {
-    let folder = tree(&[
-        "dd/12345",
-        "dd/123456",
-        "dd/1234567",
-        "1234567/x",
-        "12345678/x",
-        "é23456",
-    ]);
+    let folder = tree(&["dd/12345", "dd/123456", "dd/1234567", "1234567/x", "12345678/x", "é23456"]);
     let mut trial = Trial::new();
     trial.options.max_key_bytes = 9;
     let entries = trial.walk(folder.path());
@@ -565,24 +498,13 @@ fn a_key_may_have_exactly_the_most_bytes() {
             "é23456: file",
         ]
     );
-    let Found::Failed(_, problem) = &entries[6].found else {
-        panic!()
-    };
-    assert!(
-        problem.message.contains("10 bytes") && problem.message.contains("only 9 fit"),
-        "{}",
-        problem.message
-    );
+    let Found::Failed(_, problem) = &entries[6].found else { panic!() };
+    assert!(problem.message.contains("10 bytes") && problem.message.contains("only 9 fit"), "{}", problem.message);
 }
 
 #[test]
 fn nfs_leftovers_are_skipped_without_a_stat() {
-    let folder = tree(&[
-        ".nfs00000000021400c300000001",
-        ".nfs0123456",
-        ".nfsxyz12345678",
-        ".nfs0123456789/f",
-    ]);
+    let folder = tree(&[".nfs00000000021400c300000001", ".nfs0123456", ".nfsxyz12345678", ".nfs0123456789/f"]);
     let trial = Trial::new();
     assert_eq!(
         shown(&trial.walk(folder.path())),
@@ -655,10 +577,7 @@ fn a_walk_that_is_stopped_says_that_the_rest_is_unknown() {
     }
     assert!(entries.len() < 1_000, "{}", entries.len());
     let last = entries.last().unwrap();
-    assert!(
-        matches!(&last.found, Found::Unknown { below, .. } if below.is_empty()),
-        "{last:?}"
-    );
+    assert!(matches!(&last.found, Found::Unknown { below, .. } if below.is_empty()), "{last:?}");
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
 }
 
@@ -679,9 +598,7 @@ fn dropping_the_receiver_ends_the_walk() {
 
 #[test]
 fn files_that_come_and_go_during_the_walk_are_never_an_error() {
-    let names: Vec<String> = (0..2_000)
-        .map(|number| format!("d{}/{number:04}", number % 20))
-        .collect();
+    let names: Vec<String> = (0..2_000).map(|number| format!("d{}/{number:04}", number % 20)).collect();
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let done = Arc::new(AtomicBool::new(false));
     let restless = {
@@ -732,10 +649,7 @@ fn a_source_that_is_removed_is_unknown_and_not_empty() {
     let mut receiver = start(root, trial.options.clone(), Arc::default(), Arc::default()).unwrap();
     let entries = receiver.blocking_recv().unwrap();
     assert_eq!(entries.len(), 1);
-    assert!(
-        matches!(&entries[0].found, Found::Unknown { below, .. } if below.is_empty()),
-        "{entries:?}"
-    );
+    assert!(matches!(&entries[0].found, Found::Unknown { below, .. } if below.is_empty()), "{entries:?}");
     assert_eq!(entries[0].found.covers(&entries[0].key), Some(""));
     assert_eq!(receiver.blocking_recv(), None);
 }

@@ -29,10 +29,8 @@ fn a_batch_deletes_each_key_and_absent_ones_too() {
 fn a_quiet_batch_tells_failures_alone() {
     let s3 = with_keys(&["a", "held"]);
     s3.settings(|settings| settings.refuse_delete = vec!["held".into()]);
-    let answer = batch(
-        &s3,
-        "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>held</Key></Object></Delete>",
-    );
+    let answer =
+        batch(&s3, "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>held</Key></Object></Delete>");
     assert_eq!(answer.each("Deleted", "Key"), [""; 0]);
     assert_eq!(answer.each("Error", "Key"), ["held"]);
     assert_eq!(answer.each("Error", "Code"), ["AccessDenied"]);
@@ -74,16 +72,10 @@ fn a_batch_has_between_one_and_a_thousand_keys() {
 fn a_batch_without_a_digest_or_with_a_wrong_one_is_refused() {
     let s3 = with_keys(&["k"]);
     let document = b"<Delete><Object><Key>k</Key></Object></Delete>";
-    assert_eq!(
-        send(&s3, "POST", "/b?delete", &[], document).unwrap().code(),
-        "InvalidRequest"
-    );
+    assert_eq!(send(&s3, "POST", "/b?delete", &[], document).unwrap().code(), "InvalidRequest");
     let other = content_md5(b"other");
     let wrong: Headers = &[("content-md5", &other)];
-    assert_eq!(
-        send(&s3, "POST", "/b?delete", wrong, document).unwrap().code(),
-        "BadDigest"
-    );
+    assert_eq!(send(&s3, "POST", "/b?delete", wrong, document).unwrap().code(), "BadDigest");
     assert_eq!(s3.keys("b", ""), ["k"]);
 }
 

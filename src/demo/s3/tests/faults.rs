@@ -31,22 +31,12 @@ fn a_rule_meets_the_requests_it_is_for_after_those_it_skips() {
     let slow = || Fault::status(503, "SlowDown");
     s3.rule(on_put().key_contains("x").skip(1).times(2).does(slow()));
     let statuses = |key: &str, count| -> Vec<u16> {
-        (0..count)
-            .map(|_| put(&s3, &format!("/b/{key}"), &[], b"").status)
-            .collect()
+        (0..count).map(|_| put(&s3, &format!("/b/{key}"), &[], b"").status).collect()
     };
     assert_eq!(statuses("other", 2), [200, 200]);
     assert_eq!(statuses("x", 5), [200, 503, 503, 200, 200]);
-    s3.rule(
-        Rule::on(Operations::all())
-            .key_matches(str::is_empty)
-            .always()
-            .does(slow()),
-    );
-    assert_eq!(
-        (0..3).map(|_| get(&s3, "/b?list-type=2").status).collect::<Vec<_>>(),
-        [503; 3]
-    );
+    s3.rule(Rule::on(Operations::all()).key_matches(str::is_empty).always().does(slow()));
+    assert_eq!((0..3).map(|_| get(&s3, "/b?list-type=2").status).collect::<Vec<_>>(), [503; 3]);
     assert_eq!(statuses("x", 1), [200]);
     s3.clear_rules();
     assert_eq!(get(&s3, "/b?list-type=2").status, 200);
@@ -64,11 +54,7 @@ fn a_listing_is_met_by_its_prefix() {
 #[test]
 fn a_status_comes_with_its_code_and_headers_and_no_effect() {
     let s3 = server();
-    let fault = Fault::Status {
-        status: 503,
-        code: "SlowDown",
-        headers: vec![("Retry-After", "1".into())],
-    };
+    let fault = Fault::Status { status: 503, code: "SlowDown", headers: vec![("Retry-After", "1".into())] };
     s3.rule(on_put().does(fault));
     let answer = try_put(&s3).unwrap();
     assert_eq!((answer.status, answer.code()), (503, "SlowDown".into()));
@@ -111,9 +97,7 @@ fn a_delayed_request_is_answered_late_even_to_a_client_that_has_gone() {
     assert_eq!(try_put(&s3).unwrap().status, 200);
     assert!(start.elapsed() >= delay);
     let mut stream = TcpStream::connect(s3.address).unwrap();
-    stream
-        .write_all(b"PUT /b/late HTTP/1.1\r\nHost: s3\r\nContent-Length: 1\r\n\r\nx")
-        .unwrap();
+    stream.write_all(b"PUT /b/late HTTP/1.1\r\nHost: s3\r\nContent-Length: 1\r\n\r\nx").unwrap();
     while s3.count(Operation::PutObject) < 2 {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -176,21 +160,14 @@ fn a_corrupted_body_is_a_bad_digest_or_a_wrong_etag() {
     s3.rule(on_put().times(2).does(Fault::CorruptBody));
     let md5 = content_md5(b"abc");
     assert_eq!(put(&s3, "/b/k", &[("content-md5", &md5)], b"abc").code(), "BadDigest");
-    assert_ne!(
-        try_put(&s3).unwrap().header("etag"),
-        Some("\"900150983cd24fb0d6963f7d28e17f72\"")
-    );
+    assert_ne!(try_put(&s3).unwrap().header("etag"), Some("\"900150983cd24fb0d6963f7d28e17f72\""));
     assert_eq!(s3.body("b", "k").unwrap(), "abb");
 }
 
 #[test]
 fn a_wrong_etag_is_in_the_answer_alone() {
     let s3 = server();
-    s3.rule(
-        Rule::on([Operation::PutObject, Operation::ListObjectsV2])
-            .times(2)
-            .does(Fault::WrongEtag),
-    );
+    s3.rule(Rule::on([Operation::PutObject, Operation::ListObjectsV2]).times(2).does(Fault::WrongEtag));
     let etag = try_put(&s3).unwrap().header("etag").unwrap().to_owned();
     let have = s3.object("b", "k").unwrap().etag;
     assert_eq!(have, "900150983cd24fb0d6963f7d28e17f72");

@@ -64,10 +64,7 @@ fn start_after_excludes_the_key_it_names() {
 fn no_keys_are_asked_for_and_none_are_given() {
     let s3 = with_keys(["a"]);
     let page = list(&s3, "&max-keys=0");
-    assert_eq!(
-        (page.value("KeyCount"), page.value("IsTruncated")),
-        ("0".into(), "false".into())
-    );
+    assert_eq!((page.value("KeyCount"), page.value("IsTruncated")), ("0".into(), "false".into()));
 }
 
 #[test]
@@ -109,10 +106,7 @@ fn a_server_on_directories_pages_and_starts_after_in_its_own_order() {
     let s3 = with_keys(["a!", "a-b/x", "a/x", "b"]);
     s3.settings(|settings| settings.list_order = ListOrder::DirectoriesFirst);
     assert_eq!(pages(&s3, "&max-keys=1").concat(), ["a/x", "a!", "a-b/x", "b"]);
-    assert_eq!(
-        list(&s3, "&start-after=a/x").each("Contents", "Key"),
-        ["a!", "a-b/x", "b"]
-    );
+    assert_eq!(list(&s3, "&start-after=a/x").each("Contents", "Key"), ["a!", "a-b/x", "b"]);
 }
 
 #[test]

@@ -16,21 +16,11 @@ fn part(s3: &S3Server, key: &str, id: &str, number: usize, body: &[u8]) -> Strin
 
 fn complete(s3: &S3Server, key: &str, id: &str, parts: &[(usize, &str)], headers: Headers) -> Answer {
     let part = |(number, etag): &(usize, &str)| {
-        format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
-            etag.replace('"', "&quot;")
-        )
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", etag.replace('"', "&quot;"))
     };
     let parts: String = parts.iter().map(part).collect();
     let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-    send(
-        s3,
-        "POST",
-        &format!("/b/{key}?uploadId={id}"),
-        headers,
-        document.as_bytes(),
-    )
-    .unwrap()
+    send(s3, "POST", &format!("/b/{key}?uploadId={id}"), headers, document.as_bytes()).unwrap()
 }
 
 #[test]
@@ -82,10 +72,7 @@ fn a_completion_that_s3_would_refuse_is_refused() {
     assert_eq!(code(&[(1, &one)], &[("If-None-Match", "*")]), "PreconditionFailed");
     assert_eq!(code(&[(1, &one)], &[("x-amz-mp-object-size", "6")]), "InvalidRequest");
     let wrong = ("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=");
-    assert_eq!(
-        code(&[(1, &one)], &[wrong, ("x-amz-checksum-type", "FULL_OBJECT")]),
-        "BadDigest"
-    );
+    assert_eq!(code(&[(1, &one)], &[wrong, ("x-amz-checksum-type", "FULL_OBJECT")]), "BadDigest");
     assert_eq!(complete(&s3, "other", &id, &[(1, &one)], &[]).code(), "NoSuchUpload");
     assert_eq!(s3.body("b", "k").unwrap(), "there");
     assert_eq!(s3.uploads()[0].parts, BTreeMap::from([(1, 5), (2, 4)]));
@@ -96,10 +83,7 @@ fn a_completion_that_s3_would_refuse_is_refused() {
 #[test]
 fn a_full_object_checksum_is_verified_and_kept() {
     let s3 = server();
-    let headers: Headers = &[
-        ("x-amz-checksum-algorithm", "CRC64NVME"),
-        ("x-amz-checksum-type", "FULL_OBJECT"),
-    ];
+    let headers: Headers = &[("x-amz-checksum-algorithm", "CRC64NVME"), ("x-amz-checksum-type", "FULL_OBJECT")];
     let id = create(&s3, "k", headers);
     let etag = part(&s3, "k", &id, 1, b"123456789");
     let sum = ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=");
@@ -150,10 +134,7 @@ fn open_uploads_are_listed_in_pages_and_can_be_aborted() {
     assert_eq!(page.value("IsTruncated"), "true");
     let (key, id) = (page.value("NextKeyMarker"), page.value("NextUploadIdMarker"));
     let key = key.replace(' ', "%20");
-    let rest = get(
-        &s3,
-        &format!("/b?uploads&prefix=p/&key-marker={key}&upload-id-marker={id}"),
-    );
+    let rest = get(&s3, &format!("/b?uploads&prefix=p/&key-marker={key}&upload-id-marker={id}"));
     assert_eq!(rest.each("Upload", "Key"), ["p/a b", "p/c"]);
     let target = format!("/b/{key}?uploadId={id}");
     assert_eq!(send(&s3, "DELETE", &target, &[], b"").unwrap().status, 204);

@@ -8,11 +8,7 @@ fn an_object_is_read_as_it_was_written() {
     let written = put(
         &s3,
         "/b/d%20e/f%2Bg+h%C3%A9?x-id=PutObject",
-        &[
-            ("x-amz-meta-File-Mtime", "1ns"),
-            ("content-type", "text/html"),
-            ("x-other", "no"),
-        ],
+        &[("x-amz-meta-File-Mtime", "1ns"), ("content-type", "text/html"), ("x-other", "no")],
         b"abc",
     );
     assert_eq!((written.status, written.header("etag")), (200, Some(ABC)));
@@ -64,10 +60,7 @@ fn a_body_that_is_not_what_its_headers_say_is_refused() {
         let refused = put(&s3, "/b/k", &[(name, value)], b"12345678");
         assert_eq!((refused.status, refused.code()), (400, "BadDigest".into()), "{name}");
     }
-    assert_eq!(
-        put(&s3, "/b/k", &[("content-md5", "bm8=")], body).code(),
-        "InvalidDigest"
-    );
+    assert_eq!(put(&s3, "/b/k", &[("content-md5", "bm8=")], body).code(), "InvalidDigest");
     assert_eq!(put(&s3, "/b/k", &[("x-amz-checksum-crc32", "bm8=")], body).status, 400);
     let mode: Headers = &[("x-amz-checksum-mode", "ENABLED")];
     let head = send(&s3, "HEAD", "/b/k", mode, b"").unwrap();
@@ -87,14 +80,8 @@ fn a_framed_body_is_unframed_and_its_trailer_verified() {
     let framed = |sum| format!("9\r\n123456789\r\n0\r\nx-amz-checksum-crc32:{sum}\r\n\r\n");
     assert_eq!(put(&s3, "/b/k", headers, framed("y/Q5Jg==").as_bytes()).status, 200);
     let object = s3.object("b", "k").unwrap();
-    assert_eq!(
-        (object.body.as_ref(), object.headers.len()),
-        (b"123456789".as_slice(), 0)
-    );
-    assert_eq!(
-        put(&s3, "/b/k", headers, framed("AAAAAA==").as_bytes()).code(),
-        "BadDigest"
-    );
+    assert_eq!((object.body.as_ref(), object.headers.len()), (b"123456789".as_slice(), 0));
+    assert_eq!(put(&s3, "/b/k", headers, framed("AAAAAA==").as_bytes()).code(), "BadDigest");
     assert_eq!(put(&s3, "/b/k", headers, b"9\r\n1234").code(), "IncompleteBody");
 }
 
@@ -109,15 +96,9 @@ fn a_body_of_unknown_length_is_refused() {
 fn limits_of_s3_are_kept() {
     let s3 = server();
     assert_eq!(put(&s3, &format!("/b/{}", "k".repeat(1024)), &[], b"").status, 200);
-    assert_eq!(
-        put(&s3, &format!("/b/{}", "k".repeat(1025)), &[], b"").code(),
-        "KeyTooLongError"
-    );
+    assert_eq!(put(&s3, &format!("/b/{}", "k".repeat(1025)), &[], b"").code(), "KeyTooLongError");
     let large = "m".repeat(2048);
-    assert_eq!(
-        put(&s3, "/b/k", &[("x-amz-meta-m", &large)], b"").code(),
-        "MetadataTooLarge"
-    );
+    assert_eq!(put(&s3, "/b/k", &[("x-amz-meta-m", &large)], b"").code(), "MetadataTooLarge");
     assert_eq!(put(&s3, "/b/%FF", &[], b"").code(), "InvalidURI");
     assert_eq!(put(&s3, "/absent/k", &[], b"").code(), "NoSuchBucket");
 }
@@ -129,19 +110,11 @@ fn a_read_may_ask_for_a_range_a_part_or_an_etag() {
     s3.put("b", "parts", "0123456789", Seed::default().in_parts_of(4));
     s3.put("b", "empty", "", Seed::default());
     let ranged = |target, range| send(&s3, "GET", target, &[("Range", range)], b"").unwrap();
-    for (range, text) in [
-        ("bytes=2-4", "234"),
-        ("bytes=7-", "789"),
-        ("bytes=-2", "89"),
-        ("bytes=8-99", "89"),
-    ] {
+    for (range, text) in [("bytes=2-4", "234"), ("bytes=7-", "789"), ("bytes=-2", "89"), ("bytes=8-99", "89")] {
         let part = ranged("/b/k", range);
         assert_eq!((part.status, part.text()), (206, text), "{range}");
     }
-    assert_eq!(
-        ranged("/b/k", "bytes=2-4").header("content-range"),
-        Some("bytes 2-4/10")
-    );
+    assert_eq!(ranged("/b/k", "bytes=2-4").header("content-range"), Some("bytes 2-4/10"));
     assert_eq!(ranged("/b/k", "bytes=10-").code(), "InvalidRange");
     assert_eq!(ranged("/b/empty", "bytes=0-0").status, 416);
     assert_eq!(ranged("/b/k", "lines=1-2").status, 200);
@@ -158,21 +131,10 @@ fn a_read_may_ask_for_a_range_a_part_or_an_etag() {
     assert_eq!((head.status, head.header("content-length")), (200, Some("10")));
     assert_eq!(head.header("x-amz-mp-parts-count"), None);
 
-    assert_eq!(
-        send(&s3, "GET", "/b/k", &[("If-Match", "\"x\"")], b"").unwrap().status,
-        412
-    );
+    assert_eq!(send(&s3, "GET", "/b/k", &[("If-Match", "\"x\"")], b"").unwrap().status, 412);
     let etag = format!("\"{}\"", s3.object("b", "k").unwrap().etag);
-    assert_eq!(
-        send(&s3, "GET", "/b/k", &[("If-Match", &etag)], b"").unwrap().status,
-        200
-    );
-    assert_eq!(
-        send(&s3, "GET", "/b/k", &[("If-None-Match", &etag)], b"")
-            .unwrap()
-            .status,
-        304
-    );
+    assert_eq!(send(&s3, "GET", "/b/k", &[("If-Match", &etag)], b"").unwrap().status, 200);
+    assert_eq!(send(&s3, "GET", "/b/k", &[("If-None-Match", &etag)], b"").unwrap().status, 304);
 }
 
 #[test]
@@ -207,15 +169,9 @@ fn a_copy_is_refused_without_change_source_or_matching_etag() {
     assert_eq!(put(&s3, "/b/k", &[source], b"").code(), "InvalidRequest");
     let other = ("x-amz-copy-source-if-match", "\"other\"");
     assert_eq!(put(&s3, "/b/to", &[source, other], b"").status, 412);
-    assert_eq!(
-        put(&s3, "/b/to", &[source, ("x-amz-copy-source-if-match", ABC)], b"").status,
-        200
-    );
+    assert_eq!(put(&s3, "/b/to", &[source, ("x-amz-copy-source-if-match", ABC)], b"").status, 200);
     assert_eq!(put(&s3, "/b/to", &[source, ("If-None-Match", "*")], b"").status, 412);
-    assert_eq!(
-        put(&s3, "/b/to", &[("x-amz-copy-source", "b/absent")], b"").code(),
-        "NoSuchKey"
-    );
+    assert_eq!(put(&s3, "/b/to", &[("x-amz-copy-source", "b/absent")], b"").code(), "NoSuchKey");
 }
 
 #[test]

@@ -85,10 +85,7 @@ fn checksums_are_not_kept_where_the_server_keeps_none() {
     let answer = put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"123456789");
     assert_eq!(answer.header("x-amz-checksum-crc32"), None);
     assert!(s3.object("b", "k").unwrap().checksums.is_empty());
-    assert_eq!(
-        put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"").status,
-        400
-    );
+    assert_eq!(put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"").status, 400);
 }
 
 #[tokio::test]
@@ -121,14 +118,7 @@ fn a_listing_of_two_hundred_thousand_objects_reads_each_key_once() {
         let page = get(&s3, &format!("/b?list-type=2&start-after={after}"));
         let text = page.text();
         seen += text.matches("<Key>").count();
-        after = text
-            .rsplit("<Key>")
-            .next()
-            .unwrap()
-            .split("</Key>")
-            .next()
-            .unwrap()
-            .to_owned();
+        after = text.rsplit("<Key>").next().unwrap().split("</Key>").next().unwrap().to_owned();
         if text.contains("<IsTruncated>false") {
             break;
         }

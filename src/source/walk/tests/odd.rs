@@ -56,25 +56,14 @@ impl Mounted {
         let unanswered = Unanswered::default();
         let healed = Arc::new(AtomicBool::new(false));
         let odd = Odd {
-            nodes: nodes
-                .iter()
-                .map(|path| (path.trim_end_matches('/').to_owned(), path.ends_with('/')))
-                .collect(),
-            faults: faults
-                .iter()
-                .map(|(path, fault)| ((*path).to_owned(), *fault))
-                .collect(),
+            nodes: nodes.iter().map(|path| (path.trim_end_matches('/').to_owned(), path.ends_with('/'))).collect(),
+            faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
             unanswered: Arc::clone(&unanswered),
             healed: Arc::clone(&healed),
             stale: AtomicUsize::new(0),
         };
         let session = fuser::spawn_mount(odd, folder.path(), &fuser::Config::default()).unwrap();
-        Self {
-            folder,
-            unanswered,
-            healed,
-            session: Some(session),
-        }
+        Self { folder, unanswered, healed, session: Some(session) }
     }
 
     fn path(&self) -> &Path {
@@ -96,10 +85,7 @@ impl Drop for Mounted {
         self.healed.store(true, Ordering::Relaxed);
         self.answer();
         // Walkers may still be on their way out: the mount goes away with the last of them.
-        let status = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.folder.path())
-            .status();
+        let status = std::process::Command::new("umount").arg("-l").arg(self.folder.path()).status();
         assert!(status.unwrap().success() || std::thread::panicking());
         drop(self.session.take());
     }
@@ -107,10 +93,7 @@ impl Drop for Mounted {
 
 impl Odd {
     fn fault(&self, path: &str) -> Option<Fault> {
-        self.faults
-            .get(path)
-            .copied()
-            .filter(|_| !self.healed.load(Ordering::Relaxed))
+        self.faults.get(path).copied().filter(|_| !self.healed.load(Ordering::Relaxed))
     }
 
     fn path_of(&self, inode: INodeNo) -> &str {
@@ -135,11 +118,7 @@ impl Odd {
             mtime: UNIX_EPOCH,
             ctime: UNIX_EPOCH,
             crtime: UNIX_EPOCH,
-            kind: if directory {
-                FileType::Directory
-            } else {
-                FileType::RegularFile
-            },
+            kind: if directory { FileType::Directory } else { FileType::RegularFile },
             perm: if directory { 0o755 } else { 0o644 },
             nlink: 1,
             uid: 0,
@@ -153,10 +132,7 @@ impl Odd {
     fn children(&self, parent: &str) -> Vec<(String, FileAttr)> {
         let inside = |path: &str| match parent {
             "" => Some(path.to_owned()),
-            _ => path
-                .strip_prefix(parent)
-                .and_then(|rest| rest.strip_prefix('/'))
-                .map(str::to_owned),
+            _ => path.strip_prefix(parent).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned),
         };
         self.nodes
             .iter()
@@ -174,11 +150,7 @@ impl Filesystem for Odd {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let parent = self.path_of(parent);
         let name = name.to_str().unwrap();
-        let path = if parent.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{parent}/{name}")
-        };
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
         match (self.fault(&path), self.find(&path)) {
             (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
             (Some(Fault::NameTooLong), _) => reply.error(Errno::ENAMETOOLONG),
@@ -206,17 +178,10 @@ impl Filesystem for Odd {
             }
             _ => {}
         }
-        for (index, (name, attributes)) in self
-            .children(path)
-            .into_iter()
-            .enumerate()
-            .skip(usize::try_from(offset).unwrap())
+        for (index, (name, attributes)) in
+            self.children(path).into_iter().enumerate().skip(usize::try_from(offset).unwrap())
         {
-            let full = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}/{name}")
-            };
+            let full = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
             let kind = match (self.fault(&full), attributes.kind) {
                 (Some(Fault::KindLies), FileType::Directory) => FileType::RegularFile,
                 (Some(Fault::KindLies), _) => FileType::Directory,
@@ -242,24 +207,14 @@ fn a_directory_that_cannot_be_read_is_unknown_and_the_others_are_walked() {
     let mounted = Mounted::new(&["a/", "a/f", "bad/", "bad/f", "z"], &[("bad", Fault::ReaddirFails)]);
     assert_eq!(
         shown(&Trial::new().walk(mounted.path())),
-        [
-            "a/: directory",
-            "a/f: file",
-            "bad/: unknown below \"bad/\": readdir io_error",
-            "z: file"
-        ]
+        ["a/: directory", "a/f: file", "bad/: unknown below \"bad/\": readdir io_error", "z: file"]
     );
 }
 
 #[test]
 fn an_error_in_the_middle_of_a_directory_makes_all_of_it_unknown() {
-    let names: Vec<String> = (0..2_000)
-        .map(|number| format!("bad/{number:04}-{}", "x".repeat(100)))
-        .collect();
-    let nodes: Vec<&str> = ["bad/", "z"]
-        .into_iter()
-        .chain(names.iter().map(String::as_str))
-        .collect();
+    let names: Vec<String> = (0..2_000).map(|number| format!("bad/{number:04}-{}", "x".repeat(100))).collect();
+    let nodes: Vec<&str> = ["bad/", "z"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let mounted = Mounted::new(&nodes, &[("bad", Fault::ReaddirFailsInTheMiddle)]);
     assert_eq!(
         shown(&Trial::new().walk(mounted.path())),
@@ -270,38 +225,25 @@ fn an_error_in_the_middle_of_a_directory_makes_all_of_it_unknown() {
 #[test]
 fn a_root_that_cannot_be_read_is_unknown() {
     let mounted = Mounted::new(&["a"], &[("", Fault::ReaddirFails)]);
-    assert_eq!(
-        shown(&Trial::new().walk(mounted.path())),
-        [": unknown below \"\": readdir io_error"]
-    );
+    assert_eq!(shown(&Trial::new().walk(mounted.path())), [": unknown below \"\": readdir io_error"]);
 }
 
 #[test]
 fn a_stale_directory_is_looked_up_once_more() {
     let mounted = Mounted::new(&["once/", "once/f", "z"], &[("once", Fault::ReaddirStaleOnce)]);
     let trial = Trial::new();
-    assert_eq!(
-        shown(&trial.walk(mounted.path())),
-        ["once/: directory", "once/f: file", "z: file"]
-    );
+    assert_eq!(shown(&trial.walk(mounted.path())), ["once/: directory", "once/f: file", "z: file"]);
     assert_eq!(trial.calls().2, 3);
 
     let mounted = Mounted::new(&["always/", "always/f", "z"], &[("always", Fault::ReaddirStale)]);
     let trial = Trial::new();
-    assert_eq!(
-        shown(&trial.walk(mounted.path())),
-        ["always/: unknown below \"always/\": readdir stale", "z: file"]
-    );
+    assert_eq!(shown(&trial.walk(mounted.path())), ["always/: unknown below \"always/\": readdir stale", "z: file"]);
     assert_eq!(trial.calls().2, 3);
 }
 
 #[test]
 fn a_stat_that_fails_concerns_a_file_alone_and_all_below_a_directory() {
-    let faults = [
-        ("bad-file", Fault::StatFails),
-        ("bad-dir", Fault::StatFails),
-        ("long", Fault::NameTooLong),
-    ];
+    let faults = [("bad-file", Fault::StatFails), ("bad-dir", Fault::StatFails), ("long", Fault::NameTooLong)];
     let mounted = Mounted::new(&["a", "bad-dir/", "bad-dir/f", "bad-file", "long/", "z"], &faults);
     assert_eq!(
         shown(&Trial::new().walk(mounted.path())),
@@ -313,10 +255,7 @@ fn a_stat_that_fails_concerns_a_file_alone_and_all_below_a_directory() {
             "z: file",
         ]
     );
-    let unknown = Trial {
-        kinds_unknown: true,
-        ..Trial::new()
-    };
+    let unknown = Trial { kinds_unknown: true, ..Trial::new() };
     assert_eq!(
         shown(&unknown.walk(mounted.path()))[1..3],
         [
@@ -328,10 +267,7 @@ fn a_stat_that_fails_concerns_a_file_alone_and_all_below_a_directory() {
 
 #[test]
 fn a_kind_that_differs_at_the_stat_counts_as_vanished() {
-    let mounted = Mounted::new(
-        &["d/", "d/f", "f", "z"],
-        &[("d", Fault::KindLies), ("f", Fault::KindLies)],
-    );
+    let mounted = Mounted::new(&["d/", "d/f", "f", "z"], &[("d", Fault::KindLies), ("f", Fault::KindLies)]);
     assert_eq!(
         shown(&Trial::new().walk(mounted.path())),
         ["d: skipped File Vanished", "f/: skipped Directory Vanished", "z: file"]
@@ -340,21 +276,8 @@ fn a_kind_that_differs_at_the_stat_counts_as_vanished() {
 
 #[test]
 fn a_stat_that_hangs_makes_that_name_unknown_and_the_rest_is_delivered() {
-    let nodes = [
-        "a/",
-        "a/f",
-        "b",
-        "stuck-dir/",
-        "stuck-dir/f",
-        "stuck-file",
-        "y/",
-        "y/f",
-        "z",
-    ];
-    let mounted = Mounted::new(
-        &nodes,
-        &[("stuck-dir", Fault::StatHangs), ("stuck-file", Fault::StatHangs)],
-    );
+    let nodes = ["a/", "a/f", "b", "stuck-dir/", "stuck-dir/f", "stuck-file", "y/", "y/f", "z"];
+    let mounted = Mounted::new(&nodes, &[("stuck-dir", Fault::StatHangs), ("stuck-file", Fault::StatHangs)]);
     let began = Instant::now();
     let trial = impatient();
     assert_eq!(
@@ -377,10 +300,7 @@ fn a_stat_that_hangs_makes_that_name_unknown_and_the_rest_is_delivered() {
 #[test]
 fn a_stat_that_hangs_makes_the_rest_of_its_directory_unknown() {
     let names: Vec<String> = (0..8).map(|number| format!("d/stuck{number}")).collect();
-    let nodes: Vec<&str> = ["a", "d/", "d/f", "z"]
-        .into_iter()
-        .chain(names.iter().map(String::as_str))
-        .collect();
+    let nodes: Vec<&str> = ["a", "d/", "d/f", "z"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let faults: Vec<(&str, Fault)> = names.iter().map(|name| (name.as_str(), Fault::StatHangs)).collect();
     let mounted = Mounted::new(&nodes, &faults);
     let trial = impatient();
@@ -429,20 +349,14 @@ fn directories_that_hang_are_unknown_after_one_time_out_in_all() {
 fn when_all_walkers_hang_all_that_remains_is_unknown_at_once() {
     let names: Vec<String> = (0..50).map(|number| format!("d{number:02}/")).collect();
     let nodes: Vec<&str> = names.iter().map(String::as_str).chain(["z"]).collect();
-    let faults: Vec<(&str, Fault)> = names
-        .iter()
-        .map(|name| (name.trim_end_matches('/'), Fault::ReaddirHangs))
-        .collect();
+    let faults: Vec<(&str, Fault)> =
+        names.iter().map(|name| (name.trim_end_matches('/'), Fault::ReaddirHangs)).collect();
     let mounted = Mounted::new(&nodes, &faults);
     let began = Instant::now();
     let entries = impatient().walk(mounted.path());
     assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
     assert_eq!(entries.len(), 51);
-    assert!(
-        entries[..50]
-            .iter()
-            .all(|entry| matches!(entry.found, Found::Unknown { .. }))
-    );
+    assert!(entries[..50].iter().all(|entry| matches!(entry.found, Found::Unknown { .. })));
     assert_eq!(shown(&entries)[50], "z: file");
     assert_eq!(mounted.hanging(), 4);
 }
@@ -477,21 +391,13 @@ fn as_nobody(test: &str) -> bool {
     let output = std::process::Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .arg(copy)
-        .args([
-            "--exact",
-            &format!("{}::{test}", module_path!().split_once("::").unwrap().1),
-            "--nocapture",
-        ])
+        .args(["--exact", &format!("{}::{test}", module_path!().split_once("::").unwrap().1), "--nocapture"])
         .env(MARK, "1")
         .current_dir("/")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
     false
 }
 
@@ -509,11 +415,7 @@ fn without_permission_a_directory_is_unknown_and_a_file_is_still_seen() {
     allow(&folder.path().join("no-list"), 0o300);
     allow(&folder.path().join("no-search"), 0o600);
     let entries = Trial::new().walk(folder.path());
-    for restored in [
-        folder.path().join("no-list"),
-        folder.path().join("no-search"),
-        far.path().join("hidden"),
-    ] {
+    for restored in [folder.path().join("no-list"), folder.path().join("no-search"), far.path().join("hidden")] {
         allow(&restored, 0o700);
     }
     assert_eq!(
@@ -540,8 +442,5 @@ fn a_source_that_may_not_be_read_is_refused() {
     let closed = folder.path().join("closed");
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o300)).unwrap();
     let error = Root::open(&closed).unwrap_err();
-    assert!(
-        matches!(error, crate::source::root::RootError::PermissionDenied { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, crate::source::root::RootError::PermissionDenied { .. }), "{error}");
 }

@@ -1,0 +1,58 @@
+//! The way of a followed link: all links and directories that its target is found through.
+//!
+//! A link that nobody touched leads to other files when another link on its way is turned, or a directory on it is moved
+//! into place, and no time of these files or of the link itself tells. So the way is gone step by step, at the price of one
+//! `readlink` for each link and one `statx` for each step, the last of which tells what the link leads to.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::directory::moved_at;
+use crate::source::entry::{EntryKind, EpochNanos, Stat};
+use crate::source::operations::{LastLink, Operations};
+
+/// As many as Linux follows (`path_resolution(7)`).
+const MOST_LINKS: usize = 40;
+
+/// What the link at `path` leads to, and the latest time at which something on the way there was put in its place.
+pub(super) fn follow(
+    operations: &Operations,
+    base: BorrowedFd<'_>,
+    path: &[u8],
+    link: &Stat,
+) -> Result<(Stat, EpochNanos), Errno> {
+    let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+    let mut place = path.get(..name_at).unwrap_or_default().to_vec();
+    let mut here = path.to_vec();
+    let (mut stat, mut laid) = (*link, link.ctime);
+    // The steps that are to come, the next one last.
+    let mut ahead: Vec<Vec<u8>> = Vec::new();
+    let mut links = 0;
+    loop {
+        if stat.kind == EntryKind::Symlink {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::LOOP);
+            }
+            laid = laid.max(stat.ctime);
+            let target = operations.readlink(base, &here)?;
+            ahead.extend(target.rsplit(|&byte| byte == b'/').filter(|step| !step.is_empty()).map(<[u8]>::to_vec));
+            if target.starts_with(b"/") {
+                place.clear();
+                ahead.push(b"/".to_vec());
+            }
+        } else if stat.kind == EntryKind::Directory {
+            laid = moved_at(&stat).map_or(laid, |moved| laid.max(moved));
+            place = here;
+            place.push(b'/');
+        } else if !ahead.is_empty() {
+            return Err(Errno::NOTDIR);
+        }
+        let Some(step) = ahead.pop() else {
+            return Ok((stat, laid));
+        };
+        here = [place.as_slice(), step.as_slice()].concat();
+        stat = operations.stat(base, &here, LastLink::Keep)?;
+    }
+}

@@ -1,0 +1,529 @@
+//! Any tree, any edits and any faults: no run leaves less than it says, and one without faults makes everything right.
+//!
+//! Each case has a seed. `EFS2S3_PROPERTY_CASES` says how many cases there are, `EFS2S3_PROPERTY_SEED` with which seed they
+//! begin (so a failing one is run again by its seed and one case), and `EFS2S3_PROPERTY_SHRINKS` how many smaller
+//! versions of a failing one are tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use efs2s3::demo::s3::{ConditionalWrites, Fault, ListingDialect, Operation, Rule, Seed};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::trial::{Ended, Trial, WRITES};
+
+const CASES: u64 = 12;
+/// They mostly wait for files to settle.
+const AT_ONCE: usize = 6;
+const DELETES: [Operation; 2] = [Operation::DeleteObject, Operation::DeleteObjects];
+const OPTIONS: [&str; 10] = [
+    "--delete",
+    "--max-delete",
+    "100%",
+    "--allow-empty-source",
+    "--retries",
+    "2",
+    "--part-size",
+    "5MiB",
+    "--multipart-threshold",
+    "5MiB",
+];
+/// Few, so that they meet again; awkward in their order or their bytes.
+const NAMES: [&str; 14] =
+    ["a", "a-b", "a.b", "a b", "a+b", "a%2Bb", "a!", "a0", "é", "\u{e000}", "😀", "\"'&<?#=*[\\", "\u{1}\r\n", " ~ "];
+const SIZES: [usize; 6] = [0, 1, 8, 8, 1000, (5 << 20) + 1];
+
+/// A path as places in [`NAMES`].
+type Names = Vec<usize>;
+
+#[derive(Clone, Debug)]
+enum Edit {
+    /// A new file, or other content in its place, of one of the [`SIZES`].
+    Write(Names, usize),
+    /// Other content of the same size, in place; with the mtime put back, or as it was an hour ago.
+    Rewrite(usize, Option<bool>),
+    /// A file, a link or a whole directory.
+    Remove(usize),
+    Rename(usize, Names),
+    Chmod(usize, bool),
+    /// A link to something in the tree, by a relative or an absolute path, or to nothing.
+    Link(Names, Option<usize>, bool),
+    HardLink(usize, Names),
+}
+
+#[derive(Clone, Debug)]
+enum Trouble {
+    /// Uploads: this many meet it.
+    Puts(Fault, u64),
+    /// Uploads of keys with this name all meet it.
+    PutsOf(usize, Fault),
+    /// Anything about multipart uploads: this many meet it.
+    Parts(Fault, u64),
+    /// Listings, after this many, meet it this many times.
+    Lists(u64, Fault, u64),
+    /// Deletes: this many meet it.
+    Deletes(Fault, u64),
+    /// A file is rewritten when the first upload begins.
+    RewriteMeanwhile(usize),
+    /// The program is asked to stop, or killed, after this many ms.
+    Stop(&'static str, u64),
+}
+
+#[derive(Clone, Debug)]
+struct Round {
+    edits: Vec<Edit>,
+    troubles: Vec<Trouble>,
+}
+
+#[derive(Clone, Debug)]
+struct Story {
+    seeds: Vec<(Names, usize, Option<usize>)>,
+    conditional_writes: ConditionalWrites,
+    listing: ListingDialect,
+    kms: bool,
+    page_size: usize,
+    rounds: Vec<Round>,
+}
+
+// --- what may happen ---
+
+fn names() -> impl Strategy<Value = Names> {
+    prop::collection::vec(0..NAMES.len(), 1..=3)
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let pick = || any::<u16>().prop_map(usize::from);
+    let size = prop_oneof![20 => 0..SIZES.len() - 1, 1 => Just(SIZES.len() - 1)];
+    prop_oneof![
+        6 => (names(), size).prop_map(|(names, size)| Edit::Write(names, size)),
+        4 => (pick(), any::<Option<bool>>()).prop_map(|(pick, back)| Edit::Rewrite(pick, back)),
+        2 => pick().prop_map(Edit::Remove),
+        3 => (pick(), names()).prop_map(|(pick, names)| Edit::Rename(pick, names)),
+        1 => (pick(), any::<bool>()).prop_map(|(pick, tight)| Edit::Chmod(pick, tight)),
+        1 => (names(), prop::option::weighted(0.8, pick()), any::<bool>())
+            .prop_map(|(names, target, absolute)| Edit::Link(names, target, absolute)),
+        1 => (pick(), names()).prop_map(|(pick, names)| Edit::HardLink(pick, names)),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop::sample::select(vec![
+        Fault::status(500, "InternalError"),
+        Fault::status(503, "SlowDown"),
+        Fault::status(403, "AccessDenied"),
+        Fault::status(400, "InvalidRequest"),
+        Fault::ErrorInside200("InternalError"),
+        Fault::ResetBefore,
+        Fault::ResetAfter,
+        Fault::TruncatedBody,
+        Fault::CorruptBody,
+        Fault::WrongEtag,
+    ])
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    let backwards = Fault::page(|mut keys, more| {
+        keys.reverse();
+        (keys, more)
+    });
+    let listing = prop_oneof![3 => fault(), 1 => Just(backwards)];
+    prop_oneof![
+        4 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Puts(fault, times)),
+        3 => (0..NAMES.len(), fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
+        1 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Parts(fault, times)),
+        2 => (0..3_u64, listing, 1..6_u64).prop_map(|(skip, fault, times)| Trouble::Lists(skip, fault, times)),
+        2 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Deletes(fault, times)),
+        1 => any::<u16>().prop_map(|pick| Trouble::RewriteMeanwhile(pick.into())),
+        1 => (prop::sample::select(vec!["-TERM", "-KILL"]), 0..4000_u64)
+            .prop_map(|(signal, after)| Trouble::Stop(signal, after)),
+    ]
+}
+
+fn story() -> impl Strategy<Value = Story> {
+    let round = (prop::collection::vec(edit(), 0..8), prop::collection::vec(trouble(), 0..3));
+    let round = round.prop_map(|(edits, troubles)| Round { edits, troubles });
+    let conditional = vec![
+        ConditionalWrites::On,
+        ConditionalWrites::On,
+        ConditionalWrites::Ignored,
+        ConditionalWrites::NotImplemented,
+    ];
+    let listing = vec![ListingDialect::S3, ListingDialect::Percent];
+    (
+        prop::collection::vec((names(), 0..SIZES.len() - 1, prop::option::of(1..9_usize)), 0..6),
+        prop::sample::select(conditional),
+        prop::sample::select(listing),
+        prop::bool::weighted(0.2),
+        prop::sample::select(vec![1, 3, 1000]),
+        prop::collection::vec(edit(), 4..16),
+        prop::collection::vec(round, 1..4),
+    )
+        .prop_map(|(seeds, conditional_writes, listing, kms, page_size, begin, mut rounds)| {
+            rounds[0].edits.splice(0..0, begin);
+            Story { seeds, conditional_writes, listing, kms, page_size, rounds }
+        })
+}
+
+// --- the tree ---
+
+struct World {
+    trial: Trial,
+    /// No two contents of a size of 8 or more are alike.
+    version: AtomicU64,
+    /// All that was ever to be seen at a key.
+    history: BTreeMap<String, BTreeSet<Vec<u8>>>,
+    /// Directories that were moved.
+    moved: BTreeSet<(u64, u64)>,
+}
+
+/// What the bucket should hold.
+#[derive(Debug, Default)]
+struct Expected {
+    files: BTreeMap<String, Vec<u8>>,
+    /// Links that lead nowhere or back: what is stored by their names or seen through them may stay.
+    loose_links: BTreeSet<String>,
+}
+
+/// What there was when a run began.
+struct Before {
+    expected: Expected,
+    names: BTreeSet<String>,
+    uploads: usize,
+}
+
+impl World {
+    fn content(&self, size: usize) -> Vec<u8> {
+        let version = self.version.fetch_add(1, Ordering::Relaxed);
+        version.to_le_bytes().into_iter().cycle().take(size).collect()
+    }
+
+    fn path(&self, names: &[usize]) -> PathBuf {
+        names.iter().fold(self.trial.tree(), |path, name| path.join(NAMES[*name]))
+    }
+
+    /// One of all that is in the tree, links not followed.
+    fn pick(&self, pick: usize) -> Option<PathBuf> {
+        let mut all = Vec::new();
+        collect(&self.trial.tree(), &mut all);
+        all.sort();
+        let place = pick.checked_rem(all.len())?;
+        Some(all.swap_remove(place))
+    }
+
+    fn pick_file(&self, pick: usize) -> Option<PathBuf> {
+        let mut all = Vec::new();
+        collect(&self.trial.tree(), &mut all);
+        all.retain(|path| path.symlink_metadata().is_ok_and(|meta| meta.is_file()));
+        all.sort();
+        let place = pick.checked_rem(all.len())?;
+        Some(all.swap_remove(place))
+    }
+
+    /// Does the edit, or nothing where the tree does not allow it.
+    fn edit(&mut self, edit: &Edit) -> Option<()> {
+        match edit {
+            Edit::Write(names, size) => {
+                let path = self.path(names);
+                fs::create_dir_all(path.parent()?).ok()?;
+                fs::write(path, self.content(SIZES[*size])).ok()
+            }
+            Edit::Rewrite(pick, back) => {
+                let path = self.pick_file(*pick)?;
+                let meta = path.metadata().ok()?;
+                let before = meta.modified().ok()?;
+                fs::write(&path, self.content(usize::try_from(meta.len()).ok()?)).ok()?;
+                let time = match back {
+                    None => return Some(()),
+                    Some(true) => before,
+                    Some(false) => SystemTime::now() - Duration::from_hours(1),
+                };
+                fs::File::options().write(true).open(path).ok()?.set_modified(time).ok()
+            }
+            Edit::Remove(pick) => {
+                let path = self.pick(*pick)?;
+                if path.symlink_metadata().ok()?.is_dir() {
+                    fs::remove_dir_all(path).ok()
+                } else {
+                    fs::remove_file(path).ok()
+                }
+            }
+            Edit::Rename(pick, names) => {
+                let (from, to) = (self.pick(*pick)?, self.path(names));
+                fs::create_dir_all(to.parent()?).ok()?;
+                fs::rename(&from, &to).ok()?;
+                let meta = to.symlink_metadata().ok()?;
+                if meta.is_dir() {
+                    self.moved.insert((meta.dev(), meta.ino()));
+                }
+                Some(())
+            }
+            Edit::Chmod(pick, tight) => {
+                let path = self.pick(*pick).filter(|path| !path.is_symlink())?;
+                let mode = if *tight { 0o700 } else { 0o755 };
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).ok()
+            }
+            Edit::Link(names, target, absolute) => {
+                let path = self.path(names);
+                let target = match target.map(|pick| self.pick(pick)) {
+                    None | Some(None) => PathBuf::from("nowhere"),
+                    Some(Some(target)) if *absolute => target,
+                    Some(Some(target)) => {
+                        let up: PathBuf = names.iter().skip(1).map(|_| "..").collect();
+                        up.join(target.strip_prefix(self.trial.tree()).ok()?)
+                    }
+                };
+                fs::create_dir_all(path.parent()?).ok()?;
+                symlink(target, path).ok()
+            }
+            Edit::HardLink(pick, names) => {
+                let (from, to) = (self.pick_file(*pick)?, self.path(names));
+                fs::create_dir_all(to.parent()?).ok()?;
+                fs::hard_link(from, to).ok()
+            }
+        }
+    }
+
+    /// A moved directory in which an entry was made since looks like any other: what is known to be missed without state.
+    fn show_what_was_moved(&self) {
+        let mut all = Vec::new();
+        collect(&self.trial.tree(), &mut all);
+        for path in all {
+            let meta = path.symlink_metadata().unwrap();
+            if meta.is_dir() && self.moved.contains(&(meta.dev(), meta.ino())) {
+                fs::set_permissions(path, meta.permissions()).unwrap();
+            }
+        }
+    }
+
+    /// What is to be seen now, which is remembered.
+    fn look(&mut self) -> Expected {
+        let mut expected = Expected::default();
+        see(&self.trial.tree(), "", &mut Vec::new(), &mut expected);
+        for (key, content) in &expected.files {
+            self.history.entry(key.clone()).or_default().insert(content.clone());
+        }
+        expected
+    }
+}
+
+fn collect(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        all.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            collect(&entry.path(), all);
+        }
+    }
+}
+
+/// All files by their keys, links followed unless they lead back.
+fn see(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut Expected) {
+    let meta = folder.metadata().unwrap();
+    above.push((meta.dev(), meta.ino()));
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let key = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+        let path = entry.path();
+        match path.metadata() {
+            Ok(meta) if meta.is_dir() && !(path.is_symlink() && above.contains(&(meta.dev(), meta.ino()))) => {
+                see(&path, &format!("{key}/"), above, expected);
+            }
+            Ok(meta) if meta.is_file() => {
+                expected.files.insert(key, fs::read(&path).unwrap());
+            }
+            _ => {
+                expected.loose_links.insert(key);
+            }
+        }
+    }
+    above.pop();
+}
+
+// --- the runs ---
+
+fn set_up(trial: &Trial, troubles: &[Trouble]) {
+    let multipart = [Operation::CreateMultipartUpload, Operation::UploadPart, Operation::CompleteMultipartUpload];
+    for trouble in troubles {
+        let rule = match trouble {
+            Trouble::Puts(fault, times) => Rule::on(Operation::PutObject).times(*times).does(fault.clone()),
+            Trouble::PutsOf(name, fault) => {
+                let of = Rule::on(Operation::PutObject).key_contains(NAMES[*name]).always();
+                of.does(fault.clone())
+            }
+            Trouble::Parts(fault, times) => Rule::on(multipart).times(*times).does(fault.clone()),
+            Trouble::Lists(skip, fault, times) => {
+                Rule::on(Operation::ListObjectsV2).skip(*skip).times(*times).does(fault.clone())
+            }
+            Trouble::Deletes(fault, times) => Rule::on(DELETES).times(*times).does(fault.clone()),
+            Trouble::RewriteMeanwhile(_) | Trouble::Stop(..) => continue,
+        };
+        trial.s3.rule(rule);
+    }
+}
+
+fn run(world: &World, troubles: &[Trouble]) -> Ended {
+    let trial = &world.trial;
+    trial.s3.clear_rules();
+    trial.s3.clear_log();
+    for trouble in troubles {
+        if let Trouble::RewriteMeanwhile(pick) = trouble
+            && let Some(path) = world.pick_file(*pick)
+        {
+            let content = world.content(usize::try_from(path.metadata().unwrap().len()).unwrap());
+            let hook = move || fs::write(&path, &content).unwrap();
+            trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(hook)));
+        }
+    }
+    set_up(trial, troubles);
+    let run = trial.start(&OPTIONS);
+    for trouble in troubles {
+        if let Trouble::Stop(signal, after) = trouble {
+            thread::sleep(Duration::from_millis(*after));
+            run.signal(signal);
+        }
+    }
+    run.end()
+}
+
+/// What every run must leave, whatever happened to it.
+fn check(world: &mut World, run: &Ended, troubles: &[Trouble], before: &Before) {
+    let after = world.look();
+    let objects = world.trial.objects();
+    let stopped = troubles.iter().any(|trouble| matches!(trouble, Trouble::Stop(..)));
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+    assert!([0, 1, 3].contains(&run.code) || stopped, "exit {}: {}", run.code, run.stderr);
+
+    for (name, content) in &objects {
+        let known = world.history.get(name).is_some_and(|contents| contents.contains(content));
+        let long = content.len();
+        assert!(known, "'{name}' holds {long} bytes that were never its file's: {:?}", &content[..long.min(32)]);
+    }
+    for name in before.names.iter().filter(|name| before.expected.files.contains_key(*name)) {
+        assert!(objects.contains_key(name), "'{name}' is gone, and its file was there throughout: {}", run.stderr);
+    }
+    let written = world.trial.s3.requests([Operation::PutObject, Operation::CompleteMultipartUpload]);
+    let written: BTreeSet<String> = written.into_iter().map(|request| request.key).collect();
+    for request in world.trial.s3.requests(DELETES) {
+        let batch = String::from_utf8_lossy(&request.document).into_owned();
+        let both = written.iter().find(|key| **key == request.key || batch.contains(&format!("<Key>{key}</Key>")));
+        assert_eq!(both, None, "written and deleted by one run");
+    }
+    if run.report.is_null() {
+        assert!(stopped, "no report: {}", run.stderr);
+        return;
+    }
+    assert_eq!(run.report["exit_code"], run.code);
+    if [0, 3, 143].contains(&run.code) {
+        run.assert_adds_up();
+    }
+    // Of an upload whose beginning is not answered nobody knows.
+    let unanswered = troubles.iter().any(|trouble| matches!(trouble, Trouble::Parts(..)));
+    let open = world.trial.s3.uploads().len();
+    assert!(open <= before.uploads || unanswered, "an upload is left open");
+    let rewritten = troubles.iter().any(|trouble| matches!(trouble, Trouble::RewriteMeanwhile(_)));
+    if [0, 3].contains(&run.code) && !rewritten {
+        let named = named(run);
+        let wrong: Vec<String> = differences(&after, &objects);
+        let unnamed: Vec<_> = wrong.iter().filter(|name| !named.contains(&format!("www/{name}"))).collect();
+        assert!(unnamed.is_empty(), "exit {}, and not as they should be: {unnamed:?}: {}", run.code, run.stderr);
+    }
+}
+
+/// The keys that the report says something is left to do about.
+fn named(run: &Ended) -> BTreeSet<String> {
+    let mut named: BTreeSet<String> = run.failed_keys().into_iter().collect();
+    for withheld in run.report["withheld_because"].as_array().unwrap() {
+        named.extend(withheld["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()));
+    }
+    named
+}
+
+fn differences(expected: &Expected, objects: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let wrong = expected.files.iter().filter(|(name, content)| objects.get(*name) != Some(content));
+    let loose = |name: &str| {
+        let links = expected.loose_links.iter();
+        links
+            .clone()
+            .any(|link| name == link || name.strip_prefix(link.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let extra = objects.keys().filter(|name| !expected.files.contains_key(*name) && !loose(name));
+    wrong.map(|(name, _)| name).chain(extra).cloned().collect()
+}
+
+fn tell(story: &Story) {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| {
+        settings.conditional_writes = story.conditional_writes;
+        settings.listing = story.listing;
+        settings.kms = story.kms;
+        settings.page_size = story.page_size;
+    });
+    let mut world =
+        World { trial, version: AtomicU64::new(1 << 56 | 1), history: BTreeMap::new(), moved: BTreeSet::new() };
+    for (names, size, parts) in &story.seeds {
+        let name: Vec<&str> = names.iter().map(|name| NAMES[*name]).collect();
+        let (name, content) = (name.join("/"), world.content(SIZES[*size]));
+        let seed = Seed::aged(Duration::from_secs(100));
+        let seed = parts.map_or(seed.clone(), |part_bytes| seed.in_parts_of(part_bytes));
+        world.trial.s3.put("site", &format!("www/{name}"), content.clone(), seed);
+        world.history.entry(name).or_default().insert(content);
+    }
+    for round in &story.rounds {
+        for edit in &round.edits {
+            world.edit(edit);
+        }
+        world.show_what_was_moved();
+        let before =
+            Before { expected: world.look(), names: world.trial.names(), uploads: world.trial.s3.uploads().len() };
+        let ended = run(&world, &round.troubles);
+        check(&mut world, &ended, &round.troubles, &before);
+    }
+    world.show_what_was_moved();
+    let expected = world.look();
+    let ended = run(&world, &[]).expect(0);
+    assert_eq!(differences(&expected, &world.trial.objects()), Vec::<String>::new(), "{}", ended.stderr);
+    run(&world, &[]).expect(0);
+    assert_eq!(world.trial.count(WRITES), 0, "the same again");
+}
+
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Runs the case of this seed; what went wrong, if something did.
+fn run_seed(seed: u64) -> Option<String> {
+    let config = Config {
+        cases: 1,
+        failure_persistence: None,
+        max_shrink_iters: number("EFS2S3_PROPERTY_SHRINKS", 0).try_into().unwrap(),
+        ..Config::default()
+    };
+    let bytes: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let result = runner.run(&story(), |story| {
+        tell(&story);
+        Ok(())
+    });
+    let error = result.err()?;
+    Some(format!("EFS2S3_PROPERTY_SEED={seed} EFS2S3_PROPERTY_CASES=1 fails: {error}"))
+}
+
+#[test]
+fn whatever_happens_no_run_leaves_less_than_it_says_and_the_last_makes_it_right() {
+    let first = number("EFS2S3_PROPERTY_SEED", 1);
+    let last = first + number("EFS2S3_PROPERTY_CASES", CASES);
+    let next = AtomicU64::new(first);
+    let failures: Vec<String> = thread::scope(|scope| {
+        let worker = || {
+            let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+            seeds.take_while(|seed| *seed < last).filter_map(run_seed).collect::<Vec<_>>()
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
