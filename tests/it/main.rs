@@ -11,10 +11,15 @@
     reason = "a test says what it expects by failing"
 )]
 
+#[path = "../support/hanging_fs.rs"]
+mod hanging_fs;
 #[path = "../support/trial.rs"]
 mod trial;
 
 mod compare;
 mod delete;
+mod filters;
+mod names;
 mod property;
 mod scale;
+mod walk;
