@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use super::Cli;
+use super::{Cli, value};
 use crate::command::Invocation;
 
 /// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
@@ -22,13 +23,21 @@ pub struct HeaderRule {
     /// DataSync patterns, as for `--include`.
     pub pattern: String,
     /// Cache-Control.
+    #[serde(default, deserialize_with = "header_value")]
     pub cache_control: Option<String>,
     /// Content-Type.
+    #[serde(default, deserialize_with = "header_value")]
     pub content_type: Option<String>,
     /// Content-Encoding.
+    #[serde(default, deserialize_with = "header_value")]
     pub content_encoding: Option<String>,
     /// Content-Disposition.
+    #[serde(default, deserialize_with = "header_value")]
     pub content_disposition: Option<String>,
+}
+
+fn header_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    value::header(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 #[derive(Debug, Default, Deserialize)]

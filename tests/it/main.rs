@@ -17,9 +17,11 @@ mod hanging_fs;
 mod trial;
 
 mod compare;
+mod control;
 mod delete;
 mod filters;
 mod names;
 mod property;
 mod scale;
+mod transfer;
 mod walk;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -39,7 +39,13 @@ const NAMES: [&str; 14] =
     ["a", "a-b", "a.b", "a b", "a+b", "a%2Bb", "a!", "a0", "é", "\u{e000}", "😀", "\"'&<?#=*[\\", "\u{1}\r\n", " ~ "];
 const SIZES: [usize; 6] = [0, 1, 8, 8, 1000, (5 << 20) + 1];
 
-/// A path as places in [`NAMES`].
+/// How many of them one story uses.
+const NAMES_AT_ONCE: usize = 5;
+
+/// Two directories that are there at first, with a file of the same name and size in each.
+const ALIKE: [usize; 2] = [0, 2];
+
+/// A path as places among the names that the story uses.
 type Names = Vec<usize>;
 
 #[derive(Clone, Debug)]
@@ -51,6 +57,8 @@ enum Edit {
     /// A file, a link or a whole directory.
     Remove(usize),
     Rename(usize, Names),
+    /// Two directories that look alike from outside change places.
+    SwapAlike,
     Chmod(usize, bool),
     /// A link to something in the tree, by a relative or an absolute path, or to nothing.
     Link(Names, Option<usize>, bool),
@@ -83,6 +91,7 @@ struct Round {
 
 #[derive(Clone, Debug)]
 struct Story {
+    first_name: usize,
     seeds: Vec<(Names, usize, Option<usize>)>,
     conditional_writes: ConditionalWrites,
     listing: ListingDialect,
@@ -94,7 +103,7 @@ struct Story {
 // --- what may happen ---
 
 fn names() -> impl Strategy<Value = Names> {
-    prop::collection::vec(0..NAMES.len(), 1..=3)
+    prop::collection::vec(0..NAMES_AT_ONCE, 1..=3)
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -105,6 +114,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         4 => (pick(), any::<Option<bool>>()).prop_map(|(pick, back)| Edit::Rewrite(pick, back)),
         2 => pick().prop_map(Edit::Remove),
         3 => (pick(), names()).prop_map(|(pick, names)| Edit::Rename(pick, names)),
+        3 => Just(Edit::SwapAlike),
         1 => (pick(), any::<bool>()).prop_map(|(pick, tight)| Edit::Chmod(pick, tight)),
         1 => (names(), prop::option::weighted(0.8, pick()), any::<bool>())
             .prop_map(|(names, target, absolute)| Edit::Link(names, target, absolute)),
@@ -135,7 +145,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     let listing = prop_oneof![3 => fault(), 1 => Just(backwards)];
     prop_oneof![
         4 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Puts(fault, times)),
-        3 => (0..NAMES.len(), fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
+        3 => (0..NAMES_AT_ONCE, fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
         1 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Parts(fault, times)),
         2 => (0..3_u64, listing, 1..6_u64).prop_map(|(skip, fault, times)| Trouble::Lists(skip, fault, times)),
         2 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Deletes(fault, times)),
@@ -156,6 +166,7 @@ fn story() -> impl Strategy<Value = Story> {
     ];
     let listing = vec![ListingDialect::S3, ListingDialect::Percent];
     (
+        0..NAMES.len(),
         prop::collection::vec((names(), 0..SIZES.len() - 1, prop::option::of(1..9_usize)), 0..6),
         prop::sample::select(conditional),
         prop::sample::select(listing),
@@ -164,9 +175,10 @@ fn story() -> impl Strategy<Value = Story> {
         prop::collection::vec(edit(), 4..16),
         prop::collection::vec(round, 1..4),
     )
-        .prop_map(|(seeds, conditional_writes, listing, kms, page_size, begin, mut rounds)| {
-            rounds[0].edits.splice(0..0, begin);
-            Story { seeds, conditional_writes, listing, kms, page_size, rounds }
+        .prop_map(|(first_name, seeds, conditional_writes, listing, kms, page_size, begin, mut rounds)| {
+            let alike = ALIKE.map(|name| Edit::Write(vec![name, 1], 2));
+            rounds[0].edits.splice(0..0, alike.into_iter().chain(begin));
+            Story { first_name, seeds, conditional_writes, listing, kms, page_size, rounds }
         })
 }
 
@@ -174,6 +186,7 @@ fn story() -> impl Strategy<Value = Story> {
 
 struct World {
     trial: Trial,
+    names: [&'static str; NAMES_AT_ONCE],
     /// No two contents of a size of 8 or more are alike.
     version: AtomicU64,
     /// All that was ever to be seen at a key.
@@ -204,7 +217,7 @@ impl World {
     }
 
     fn path(&self, names: &[usize]) -> PathBuf {
-        names.iter().fold(self.trial.tree(), |path, name| path.join(NAMES[*name]))
+        names.iter().fold(self.trial.tree(), |path, name| path.join(self.names[*name]))
     }
 
     /// One of all that is in the tree, links not followed.
@@ -257,11 +270,19 @@ impl World {
                 let (from, to) = (self.pick(*pick)?, self.path(names));
                 fs::create_dir_all(to.parent()?).ok()?;
                 fs::rename(&from, &to).ok()?;
-                let meta = to.symlink_metadata().ok()?;
-                if meta.is_dir() {
-                    self.moved.insert((meta.dev(), meta.ino()));
+                self.was_moved(&to)
+            }
+            Edit::SwapAlike => {
+                let [one, other] = ALIKE.map(|name| self.path(&[name]));
+                if one.is_symlink() || other.is_symlink() || !one.is_dir() || !other.is_dir() {
+                    return None;
                 }
-                Some(())
+                let aside = self.trial.folder.path().join("aside");
+                fs::rename(&one, &aside).ok()?;
+                fs::rename(&other, &one).ok()?;
+                fs::rename(&aside, &other).ok()?;
+                self.was_moved(&one)?;
+                self.was_moved(&other)
             }
             Edit::Chmod(pick, tight) => {
                 let path = self.pick(*pick).filter(|path| !path.is_symlink())?;
@@ -287,6 +308,14 @@ impl World {
                 fs::hard_link(from, to).ok()
             }
         }
+    }
+
+    fn was_moved(&mut self, path: &Path) -> Option<()> {
+        let meta = path.symlink_metadata().ok()?;
+        if meta.is_dir() {
+            self.moved.insert((meta.dev(), meta.ino()));
+        }
+        Some(())
     }
 
     /// A moved directory in which an entry was made since looks like any other: what is known to be missed without state.
@@ -345,13 +374,13 @@ fn see(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut 
 
 // --- the runs ---
 
-fn set_up(trial: &Trial, troubles: &[Trouble]) {
+fn set_up(trial: &Trial, names: &[&str], troubles: &[Trouble]) {
     let multipart = [Operation::CreateMultipartUpload, Operation::UploadPart, Operation::CompleteMultipartUpload];
     for trouble in troubles {
         let rule = match trouble {
             Trouble::Puts(fault, times) => Rule::on(Operation::PutObject).times(*times).does(fault.clone()),
             Trouble::PutsOf(name, fault) => {
-                let of = Rule::on(Operation::PutObject).key_contains(NAMES[*name]).always();
+                let of = Rule::on(Operation::PutObject).key_contains(names[*name]).always();
                 of.does(fault.clone())
             }
             Trouble::Parts(fault, times) => Rule::on(multipart).times(*times).does(fault.clone()),
@@ -374,11 +403,15 @@ fn run(world: &World, troubles: &[Trouble]) -> Ended {
             && let Some(path) = world.pick_file(*pick)
         {
             let content = world.content(usize::try_from(path.metadata().unwrap().len()).unwrap());
-            let hook = move || fs::write(&path, &content).unwrap();
+            // In place: a writer that is held up after a truncation leaves a file that is empty for all to see.
+            let hook = move || {
+                let file = fs::File::options().write(true).open(&path).unwrap();
+                file.write_all_at(&content, 0).unwrap();
+            };
             trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(hook)));
         }
     }
-    set_up(trial, troubles);
+    set_up(trial, &world.names, troubles);
     let run = trial.start(&OPTIONS);
     for trouble in troubles {
         if let Trouble::Stop(signal, after) = trouble {
@@ -462,10 +495,15 @@ fn tell(story: &Story) {
         settings.kms = story.kms;
         settings.page_size = story.page_size;
     });
-    let mut world =
-        World { trial, version: AtomicU64::new(1 << 56 | 1), history: BTreeMap::new(), moved: BTreeSet::new() };
+    let mut world = World {
+        trial,
+        names: std::array::from_fn(|place| NAMES[(story.first_name + place) % NAMES.len()]),
+        version: AtomicU64::new(1 << 56 | 1),
+        history: BTreeMap::new(),
+        moved: BTreeSet::new(),
+    };
     for (names, size, parts) in &story.seeds {
-        let name: Vec<&str> = names.iter().map(|name| NAMES[*name]).collect();
+        let name: Vec<&str> = names.iter().map(|name| world.names[*name]).collect();
         let (name, content) = (name.join("/"), world.content(SIZES[*size]));
         let seed = Seed::aged(Duration::from_secs(100));
         let seed = parts.map_or(seed.clone(), |part_bytes| seed.in_parts_of(part_bytes));
@@ -482,6 +520,7 @@ fn tell(story: &Story) {
         let ended = run(&world, &round.troubles);
         check(&mut world, &ended, &round.troubles, &before);
     }
+    world.edit(&Edit::SwapAlike);
     world.show_what_was_moved();
     let expected = world.look();
     let ended = run(&world, &[]).expect(0);

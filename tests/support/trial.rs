@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use efs2s3::demo::s3::{Operation, Operations, S3Server, Seed};
+use efs2s3::demo::s3::{Object, Operation, Operations, S3Server, Seed};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -151,6 +151,12 @@ impl Trial {
         assert!(wrong.is_empty(), "other contents: {wrong:?}");
     }
 
+    /// An object with all that S3 keeps of it.
+    #[track_caller]
+    pub(crate) fn stored(&self, name: &str) -> Object {
+        self.s3.object(BUCKET, &format!("{PREFIX}{name}")).unwrap_or_else(|| panic!("no object '{name}'"))
+    }
+
     /// How many requests of these operations the server has seen.
     pub(crate) fn count(&self, operations: impl Into<Operations>) -> usize {
         self.s3.count(operations)
@@ -180,6 +186,22 @@ impl Trial {
         self.start_words(&words, &[])
     }
 
+    /// A sync with environment variables on top.
+    pub(crate) fn start_with(&self, options: &[&str], environment: &[(&str, &str)]) -> Run {
+        let source = self.tree().display().to_string();
+        let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "plain"];
+        words.extend(options);
+        self.start_words(&words, environment)
+    }
+
+    /// `efs2s3 plan TREE s3://site/www --mode plain` with these options.
+    pub(crate) fn plan(&self, options: &[&str]) -> Ended {
+        let source = self.tree().display().to_string();
+        let mut words = vec!["plan", source.as_str(), "s3://site/www", "--mode", "plain"];
+        words.extend(options);
+        self.run_words(&words, &[])
+    }
+
     /// A sync as the user nobody, for whom file modes count.
     pub(crate) fn sync_as_nobody(&self, options: &[&str]) -> Ended {
         let program = self.folder.path().join("program");
@@ -205,7 +227,7 @@ impl Trial {
         self.start_words(words, environment).end()
     }
 
-    fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
+    pub(crate) fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
         let report = self.folder.path().join(format!("report-{:016x}.json", fastrand::u64(..)));
         let foreign = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
         for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
@@ -237,6 +259,11 @@ impl Run {
         assert!(status.success());
     }
 
+    /// Nobody reads the results any more.
+    pub(crate) fn close_stdout(&mut self) {
+        drop(self.child.stdout.take());
+    }
+
     /// Waits for the end; a minute and a half at most.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
@@ -247,7 +274,11 @@ impl Run {
                 String::from_utf8_lossy(&bytes).into_owned()
             })
         };
-        let stdout = read(Box::new(self.child.stdout.take().unwrap()));
+        let stdout: Box<dyn Read + Send> = match self.child.stdout.take() {
+            Some(pipe) => Box::new(pipe),
+            None => Box::new(std::io::empty()),
+        };
+        let stdout = read(stdout);
         let stderr = read(Box::new(self.child.stderr.take().unwrap()));
         let deadline = self.begun + Duration::from_secs(90);
         let status = loop {
@@ -300,6 +331,14 @@ impl Ended {
         withheld.iter().find(|entry| entry["guard"] == guard).map_or(0, |entry| entry["count"].as_u64().unwrap())
     }
 
+    /// The one failure that there is.
+    #[track_caller]
+    pub(crate) fn only_failure(&self) -> &Value {
+        let failures = self.report["failures"].as_array().unwrap();
+        assert_eq!(failures.len(), 1, "{failures:?}");
+        &failures[0]
+    }
+
     /// The failures' keys.
     pub(crate) fn failed_keys(&self) -> Vec<String> {
         let failures = self.report["failures"].as_array().unwrap();
@@ -313,6 +352,23 @@ impl Ended {
         let seen = sum(&["files", "directories", "symlinks"]);
         let accounted = sum(&["unchanged", "uploaded", "metadata_rewritten", "filtered", "skipped", "failed"]);
         assert_eq!(seen, accounted, "{}", self.report["counts"]);
+    }
+}
+
+/// Content that no two calls share.
+pub(crate) fn random(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    fastrand::Rng::new().fill(&mut bytes);
+    bytes
+}
+
+/// Waits until something is so; half a minute at most.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to this: {what}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -1,0 +1,768 @@
+//! How the program is told what to do, and what it tells.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Operation, Operations, Rule, Seed};
+use serde_json::Value;
+
+use crate::trial::{Ended, READS, SECRETS, Trial, WRITES, random};
+
+const MIB: usize = 1 << 20;
+/// Longer ago than anything that a trial does.
+const LONG_AGO: Duration = Duration::from_secs(1000);
+/// Small files in one request, larger ones in parts of 5 MiB.
+const IN_PARTS: [&str; 4] = ["--part-size", "5MiB", "--multipart-threshold", "6MiB"];
+/// What an environment without credentials has in place of the trial's.
+const NO_CREDENTIALS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SESSION_TOKEN", "")];
+
+/// Lines of JSON.
+#[track_caller]
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// The lines that a program shows as errors.
+fn error_lines(run: &Ended) -> Vec<&str> {
+    run.stderr.lines().filter(|line| line.contains("ERROR")).collect()
+}
+
+/// One file or object for each thing that can become of one.
+fn one_of_each() -> Trial {
+    let trial = Trial::new();
+    trial.object("equal", "same", LONG_AGO);
+    trial.write("equal", "same");
+    trial.object("a-size", "old", LONG_AGO);
+    trial.write("a-size", "newer");
+    trial.object("d/content", "old", LONG_AGO);
+    trial.write("d/content", "new");
+    trial.write("z-new", "new file");
+    trial.object("b-orphan", "gone", LONG_AGO);
+    trial.object("z/orphan", "gone too", LONG_AGO);
+    trial
+}
+
+/// What a plan or a changes file says of each key.
+fn told(lines: &[Value]) -> Vec<(String, String, String, u64)> {
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let tell = |line: &Value| {
+        (text(line, "action"), text(line, "key"), text(line, "reason"), line["size"].as_u64().unwrap_or(0))
+    };
+    lines.iter().map(tell).collect()
+}
+
+// --- plan ---
+
+#[test]
+fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
+    let trial = one_of_each();
+    let plan = trial.plan(&["--delete"]).expect(0);
+    assert_eq!(trial.count(WRITES), 0);
+    let planned = lines(&plan.stdout);
+    let keys: Vec<(&str, &str)> =
+        planned.iter().map(|line| (line["action"].as_str().unwrap(), line["key"].as_str().unwrap())).collect();
+    let expected = [
+        ("upload", "www/a-size"),
+        ("upload", "www/d/content"),
+        ("upload", "www/z-new"),
+        ("delete", "www/b-orphan"),
+        ("delete", "www/z/orphan"),
+    ];
+    assert_eq!(keys, expected, "in the order of the keys, the deletes last");
+    assert_eq!(planned[0]["etag"], trial.stored("a-size").etag);
+    assert!(planned[2]["etag"].is_null());
+    assert_eq!(planned[3]["etag"], trial.stored("b-orphan").etag);
+    assert!(planned[0]["source_mtime_ns"].is_number() && planned[0]["source_ctime_ns"].is_number());
+
+    let changes = trial.folder.path().join("changes.jsonl");
+    let run = trial.sync(&["--delete", "--changes", changes.to_str().unwrap()]).expect(0);
+    trial.assert_same();
+    let done = lines(&fs::read_to_string(&changes).unwrap());
+    let without_size = |(action, key, reason, size)| {
+        let size = if action == "delete" { 0 } else { size };
+        (action, key, reason, size)
+    };
+    let planned: BTreeSet<_> = told(&planned).into_iter().map(without_size).collect();
+    assert_eq!(told(&done).into_iter().collect::<BTreeSet<_>>(), planned);
+    assert_eq!(done.len(), 5);
+    for (name, count) in [("uploaded", 3), ("deleted", 2), ("unchanged", 1)] {
+        assert_eq!(
+            (run.counted(name), plan.counted(name)),
+            (count, if name == "deleted" { 0 } else { count }),
+            "{name}"
+        );
+    }
+    plan.assert_adds_up();
+}
+
+#[test]
+fn a_plan_in_a_file_begins_with_what_it_was_made_from() {
+    let trial = one_of_each();
+    let path = trial.folder.path().join("plan.jsonl");
+    let to_stdout = trial.plan(&["--delete"]).expect(0);
+    let run = trial.plan(&["--delete", "--max-delete", "7", "-o", path.to_str().unwrap()]).expect(0);
+    assert_eq!(run.stdout, "");
+    assert_eq!(trial.count(WRITES), 0);
+    let mut written = lines(&fs::read_to_string(path).unwrap());
+    let header = written.remove(0);
+    assert_eq!(header["plan"], 1);
+    assert_eq!(header["source"], trial.tree().to_str().unwrap());
+    assert_eq!(header["destination"], "s3://site/www/");
+    assert_eq!(header["options"]["max_delete"], serde_json::json!(["7"]));
+    assert_eq!(header["options"]["mode"], serde_json::json!(["plain"]));
+    assert!(header["created"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(written, lines(&to_stdout.stdout));
+}
+
+#[test]
+fn plan_lists_what_stays_only_when_asked() {
+    let trial = one_of_each();
+    let kept = |options: &[&str]| {
+        let told = told(&lines(&trial.plan(options).expect(0).stdout));
+        told.into_iter().filter(|(action, ..)| action == "keep").map(|(_, key, ..)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&["--delete"]), [""; 0]);
+    assert_eq!(kept(&["--delete", "--all"]), ["www/equal"]);
+}
+
+#[test]
+fn plan_ends_with_10_only_when_asked_and_only_when_there_is_something_to_do() {
+    let trial = one_of_each();
+    trial.plan(&["--delete"]).expect(0);
+    let run = trial.plan(&["--delete", "--exit-code"]).expect(10);
+    assert_eq!(run.report["exit_code"], 10);
+    trial.sync(&["--delete"]).expect(0);
+    trial.plan(&["--delete", "--exit-code"]).expect(0);
+    trial.object("orphan", "o", LONG_AGO);
+    trial.plan(&["--delete", "--exit-code"]).expect(10);
+    trial.plan(&["--exit-code"]).expect(0);
+}
+
+#[test]
+fn a_dry_run_is_a_plan() {
+    let trial = one_of_each();
+    let plan = trial.plan(&["--delete"]).expect(0);
+    let by_flag = trial.sync(&["--delete", "--dry-run"]).expect(0);
+    let by_variable = trial.start_with(&["--delete"], &[("EFS2S3_DRY_RUN", "true")]).end().expect(0);
+    assert_eq!(trial.count(WRITES), 0);
+    assert_eq!((by_flag.stdout.as_str(), by_variable.stdout.as_str()), (plan.stdout.as_str(), plan.stdout.as_str()));
+    assert_eq!(lines(&plan.stdout).len(), 5);
+}
+
+#[test]
+fn a_plan_tells_of_no_delete_that_sync_would_withhold() {
+    let trial = one_of_each();
+    let run = trial.plan(&["--delete", "--max-delete", "1"]).expect(3);
+    assert_eq!(told(&lines(&run.stdout)).iter().filter(|(action, ..)| action == "delete").count(), 0);
+    assert_eq!(run.withheld_by("limit"), 2);
+    assert!(run.stderr.contains("--max-delete 2"), "{}", run.stderr);
+}
+
+// --- stdout and stderr ---
+
+#[test]
+fn sync_writes_its_report_and_nothing_else_to_stdout_and_that_only_when_asked() {
+    let trial = one_of_each();
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.contains("3 uploaded"), "{}", run.stderr);
+    let run = trial.sync(&["--report", "-"]).expect(0);
+    let report: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&report["schema"], &report["counts"]["files"]), (&1.into(), &4.into()));
+}
+
+#[test]
+fn a_closed_pipe_is_no_crash() {
+    let trial = Trial::new();
+    for number in 0..3000 {
+        trial.write(format!("{number:04}-{}", "n".repeat(100)), "1");
+    }
+    let source = trial.tree().display().to_string();
+    let mut plan = trial.start_words(&["plan", &source, "s3://site/www", "--mode", "plain"], &[]);
+    plan.close_stdout();
+    let plan = plan.end().expect(0);
+    assert_eq!(plan.counted("uploaded"), 3000, "the plan goes on to its end");
+    let mut run = trial.start(&["--dry-run", "--report", "-"]);
+    run.close_stdout();
+    run.end().expect(0);
+}
+
+/// A run that has something to say, on a terminal.
+fn on_a_terminal(environment: &[(&str, &str)], options: &str) -> String {
+    let trial = Trial::new();
+    trial.write_raw_name(b"caf\xe9", b"1");
+    let program = env!("CARGO_BIN_EXE_efs2s3");
+    let words = format!("{program} sync {} s3://site/www --mode plain {options}", trial.tree().display());
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &words, "/dev/null"]);
+    trial.spawn(command, environment).end().expect(3).stdout
+}
+
+#[test]
+fn there_are_colours_on_a_terminal_unless_no_color_is_set_and_none_elsewhere() {
+    let options = "--progress never";
+    assert!(on_a_terminal(&[], options).contains('\u{1b}'));
+    let plain = on_a_terminal(&[("NO_COLOR", "1")], options);
+    assert!(plain.contains("not_utf8") && !plain.contains('\u{1b}'), "{plain:?}");
+    let trial = Trial::new();
+    trial.write_raw_name(b"caf\xe9", b"1");
+    let run = trial.sync(&[]).expect(3);
+    assert!(run.stderr.contains("not_utf8") && !run.stderr.contains(['\u{1b}', '\r']), "{:?}", run.stderr);
+}
+
+#[test]
+fn log_lines_are_json_when_asked() {
+    let trial = Trial::new();
+    trial.write_raw_name(b"caf\xe9", b"1");
+    trial.write("a", "1");
+    let run = trial.sync(&["--log-format", "json"]).expect(3);
+    let log = lines(&run.stderr);
+    assert!(log.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()), "{log:?}");
+    let failure = log.iter().find(|line| line["kind"] == "not_utf8").unwrap();
+    assert_eq!((failure["level"].as_str(), failure["operation"].as_str()), (Some("WARN"), Some("name")));
+    let last = log.last().unwrap()["message"].as_str().unwrap();
+    assert!(last.contains("1 uploaded") && last.contains("exit 3"), "{last}");
+}
+
+// --- usage ---
+
+#[test]
+fn wrong_usage_ends_with_2_says_what_is_wrong_and_contacts_nobody() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let source = trial.tree().display().to_string();
+    let sync = |more: &[&'static str]| {
+        [vec!["sync".to_owned(), source.clone()], more.iter().map(|word| (*word).to_owned()).collect()].concat()
+    };
+    let cases: Vec<(Vec<String>, &str)> = vec![
+        (vec!["frobnicate".to_owned()], "frobnicate"),
+        (vec![], "Usage"),
+        (vec!["sync".to_owned()], "<DIR>"),
+        (sync(&[]), "<S3_URL>"),
+        (sync(&["http://site/www"]), "s3://bucket/prefix"),
+        (sync(&["s3://"]), "bucket name"),
+        (sync(&["s3://Bad_Bucket!/x"]), "Bad_Bucket!"),
+        (sync(&["s3://site/a//b"]), "a//b"),
+        (sync(&["s3://site/www", "s3://site/other"]), "s3://site/other"),
+        (sync(&["s3://site/www", "--no-such-flag"]), "--no-such-flag"),
+        (sync(&["s3://site/www", "--max-delete", "many"]), "many"),
+        (sync(&["s3://site/www", "--max-delete", "101%"]), "101%"),
+        (sync(&["s3://site/www", "--part-size", "1KiB"]), "1KiB"),
+        (sync(&["s3://site/www", "--part-size", "large"]), "large"),
+        (sync(&["s3://site/www", "--concurrency", "0"]), "'0'"),
+        (sync(&["s3://site/www", "--retries", "-1"]), "-1"),
+        (sync(&["s3://site/www", "--bandwidth", "fast"]), "fast"),
+        (sync(&["s3://site/www", "--memory", "1KiB"]), "1KiB"),
+        (sync(&["s3://site/www", "--min-age", "soon"]), "soon"),
+        (sync(&["s3://site/www", "--source-timeout", "0s"]), "longer than nothing"),
+        (sync(&["s3://site/www", "--compare", "guess"]), "guess"),
+        (sync(&["s3://site/www", "--checksum", "md4"]), "md4"),
+        (sync(&["s3://site/www", "--sse", "rot13"]), "rot13"),
+        (sync(&["s3://site/www", "--sse-kms-key-id", "key-1"]), "--sse aws:kms"),
+        (sync(&["s3://site/www", "--content-type", "html"]), "EXT=TYPE"),
+        (sync(&["s3://site/www", "--endpoint-url", "127.0.0.1:9000"]), "https://host"),
+        (sync(&["s3://site/www", "--include", ""]), "include filter"),
+        (sync(&["s3://site/www", "--config", "no-such-file.toml"]), "no-such-file.toml"),
+        (sync(&["s3://site/www", "--log-format", "xml"]), "xml"),
+    ];
+    for (words, wrong) in cases {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let run = trial.run_words(&words, &[]);
+        assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
+        assert!(run.stderr.contains(wrong), "{words:?}: {}", run.stderr);
+        assert_eq!(run.stdout, "", "{words:?}");
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+#[test]
+fn help_and_version_go_to_stdout_and_end_with_0() {
+    let trial = Trial::new();
+    for words in [["--help"].as_slice(), &["sync", "--help"], &["plan", "-h"], &["--version"]] {
+        let run = trial.run_words(words, &[]).expect(0);
+        assert!(run.stdout.contains("efs2s3") && run.stderr.is_empty(), "{words:?}: {}", run.stderr);
+    }
+}
+
+/// The options of a command's help, each with its text.
+fn options_of(trial: &Trial, command: &str) -> Vec<(String, String)> {
+    let help = trial.run_words(&[command, "--help"], &[]).expect(0).stdout;
+    let mut options: Vec<(String, String)> = Vec::new();
+    for line in help.lines() {
+        let words = line.trim_start().trim_start_matches([',', ' ']);
+        let flag = words
+            .split_once("--")
+            .filter(|(before, _)| line.starts_with("  ") && (before.is_empty() || before.starts_with('-')));
+        match flag {
+            Some((_, name)) if line.len() - line.trim_start().len() <= 6 => {
+                let end = name.find(|c: char| c != '-' && !c.is_ascii_alphanumeric()).unwrap_or(name.len());
+                options.push((name[..end].to_owned(), String::new()));
+            }
+            _ => {
+                if let Some((_, text)) = options.last_mut() {
+                    text.push_str(line);
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    options
+}
+
+#[test]
+fn every_option_shows_its_environment_variable() {
+    let trial = Trial::new();
+    for command in ["sync", "plan"] {
+        let options = options_of(&trial, command);
+        assert!(options.len() > 35, "{} options of {command}", options.len());
+        for (name, text) in options {
+            let variable = format!("[env: EFS2S3_{}=", name.replace('-', "_").to_uppercase());
+            assert!(name == "help" || text.contains(&variable), "{command} --{name}: {text}");
+        }
+    }
+}
+
+// --- flag, environment, config file ---
+
+fn config(trial: &Trial, text: &str) -> String {
+    let path = trial.folder.path().join(format!("{:016x}.toml", fastrand::u64(..)));
+    fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_that_beats_the_config_file() {
+    let trial = Trial::new();
+    trial.write("a.html", "1");
+    let file = config(
+        &trial,
+        r#"
+        cache-control = "of-file"
+        storage-class = "GLACIER_IR"
+        content-type = ["html=text/of-file"]
+        checksum = "crc32"
+        "#,
+    );
+    let environment = [
+        ("EFS2S3_CONFIG", file.as_str()),
+        ("EFS2S3_CACHE_CONTROL", "of-environment"),
+        ("EFS2S3_STORAGE_CLASS", "STANDARD_IA"),
+        ("EFS2S3_CONTENT_TYPE", "html=text/of-environment"),
+        ("EFS2S3_CHECKSUM", "crc32c"),
+    ];
+    let flags = [
+        "--cache-control=of-flag",
+        "--storage-class=ONEZONE_IA",
+        "--content-type=html=text/of-flag",
+        "--checksum=crc64nvme",
+    ];
+    let stored = |flags: &[&str], environment: &[(&str, &str)]| {
+        trial.s3.remove("site", "www/a.html");
+        trial.start_with(flags, environment).end().expect(0);
+        let object = trial.stored("a.html");
+        let header = |name: &str| object.headers[name].clone();
+        let checksum = object.checksums.keys().find(|name| name.starts_with("x-amz-checksum-crc")).unwrap().clone();
+        [header("cache-control"), header("x-amz-storage-class"), header("content-type"), checksum]
+    };
+    let of_file = ["of-file", "GLACIER_IR", "text/of-file", "x-amz-checksum-crc32"];
+    let of_environment = ["of-environment", "STANDARD_IA", "text/of-environment", "x-amz-checksum-crc32c"];
+    let of_flag = ["of-flag", "ONEZONE_IA", "text/of-flag", "x-amz-checksum-crc64nvme"];
+    assert_eq!(stored(&[], &environment[..1]), of_file);
+    assert_eq!(stored(&["--config", &file], &[]), of_file);
+    assert_eq!(stored(&[], &environment), of_environment);
+    assert_eq!(stored(&flags, &environment), of_flag);
+}
+
+#[test]
+fn numbers_and_switches_obey_the_same_order() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::status(500, "InternalError")));
+    let file = config(&trial, "retries = 0\ndelete = true\n");
+    let puts = |flags: &[&str], environment: &[(&str, &str)]| {
+        trial.s3.clear_log();
+        trial.start_with(flags, environment).end().expect(3);
+        trial.count(Operation::PutObject)
+    };
+    assert_eq!(puts(&["--config", &file], &[]), 1);
+    assert_eq!(puts(&["--config", &file], &[("EFS2S3_RETRIES", "1")]), 2);
+    assert_eq!(puts(&["--config", &file, "--retries", "2"], &[("EFS2S3_RETRIES", "1")]), 3);
+    trial.s3.clear_rules();
+
+    let deletes = |flags: &[&str], environment: &[(&str, &str)]| {
+        trial.object("orphan", "o", LONG_AGO);
+        trial.start_with(flags, environment).end().expect(0);
+        !trial.has("orphan")
+    };
+    assert!(deletes(&["--config", &file], &[]));
+    assert!(!deletes(&["--config", &file], &[("EFS2S3_DELETE", "false")]));
+    assert!(!deletes(&[], &[("EFS2S3_DELETE", "0")]));
+    assert!(deletes(&[], &[("EFS2S3_DELETE", "true")]));
+    assert!(deletes(&["--delete"], &[("EFS2S3_DELETE", "false")]));
+}
+
+#[test]
+fn the_environment_alone_configures_a_run() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let source = trial.tree().display().to_string();
+    let environment =
+        [("EFS2S3_SOURCE", source.as_str()), ("EFS2S3_DESTINATION", "s3://site/www"), ("EFS2S3_MODE", "plain")];
+    trial.run_words(&["sync"], &environment).expect(0);
+    trial.assert_same();
+    let file = config(&trial, &format!("source = {source:?}\ndestination = \"s3://site/other\"\nmode = \"plain\"\n"));
+    trial.run_words(&["sync", "--config", &file], &[]).expect(0);
+    assert!(trial.s3.object("site", "other/a").is_some());
+}
+
+#[test]
+fn an_empty_environment_variable_counts_as_not_set() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let options = options_of(&trial, "sync");
+    let variables = options.iter().filter(|(name, _)| !matches!(name.as_str(), "help" | "report"));
+    let variables: Vec<String> =
+        variables.map(|(name, _)| format!("EFS2S3_{}", name.replace('-', "_").to_uppercase())).collect();
+    let mut environment: Vec<(&str, &str)> = variables.iter().map(|name| (name.as_str(), "")).collect();
+    assert!(environment.len() > 30, "{}", environment.len());
+    let file = config(&trial, "cache-control = \"of-file\"\n");
+    trial.start_with(&["--config", &file], &environment).end().expect(0);
+    assert_eq!(trial.stored("a").headers["cache-control"], "of-file");
+    environment.extend([("EFS2S3_SOURCE", ""), ("EFS2S3_DESTINATION", "")]);
+    let run = trial.run_words(&["sync"], &environment).expect(2);
+    assert!(run.stderr.contains("<DIR>") && run.stderr.contains("<S3_URL>"), "{}", run.stderr);
+}
+
+#[test]
+fn a_config_file_with_a_mistake_is_refused_by_name() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let cases = [
+        ("cache-contrl = \"x\"\n", "cache-contrl"),
+        ("retries = \"often\"\n", "often"),
+        ("part-size = \"1KiB\"\n", "1KiB"),
+        ("retries = { a = 1 }\n", "retries"),
+        ("retries = \n", "config file"),
+        ("config = \"other.toml\"\n", "config"),
+        ("[[header]]\npattern = \"*.a\"\ncach_control = \"x\"\n", "cach_control"),
+        ("[[header]]\ncache_control = \"x\"\n", "pattern"),
+    ];
+    for (text, wrong) in cases {
+        let run = trial.sync(&["--config", &config(&trial, text)]);
+        assert_eq!(run.code, 2, "{text}: {}", run.stderr);
+        assert!(run.stderr.contains(wrong), "{text}: {}", run.stderr);
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+#[test]
+fn a_header_rule_that_no_request_could_carry_is_refused() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    for rule in ["cache_control = \"a\\r\\nx-evil: 1\"", "content_type = \"text/ü\"", "content_encoding = \"\""] {
+        let file = config(&trial, &format!("[[header]]\npattern = \"*\"\n{rule}\n"));
+        let run = trial.sync(&["--config", &file]);
+        assert_eq!(run.code, 2, "{rule}: {}", run.stderr);
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+// --- secrets ---
+
+#[test]
+fn no_secret_appears_in_any_output_at_any_level() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.write("denied", "2");
+    trial.write("big", random(7 * MIB));
+    trial.object("orphan", "o", LONG_AGO);
+    let on_put = || Rule::on(Operation::PutObject);
+    trial.s3.rule(on_put().key_contains("denied").always().does(Fault::status(403, "AccessDenied")));
+    trial.s3.rule(on_put().does(Fault::status(500, "InternalError")));
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::ResetBefore));
+    for level in ["trace", "trace,aws_smithy_runtime=trace,aws_config=trace,hyper=trace,aws_runtime=trace"] {
+        let options = [&IN_PARTS[..], &["--delete", "--log-format", "json"]].concat();
+        let run = trial.start_with(&options, &[("RUST_LOG", level)]).end().expect(3);
+        assert!(run.stderr.contains("\"DEBUG\"") || run.stderr.contains("\"TRACE\""), "{}", run.stderr);
+        let everything = format!("{}{}{}", run.stdout, run.stderr, run.report);
+        for secret in SECRETS.into_iter().chain(["AKIDTRIAL", "Signature=", "AWS4-HMAC"]) {
+            assert!(!everything.contains(secret), "{secret}");
+        }
+        trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::ResetBefore));
+    }
+}
+
+// --- the report ---
+
+/// The report's names of the server's operations.
+const REPORTED: [(&str, Operation); 15] = [
+    ("list", Operation::ListObjectsV2),
+    ("head", Operation::HeadObject),
+    ("put", Operation::PutObject),
+    ("create_multipart_upload", Operation::CreateMultipartUpload),
+    ("upload_part", Operation::UploadPart),
+    ("complete_multipart_upload", Operation::CompleteMultipartUpload),
+    ("abort_multipart_upload", Operation::AbortMultipartUpload),
+    ("copy", Operation::CopyObject),
+    ("upload_part_copy", Operation::UploadPartCopy),
+    ("get", Operation::GetObject),
+    ("get_object_attributes", Operation::GetObjectAttributes),
+    ("list_parts", Operation::ListParts),
+    ("list_multipart_uploads", Operation::ListMultipartUploads),
+    ("delete", Operation::DeleteObject),
+    ("delete_objects", Operation::DeleteObjects),
+];
+
+/// The requests of a run's report are what the server has logged.
+#[track_caller]
+fn assert_counted(trial: &Trial, run: &Ended) {
+    for (name, operation) in REPORTED {
+        assert_eq!(run.report["requests"][name], trial.count(operation), "{name}");
+    }
+    let reported = REPORTED.map(|(_, operation)| operation);
+    assert_eq!(trial.count(reported), trial.count(Operations::all()));
+    let throttled = trial.s3.log().into_iter().filter(|request| request.status == 503);
+    assert_eq!(run.report["requests"]["throttled"], throttled.count());
+}
+
+#[test]
+fn the_report_adds_up_and_its_requests_are_what_the_server_counted() {
+    let trial = one_of_each();
+    trial.write("big", random(11 * MIB));
+    let equal = random(7 * MIB);
+    trial.s3.put("site", "www/parts", equal.clone(), Seed::aged(LONG_AGO).in_parts_of(6 * MIB));
+    trial.write("parts", equal);
+    trial.write("denied", "1");
+    trial.write_raw_name(b"caf\xe9", b"1");
+    trial.write("left-out", "1");
+    trial.link("nowhere", "broken");
+    trial.object("odd\u{1}orphan", "o", LONG_AGO);
+    trial.write("torn", random(7 * MIB));
+    let denied = || Fault::status(403, "AccessDenied");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("denied").always().does(denied()));
+    trial.s3.rule(Rule::on(Operation::UploadPart).key_contains("torn").always().does(denied()));
+    for operation in WRITES.into_iter().chain(READS).chain([Operation::ListObjectsV2]) {
+        trial.s3.rule(Rule::on(operation).does(Fault::status(500, "InternalError")));
+        trial.s3.rule(Rule::on(operation).does(Fault::status(503, "SlowDown")));
+        trial.s3.rule(Rule::on(operation).does(Fault::ResetBefore));
+    }
+    let run = trial.sync(&[&IN_PARTS[..], &["--delete", "--exclude", "*/left-out"]].concat()).expect(3);
+    run.assert_adds_up();
+    for (name, count) in [
+        ("files", 10),
+        ("symlinks", 1),
+        ("filtered", 1),
+        ("skipped", 1),
+        ("failed", 3),
+        ("uploaded", 4),
+        ("unchanged", 2),
+    ] {
+        assert_eq!(run.counted(name), count, "{name}: {}", run.report["counts"]);
+    }
+    // A new file that is refused withholds the deletes.
+    assert_eq!((run.withheld_by("uploads"), run.counted("objects")), (3, 7));
+    trial.s3.clear_rules();
+    assert_counted(&trial, &run);
+    assert_eq!(run.report["requests"]["retries"], 3 * 7, "three for each operation that was needed");
+
+    trial.s3.clear_log();
+    let next = trial.sync(&[&IN_PARTS[..], &["--delete", "--exclude", "*/left-out"]].concat()).expect(3);
+    next.assert_adds_up();
+    assert_counted(&trial, &next);
+    assert_eq!((next.counted("deleted"), next.counted("failed")), (3, 1));
+    assert_eq!((trial.count(Operation::DeleteObjects), trial.count(Operation::DeleteObject)), (1, 1));
+}
+
+#[test]
+fn the_bytes_of_the_report_are_those_of_the_files() {
+    let trial = one_of_each();
+    let run = trial.sync(&[]).expect(0);
+    let bytes = &run.report["bytes"];
+    assert_eq!((bytes["source"].as_u64(), bytes["uploaded"].as_u64()), (Some(4 + 5 + 3 + 8), Some(5 + 3 + 8)));
+    assert_eq!(bytes["read_for_compare"], 4 + 3);
+}
+
+// --- what is not there ---
+
+/// Ends with 1 within this time and one line that names what is wrong; `contacted` says whether S3 may know of it.
+#[track_caller]
+fn assert_one_line(run: Ended, words: &[&str], within: Duration) {
+    let run = run.expect(1);
+    let errors = error_lines(&run);
+    assert_eq!(errors.len(), 1, "{}", run.stderr);
+    for word in words {
+        assert!(errors[0].contains(word), "{word}: {}", run.stderr);
+    }
+    assert!(run.time < within, "{:?}", run.time);
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_named_within_a_bounded_time() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{nobody}");
+    let run = trial.sync(&["--endpoint-url", &url]);
+    assert_eq!(run.report["exit_code"], 1);
+    assert_one_line(run, &[&url, "cannot be reached"], Duration::from_secs(30));
+}
+
+#[test]
+fn an_endpoint_that_never_answers_is_given_up() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let run = trial.sync(&["--endpoint-url", &url, "--retries", "0"]);
+    assert_one_line(run, &[&url, "cannot be reached"], Duration::from_secs(25));
+}
+
+#[test]
+fn a_host_that_does_not_exist_is_named_within_a_bounded_time() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = trial.sync(&["--endpoint-url", "http://no-such-host.invalid"]);
+    assert_one_line(run, &["no-such-host.invalid", "cannot be reached"], Duration::from_mins(1));
+}
+
+#[test]
+fn no_credentials_are_told_with_where_they_could_come_from() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = trial.start_with(&[], &NO_CREDENTIALS).end();
+    assert_eq!(trial.count(Operations::all()), 0);
+    assert_one_line(run, &["no credentials", "AWS_ACCESS_KEY_ID"], Duration::from_secs(30));
+}
+
+#[test]
+fn a_source_that_cannot_be_used_is_named_before_anything_is_contacted() {
+    let trial = Trial::new();
+    let file = trial.write("file", "1");
+    trial.object("orphan", "o", LONG_AGO);
+    let missing = trial.folder.path().join("missing");
+    for (source, what) in [(&file, "is not a directory"), (&missing, "does not exist")] {
+        let source = source.display().to_string();
+        let run = trial.run_words(&["sync", &source, "s3://site/www", "--mode", "plain", "--delete"], &[]);
+        assert_eq!(run.report["exit_code"], 1);
+        assert_one_line(run, &[&source, what], Duration::from_secs(10));
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+#[test]
+fn a_source_that_may_not_be_read_is_named_before_anything_is_contacted() {
+    use std::os::unix::fs::PermissionsExt;
+    let trial = Trial::new();
+    trial.write("a", "1");
+    fs::set_permissions(trial.tree(), fs::Permissions::from_mode(0o700)).unwrap();
+    let run = trial.sync_as_nobody(&["--delete"]);
+    assert_one_line(run, &[trial.tree().to_str().unwrap(), "cannot be read by this user"], Duration::from_secs(10));
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_told_before_anything_is_contacted() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let folder = trial.folder.path().display().to_string();
+    let nowhere = trial.folder.path().join("no/such/folder/file").display().to_string();
+    for (command, option, path) in [
+        ("sync", "--report", &nowhere),
+        ("sync", "--report", &folder),
+        ("sync", "--changes", &nowhere),
+        ("plan", "--output", &nowhere),
+        ("plan", "--report", &nowhere),
+    ] {
+        let source = trial.tree().display().to_string();
+        let run = trial.run_words(&[command, &source, "s3://site/www", "--mode", "plain", option, path], &[]);
+        assert_one_line(run, &[path, "cannot be written"], Duration::from_secs(10));
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_end_loses_the_result_and_not_the_sync() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = trial.sync(&["--changes", "/dev/full"]).expect(0);
+    assert!(run.stderr.contains("the changes file cannot be written"), "{}", run.stderr);
+    trial.assert_same();
+    trial.write("b", "2");
+    let run = trial.sync(&["--report", "/dev/full"]);
+    assert_one_line(run, &["/dev/full", "cannot be written"], Duration::from_secs(20));
+    trial.assert_same();
+    trial.s3.clear_log();
+    let run = trial.plan(&["--output", "/dev/full"]);
+    assert_one_line(run, &["/dev/full", "cannot be written"], Duration::from_secs(10));
+    assert_eq!(trial.count(Operations::all()), 0, "the head of the plan is written before the work starts");
+}
+
+#[test]
+fn a_report_stays_as_it_was_until_the_new_one_is_whole() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let report = trial.folder.path().join("report.json");
+    fs::write(&report, "the last one").unwrap();
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let (path, saw) = (report.clone(), std::sync::Arc::clone(&seen));
+    let look = Fault::before(move || *saw.lock().unwrap() = fs::read_to_string(&path).unwrap());
+    trial.s3.rule(Rule::on(Operation::PutObject).does(look));
+    trial.sync(&["--report", report.to_str().unwrap()]).expect(0);
+    assert_eq!(*seen.lock().unwrap(), "the last one");
+    let report: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(report["counts"]["uploaded"], 1);
+    let left = fs::read_dir(trial.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().starts_with(".efs2s3")).count(), 0);
+}
+
+// --- a full disk ---
+
+/// More orphans than fit in memory, a new file, and a temporary folder to be.
+fn many_orphans() -> (Trial, PathBuf) {
+    let trial = Trial::new();
+    trial.write("new", "1");
+    for number in 0..40_000 {
+        trial.object(&format!("{number:06}-{}", "n".repeat(100)), "", LONG_AGO);
+    }
+    let temporary = trial.folder.path().join("temporary");
+    (trial, temporary)
+}
+
+fn assert_withheld(trial: &Trial, run: Ended) {
+    let run = run.expect(3);
+    assert_eq!(run.withheld_by("spill"), 40_000);
+    assert_eq!((run.counted("deletes_withheld"), run.counted("deleted")), (40_000, 0));
+    assert_eq!(run.counted("uploaded"), 1);
+    assert!(trial.has("new"));
+    assert_eq!(trial.names().len(), 40_001);
+    assert!(run.stderr.contains("TMPDIR"), "{}", run.stderr);
+}
+
+#[test]
+fn a_full_disk_for_the_list_of_deletes_withholds_them_and_not_the_uploads() {
+    let (trial, temporary) = many_orphans();
+    fs::create_dir(&temporary).unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$TMPDIR" && exec "$@""#;
+    let source = trial.tree().display().to_string();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync", &source, "s3://site/www"]);
+    command.args(["--mode", "plain", "--delete", "--max-delete", "100%"]);
+    let run = trial.spawn(command, &[("TMPDIR", temporary.to_str().unwrap())]).end();
+    assert_withheld(&trial, run);
+}
+
+#[test]
+fn a_missing_temporary_folder_withholds_the_deletes_and_not_the_uploads() {
+    let (trial, temporary) = many_orphans();
+    let options = ["--delete", "--max-delete", "100%"];
+    let run = trial.start_with(&options, &[("TMPDIR", temporary.to_str().unwrap())]).end();
+    assert_withheld(&trial, run);
+    fs::create_dir(&temporary).unwrap();
+    trial.start_with(&options, &[("TMPDIR", temporary.to_str().unwrap())]).end().expect(0);
+    trial.assert_same();
+}
