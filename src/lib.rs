@@ -14,6 +14,7 @@ pub mod location;
 pub mod object;
 pub mod progress;
 pub mod report;
+pub mod result_file;
 pub mod shutdown;
 pub mod source;
 pub mod sync;

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use bytesize::ByteSize;
 use serde::{Serialize, Serializer};
-use tempfile::NamedTempFile;
 
 use crate::destination::operation::{Operation, Requests};
 use crate::exit_code::ExitCode;
+use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::source::operations::Operations;
 use crate::sync::tally::{ByteCounts, Counts, Failure, Tally, Withheld};
@@ -263,15 +263,13 @@ fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::
     serializer.serialize_u8(code.code())
 }
 
-/// Where the report goes: found out before the work starts, so that one that cannot be written is known then.
+/// Where the report goes.
 #[derive(Debug)]
 pub enum ReportSink {
     /// Stdout.
     Stdout,
-    /// A file that appears whole or not at all.
-    File(PathBuf, NamedTempFile),
-    /// What is there already and is no regular file: a pipe, a terminal.
-    Device(PathBuf),
+    /// A file.
+    File(ResultFile),
 }
 
 impl ReportSink {
@@ -280,17 +278,7 @@ impl ReportSink {
     /// # Errors
     /// Where it cannot be written.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        if path.metadata().is_ok_and(|there| !there.is_file()) {
-            if path.is_dir() {
-                return Err(io::Error::from(io::ErrorKind::IsADirectory));
-            }
-            return Ok(Self::Device(path.to_owned()));
-        }
-        let file = new_beside(path)?;
-        Ok(Self::File(path.to_owned(), file))
+        if path == Path::new("-") { Ok(Self::Stdout) } else { ResultFile::create(path).map(Self::File) }
     }
 
     /// Writes the report.
@@ -302,32 +290,12 @@ impl ReportSink {
         text.push('\n');
         match self {
             Self::Stdout => write_stdout(text.as_bytes()),
-            Self::Device(path) => std::fs::write(path, text),
-            Self::File(path, mut file) => {
+            Self::File(mut file) => {
                 file.write_all(text.as_bytes())?;
-                publish(file, &path)
+                file.publish()
             }
         }
     }
-}
-
-/// A new file beside `path`, to be published there when it is whole.
-///
-/// # Errors
-/// Where no file can be made there.
-pub fn new_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)
-}
-
-/// Puts a finished file in its place.
-///
-/// # Errors
-/// Where it cannot be written to its end, or not be renamed.
-pub fn publish(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
 /// Writes a result to stdout; a reader that has gone (`| head`) wants no more, which is no error.

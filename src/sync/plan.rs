@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,7 +20,7 @@ use super::tally::{Failure, Tally};
 use super::upload::Outcome;
 use super::{Fatal, Setup};
 use crate::destination::delete::Doomed;
-use crate::report::{new_beside, publish};
+use crate::result_file::ResultFile;
 
 /// The version of the plan's lines.
 const PLAN: u32 = 1;
@@ -71,7 +70,7 @@ pub struct PlanHeader {
 #[derive(Debug)]
 pub enum PlanSink {
     /// A file, with a header; it appears when the plan is whole.
-    File(PathBuf, BufWriter<NamedTempFile>),
+    File(BufWriter<ResultFile>),
     /// Stdout, as lines of JSON.
     Json,
     /// Stdout, for people.
@@ -95,17 +94,17 @@ impl PlanSink {
     /// # Errors
     /// Where it cannot be written.
     pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
-        let mut file = BufWriter::new(new_beside(path)?);
+        let mut file = BufWriter::new(ResultFile::create(path)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
         file.flush()?;
-        Ok(Self::File(path.to_owned(), file))
+        Ok(Self::File(file))
     }
 
     fn write(&mut self, line: &PlanLine) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         let written = match self {
-            Self::File(_, file) => {
+            Self::File(file) => {
                 serde_json::to_writer(&mut *file, line)?;
                 return file.write_all(b"\n");
             }
@@ -126,7 +125,7 @@ impl PlanSink {
 
     fn finish(self) -> io::Result<()> {
         match self {
-            Self::File(path, file) => publish(file.into_inner()?, &path),
+            Self::File(file) => file.into_inner()?.publish(),
             Self::Json | Self::Text | Self::Closed => Ok(()),
         }
     }

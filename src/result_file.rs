@@ -1,0 +1,97 @@
+//! A result file: it appears whole or not at all, and that it can be written is found out before the work starts.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file for a result.
+#[derive(Debug)]
+pub enum ResultFile {
+    /// Written beside its place, and put there when it is whole.
+    Whole(PathBuf, NamedTempFile),
+    /// What is there already and is no regular file, a pipe or a terminal: written to as it is.
+    Device(File),
+}
+
+impl ResultFile {
+    /// Prepares to write to `path`.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return File::options().write(true).open(path).map(Self::Device);
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let readable = PermissionsExt::from_mode(0o644);
+        let file = tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)?;
+        Ok(Self::Whole(path.to_owned(), file))
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// Where it cannot be written to its end, or not be renamed.
+    pub fn publish(self) -> io::Result<()> {
+        match self {
+            Self::Whole(path, file) => {
+                file.as_file().sync_all()?;
+                file.persist(path).map(|_| ()).map_err(|error| error.error)
+            }
+            Self::Device(mut device) => device.flush(),
+        }
+    }
+}
+
+impl Write for ResultFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Whole(_, file) => file.write(bytes),
+            Self::Device(device) => device.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Whole(_, file) => file.flush(),
+            Self::Device(device) => device.flush(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_stays_until_the_new_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("result");
+        std::fs::write(&path, "old").unwrap();
+        let mut file = ResultFile::create(&path).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        file.publish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        drop(ResultFile::create(&path).unwrap());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "one that is not published leaves nothing");
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_never_replaced() {
+        let mut file = ResultFile::create(Path::new("/dev/null")).unwrap();
+        file.write_all(b"gone").unwrap();
+        file.publish().unwrap();
+        assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn a_folder_is_no_place_for_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(ResultFile::create(folder.path()).is_err());
+        assert!(ResultFile::create(&folder.path().join("none/file")).is_err());
+    }
+}
