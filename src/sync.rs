@@ -128,7 +128,7 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
             seconds.delete = seconds_since(begin);
         }
         Ok(()) => {
-            withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally)
+            withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally);
         }
         Err(_) => withhold_all(
             "listing",

@@ -97,7 +97,7 @@ impl Element {
         loop {
             match reader.read_event().ok()? {
                 Event::Start(start) => {
-                    open.push(Self { name: start.local_name().as_ref().to_owned(), ..Self::default() })
+                    open.push(Self { name: start.local_name().as_ref().to_owned(), ..Self::default() });
                 }
                 Event::End(_) => {
                     let done = open.pop()?;
