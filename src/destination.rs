@@ -146,9 +146,13 @@ impl Destination {
             (Some("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken"), _) => {
                 "S3 does not take these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
             }
-            (_, ErrorKind::Unusable) if error.message.contains("credential") => {
-                "no credentials found: give the task a role, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned()
+            (_, ErrorKind::Unusable) if error.message.contains("credential") && !error.message.contains("no credentials") => {
+                "the credentials cannot be fetched from where they are configured".to_owned()
             }
+            (_, ErrorKind::Unusable) if error.message.contains("credential") => match configured_profile() {
+                Some(profile) => format!("no credentials found in the profile '{profile}' (AWS_PROFILE) or elsewhere: check its name and the files in ~/.aws"),
+                None => "no credentials found: give the task a role, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            },
             (_, ErrorKind::Unusable) if error.message.contains("region") => "no region is set: set AWS_REGION".to_owned(),
             (_, ErrorKind::Unreachable) => format!("bucket '{bucket}' cannot be reached{}", self.endpoint_hint()),
             _ => format!("bucket '{bucket}' cannot be used"),
@@ -162,4 +166,8 @@ impl Destination {
             |url| format!(" at {url}"),
         )
     }
+}
+
+fn configured_profile() -> Option<String> {
+    std::env::var("AWS_PROFILE").ok().filter(|profile| !profile.is_empty())
 }

@@ -96,6 +96,8 @@ impl S3Error {
             _ => root_causes(error),
         };
         let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
+        // The SDK writes some causes on several lines.
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { operation, kind, code, message, request_id, region }
     }
 }
@@ -105,15 +107,20 @@ fn kind_of<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>, status: Opt
         SdkError::ConstructionFailure(_) => ErrorKind::Unusable,
         SdkError::TimeoutError(_) => ErrorKind::Unreachable,
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => ErrorKind::Unreachable,
-        // Credentials that cannot be had fail here too, and another try does not find any.
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if !failure.is_user() && !root_causes(error).contains("credential") => ErrorKind::Unreachable,
+            Some(error) if !failure.is_user() && !is_for_good(&root_causes(error)) => ErrorKind::Unreachable,
             _ => ErrorKind::Unusable,
         },
         SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => {
             kind_of_answer(code.unwrap_or_default(), status.unwrap_or_default())
         }
     }
+}
+
+/// Credentials that cannot be had, a region that is not set and an endpoint that is no URL look like a connection that
+/// failed, and another try does not mend them.
+fn is_for_good(causes: &str) -> bool {
+    ["credential", "region must be set", "valid URI"].iter().any(|words| causes.contains(words))
 }
 
 fn kind_of_answer(code: &str, status: u16) -> ErrorKind {

@@ -38,7 +38,11 @@ pub async fn survey(
 ) -> Result<(), Fatal> {
     let context = &setup.context;
     let unusable = |error: S3Error| Fatal::destination(&context.destination, &error);
-    let listing = match Listing::open(Arc::clone(context)).await {
+    let opened = tokio::select! {
+        opened = Listing::open(Arc::clone(context)) => opened,
+        () = context.shutdown.requested() => return Ok(()),
+    };
+    let listing = match opened {
         Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
         opened => Arc::new(opened.map_err(unusable)?),
     };

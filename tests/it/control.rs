@@ -27,11 +27,6 @@ fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// The lines that a program shows as errors.
-fn error_lines(run: &Ended) -> Vec<&str> {
-    run.stderr.lines().filter(|line| line.contains("ERROR")).collect()
-}
-
 /// One file or object for each thing that can become of one.
 fn one_of_each() -> Trial {
     let trial = Trial::new();
@@ -589,11 +584,13 @@ fn the_bytes_of_the_report_are_those_of_the_files() {
 
 // --- what is not there ---
 
-/// Ends with 1 within this time and one line that names what is wrong; `contacted` says whether S3 may know of it.
+/// Ends with 1 within this time and one line that names what is wrong.
 #[track_caller]
 fn assert_one_line(run: Ended, words: &[&str], within: Duration) {
     let run = run.expect(1);
-    let errors = error_lines(&run);
+    let is_whole = |line: &str| [" ERROR ", " WARN ", " INFO "].iter().any(|level| line.contains(level));
+    assert!(run.stderr.lines().all(is_whole), "a message of several lines: {}", run.stderr);
+    let errors: Vec<&str> = run.stderr.lines().filter(|line| line.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{}", run.stderr);
     for word in words {
         assert!(errors[0].contains(word), "{word}: {}", run.stderr);
@@ -640,6 +637,71 @@ fn no_credentials_are_told_with_where_they_could_come_from() {
 }
 
 #[test]
+fn a_credentials_endpoint_that_is_down_is_told_within_a_bounded_time() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{nobody}/credentials");
+    let environment = [&NO_CREDENTIALS[..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())]].concat();
+    let run = trial.start_with(&[], &environment).end();
+    assert_eq!(trial.count(Operations::all()), 0);
+    assert_one_line(run, &["the credentials cannot be fetched", "refused"], Duration::from_secs(30));
+}
+
+#[test]
+fn a_profile_that_does_not_exist_is_named() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let environment = [&NO_CREDENTIALS[..], &[("AWS_PROFILE", "no-such-profile")]].concat();
+    let run = trial.start_with(&[], &environment).end();
+    assert_eq!(trial.count(Operations::all()), 0);
+    assert_one_line(run, &["no-such-profile"], Duration::from_secs(30));
+}
+
+#[test]
+fn a_missing_region_is_told_where_aws_itself_is_meant() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = trial.start_with(&[], &[("AWS_REGION", ""), ("AWS_ENDPOINT_URL", "")]).end();
+    assert_one_line(run, &["no region is set", "AWS_REGION"], Duration::from_secs(30));
+}
+
+#[test]
+fn the_endpoint_comes_from_the_flag_then_from_the_s3_variable_then_from_the_general_one() {
+    let trial = Trial::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (down, url) = (format!("http://{nobody}"), trial.s3.url());
+    trial.write("a", "1");
+    let of_s3 = [("AWS_ENDPOINT_URL", down.as_str()), ("AWS_ENDPOINT_URL_S3", url.as_str())];
+    trial.start_with(&[], &of_s3).end().expect(0);
+    trial.assert_same();
+    let both_down = [("AWS_ENDPOINT_URL", down.as_str()), ("AWS_ENDPOINT_URL_S3", down.as_str())];
+    trial.start_with(&["--endpoint-url", &url], &both_down).end().expect(0);
+    let of_flag = [("EFS2S3_ENDPOINT_URL", url.as_str())];
+    trial.start_with(&[], &[&both_down[..], &of_flag].concat()).end().expect(0);
+}
+
+#[test]
+fn a_profile_gives_endpoint_region_and_credentials() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.settings(|settings| settings.required_access_key = Some("AKIDPROFILE".to_owned()));
+    let aws = trial.folder.path().join(".aws");
+    fs::create_dir(&aws).unwrap();
+    let profile = format!(
+        "[profile other]\nregion = eu-north-1\nendpoint_url = {}\naws_access_key_id = AKIDPROFILE\naws_secret_access_key = s\n",
+        trial.s3.url()
+    );
+    fs::write(aws.join("config"), profile).unwrap();
+    let environment =
+        [&NO_CREDENTIALS[..], &[("AWS_PROFILE", "other"), ("AWS_ENDPOINT_URL", ""), ("AWS_REGION", "")]].concat();
+    trial.start_with(&[], &environment).end().expect(0);
+    trial.assert_same();
+    let signed = trial.s3.log().remove(0).headers["authorization"].clone();
+    assert!(signed.contains("/eu-north-1/s3/"), "{signed}");
+}
+
+#[test]
 fn a_source_that_cannot_be_used_is_named_before_anything_is_contacted() {
     let trial = Trial::new();
     let file = trial.write("file", "1");
@@ -683,23 +745,6 @@ fn a_result_that_cannot_be_written_is_told_before_anything_is_contacted() {
         assert_one_line(run, &[path, "cannot be written"], Duration::from_secs(10));
     }
     assert_eq!(trial.count(Operations::all()), 0);
-}
-
-#[test]
-fn a_disk_that_is_full_at_the_end_loses_the_result_and_not_the_sync() {
-    let trial = Trial::new();
-    trial.write("a", "1");
-    let run = trial.sync(&["--changes", "/dev/full"]).expect(0);
-    assert!(run.stderr.contains("the changes file cannot be written"), "{}", run.stderr);
-    trial.assert_same();
-    trial.write("b", "2");
-    let run = trial.sync(&["--report", "/dev/full"]);
-    assert_one_line(run, &["/dev/full", "cannot be written"], Duration::from_secs(20));
-    trial.assert_same();
-    trial.s3.clear_log();
-    let run = trial.plan(&["--output", "/dev/full"]);
-    assert_one_line(run, &["/dev/full", "cannot be written"], Duration::from_secs(10));
-    assert_eq!(trial.count(Operations::all()), 0, "the head of the plan is written before the work starts");
 }
 
 #[test]
@@ -754,6 +799,35 @@ fn a_full_disk_for_the_list_of_deletes_withholds_them_and_not_the_uploads() {
     command.args(["--mode", "plain", "--delete", "--max-delete", "100%"]);
     let run = trial.spawn(command, &[("TMPDIR", temporary.to_str().unwrap())]).end();
     assert_withheld(&trial, run);
+}
+
+/// A run of a command in a world where the folder `full` has no room for another byte.
+fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> Ended {
+    let folder = trial.folder.path().join("full");
+    fs::create_dir_all(&folder).unwrap();
+    let script = r#"mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero > full/all && exec "$@""#;
+    let (source, path) = (trial.tree().display().to_string(), folder.join("file").display().to_string());
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_efs2s3"), command, &source]);
+    unshare.args(["s3://site/www", "--mode", "plain", option, &path]);
+    trial.spawn(unshare, &[]).end()
+}
+
+#[test]
+fn a_full_disk_loses_the_result_and_not_the_sync() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = on_a_full_disk(&trial, "sync", "--changes").expect(0);
+    assert!(run.stderr.contains("the changes file cannot be written"), "{}", run.stderr);
+    trial.assert_same();
+    trial.write("b", "2");
+    let run = on_a_full_disk(&trial, "sync", "--report");
+    assert_one_line(run, &["full/file", "cannot be written", "No space left"], Duration::from_secs(20));
+    trial.assert_same();
+    trial.s3.clear_log();
+    let run = on_a_full_disk(&trial, "plan", "--output");
+    assert_one_line(run, &["full/file", "cannot be written", "No space left"], Duration::from_secs(10));
+    assert_eq!(trial.count(Operations::all()), 0, "the head of the plan is written before the work starts");
 }
 
 #[test]

@@ -207,6 +207,46 @@ fn a_server_that_ignores_conditions_is_written_to() {
     trial.assert_same();
 }
 
+#[test]
+fn a_lost_answer_does_not_overwrite_what_somebody_else_wrote_since() {
+    let trial = Trial::new();
+    trial.write("a", "ours");
+    trial.s3.rule(on_put().does(Fault::ResetAfter));
+    let s3 = trial.s3.clone();
+    let write = Fault::before(move || s3.put("site", "www/a", "foreign", Seed::default()));
+    trial.s3.rule(on_put().does(write));
+    let run = trial.sync(&[]).expect(3);
+    assert_eq!(run.only_failure()["kind"], "precondition_failed");
+    assert_eq!(trial.stored("a").body, "foreign");
+}
+
+#[test]
+fn etags_that_are_no_md5_are_no_mistake() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| settings.kms = true);
+    trial.write("small", "1");
+    trial.write("big", random(7 * MIB));
+    let run = trial.sync(&IN_PARTS).expect(0);
+    trial.assert_same();
+    assert_eq!(run.report["requests"]["retries"], 0);
+    assert_eq!(trial.count(PUBLISHES), 2);
+}
+
+#[test]
+fn a_server_that_completes_without_an_etag_is_asked_for_it() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| settings.empty_complete_etag = true);
+    let path = trial.write("big", random(7 * MIB));
+    // The second version is written over the first one's ETag.
+    let change = Fault::after(move || fs::write(&path, random(8 * MIB)).unwrap());
+    trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(change));
+    trial.sync(&IN_PARTS).expect(0);
+    trial.assert_same();
+    let conditions = trial.s3.requests(Operation::CompleteMultipartUpload);
+    let conditions: Vec<bool> = conditions.iter().map(|request| request.headers.contains_key("if-match")).collect();
+    assert_eq!(conditions, [false, true]);
+}
+
 // --- what objects are stored with ---
 
 #[test]
@@ -844,6 +884,19 @@ fn a_stop_is_heard_while_the_first_listing_is_tried_again() {
     let run = run.end().expect(143);
     assert_eq!(run.report["exit_code"], 143);
     assert!(run.report["error"].is_null(), "{}", run.report["error"]);
+}
+
+#[test]
+fn a_stop_is_heard_while_the_first_listing_hangs() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let stall = Fault::Stall(Duration::from_secs(80));
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(stall));
+    let run = trial.start(&[]);
+    wait_until("the listing is asked for", || trial.count(Operation::ListObjectsV2) > 0);
+    run.signal("-INT");
+    let run = run.end().expect(130);
+    assert!(run.time < Duration::from_secs(5), "{:?}", run.time);
 }
 
 #[test]

@@ -233,7 +233,10 @@ impl Trial {
         for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
             command.env_remove(name);
         }
-        let child = command
+        // The AWS SDK takes a variable that is empty for one that is set.
+        let (unset, set): (Vec<_>, Vec<_>) =
+            environment.iter().copied().partition(|(name, value)| name.starts_with("AWS_") && value.is_empty());
+        command
             .env("AWS_ACCESS_KEY_ID", "AKIDTRIAL")
             .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
             .env("AWS_SESSION_TOKEN", SECRETS[1])
@@ -242,13 +245,15 @@ impl Trial {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("HOME", self.folder.path())
             .env("EFS2S3_REPORT", &report)
-            .envs(environment.iter().copied())
+            .envs(set)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        for (name, _) in unset {
+            command.env_remove(name);
+        }
+        let child = command.spawn().unwrap();
         Run { child, report, begun: Instant::now() }
     }
 }
