@@ -26,7 +26,8 @@ fn main() -> ProcessExitCode {
         }
     };
     let code = runtime.block_on(command::run(invocation, &progress));
-    // A thread may be stuck in a read on a mount whose server is away: nothing waits for it.
-    runtime.shutdown_background();
+    // A thread may be stuck in a read on a mount whose server is away: nothing waits for it. Nor is the runtime taken
+    // apart: glibc's pthread_detach looks at a thread that may have ended and gone in this very moment, and crashes.
+    std::mem::forget(runtime);
     code.into()
 }
