@@ -310,6 +310,8 @@ pub enum Checksum {
     Crc32c,
     /// CRC-32
     Crc32,
+    /// SHA-256
+    Sha256,
     /// None but Content-MD5: for servers that refuse the others
     None,
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::cli::file::HeaderRule;
 use crate::cli::{Addressing, Checksum, Symlinks, SyncArgs};
-use crate::destination::checksum::Crc;
+use crate::destination::checksum::Algorithm;
 use crate::destination::headers::HeaderRules;
-use crate::destination::{Destination, Endpoint, SendOptions, StorageOptions};
+use crate::destination::{ConnectError, Destination, Endpoint, SendOptions, StorageOptions};
 use crate::filter::{Filter, FilterError};
 use crate::location::Location;
 use crate::progress::Progress;
@@ -65,6 +65,17 @@ pub enum ConfigError {
     KeyWithoutKms,
 }
 
+/// Why a sync cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The source cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The destination's client cannot be had.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
 impl SyncConfig {
     /// Checks what the arguments say together.
     ///
@@ -109,10 +120,11 @@ impl SyncConfig {
                 storage_class: upload.storage_class.as_deref().map(Into::into),
                 encryption: upload.sse.as_deref().map(Into::into),
                 kms_key_id: upload.sse_kms_key_id,
-                crc: match upload.checksum {
-                    Checksum::Auto | Checksum::Crc64nvme => Some(Crc::Crc64Nvme),
-                    Checksum::Crc32c => Some(Crc::Crc32C),
-                    Checksum::Crc32 => Some(Crc::Crc32),
+                checksum: match upload.checksum {
+                    Checksum::Auto | Checksum::Crc64nvme => Some(Algorithm::Crc64Nvme),
+                    Checksum::Crc32c => Some(Algorithm::Crc32C),
+                    Checksum::Crc32 => Some(Algorithm::Crc32),
+                    Checksum::Sha256 => Some(Algorithm::Sha256),
                     Checksum::None => None,
                 },
             },
@@ -142,11 +154,11 @@ impl SyncConfig {
     /// Opens the source and prepares the client.
     ///
     /// # Errors
-    /// Where the source is not there, or not as required.
-    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, SourceError> {
+    /// Where the source is not there, or not as required, or no client can be had.
+    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let source = Source::open(&self.source, self.requirements, self.walk).await?;
         let destination =
-            Destination::connect(&self.destination, &self.endpoint, self.storage, self.send, shutdown.clone()).await;
+            Destination::connect(&self.destination, &self.endpoint, self.storage, self.send, shutdown.clone()).await?;
         let context = Context {
             source,
             destination,

@@ -24,7 +24,7 @@ mod patience;
 pub mod put;
 mod send;
 
-pub use client::Endpoint;
+pub use client::{ConnectError, Endpoint};
 pub use put::{Expected, StorageOptions};
 
 use clock::ServerClock;
@@ -62,16 +62,19 @@ pub struct Destination {
 
 impl Destination {
     /// Loads the AWS configuration and prepares a client; nothing is sent yet.
+    ///
+    /// # Errors
+    /// Where the configuration names what cannot be used.
     pub async fn connect(
         location: &Location,
         endpoint: &Endpoint,
         storage: StorageOptions,
         options: SendOptions,
         shutdown: Shutdown,
-    ) -> Self {
+    ) -> Result<Self, ConnectError> {
         let clock = Arc::new(ServerClock::default());
-        let (client, endpoint_url) = client::connect(endpoint, &clock).await;
-        Self {
+        let (client, endpoint_url) = client::connect(endpoint, &clock).await?;
+        Ok(Self {
             client,
             endpoint_url,
             bucket: location.bucket.as_str().to_owned(),
@@ -87,7 +90,7 @@ impl Destination {
             },
             clock,
             conditional_writes: AtomicBool::new(true),
-        }
+        })
     }
 
     /// What keys begin with.
@@ -116,8 +119,8 @@ impl Destination {
 
     /// The checksum that goes with each upload.
     #[must_use]
-    pub fn crc(&self) -> Option<checksum::Crc> {
-        self.storage.crc
+    pub fn checksum(&self) -> Option<checksum::Algorithm> {
+        self.storage.checksum
     }
 
     fn writes_are_conditional(&self) -> bool {

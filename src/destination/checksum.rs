@@ -4,64 +4,131 @@ use aws_smithy_types::base64;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
+use sha2::Sha256;
 
 /// Content up to this size is hashed where it is: handing it to another thread costs more.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// A CRC that S3 knows (S3 user guide, "Checking object integrity").
+/// A checksum that S3 knows (S3 user guide, "Checking object integrity").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crc {
+pub enum Algorithm {
     /// CRC-64/NVME.
     Crc64Nvme,
     /// CRC-32C.
     Crc32C,
     /// CRC-32.
     Crc32,
+    /// SHA-256.
+    Sha256,
 }
 
-impl Crc {
-    const fn algorithm(self) -> CrcAlgorithm {
-        match self {
-            Self::Crc64Nvme => CrcAlgorithm::Crc64Nvme,
-            Self::Crc32C => CrcAlgorithm::Crc32Iscsi,
-            Self::Crc32 => CrcAlgorithm::Crc32IsoHdlc,
-        }
-    }
+/// A checksum of a piece of content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// A CRC, of the algorithm's width.
+    Crc(Algorithm, u64),
+    /// SHA-256.
+    Sha256([u8; 32]),
+}
 
-    /// The CRC of two pieces in a row, from the CRC of each.
-    #[must_use]
-    pub fn combine(self, first: u64, second: u64, second_bytes: u64) -> u64 {
-        crc_fast::checksum_combine(self.algorithm(), first, second, second_bytes)
+impl Algorithm {
+    const fn crc(self) -> Option<CrcAlgorithm> {
+        match self {
+            Self::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+            Self::Crc32C => Some(CrcAlgorithm::Crc32Iscsi),
+            Self::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+            Self::Sha256 => None,
+        }
     }
 
     const fn width_bytes(self) -> usize {
         match self {
             Self::Crc64Nvme => 8,
             Self::Crc32C | Self::Crc32 => 4,
+            Self::Sha256 => 32,
+        }
+    }
+
+    /// Whether the checksums of parts add up to that of the whole; S3 keeps a checksum of checksums where they do not.
+    #[must_use]
+    pub const fn adds_up(self) -> bool {
+        self.crc().is_some()
+    }
+
+    /// From a header; none where that is no checksum of the whole content, as a composite one (`…-N`) is.
+    #[must_use]
+    pub fn read_header(self, text: &str) -> Option<Checksum> {
+        let bytes = base64::decode(text).ok().filter(|bytes| bytes.len() == self.width_bytes())?;
+        if self == Self::Sha256 {
+            return bytes.try_into().ok().map(Checksum::Sha256);
+        }
+        Some(Checksum::Crc(self, bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte))))
+    }
+}
+
+impl Checksum {
+    /// Which checksum this is.
+    #[must_use]
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Crc(algorithm, _) => algorithm,
+            Self::Sha256(_) => Algorithm::Sha256,
         }
     }
 
     /// As the header holds it: big-endian, in base64.
     #[must_use]
-    pub fn to_header(self, value: u64) -> String {
-        let bytes = value.to_be_bytes();
-        base64::encode(bytes.get(bytes.len() - self.width_bytes()..).unwrap_or_default())
+    pub fn to_header(self) -> String {
+        match self {
+            Self::Crc(algorithm, value) => {
+                let bytes = value.to_be_bytes();
+                base64::encode(bytes.get(bytes.len() - algorithm.width_bytes()..).unwrap_or_default())
+            }
+            Self::Sha256(bytes) => base64::encode(bytes),
+        }
     }
 
-    /// From a header; none where that is no checksum of the whole content, as a composite one (`…-N`) is.
+    /// The checksum of this piece and a next one of so many bytes; none where checksums do not add up.
     #[must_use]
-    pub fn read_header(self, text: &str) -> Option<u64> {
-        let bytes = base64::decode(text).ok()?;
-        (bytes.len() == self.width_bytes()).then(|| bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte)))
+    pub fn followed_by(self, next: Self, next_bytes: u64) -> Option<Self> {
+        match (self, next) {
+            (Self::Crc(algorithm, first), Self::Crc(_, second)) => {
+                let sum = crc_fast::checksum_combine(algorithm.crc()?, first, second, next_bytes);
+                Some(Self::Crc(algorithm, sum))
+            }
+            (Self::Crc(..) | Self::Sha256(_), _) => None,
+        }
     }
 }
+
+/// Puts a checksum into a request, or none.
+macro_rules! set_checksum {
+    ($request:expr, $checksum:expr) => {{
+        let checksum: Option<$crate::destination::checksum::Checksum> = $checksum;
+        let header =
+            |wanted| checksum.filter(|checksum| checksum.algorithm() == wanted).map(|checksum| checksum.to_header());
+        $request
+            .set_checksum_crc64_nvme(header($crate::destination::checksum::Algorithm::Crc64Nvme))
+            .set_checksum_crc32_c(header($crate::destination::checksum::Algorithm::Crc32C))
+            .set_checksum_crc32(header($crate::destination::checksum::Algorithm::Crc32))
+            .set_checksum_sha256(header($crate::destination::checksum::Algorithm::Sha256))
+    }};
+}
+pub(super) use set_checksum;
 
 /// The digests of a piece of content, computed as it passes by.
 #[derive(Debug)]
 pub struct Hasher {
     md5: Md5,
-    crc: Option<crc_fast::Digest>,
+    checksum: Running,
     bytes: u64,
+}
+
+#[derive(Debug)]
+enum Running {
+    None,
+    Crc(Algorithm, Box<crc_fast::Digest>),
+    Sha256(Box<Sha256>),
 }
 
 /// What a [`Hasher`] found.
@@ -69,24 +136,31 @@ pub struct Hasher {
 pub struct Digest {
     /// The MD5.
     pub md5: [u8; 16],
-    /// The CRC, where one was asked for.
-    pub crc: Option<u64>,
+    /// The checksum, where one was asked for.
+    pub checksum: Option<Checksum>,
     /// How many bytes there were.
     pub bytes: u64,
 }
 
 impl Hasher {
-    /// For an MD5 and, where one is named, a CRC.
+    /// For an MD5 and, where one is named, a checksum.
     #[must_use]
-    pub fn new(crc: Option<Crc>) -> Self {
-        Self { md5: Md5::new(), crc: crc.map(|crc| crc_fast::Digest::new(crc.algorithm())), bytes: 0 }
+    pub fn new(algorithm: Option<Algorithm>) -> Self {
+        let checksum = match (algorithm, algorithm.and_then(Algorithm::crc)) {
+            (None, _) => Running::None,
+            (Some(algorithm), Some(crc)) => Running::Crc(algorithm, Box::new(crc_fast::Digest::new(crc))),
+            (Some(_), None) => Running::Sha256(Box::default()),
+        };
+        Self { md5: Md5::new(), checksum, bytes: 0 }
     }
 
     /// Takes the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         self.md5.update(piece);
-        if let Some(crc) = &mut self.crc {
-            crc.update(piece);
+        match &mut self.checksum {
+            Running::None => {}
+            Running::Crc(_, crc) => crc.update(piece),
+            Running::Sha256(sha) => sha.update(piece),
         }
         self.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
     }
@@ -94,7 +168,12 @@ impl Hasher {
     /// The digests of all pieces.
     #[must_use]
     pub fn finish(self) -> Digest {
-        Digest { md5: self.md5.finalize().into(), crc: self.crc.map(|crc| crc.finalize()), bytes: self.bytes }
+        let checksum = match self.checksum {
+            Running::None => None,
+            Running::Crc(algorithm, crc) => Some(Checksum::Crc(algorithm, crc.finalize())),
+            Running::Sha256(sha) => Some(Checksum::Sha256(sha.finalize().into())),
+        };
+        Digest { md5: self.md5.finalize().into(), checksum, bytes: self.bytes }
     }
 }
 
@@ -107,10 +186,10 @@ impl Digest {
 }
 
 /// The digest of content in memory; larger content is hashed on rayon's pool, which has a thread a core.
-pub async fn digest(content: Bytes, crc: Option<Crc>) -> Digest {
+pub async fn digest(content: Bytes, algorithm: Option<Algorithm>) -> Digest {
     let small = content.len() <= INLINE_BYTES;
     let work = move || {
-        let mut hasher = Hasher::new(crc);
+        let mut hasher = Hasher::new(algorithm);
         hasher.update(&content);
         hasher.finish()
     };
@@ -140,36 +219,39 @@ pub fn md5_of_md5s<'a>(parts: impl IntoIterator<Item = &'a [u8; 16]>) -> [u8; 16
 mod tests {
     use super::*;
 
+    const ALL: [Algorithm; 4] = [Algorithm::Crc64Nvme, Algorithm::Crc32C, Algorithm::Crc32, Algorithm::Sha256];
+
     #[test]
-    fn the_crcs_are_those_of_the_check_string() {
-        // The check values of the catalogue of parametrised CRC algorithms.
-        for (crc, check) in
-            [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32C, 0xe306_9283), (Crc::Crc32, 0xcbf4_3926)]
-        {
-            let mut hasher = Hasher::new(Some(crc));
-            hasher.update(b"123456789");
-            assert_eq!(hasher.finish().crc, Some(check), "{crc:?}");
+    fn the_checksums_are_those_of_the_check_string() {
+        // The check values of the catalogue of parametrised CRC algorithms, and `printf 123456789 | sha256sum`.
+        let headers = ["rosUhgp5mIg=", "4waSgw==", "y/Q5Jg==", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="];
+        for (algorithm, header) in ALL.into_iter().zip(headers) {
+            let mut hasher = Hasher::new(Some(algorithm));
+            hasher.update(b"1234");
+            hasher.update(b"56789");
+            assert_eq!(hasher.finish().checksum.map(Checksum::to_header).as_deref(), Some(header), "{algorithm:?}");
         }
-        assert_eq!(Crc::Crc32.to_header(0xcbf4_3926), "y/Q5Jg==");
     }
 
     #[test]
     fn a_checksum_reads_back_as_it_was_written() {
-        for (crc, value) in [(Crc::Crc64Nvme, 0xae8b_1486_0a79_9888), (Crc::Crc32C, 7), (Crc::Crc32, 0xcbf4_3926)] {
-            assert_eq!(crc.read_header(&crc.to_header(value)), Some(value));
+        for algorithm in ALL {
+            let checksum = Hasher::new(Some(algorithm)).finish().checksum.unwrap();
+            assert_eq!(algorithm.read_header(&checksum.to_header()), Some(checksum));
         }
-        assert_eq!(Crc::Crc32.read_header("y/Q5Jg==-3"), None);
-        assert_eq!(Crc::Crc64Nvme.read_header("y/Q5Jg=="), None, "of another algorithm");
+        assert_eq!(Algorithm::Crc32.read_header("y/Q5Jg==-3"), None);
+        assert_eq!(Algorithm::Crc64Nvme.read_header("y/Q5Jg=="), None, "of another algorithm");
     }
 
     #[tokio::test]
-    async fn parts_add_up_to_the_whole() {
+    async fn crcs_of_parts_add_up_to_the_whole_and_sha_256_does_not() {
         let content: Bytes = (0..200_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>().into();
-        for crc in [Crc::Crc64Nvme, Crc::Crc32C, Crc::Crc32] {
-            let (first, second) =
-                (digest(content.slice(..300_001), Some(crc)).await, digest(content.slice(300_001..), Some(crc)).await);
-            let whole = digest(content.clone(), Some(crc)).await;
-            assert_eq!(Some(crc.combine(first.crc.unwrap(), second.crc.unwrap(), second.bytes)), whole.crc);
+        for algorithm in ALL {
+            let of = |piece: Bytes| digest(piece, Some(algorithm));
+            let (first, second) = (of(content.slice(..300_001)).await, of(content.slice(300_001..)).await);
+            let sum = first.checksum.unwrap().followed_by(second.checksum.unwrap(), second.bytes);
+            let whole = of(content.clone()).await.checksum;
+            assert_eq!(sum, whole.filter(|_| algorithm.adds_up()), "{algorithm:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 
 use super::Destination;
-use super::checksum::Crc;
+use super::checksum::{Algorithm, Checksum};
 use super::error::S3Error;
 use super::operation::Operation;
 use crate::object::ETag;
@@ -16,7 +16,7 @@ pub struct Headers {
     /// Whether the ETag may be an MD5: not under SSE-KMS or SSE-C.
     pub etag_is_md5: bool,
     /// The checksum of the whole content that S3 keeps, where it keeps one.
-    pub crc: Option<(Crc, u64)>,
+    pub checksum: Option<Checksum>,
     /// The size of the answered range: of the first part, where that was asked for.
     pub size_bytes: u64,
     /// The number of parts, where the first was asked for and the server tells.
@@ -52,14 +52,15 @@ impl Destination {
         let answer = self.sender.send(Operation::Head, 0, |_| request.clone().send()).await?;
         let whole = answer.checksum_type() != Some(&ChecksumType::Composite) && part.is_none();
         let stored = [
-            (Crc::Crc64Nvme, answer.checksum_crc64_nvme()),
-            (Crc::Crc32C, answer.checksum_crc32_c()),
-            (Crc::Crc32, answer.checksum_crc32()),
+            (Algorithm::Crc64Nvme, answer.checksum_crc64_nvme()),
+            (Algorithm::Crc32C, answer.checksum_crc32_c()),
+            (Algorithm::Crc32, answer.checksum_crc32()),
+            (Algorithm::Sha256, answer.checksum_sha256()),
         ];
         Ok(Headers {
             etag: ETag::new(answer.e_tag().unwrap_or_default()),
             etag_is_md5: etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm()),
-            crc: stored.into_iter().filter(|_| whole).find_map(|(crc, text)| Some((crc, crc.read_header(text?)?))),
+            checksum: stored.into_iter().filter(|_| whole).find_map(|(algorithm, text)| algorithm.read_header(text?)),
             size_bytes: answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             parts: answer.parts_count().and_then(|parts| u32::try_from(parts).ok()),
         })

@@ -8,7 +8,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 use bytes::Bytes;
 
 use super::Destination;
-use super::checksum::{Crc, Digest, md5_of_md5s};
+use super::checksum::{Algorithm, Checksum, Digest, md5_of_md5s, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::ObjectHeaders;
@@ -68,8 +68,8 @@ impl Destination {
             .set_storage_class(storage.storage_class.clone())
             .set_server_side_encryption(storage.encryption.clone())
             .set_ssekms_key_id(storage.kms_key_id.clone())
-            .set_checksum_algorithm(storage.crc.map(algorithm))
-            .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
+            .set_checksum_algorithm(storage.checksum.map(name_of))
+            .set_checksum_type(storage.checksum.map(kind_of))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
         match answer.upload_id() {
@@ -81,12 +81,17 @@ impl Destination {
     }
 }
 
-const fn algorithm(crc: Crc) -> ChecksumAlgorithm {
-    match crc {
-        Crc::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
-        Crc::Crc32C => ChecksumAlgorithm::Crc32C,
-        Crc::Crc32 => ChecksumAlgorithm::Crc32,
+const fn name_of(algorithm: Algorithm) -> ChecksumAlgorithm {
+    match algorithm {
+        Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+        Algorithm::Crc32C => ChecksumAlgorithm::Crc32C,
+        Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
+        Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
     }
+}
+
+const fn kind_of(algorithm: Algorithm) -> ChecksumType {
+    if algorithm.adds_up() { ChecksumType::FullObject } else { ChecksumType::Composite }
 }
 
 impl MultipartUpload<'_> {
@@ -95,11 +100,9 @@ impl MultipartUpload<'_> {
     /// # Errors
     /// Where S3 refuses or does not answer.
     pub async fn part(&self, number: i32, content: Bytes, digest: Digest) -> Result<Part, S3Error> {
-        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
-        let checksum =
-            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(digest.crc?)));
+        let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = || {
-            client
+            let request = client
                 .upload_part()
                 .bucket(bucket)
                 .key(prefix.key(self.key))
@@ -107,10 +110,8 @@ impl MultipartUpload<'_> {
                 .part_number(number)
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
-                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-                .set_checksum_crc32_c(checksum(Crc::Crc32C))
-                .set_checksum_crc32(checksum(Crc::Crc32))
-                .set_expected_bucket_owner(expected_owner.clone())
+                .set_expected_bucket_owner(expected_owner.clone());
+            set_checksum!(request, digest.checksum)
         };
         let expected = ETag::single(digest.md5);
         let answer = sender
@@ -134,7 +135,7 @@ impl MultipartUpload<'_> {
     /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
     pub async fn complete(&self, mut parts: Vec<Part>, expected: &Expected) -> Result<ETag, S3Error> {
         parts.sort_unstable_by_key(|part| part.number);
-        let whole = Whole::of(&parts, self.destination.storage.crc);
+        let whole = Whole::of(&parts);
         let conditional = self.destination.writes_are_conditional();
         let sent = match self.complete_if(&parts, &whole, expected, conditional).await {
             Err(error) if error.kind == ErrorKind::NotImplemented && conditional => {
@@ -146,7 +147,7 @@ impl MultipartUpload<'_> {
         match sent {
             // Answers that a lost success leaves for the next try.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
-                self.destination.own_write(self.key, &whole.etag, whole.crc).await.ok_or(error)
+                self.destination.own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)
             }
             // Ceph's gateway answers without an ETag.
             Ok(etag) if etag.as_str().is_empty() => Ok(self.destination.head(self.key).await?.etag),
@@ -162,19 +163,9 @@ impl MultipartUpload<'_> {
         conditional: bool,
     ) -> Result<ETag, S3Error> {
         let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
-        let checksum =
-            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(whole.crc?)));
         let completed = parts.iter().map(|part| {
-            let checksum = |wanted: Crc| {
-                storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(part.digest.crc?)))
-            };
-            CompletedPart::builder()
-                .part_number(part.number)
-                .e_tag(&part.etag)
-                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-                .set_checksum_crc32_c(checksum(Crc::Crc32C))
-                .set_checksum_crc32(checksum(Crc::Crc32))
-                .build()
+            let builder = CompletedPart::builder().part_number(part.number).e_tag(&part.etag);
+            set_checksum!(builder, part.digest.checksum).build()
         });
         let request = client
             .complete_multipart_upload()
@@ -182,14 +173,12 @@ impl MultipartUpload<'_> {
             .key(prefix.key(self.key))
             .upload_id(&self.id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
-            .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-            .set_checksum_crc32_c(checksum(Crc::Crc32C))
-            .set_checksum_crc32(checksum(Crc::Crc32))
-            .set_checksum_type(storage.crc.map(|_| ChecksumType::FullObject))
+            .set_checksum_type(storage.checksum.map(kind_of))
             .mpu_object_size(i64::try_from(whole.bytes).unwrap_or(i64::MAX))
             .set_if_none_match(expected.if_none_match().filter(|_| conditional))
             .set_if_match(expected.if_match().filter(|_| conditional))
             .set_expected_bucket_owner(expected_owner.clone());
+        let request = set_checksum!(request, whole.checksum);
         let answer = sender
             .send_checked(
                 Operation::CompleteMultipartUpload,
@@ -227,22 +216,20 @@ impl MultipartUpload<'_> {
 #[derive(Debug)]
 struct Whole {
     etag: ETag,
-    crc: Option<u64>,
+    checksum: Option<Checksum>,
     bytes: u64,
 }
 
 impl Whole {
-    fn of(parts: &[Part], crc: Option<Crc>) -> Self {
+    fn of(parts: &[Part]) -> Self {
         let digests = || parts.iter().map(|part| part.digest);
-        let combined = |crc: Crc| {
-            digests().try_fold((0, true), |(sum, first), digest| {
-                let next = digest.crc?;
-                Some((if first { next } else { crc.combine(sum, next, digest.bytes) }, false))
-            })
-        };
+        let first = digests().next().and_then(|digest| digest.checksum);
         Self {
             etag: ETag::multipart(md5_of_md5s(parts.iter().map(|part| &part.digest.md5)), parts.len()),
-            crc: crc.and_then(combined).map(|(sum, _)| sum),
+            // A single part of an algorithm that does not add up is a composite all the same.
+            checksum: first.filter(|first| first.algorithm().adds_up()).and_then(|first| {
+                digests().skip(1).try_fold(first, |sum, next| sum.followed_by(next.checksum?, next.bytes))
+            }),
             bytes: digests().map(|digest| digest.bytes).sum(),
         }
     }

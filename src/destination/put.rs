@@ -5,7 +5,7 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use super::Destination;
-use super::checksum::{Crc, Digest};
+use super::checksum::{Algorithm, Checksum, Digest, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::ObjectHeaders;
@@ -32,7 +32,7 @@ pub struct StorageOptions {
     /// The key for it.
     pub kms_key_id: Option<String>,
     /// The checksum that goes with each upload.
-    pub crc: Option<Crc>,
+    pub checksum: Option<Algorithm>,
 }
 
 impl Expected {
@@ -73,7 +73,7 @@ impl Destination {
         };
         match sent {
             Err(error) if error.kind == ErrorKind::Precondition => {
-                self.own_write(key, &ETag::single(digest.md5), digest.crc).await.ok_or(error)
+                self.own_write(key, &ETag::single(digest.md5), digest.checksum).await.ok_or(error)
             }
             other => other,
         }
@@ -89,18 +89,14 @@ impl Destination {
         conditional: bool,
     ) -> Result<ETag, S3Error> {
         let storage = &self.storage;
-        let checksum =
-            |wanted: Crc| storage.crc.filter(|&crc| crc == wanted).and_then(|crc| Some(crc.to_header(digest.crc?)));
         let request = || {
-            self.client
+            let request = self
+                .client
                 .put_object()
                 .bucket(&self.bucket)
                 .key(self.prefix.key(key))
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
-                .set_checksum_crc64_nvme(checksum(Crc::Crc64Nvme))
-                .set_checksum_crc32_c(checksum(Crc::Crc32C))
-                .set_checksum_crc32(checksum(Crc::Crc32))
                 .content_type(&headers.content_type)
                 .set_cache_control(headers.cache_control.clone())
                 .set_content_encoding(headers.content_encoding.clone())
@@ -110,7 +106,8 @@ impl Destination {
                 .set_ssekms_key_id(storage.kms_key_id.clone())
                 .set_if_none_match(expected.if_none_match().filter(|_| conditional))
                 .set_if_match(expected.if_match().filter(|_| conditional))
-                .set_expected_bucket_owner(self.expected_owner.clone())
+                .set_expected_bucket_owner(self.expected_owner.clone());
+            set_checksum!(request, digest.checksum)
         };
         let etag = ETag::single(digest.md5);
         let answer = self
@@ -129,9 +126,9 @@ impl Destination {
     }
 
     /// Whether what is at the key is what was sent: a write whose answer was lost fails its own condition when sent again.
-    pub(super) async fn own_write(&self, key: &str, sent: &ETag, crc: Option<u64>) -> Option<ETag> {
+    pub(super) async fn own_write(&self, key: &str, sent: &ETag, checksum: Option<Checksum>) -> Option<ETag> {
         let found = self.head(key).await.ok()?;
-        let same_content = found.crc.is_some_and(|(kind, value)| Some(kind) == self.storage.crc && Some(value) == crc);
+        let same_content = found.checksum.is_some() && found.checksum == checksum;
         (found.etag == *sent || same_content).then_some(found.etag)
     }
 }

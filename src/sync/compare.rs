@@ -7,7 +7,7 @@
 //! | ETag of several parts | the MD5 of the parts' MD5s, for the part size that S3 tells, or for those that give as many parts |
 
 use super::context::Context;
-use crate::destination::checksum::{Crc, Hasher, md5_of_md5s, on_pool};
+use crate::destination::checksum::{Algorithm, Checksum, Hasher, md5_of_md5s, on_pool};
 use crate::destination::error::S3Error;
 use crate::object::{ETag, ETagForm, Object};
 use crate::source::entry::FileEntry;
@@ -49,21 +49,21 @@ pub async fn compare(
 ) -> Result<Comparison, CompareError> {
     match object.etag.form() {
         ETagForm::Single(md5) => {
-            let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.crc()).await?;
+            let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.checksum()).await?;
             let equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
             Ok(Comparison { equal, read_bytes: digests.bytes })
         }
         ETagForm::Multipart(_, parts) => {
             let sizes = part_sizes(context, key, object, parts).await?;
-            let digests = digest_file(context, key, entry, sizes, context.destination.crc()).await?;
+            let digests = digest_file(context, key, entry, sizes, context.destination.checksum()).await?;
             let equal =
                 digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
             let equal = equal || same_checksum(context, key, entry, &digests).await?;
             Ok(Comparison { equal, read_bytes: digests.bytes })
         }
         ETagForm::Opaque => {
-            let nothing = Digests { parts: Vec::new(), crc: None, bytes: 0 };
+            let nothing = Digests { parts: Vec::new(), checksum: None, bytes: 0 };
             same_checksum(context, key, entry, &nothing).await.map(|equal| Comparison { equal, read_bytes: 0 })
         }
     }
@@ -77,14 +77,14 @@ async fn same_checksum(
     digests: &Digests,
 ) -> Result<bool, CompareError> {
     let headers = context.destination.head(key).await.map_err(CompareError::Ask)?;
-    let Some((kind, stored)) = headers.crc.filter(|_| !headers.etag_is_md5) else {
+    let Some(stored) = headers.checksum.filter(|_| !headers.etag_is_md5) else {
         return Ok(false);
     };
-    let crc = match digests.crc {
-        Some(crc) if context.destination.crc() == Some(kind) => Some(crc),
-        _ => digest_file(context, key, entry, vec![u64::MAX], Some(kind)).await?.crc,
+    let checksum = match digests.checksum {
+        Some(checksum) if checksum.algorithm() == stored.algorithm() => Some(checksum),
+        _ => digest_file(context, key, entry, vec![u64::MAX], Some(stored.algorithm())).await?.checksum,
     };
-    Ok(crc == Some(stored))
+    Ok(checksum == Some(stored))
 }
 
 /// The part sizes that the object may have been sent in.
@@ -108,8 +108,8 @@ async fn part_sizes(context: &Context, key: &str, object: &Object, parts: u32) -
 struct Digests {
     /// For each part size that was asked for, the MD5 of each part.
     parts: Vec<Vec<[u8; 16]>>,
-    /// The CRC of the whole.
-    crc: Option<u64>,
+    /// The checksum of the whole.
+    checksum: Option<Checksum>,
     bytes: u64,
 }
 
@@ -119,11 +119,11 @@ async fn digest_file(
     key: &str,
     entry: &FileEntry,
     part_sizes: Vec<u64>,
-    crc: Option<Crc>,
+    algorithm: Option<Algorithm>,
 ) -> Result<Digests, CompareError> {
     let file = context.source.open_file(key, entry).await.map_err(CompareError::Read)?;
     let size = file.stat().size_bytes;
-    let mut whole = Hasher::new(crc);
+    let mut whole = Hasher::new(algorithm);
     let mut by_parts: Vec<PartHasher> = part_sizes.into_iter().map(PartHasher::new).collect();
     let mut offset = 0;
     while offset < size {
@@ -131,7 +131,7 @@ async fn digest_file(
         let _share = context.budget.take(length).await;
         let piece = read_piece(&file, offset, length).await?;
         (whole, by_parts) = on_pool(move || {
-            if crc.is_some() {
+            if algorithm.is_some() {
                 whole.update(&piece);
             }
             for parts in &mut by_parts {
@@ -143,7 +143,11 @@ async fn digest_file(
         offset += length;
     }
     file.check_unchanged().await.map_err(CompareError::Read)?;
-    Ok(Digests { parts: by_parts.into_iter().map(PartHasher::finish).collect(), crc: whole.finish().crc, bytes: size })
+    Ok(Digests {
+        parts: by_parts.into_iter().map(PartHasher::finish).collect(),
+        checksum: whole.finish().checksum,
+        bytes: size,
+    })
 }
 
 async fn read_piece(file: &OpenFile, offset: u64, length: u64) -> Result<bytes::Bytes, CompareError> {

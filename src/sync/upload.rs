@@ -141,7 +141,7 @@ async fn send_whole(
     let _share = context.budget.take(size).await;
     let body = file.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
     file.check_unchanged().await?;
-    let digest = checksum::digest(body.clone(), context.destination.crc()).await;
+    let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
     Ok(context.destination.put(key, headers, &body, &digest, expected).await?)
 }
 
@@ -179,7 +179,7 @@ async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload
             let length = part_bytes.min(size - offset);
             let _share = context.budget.take(length).await;
             let body = file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
-            let digest = checksum::digest(body.clone(), context.destination.crc()).await;
+            let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
             Ok(upload.part(number, body, digest).await?)
         })
         .buffer_unordered(at_once)

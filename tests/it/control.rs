@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use efs2s3::demo::s3::{Fault, Operation, Operations, Rule, Seed};
@@ -838,5 +839,94 @@ fn a_missing_temporary_folder_withholds_the_deletes_and_not_the_uploads() {
     assert_withheld(&trial, run);
     fs::create_dir(&temporary).unwrap();
     trial.start_with(&options, &[("TMPDIR", temporary.to_str().unwrap())]).end().expect(0);
+    trial.assert_same();
+}
+
+/// Ends TLS for 127.0.0.1 with a certificate of its own, and passes everything on to the server behind it.
+const TLS_FRONT: &str = r#"
+import socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1], sys.argv[2])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+def copy(source, sink):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    sink.close()
+def serve(connection):
+    try:
+        front = context.wrap_socket(connection, server_side=True)
+    except OSError:
+        return
+    back = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
+    threading.Thread(target=copy, args=(back, front), daemon=True).start()
+    copy(front, back)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn a_certificate_of_ones_own_is_trusted_where_aws_ca_bundle_names_it() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| trial.folder.path().join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
+        .args([
+            "-subj",
+            "/CN=trial",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-keyout",
+        ])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let url = trial.s3.url();
+    let mut front = Command::new("python3")
+        .args(["-c", TLS_FRONT])
+        .args([&certificate, &key])
+        .arg(url.rsplit(':').next().unwrap())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    BufReader::new(front.stdout.take().unwrap()).read_line(&mut port).unwrap();
+    let source = trial.tree().display().to_string();
+    let endpoint = format!("https://127.0.0.1:{}", port.trim());
+    let words = ["sync", &source, "s3://site/www", "--mode", "plain", "--endpoint-url", &endpoint, "--retries", "1"];
+
+    let refused = trial.run_words(&words, &[]);
+    let trusted = trial.run_words(&words, &[("AWS_CA_BUNDLE", certificate.to_str().unwrap())]);
+    let no_bundle = trial.run_words(&words, &[("AWS_CA_BUNDLE", key.to_str().unwrap())]);
+    let _ = front.kill();
+    let _ = front.wait();
+    refused.expect(1);
+    trusted.expect(0);
+    trial.assert_same();
+    assert_one_line(no_bundle, &["AWS_CA_BUNDLE", key.to_str().unwrap()], Duration::from_secs(10));
+}
+
+#[test]
+fn an_endpoint_that_is_set_to_nothing_counts_as_not_set() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let url = trial.s3.url();
+    let run = |nothing: &str, name: &str| {
+        let mut command = Command::new("env");
+        command.arg(nothing).arg(env!("CARGO_BIN_EXE_efs2s3")).arg("sync").arg(trial.tree());
+        command.args(["s3://site/www", "--mode", "plain"]);
+        trial.spawn(command, &[(name, &url)]).end().expect(0);
+    };
+    run("AWS_ENDPOINT_URL=", "AWS_ENDPOINT_URL_S3");
+    run("AWS_ENDPOINT_URL_S3=", "AWS_ENDPOINT_URL");
     trial.assert_same();
 }
