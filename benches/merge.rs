@@ -6,10 +6,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use efs2s3::cli::Compare;
 use efs2s3::object::{ETag, Object};
 use efs2s3::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Stat};
-use efs2s3::sync::decide::{Decision, Rules, decide};
+use efs2s3::sync::decide::{CompareBy, Decision, Rules, decide};
 use efs2s3::sync::merge::{Merge, Pair};
 
 const FILES: usize = 8_000;
@@ -40,7 +39,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
 }
 
 fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
-    let rules = Rules { compare: Compare::Auto, min_age: Duration::ZERO, delete: true };
+    let rules = Rules { compare_by: CompareBy::TimesOrContent, min_age: Duration::ZERO, delete: true };
     let now = EpochNanos::now();
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {

@@ -9,12 +9,14 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::destination::headers::ContentType;
 use crate::location::Location;
+use crate::sync::delete::MaxDelete;
 
 pub mod file;
 mod value;
 
-pub use value::{Amount, ContentType, MaxDelete};
+pub use value::Amount;
 
 /// Copies a file tree on Amazon EFS to an S3 prefix, exactly and cheaply.
 #[derive(Debug, Parser)]
@@ -198,7 +200,7 @@ pub struct UploadArgs {
     #[arg(long, env = "EFS2S3_SSE_KMS_KEY_ID", value_name = "KEY", value_parser = value::word)]
     pub sse_kms_key_id: Option<String>,
     /// Cache-Control of what is uploaded
-    #[arg(long, env = "EFS2S3_CACHE_CONTROL", value_name = "VALUE", value_parser = value::header)]
+    #[arg(long, env = "EFS2S3_CACHE_CONTROL", value_name = "VALUE", value_parser = value::header_value)]
     pub cache_control: Option<String>,
     /// Content-Type of files with this extension, instead of the usual one; may be given more than once
     #[arg(long, env = "EFS2S3_CONTENT_TYPE", value_name = "EXT=TYPE", value_delimiter = ',')]

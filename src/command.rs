@@ -5,28 +5,18 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::cli::file::HeaderRule;
-use crate::cli::{Cli, Command, PlanCommand, SyncArgs, SyncCommand};
+use crate::cli::file::Invocation;
+use crate::cli::{Command, PlanCommand, SyncArgs, SyncCommand};
 use crate::config::SyncConfig;
+use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
-use crate::report::{Ending, Report, ReportSink, Seconds, Subject};
+use crate::report::{Ending, Report, ReportSink, Subject};
 use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
 use crate::sync::plan::{PlanHeader, PlanSink, plan};
-use crate::sync::tally::Tally;
+use crate::sync::tally::{Seconds, Tally};
 use crate::sync::{Setup, sync};
-
-/// What a command is run with.
-#[derive(Debug)]
-pub struct Invocation {
-    /// The arguments.
-    pub cli: Cli,
-    /// The config file's header rules.
-    pub header_rules: Vec<HeaderRule>,
-    /// All options in force, by their names.
-    pub options: BTreeMap<String, Vec<String>>,
-}
 
 /// Where a command's results go, besides its report.
 enum Work {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::file::HeaderRule;
-use crate::cli::{Addressing, Checksum, Symlinks, SyncArgs};
+use crate::cli::{Addressing, Checksum, Compare, Symlinks, SyncArgs};
 use crate::destination::checksum::Algorithm;
-use crate::destination::headers::HeaderRules;
+use crate::destination::headers::{HeaderRule, HeaderRules};
 use crate::destination::{ConnectError, Destination, Endpoint, SendOptions, StorageOptions};
 use crate::filter::{Filter, FilterError};
 use crate::location::Location;
@@ -19,7 +18,7 @@ use crate::source::{Requirements, Source, SourceError};
 use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
-use crate::sync::decide::Rules;
+use crate::sync::decide::{CompareBy, Rules};
 use crate::sync::delete::DeleteRules;
 
 mod memory;
@@ -135,7 +134,11 @@ impl SyncConfig {
                 expected_owner: s3.expected_bucket_owner,
             },
             headers: HeaderRules::new(rules, upload.content_type, upload.cache_control)?,
-            rules: Rules { compare: compare.compare, min_age: source_args.min_age, delete: delete.delete },
+            rules: Rules {
+                compare_by: compare_by(compare.compare),
+                min_age: source_args.min_age,
+                delete: delete.delete,
+            },
             delete_rules: DeleteRules {
                 max_delete: delete.max_delete,
                 allow_empty_source: delete.allow_empty_source,
@@ -177,5 +180,14 @@ impl SyncConfig {
             list_concurrency: self.list_concurrency,
             show_kept,
         })
+    }
+}
+
+const fn compare_by(compare: Compare) -> CompareBy {
+    match compare {
+        Compare::Auto => CompareBy::TimesOrContent,
+        Compare::SizeOnly => CompareBy::Size,
+        Compare::Mtime => CompareBy::Mtime,
+        Compare::Checksum => CompareBy::Content,
     }
 }

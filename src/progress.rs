@@ -4,11 +4,9 @@ use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::When;
-use crate::sync::tally::Tally;
 
 /// How often the line changes, at most.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -42,26 +40,16 @@ impl Progress {
         Self { bar, shown: Arc::default() }
     }
 
-    /// Shows the counts so far.
-    pub fn show(&self, tally: &Tally) {
+    /// Shows how far the run is.
+    pub fn show(&self, line: impl FnOnce() -> String) {
         if self.bar.is_hidden() {
             return;
         }
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.is_some_and(|last| last.elapsed() < REFRESH) {
-            return;
+        if shown.is_none_or(|last| last.elapsed() >= REFRESH) {
+            *shown = Some(Instant::now());
+            self.bar.set_message(line());
         }
-        *shown = Some(Instant::now());
-        let counts = &tally.counts;
-        self.bar.set_message(format!(
-            "{} files seen, {} unchanged, {} uploaded ({}), {} deleted, {} failed",
-            counts.files,
-            counts.unchanged,
-            counts.uploaded,
-            ByteSize(tally.bytes.uploaded).display().iec_short(),
-            counts.deleted,
-            counts.failed + counts.deletes_failed,
-        ));
     }
 
     /// Takes the line away.

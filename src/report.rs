@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytesize::ByteSize;
 use serde::{Serialize, Serializer};
@@ -14,7 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::source::operations::Operations;
-use crate::sync::tally::{ByteCounts, Counts, Failure, Tally, Withheld};
+use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Tally, Withheld};
 
 /// The version of the report's names and meanings.
 const SCHEMA: u32 = 1;
@@ -61,21 +61,6 @@ struct SourceOperations {
     stat: u64,
     open: u64,
     readlink: u64,
-}
-
-/// How long the steps took; they overlap, but for the deletes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Seconds {
-    /// All of the run.
-    pub total: f64,
-    /// The DataSync execution.
-    pub datasync: f64,
-    /// Walking, listing and comparing.
-    pub walk: f64,
-    /// From the first file that was begun to the last that was done.
-    pub transfer: f64,
-    /// Deleting.
-    pub delete: f64,
 }
 
 /// What a report is about.
@@ -207,19 +192,6 @@ impl SourceOperations {
     }
 }
 
-impl Seconds {
-    fn rounded(self) -> Self {
-        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
-        Self {
-            total: round(self.total),
-            datasync: round(self.datasync),
-            walk: round(self.walk),
-            transfer: round(self.transfer),
-            delete: round(self.delete),
-        }
-    }
-}
-
 fn request_cost_usd(requests: &Requests) -> f64 {
     Operation::ALL.iter().fold(0.0, |sum, &operation| {
         let price = match operation {
@@ -308,10 +280,4 @@ pub fn write_stdout(text: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }
-}
-
-/// A clock for one step.
-#[must_use]
-pub fn seconds_since(begin: std::time::Instant) -> f64 {
-    Duration::as_secs_f64(&begin.elapsed())
 }

@@ -33,13 +33,12 @@ use changes::Changes;
 use context::Context;
 use delete::{DeleteRules, Orphans, delete_orphans};
 use survey::{Step, survey};
-use tally::{Guard, Tally};
+use tally::{Guard, Seconds, Tally};
 use transfer::Transfers;
 
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
 use crate::filter::Filter;
-use crate::report::{Seconds, seconds_since};
 use crate::source::walk::WalkError;
 
 /// A sync that is ready to begin.
@@ -106,7 +105,7 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         }
     })
     .await;
-    seconds.walk = seconds_since(begin);
+    seconds.walk = begin.elapsed().as_secs_f64();
 
     let transferred = match surveyed {
         Ok(()) => transfers.finish(tally).await,
@@ -125,7 +124,7 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         Ok(()) if !context.shutdown.is_requested() => {
             let begin = Instant::now();
             delete_orphans(context, orphans, &setup.delete_rules, tally, transfers.changes()).await;
-            seconds.delete = seconds_since(begin);
+            seconds.delete = begin.elapsed().as_secs_f64();
         }
         Ok(()) => {
             withhold_all("interrupted", "the run was asked to stop before it came to the deletes", &orphans, tally);

@@ -10,34 +10,20 @@ use std::path::{Path, PathBuf};
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Cli, value};
-use crate::command::Invocation;
+use super::Cli;
+use crate::destination::headers::HeaderRule;
 
-/// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeaderRule {
-    /// DataSync patterns, as for `--include`.
-    pub pattern: String,
-    /// Cache-Control.
-    #[serde(default, deserialize_with = "header_value")]
-    pub cache_control: Option<String>,
-    /// Content-Type.
-    #[serde(default, deserialize_with = "header_value")]
-    pub content_type: Option<String>,
-    /// Content-Encoding.
-    #[serde(default, deserialize_with = "header_value")]
-    pub content_encoding: Option<String>,
-    /// Content-Disposition.
-    #[serde(default, deserialize_with = "header_value")]
-    pub content_disposition: Option<String>,
-}
-
-fn header_value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    value::header(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+/// What a command is run with.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The arguments.
+    pub cli: Cli,
+    /// The config file's header rules.
+    pub header_rules: Vec<HeaderRule>,
+    /// All options in force, by their names.
+    pub options: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

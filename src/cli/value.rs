@@ -1,9 +1,10 @@
 //! One value of an option: read from its text, or refused with what would be right.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+
+pub(super) use crate::destination::headers::header_value;
 
 /// The smallest part that S3 takes, but for the last (S3 user guide, "Multipart upload limits").
 pub(crate) const MIN_PART_BYTES: u64 = 5 << 20;
@@ -27,55 +28,6 @@ impl Amount {
         match self {
             Self::Auto => choice,
             Self::Exactly(number) => number,
-        }
-    }
-}
-
-/// How many deletes one run may do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MaxDelete {
-    /// More than 100 and more than 10 % of the objects listed are refused.
-    Default,
-    /// So many objects.
-    Count(u64),
-    /// So much of the objects listed, in percent.
-    Percent(f64),
-}
-
-impl FromStr for MaxDelete {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "default" {
-            return Ok(Self::Default);
-        }
-        let refused = || format!("'{text}' is neither a number of objects (250) nor a share of them (5%)");
-        if let Some(percent) = text.strip_suffix('%') {
-            let percent: f64 = percent.trim().parse().map_err(|_| refused())?;
-            return if (0.0..=100.0).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(refused()) };
-        }
-        text.parse().map(Self::Count).map_err(|_| refused())
-    }
-}
-
-/// A Content-Type for an extension.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentType {
-    /// The extension in lower case, without its dot.
-    pub extension: String,
-    /// The type, as the header holds it.
-    pub value: String,
-}
-
-impl FromStr for ContentType {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('=') {
-            Some((extension, value)) if !extension.is_empty() && value.contains('/') => {
-                Ok(Self { extension: extension.trim_start_matches('.').to_lowercase(), value: header(value)? })
-            }
-            _ => Err(format!("'{text}' is not EXT=TYPE, as in html=text/html")),
         }
     }
 }
@@ -130,18 +82,8 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A value that becomes a header: visible ASCII and blanks, so that no request is refused for it halfway.
-pub(crate) fn header(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("'{}' is no header value: visible ASCII characters and blanks only", text.escape_debug()))
-    }
-}
-
 pub(super) fn word(text: &str) -> Result<String, String> {
-    if text.contains(' ') { Err(format!("'{text}' holds a blank")) } else { header(text) }
+    if text.contains(' ') { Err(format!("'{text}' holds a blank")) } else { header_value(text) }
 }
 
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
@@ -173,22 +115,6 @@ mod tests {
             assert_eq!(duration(text), Ok(Duration::from_millis(expected)));
         }
         assert!(duration("soon").is_err() && positive_duration("0s").is_err());
-    }
-
-    #[test]
-    fn a_limit_of_deletes_is_a_number_or_a_share() {
-        assert_eq!("150".parse(), Ok(MaxDelete::Count(150)));
-        assert_eq!("5%".parse(), Ok(MaxDelete::Percent(5.0)));
-        for text in ["many", "101%", "-1", "-1%", "", "%", "NaN%"] {
-            assert!(text.parse::<MaxDelete>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_header_cannot_break_out_of_its_line() {
-        assert!(header("max-age=60\r\nx-evil: 1").is_err());
-        assert!("html=text/html\n".parse::<ContentType>().is_ok_and(|given| given.value == "text/html"));
-        assert!("html".parse::<ContentType>().is_err());
     }
 
     #[test]

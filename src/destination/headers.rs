@@ -1,11 +1,73 @@
 //! What an object is stored with besides its content: type, caching, storage class, encryption.
 
-use crate::cli::ContentType;
-use crate::cli::file::HeaderRule;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
 use crate::filter::{Filter, FilterError};
 
 /// What S3 calls content of an unknown type.
 const UNKNOWN_TYPE: &str = "binary/octet-stream";
+
+/// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderRule {
+    /// DataSync patterns, as for `--include`.
+    pub pattern: String,
+    /// Cache-Control.
+    #[serde(default, deserialize_with = "checked_header")]
+    pub cache_control: Option<String>,
+    /// Content-Type.
+    #[serde(default, deserialize_with = "checked_header")]
+    pub content_type: Option<String>,
+    /// Content-Encoding.
+    #[serde(default, deserialize_with = "checked_header")]
+    pub content_encoding: Option<String>,
+    /// Content-Disposition.
+    #[serde(default, deserialize_with = "checked_header")]
+    pub content_disposition: Option<String>,
+}
+
+fn checked_header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    header_value(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+}
+
+/// A Content-Type for an extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentType {
+    /// The extension in lower case, without its dot.
+    pub extension: String,
+    /// The type, as the header holds it.
+    pub value: String,
+}
+
+impl FromStr for ContentType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((extension, value)) if !extension.is_empty() && value.contains('/') => {
+                Ok(Self { extension: extension.trim_start_matches('.').to_lowercase(), value: header_value(value)? })
+            }
+            _ => Err(format!("'{text}' is not EXT=TYPE, as in html=text/html")),
+        }
+    }
+}
+
+/// A value that becomes a header: visible ASCII and blanks, so that no request is refused for it halfway.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn header_value(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("'{}' is no header value: visible ASCII characters and blanks only", text.escape_debug()))
+    }
+}
 
 /// The headers of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,5 +173,12 @@ mod tests {
         assert_eq!(rules.of("assets/a.css").content_type, "text/css");
         assert_eq!(rules.of("b/a.map").content_type, "application/json");
         assert_eq!(rules.of("b/a.css").cache_control.as_deref(), Some("no-cache"));
+    }
+
+    #[test]
+    fn a_header_cannot_break_out_of_its_line() {
+        assert!(header_value("max-age=60\r\nx-evil: 1").is_err());
+        assert!("html=text/html\n".parse::<ContentType>().is_ok_and(|given| given.value == "text/html"));
+        assert!("html".parse::<ContentType>().is_err());
     }
 }

@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::Compare;
 use crate::filter::Filter;
 use crate::object::Object;
 use crate::source::entry::{EpochNanos, FileEntry, SkipReason};
@@ -75,11 +74,24 @@ pub enum Reason {
     SameSize,
 }
 
+/// How a file is compared with an object of the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareBy {
+    /// Times where they prove that nothing changed, else content.
+    TimesOrContent,
+    /// Nothing more.
+    Size,
+    /// mtime: newer than the object is different.
+    Mtime,
+    /// Content, always.
+    Content,
+}
+
 /// What decisions depend on besides the file and the object.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// How to compare files and objects of the same size.
-    pub compare: Compare,
+    pub compare_by: CompareBy,
     /// Files younger than this are left for the next run.
     pub min_age: Duration,
     /// Whether to delete orphans.
@@ -104,12 +116,12 @@ pub fn decide(
     if file.stat.size_bytes != object.size_bytes {
         return Decision::Upload(Reason::Size);
     }
-    match rules.compare {
-        Compare::SizeOnly => Decision::Keep(Reason::SameSize),
-        Compare::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
-        Compare::Mtime => Decision::Keep(Reason::Older),
-        Compare::Checksum => Decision::Compare,
-        Compare::Auto => {
+    match rules.compare_by {
+        CompareBy::Size => Decision::Keep(Reason::SameSize),
+        CompareBy::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
+        CompareBy::Mtime => Decision::Keep(Reason::Older),
+        CompareBy::Content => Decision::Compare,
+        CompareBy::TimesOrContent => {
             let settled_before = object.last_modified.minus(clock_difference.saturating_add(UNKNOWN_CLOCK));
             if file.stat.mtime < settled_before && file.effective_ctime < settled_before {
                 Decision::Keep(Reason::Older)
@@ -190,19 +202,19 @@ mod tests {
         Object { key: "a".to_owned(), size_bytes, etag: ETag::new("x"), last_modified: EpochNanos(WRITTEN) }
     }
 
-    fn rules(compare: Compare) -> Rules {
-        Rules { compare, min_age: Duration::ZERO, delete: true }
+    fn rules(compare_by: CompareBy) -> Rules {
+        Rules { compare_by, min_age: Duration::ZERO, delete: true }
     }
 
     fn auto(file: &FileEntry) -> Decision {
-        decide(file, Some(&object(3)), &rules(Compare::Auto), Duration::ZERO, NOW)
+        decide(file, Some(&object(3)), &rules(CompareBy::TimesOrContent), Duration::ZERO, NOW)
     }
 
     const OLD: i128 = WRITTEN - 100 * SECOND;
 
     #[test]
     fn an_absent_object_is_uploaded_however_it_would_be_compared() {
-        for compare in [Compare::Auto, Compare::SizeOnly, Compare::Mtime, Compare::Checksum] {
+        for compare in [CompareBy::TimesOrContent, CompareBy::Size, CompareBy::Mtime, CompareBy::Content] {
             let decision = decide(&file(3, OLD, OLD), None, &rules(compare), Duration::ZERO, NOW);
             assert_eq!(decision, Decision::Upload(Reason::Absent));
         }
@@ -210,7 +222,7 @@ mod tests {
 
     #[test]
     fn another_size_is_uploaded_however_it_is_compared() {
-        for compare in [Compare::Auto, Compare::SizeOnly, Compare::Mtime, Compare::Checksum] {
+        for compare in [CompareBy::TimesOrContent, CompareBy::Size, CompareBy::Mtime, CompareBy::Content] {
             for size in [0, 2, 4] {
                 let decision = decide(&file(size, OLD, OLD), Some(&object(3)), &rules(compare), Duration::ZERO, NOW);
                 assert_eq!(decision, Decision::Upload(Reason::Size));
@@ -244,34 +256,35 @@ mod tests {
     fn a_clock_that_is_off_widens_the_margin_in_either_direction() {
         let hour = Duration::from_hours(1);
         let just_outside = WRITTEN - 3602 * SECOND;
-        let decided = |time| decide(&file(3, time, time), Some(&object(3)), &rules(Compare::Auto), hour, NOW);
+        let decided =
+            |time| decide(&file(3, time, time), Some(&object(3)), &rules(CompareBy::TimesOrContent), hour, NOW);
         assert_eq!(decided(just_outside), Decision::Compare);
         assert_eq!(decided(just_outside - 1), Decision::Keep(Reason::Older));
     }
 
     #[test]
     fn size_only_looks_at_no_time() {
-        let decision = decide(&file(3, NOW.0, NOW.0), Some(&object(3)), &rules(Compare::SizeOnly), Duration::ZERO, NOW);
+        let decision = decide(&file(3, NOW.0, NOW.0), Some(&object(3)), &rules(CompareBy::Size), Duration::ZERO, NOW);
         assert_eq!(decision, Decision::Keep(Reason::SameSize));
     }
 
     #[test]
     fn mtime_looks_at_nothing_else() {
         let decided =
-            |mtime| decide(&file(3, mtime, NOW.0), Some(&object(3)), &rules(Compare::Mtime), Duration::ZERO, NOW);
+            |mtime| decide(&file(3, mtime, NOW.0), Some(&object(3)), &rules(CompareBy::Mtime), Duration::ZERO, NOW);
         assert_eq!(decided(WRITTEN + 1), Decision::Upload(Reason::Newer));
         assert_eq!(decided(WRITTEN), Decision::Keep(Reason::Older));
     }
 
     #[test]
     fn checksum_compares_whatever_the_times_say() {
-        let decision = decide(&file(3, OLD, OLD), Some(&object(3)), &rules(Compare::Checksum), Duration::ZERO, NOW);
+        let decision = decide(&file(3, OLD, OLD), Some(&object(3)), &rules(CompareBy::Content), Duration::ZERO, NOW);
         assert_eq!(decision, Decision::Compare);
     }
 
     #[test]
     fn a_file_younger_than_asked_for_is_left_for_the_next_run() {
-        let rules = Rules { min_age: Duration::from_mins(1), ..rules(Compare::Auto) };
+        let rules = Rules { min_age: Duration::from_mins(1), ..rules(CompareBy::TimesOrContent) };
         let decided = |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, &rules, Duration::ZERO, NOW);
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
@@ -285,7 +298,7 @@ mod tests {
             let _ = decide(
                 &file(3, -time.saturating_neg(), time),
                 Some(&extreme),
-                &rules(Compare::Auto),
+                &rules(CompareBy::TimesOrContent),
                 Duration::MAX,
                 EpochNanos(time),
             );
@@ -295,16 +308,17 @@ mod tests {
     #[test]
     fn an_orphan_is_deleted_only_where_that_is_asked_for() {
         let filter = Filter::default();
-        let keep = Rules { delete: false, ..rules(Compare::Auto) };
-        assert_eq!(decide_orphan("a", &rules(Compare::Auto), &filter), OrphanDecision::Delete);
+        let keep = Rules { delete: false, ..rules(CompareBy::TimesOrContent) };
+        assert_eq!(decide_orphan("a", &rules(CompareBy::TimesOrContent), &filter), OrphanDecision::Delete);
         assert_eq!(decide_orphan("a", &keep, &filter), OrphanDecision::Leave);
-        assert_eq!(decide_orphan("", &rules(Compare::Auto), &filter), OrphanDecision::Leave);
+        assert_eq!(decide_orphan("", &rules(CompareBy::TimesOrContent), &filter), OrphanDecision::Leave);
     }
 
     #[test]
     fn a_key_outside_the_filters_is_no_orphan() {
-        let decided =
-            |key, include, exclude| decide_orphan(key, &rules(Compare::Auto), &Filter::new(include, exclude).unwrap());
+        let decided = |key, include, exclude| {
+            decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::new(include, exclude).unwrap())
+        };
         assert_eq!(decided("a.tmp", None, Some("*.tmp")), OrphanDecision::Leave);
         assert_eq!(decided("b/a", Some("/a*"), None), OrphanDecision::Leave);
         assert_eq!(decided("a/b", Some("/a*"), Some("*.tmp")), OrphanDecision::Delete);
@@ -314,14 +328,14 @@ mod tests {
     fn a_key_that_no_path_can_have_is_reported_and_left() {
         for key in ["a//b", "../x", "/abs", ".", "a/./b", "a/..", "a//", "a\0b", "/"] {
             assert_eq!(
-                decide_orphan(key, &rules(Compare::Auto), &Filter::default()),
+                decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::default()),
                 OrphanDecision::LeaveImpossible,
                 "{key:?}"
             );
         }
         for key in ["a/", "a", "a/..b", "...", "a\u{1}"] {
             assert_eq!(
-                decide_orphan(key, &rules(Compare::Auto), &Filter::default()),
+                decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::default()),
                 OrphanDecision::Delete,
                 "{key:?}"
             );

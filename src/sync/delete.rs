@@ -11,6 +11,7 @@
 //! A listing that failed ends the run before it comes here. Guards 5 and 6 are normal life and no reason for exit code 3.
 
 use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use tempfile::SpooledTempFile;
@@ -18,13 +19,39 @@ use tempfile::SpooledTempFile;
 use super::changes::{Change, Changes};
 use super::context::Context;
 use super::tally::{Failure, Guard, Tally};
-use crate::cli::MaxDelete;
 use crate::destination::delete::{Deleted, Doomed, MAX_BATCH, fits_a_batch};
 use crate::object::{ETag, Object};
 use crate::source::presence::Presence;
 
 /// Pending deletes up to this size stay in memory; more go to a temporary file.
 const IN_MEMORY_BYTES: usize = 4 << 20;
+
+/// How many deletes one run may do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MaxDelete {
+    /// More than 100 and more than 10 % of the objects listed are refused.
+    Default,
+    /// So many objects.
+    Count(u64),
+    /// So much of the objects listed, in percent.
+    Percent(f64),
+}
+
+impl FromStr for MaxDelete {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "default" {
+            return Ok(Self::Default);
+        }
+        let refused = || format!("'{text}' is neither a number of objects (250) nor a share of them (5%)");
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| refused())?;
+            return if (0.0..=100.0).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(refused()) };
+        }
+        text.parse().map(Self::Count).map_err(|_| refused())
+    }
+}
 
 /// What allows deletes, and how many.
 #[derive(Clone, Copy, Debug)]
@@ -282,7 +309,7 @@ fn account(context: &Context, doomed: &Doomed, outcome: Deleted, tally: &mut Tal
         }
         Deleted::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
     }
-    context.progress.show(tally);
+    context.progress.show(|| tally.line());
 }
 
 #[cfg(test)]
@@ -374,5 +401,14 @@ mod tests {
         assert!(batches.iter().all(|batch| batch.len() == MAX_BATCH));
         assert!(batches.iter().flatten().zip(0..).all(|(doomed, number)| doomed.key == key(number)));
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 60_000);
+    }
+
+    #[test]
+    fn a_limit_of_deletes_is_a_number_or_a_share() {
+        assert_eq!("150".parse(), Ok(MaxDelete::Count(150)));
+        assert_eq!("5%".parse(), Ok(MaxDelete::Percent(5.0)));
+        for text in ["many", "101%", "-1", "-1%", "", "%", "NaN%"] {
+            assert!(text.parse::<MaxDelete>().is_err(), "{text}");
+        }
     }
 }

@@ -232,7 +232,7 @@ impl Writer<'_> {
             // Nothing is uploaded by a plan.
             Compared::Done(Outcome::Uploaded(..)) => {}
         }
-        self.context.progress.show(tally);
+        self.context.progress.show(|| tally.line());
         Ok(())
     }
 

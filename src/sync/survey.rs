@@ -68,7 +68,7 @@ pub async fn survey(
                 take(step, tally).await?;
             }
         }
-        context.progress.show(tally);
+        context.progress.show(|| tally.line());
     }
 }
 

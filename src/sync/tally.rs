@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytesize::ByteSize;
 use serde::Serialize;
 
 use crate::destination::error::{ErrorKind, S3Error};
@@ -55,6 +56,21 @@ pub struct ByteCounts {
     pub uploaded: u64,
     /// What was read only to be compared.
     pub read_for_compare: u64,
+}
+
+/// How long the steps took; they overlap, but for the deletes.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    /// All of the run.
+    pub total: f64,
+    /// The DataSync execution.
+    pub datasync: f64,
+    /// Walking, listing and comparing.
+    pub walk: f64,
+    /// From the first file that was begun to the last that was done.
+    pub transfer: f64,
+    /// Deleting.
+    pub delete: f64,
 }
 
 /// An entry or object that failed, and why.
@@ -194,12 +210,38 @@ impl Tally {
         }
     }
 
+    /// How far a run is, in a line.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let Counts { files, unchanged, uploaded, deleted, failed, deletes_failed, .. } = self.counts;
+        let bytes = ByteSize(self.bytes.uploaded).display().iec_short();
+        let failed = failed + deletes_failed;
+        format!(
+            "{files} files seen, {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted, {failed} failed"
+        )
+    }
+
     /// Whether something is left that somebody should look at.
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.counts.failed > 0
             || self.counts.deletes_failed > 0
             || self.withheld.iter().any(|withheld| !withheld.is_normal)
+    }
+}
+
+impl Seconds {
+    /// To the millisecond.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
+        Self {
+            total: round(self.total),
+            datasync: round(self.datasync),
+            walk: round(self.walk),
+            transfer: round(self.transfer),
+            delete: round(self.delete),
+        }
     }
 }
 

@@ -202,7 +202,7 @@ impl Transfers {
                 }
             }
         }
-        self.context.progress.show(tally);
+        self.context.progress.show(|| tally.line());
         Ok(())
     }
 }
