@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::destination::headers::ContentType;
 use crate::location::Location;
-use crate::sync::delete::MaxDelete;
+use crate::sync::guard::MaxDelete;
 
 pub mod file;
 mod value;
@@ -270,6 +270,18 @@ pub enum When {
     Always,
     /// Never
     Never,
+}
+
+impl When {
+    /// Whether to show it, on a terminal or not.
+    #[must_use]
+    pub const fn applies(self, is_terminal: bool) -> bool {
+        match self {
+            Self::Auto => is_terminal,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
 }
 
 /// What becomes of symbolic links.

@@ -19,7 +19,7 @@ use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
 use crate::sync::decide::{CompareBy, Rules};
-use crate::sync::delete::DeleteRules;
+use crate::sync::guard::DeleteRules;
 
 mod memory;
 

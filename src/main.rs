@@ -1,5 +1,6 @@
 //! The program: arguments in, exit code out.
 
+use std::io::IsTerminal;
 use std::process::ExitCode as ProcessExitCode;
 
 use efs2s3::cli::file;
@@ -16,7 +17,7 @@ fn main() -> ProcessExitCode {
             return code.into();
         }
     };
-    let progress = Progress::new(invocation.cli.global.progress);
+    let progress = Progress::new(invocation.cli.global.progress.applies(std::io::stderr().is_terminal()));
     telemetry::init(invocation.cli.global.log_format, &progress);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

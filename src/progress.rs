@@ -1,12 +1,9 @@
 //! The progress line: on a terminal, how far a long run is; elsewhere nothing.
 
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::cli::When;
 
 /// How often the line changes, at most.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -22,14 +19,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A line on stderr, where that is wanted.
+    /// A line on stderr, where one is wanted.
     #[must_use]
-    pub fn new(when: When) -> Self {
-        let wanted = match when {
-            When::Auto => std::io::stderr().is_terminal(),
-            When::Always => true,
-            When::Never => false,
-        };
+    pub fn new(wanted: bool) -> Self {
         let bar = if wanted { ProgressBar::no_length() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             bar.set_style(style);

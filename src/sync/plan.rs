@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
 use super::decide::Reason;
-use super::delete::{Orphans, for_each_batch};
+use super::delete::for_each_batch;
+use super::orphan::Orphans;
 use super::settle::{Compared, Job, settle_comparison};
 use super::survey::{Step, survey};
 use super::tally::{Failure, Tally};

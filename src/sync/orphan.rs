@@ -1,0 +1,110 @@
+//! Orphans: objects without a file, remembered until the run is over, in bounded memory.
+
+use std::io::{self, BufRead, BufReader, Seek, Write};
+
+use serde::{Deserialize, Serialize};
+use tempfile::SpooledTempFile;
+
+use super::tally::Guard;
+use crate::destination::delete::{Doomed, MAX_BATCH};
+use crate::object::{ETag, Object};
+
+/// Pending deletes up to this size stay in memory; more go to a temporary file.
+const IN_MEMORY_BYTES: usize = 4 << 20;
+
+/// Orphans found so far, in order.
+#[derive(Debug)]
+pub struct Orphans {
+    spool: SpooledTempFile,
+    count: u64,
+    /// Why not all of them could be remembered.
+    lost: Option<io::Error>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Line {
+    key: String,
+    etag: String,
+    size: u64,
+}
+
+impl Default for Orphans {
+    fn default() -> Self {
+        Self { spool: SpooledTempFile::new(IN_MEMORY_BYTES), count: 0, lost: None }
+    }
+}
+
+impl Orphans {
+    /// Remembers an orphan.
+    pub fn push(&mut self, object: &Object) {
+        self.count += 1;
+        if self.lost.is_some() {
+            return;
+        }
+        let line = Line { key: object.key.clone(), etag: object.etag.as_str().to_owned(), size: object.size_bytes };
+        let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
+            line.push(b'\n');
+            self.spool.write_all(&line)
+        });
+        self.lost = written.err();
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Objects where not all of them could be remembered.
+    pub(super) fn spill_guard(&self) -> Option<Guard> {
+        self.lost.as_ref().map(|error| spill_guard(error, self.count))
+    }
+
+    /// The orphans in batches, in order.
+    pub(super) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<Doomed>>> + '_> {
+        self.spool.rewind()?;
+        let mut lines = BufReader::new(&mut self.spool).lines();
+        Ok(std::iter::from_fn(move || {
+            let batch: io::Result<Vec<Doomed>> = lines.by_ref().take(MAX_BATCH).map(|line| read_line(&line?)).collect();
+            batch.map(|batch| Some(batch).filter(|batch| !batch.is_empty())).transpose()
+        }))
+    }
+}
+
+fn read_line(line: &str) -> io::Result<Doomed> {
+    let Line { key, etag, size } = serde_json::from_str(line)?;
+    Ok(Doomed { key, etag: ETag::new(&etag), size_bytes: size })
+}
+
+/// Objects where the temporary folder failed.
+pub(super) fn spill_guard(error: &io::Error, count: u64) -> Guard {
+    let message = format!(
+        "the list of deletes cannot be kept in the temporary folder ({error}): {count} deletes withheld. Free some space there, or set TMPDIR to another"
+    );
+    Guard { name: "spill", message, is_normal: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::entry::EpochNanos;
+
+    #[test]
+    fn any_number_of_orphans_comes_back_in_order_whatever_their_names() {
+        let mut orphans = Orphans::default();
+        let key = |number: u64| format!("{number:06}\n\u{1}\"é{}", "x".repeat(100));
+        for number in 0..60_000 {
+            orphans.push(&Object {
+                key: key(number),
+                size_bytes: 1,
+                etag: ETag::new("e"),
+                last_modified: EpochNanos(0),
+            });
+        }
+        assert!(orphans.spool.is_rolled(), "more than fits in memory went to a file");
+        let batches: Vec<Vec<Doomed>> = orphans.batches().unwrap().collect::<Result<_, _>>().unwrap();
+        assert!(batches.iter().all(|batch| batch.len() == MAX_BATCH));
+        assert!(batches.iter().flatten().zip(0..).all(|(doomed, number)| doomed.key == key(number)));
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 60_000);
+    }
+}
