@@ -54,7 +54,7 @@ pub struct GlobalArgs {
     /// How log lines on stderr are written
     #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Whether a line on stderr shows the progress: `auto` is when that is a terminal
+    /// Whether stderr shows the progress: `auto` is on a terminal; elsewhere it is a log line every 10 s
     #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 }

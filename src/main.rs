@@ -17,7 +17,8 @@ fn main() -> ProcessExitCode {
             return code.into();
         }
     };
-    let progress = Progress::new(invocation.cli.global.progress.applies(std::io::stderr().is_terminal()));
+    let is_terminal = std::io::stderr().is_terminal();
+    let progress = Progress::new(invocation.cli.global.progress.applies(is_terminal), is_terminal);
     telemetry::init(invocation.cli.global.log_format, &progress);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,45 +1,53 @@
-//! The progress line: on a terminal, how far a long run is; elsewhere nothing.
+//! The progress: on a terminal a line that changes, elsewhere, where it is asked for, a log line now and then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the line changes, at most.
+/// How often the line on a terminal changes, at most.
 const REFRESH: Duration = Duration::from_millis(100);
-
 /// How often it shows that the program is alive.
 const TICK: Duration = Duration::from_millis(250);
+/// How often a log line tells the progress, at most.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// The progress line. Cheap to clone.
+/// The progress of a run. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    every: Option<Duration>,
     shown: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Progress {
-    /// A line on stderr, where one is wanted.
+    /// Shown on stderr, where that is wanted.
     #[must_use]
-    pub fn new(wanted: bool) -> Self {
-        let bar = if wanted { ProgressBar::no_length() } else { ProgressBar::hidden() };
+    pub fn new(wanted: bool, is_terminal: bool) -> Self {
+        let bar = if wanted && is_terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             bar.set_style(style);
         }
-        if wanted {
+        if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);
         }
-        Self { bar, shown: Arc::default() }
+        let every = wanted.then_some(if is_terminal { REFRESH } else { LOG_EVERY });
+        Self { bar, every, shown: Arc::default() }
     }
 
     /// Shows how far the run is.
     pub fn show(&self, line: impl FnOnce() -> String) {
-        if self.bar.is_hidden() {
+        let Some(every) = self.every else {
+            return;
+        };
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.is_some_and(|last| last.elapsed() < every) {
             return;
         }
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.is_none_or(|last| last.elapsed() >= REFRESH) {
-            *shown = Some(Instant::now());
+        *shown = Some(Instant::now());
+        if self.bar.is_hidden() {
+            tracing::info!("{}", line());
+        } else {
             self.bar.set_message(line());
         }
     }

@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 
@@ -18,6 +17,7 @@ pub mod walk;
 
 use entry::Entry;
 use operations::Operations;
+use read::SourcePatience;
 use root::{Root, RootError};
 use walk::{WalkError, WalkOptions};
 
@@ -26,7 +26,6 @@ use walk::{WalkError, WalkOptions};
 pub struct Source {
     root: Arc<Root>,
     operations: Arc<Operations>,
-    timeout: Duration,
     walk: WalkOptions,
 }
 
@@ -77,20 +76,15 @@ impl Source {
     /// # Errors
     /// Where it cannot be opened, or is not as required.
     pub async fn open(path: &Path, requirements: Requirements, walk: WalkOptions) -> Result<Self, SourceError> {
-        let timeout = walk.source_timeout;
+        let patience = SourcePatience { warn_after: walk.warn_after, timeout: walk.source_timeout };
         let shown = path.display().to_string();
-        let opened = {
-            let path = path.to_owned();
-            tokio::task::spawn_blocking(move || open_as_required(&path, &requirements))
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || open_as_required(&path, &requirements));
+        let root = match read::wait_for(patience, "open", &shown, opened).await {
+            Some(root) => root?,
+            None => return Err(SourceError::Silent { path: shown, seconds: patience.timeout.as_secs() }),
         };
-        let root = match tokio::time::timeout(timeout, opened).await {
-            Ok(Ok(root)) => root?,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) => {
-                return Err(SourceError::Silent { path: shown, seconds: timeout.as_secs() });
-            }
-        };
-        Ok(Self { root: Arc::new(root), operations: Arc::default(), timeout, walk })
+        Ok(Self { root: Arc::new(root), operations: Arc::default(), walk })
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
@@ -99,6 +93,10 @@ impl Source {
     /// Where the system gives no threads for it.
     pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
         walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+    }
+
+    fn patience(&self) -> SourcePatience {
+        SourcePatience { warn_after: self.walk.warn_after, timeout: self.walk.source_timeout }
     }
 
     /// What the file system was asked so far.

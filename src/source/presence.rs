@@ -31,22 +31,22 @@ pub enum Presence {
 impl Source {
     /// Looks for what stands at each of these keys, in their order.
     pub async fn presences(&self, keys: Vec<String>) -> Vec<Presence> {
-        let looks = keys.chunks(NAMES_A_THREAD).map(|keys| {
-            let (root, operations, keys) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
-            let count = keys.len();
-            let look = blocking(self.timeout, "stat", move || {
-                Ok(keys.iter().map(|key| presence(&root, &operations, key)).collect::<Vec<_>>())
-            });
-            async move {
-                match look.await {
-                    Ok(found) => found,
-                    Err(ReadError::Problem(problem)) => vec![Presence::Unknown(problem); count],
-                    // `blocking` reports these of calls that fail, and this one cannot.
-                    Err(ReadError::Vanished | ReadError::Changed) => vec![Presence::There; count],
-                }
-            }
-        });
+        let looks = keys.chunks(NAMES_A_THREAD).map(|keys| self.presences_of_some(keys));
         futures::future::join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    async fn presences_of_some(&self, keys: &[String]) -> Vec<Presence> {
+        let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
+        let first = keys.first().map_or("", String::as_str);
+        let look = blocking(self.patience(), "stat", first, move || {
+            Ok(names.iter().map(|key| presence(&root, &operations, key)).collect::<Vec<_>>())
+        });
+        match look.await {
+            Ok(found) => found,
+            Err(ReadError::Problem(problem)) => vec![Presence::Unknown(problem); keys.len()],
+            // `blocking` reports these of calls that fail, and this one cannot.
+            Err(ReadError::Vanished | ReadError::Changed) => vec![Presence::There; keys.len()],
+        }
     }
 }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
@@ -36,7 +38,17 @@ pub struct OpenFile {
     file: Arc<File>,
     operations: Arc<Operations>,
     stat: Stat,
-    timeout: Duration,
+    key: String,
+    patience: SourcePatience,
+}
+
+/// How long a call on the source is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct SourcePatience {
+    /// After this long a warning names the path, and again each time it passes.
+    pub warn_after: Duration,
+    /// After this long it is given up.
+    pub timeout: Duration,
 }
 
 impl Source {
@@ -46,10 +58,10 @@ impl Source {
     /// [`ReadError::Vanished`] where there is no regular file any more.
     pub async fn open_file(&self, key: &str, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (key, through_link, timeout) = (key.to_owned(), entry.through_link, self.timeout);
-        let (file, stat) = blocking(timeout, "open", move || {
+        let (path, through_link, patience) = (key.to_owned(), entry.through_link, self.patience());
+        let (file, stat) = blocking(patience, "open", key, move || {
             let links = if through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None };
-            let file = operations.open_file(root.fd(), key.as_bytes(), links)?;
+            let file = operations.open_file(root.fd(), path.as_bytes(), links)?;
             let stat = operations.fresh_stat_of(&file)?;
             Ok((file, stat))
         })
@@ -58,7 +70,13 @@ impl Source {
         if stat.kind != EntryKind::File {
             return Err(ReadError::Vanished);
         }
-        Ok(OpenFile { file: Arc::new(file.into()), operations: Arc::clone(&self.operations), stat, timeout })
+        Ok(OpenFile {
+            file: Arc::new(file.into()),
+            operations: Arc::clone(&self.operations),
+            stat,
+            key: key.to_owned(),
+            patience,
+        })
     }
 
     /// Looks at a path afresh.
@@ -67,10 +85,10 @@ impl Source {
     /// [`ReadError::Vanished`] where nothing is there any more.
     pub async fn look(&self, key: &str, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (key, through_link) = (key.to_owned(), entry.through_link);
-        blocking(self.timeout, "stat", move || {
+        let (path, through_link) = (key.to_owned(), entry.through_link);
+        blocking(self.patience(), "stat", key, move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
-            operations.fresh_stat(root.fd(), key.as_bytes(), last)
+            operations.fresh_stat(root.fd(), path.as_bytes(), last)
         })
         .await
     }
@@ -89,7 +107,7 @@ impl OpenFile {
     /// [`ReadError::Changed`] where the file is shorter by now.
     pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
         let file = Arc::clone(&self.file);
-        let content = blocking(self.timeout, "read", move || {
+        let content = blocking(self.patience, "read", &self.key, move || {
             let mut content = vec![0; length];
             match file.read_exact_at(&mut content, offset) {
                 Ok(()) => Ok(Some(content)),
@@ -107,7 +125,7 @@ impl OpenFile {
     /// [`ReadError::Changed`] where it is not.
     pub async fn check_unchanged(&self) -> Result<(), ReadError> {
         let (file, operations) = (Arc::clone(&self.file), Arc::clone(&self.operations));
-        let now = blocking(self.timeout, "stat", move || operations.fresh_stat_of(&*file)).await?;
+        let now = blocking(self.patience, "stat", &self.key, move || operations.fresh_stat_of(&*file)).await?;
         if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
     }
 }
@@ -125,15 +143,33 @@ impl Stat {
 
 /// Runs a call that may never return on a thread of its own, and waits for it so long.
 pub(super) async fn blocking<T: Send + 'static>(
-    timeout: Duration,
+    patience: SourcePatience,
     operation: &'static str,
+    path: &str,
     call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, ReadError> {
-    match tokio::time::timeout(timeout, tokio::task::spawn_blocking(call)).await {
-        Ok(Ok(Ok(done))) => Ok(done),
-        Ok(Ok(Err(errno))) => Err(ReadError::of(operation, errno)),
-        Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-        Err(_) => Err(ReadError::Problem(Problem::timed_out(operation, timeout))),
+    match wait_for(patience, operation, path, tokio::task::spawn_blocking(call)).await {
+        Some(done) => done.map_err(|errno| ReadError::of(operation, errno)),
+        None => Err(ReadError::Problem(Problem::timed_out(operation, patience.timeout))),
+    }
+}
+
+/// Waits for a call on a thread, and says what it waits for; `None` when that has taken too long.
+pub(super) async fn wait_for<T>(
+    patience: SourcePatience,
+    operation: &'static str,
+    path: &str,
+    mut task: JoinHandle<T>,
+) -> Option<T> {
+    let given_up = Instant::now() + patience.timeout;
+    loop {
+        let until = given_up.min(Instant::now() + patience.warn_after);
+        match tokio::time::timeout_at(until, &mut task).await {
+            Ok(Ok(done)) => return Some(done),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) if until == given_up => return None,
+            Err(_) => tracing::warn!(path, operation, "the file system gives no answer; still waiting for it"),
+        }
     }
 }
 

@@ -930,3 +930,11 @@ fn an_endpoint_that_is_set_to_nothing_counts_as_not_set() {
     run("AWS_ENDPOINT_URL_S3=", "AWS_ENDPOINT_URL");
     trial.assert_same();
 }
+
+#[test]
+fn the_progress_is_told_in_log_lines_where_that_is_asked_for() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    assert!(!trial.sync(&[]).expect(0).stderr.contains("files seen"));
+    assert!(trial.sync(&["--progress", "always"]).expect(0).stderr.contains("1 files seen"));
+}

@@ -193,6 +193,20 @@ fn a_read_that_hangs_is_left_behind_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_read_that_hangs_is_named_within_half_a_minute() {
+    let trial = Trial::new();
+    let mount = HangingMount::new();
+    let source = mount.path().display().to_string();
+    let run = trial.start_words(&["sync", &source, "s3://site/www", "--mode", "plain"], &[]);
+    thread::sleep(Duration::from_secs(26));
+    assert!(mount.waiting() > 0);
+    mount.heal();
+    let run = run.end();
+    let warning = run.stderr.lines().find(|line| line.contains("gives no answer")).unwrap_or_default();
+    assert!(warning.contains("hangs") && warning.contains("read"), "{}", run.stderr);
+}
+
+#[test]
 fn a_hundred_thousand_files_take_no_more_memory_than_ten_thousand() {
     let peak = |files: usize| {
         let trial = Trial::new();
