@@ -7,6 +7,7 @@ use efs2s3::cli::file;
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
 use efs2s3::{command, telemetry};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ProcessExitCode {
     let invocation = match file::parse(std::env::args_os()) {
@@ -20,6 +21,7 @@ fn main() -> ProcessExitCode {
     let is_terminal = std::io::stderr().is_terminal();
     let progress = Progress::new(invocation.cli.global.progress.applies(is_terminal), is_terminal);
     telemetry::init(invocation.cli.global.log_format, &progress);
+    allow_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -32,4 +34,11 @@ fn main() -> ProcessExitCode {
     // apart: glibc's pthread_detach looks at a thread that may have ended and gone in this very moment, and crashes.
     std::mem::forget(runtime);
     code.into()
+}
+
+/// Takes as many open files as may be had: walkers, uploads and connections each need one, and the usual 1,024 are few.
+fn allow_open_files() {
+    let limits = getrlimit(Resource::Nofile);
+    // Where it is refused, the limit that is there must do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
 }

@@ -938,3 +938,16 @@ fn the_progress_is_told_in_log_lines_where_that_is_asked_for() {
     assert!(!trial.sync(&[]).expect(0).stderr.contains("files seen"));
     assert!(trial.sync(&["--progress", "always"]).expect(0).stderr.contains("1 files seen"));
 }
+
+#[test]
+fn a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+    let trial = Trial::new();
+    for number in 0..300 {
+        trial.write(format!("d{number}/f"), "x");
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 48 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
+    command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain"]);
+    trial.spawn(command, &[]).end().expect(0);
+    trial.assert_same();
+}
