@@ -28,9 +28,6 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             bar.set_style(style);
         }
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(TICK);
-        }
         let every = wanted.then_some(if is_terminal { REFRESH } else { LOG_EVERY });
         Self { bar, every, shown: Arc::default() }
     }
@@ -44,12 +41,15 @@ impl Progress {
         if shown.is_some_and(|last| last.elapsed() < every) {
             return;
         }
-        *shown = Some(Instant::now());
         if self.bar.is_hidden() {
             tracing::info!("{}", line());
         } else {
             self.bar.set_message(line());
+            if shown.is_none() {
+                self.bar.enable_steady_tick(TICK);
+            }
         }
+        *shown = Some(Instant::now());
     }
 
     /// Takes the line away.
