@@ -64,17 +64,16 @@ impl Transfers {
     /// # Errors
     /// Where outcomes so far show that no other will do better.
     pub async fn begin(&mut self, job: Job, tally: &mut Tally) -> Result<(), Fatal> {
-        if let Some(wait) = settles_in(&job.file.stat, EpochNanos::now()) {
-            if self.young.len() >= MOST_WAITING {
-                self.begin_first_young(tally).await?;
-            }
-            self.young.push_back((Instant::now() + wait, job));
-            return Ok(());
+        let young = settles_in(&job.file.stat, EpochNanos::now());
+        if let Err(fatal) = self.make_room(young.is_some(), tally).await {
+            tally.skipped(SkipReason::Interrupted);
+            return Err(fatal);
         }
-        while self.first_young_has_settled() && !self.context.shutdown.is_requested() {
-            self.begin_first_young(tally).await?;
+        match young {
+            Some(wait) => self.young.push_back((Instant::now() + wait, job)),
+            None => self.launch(job, tally),
         }
-        self.begin_settled(job, tally).await
+        Ok(())
     }
 
     /// Waits for all files, young ones included.
@@ -118,6 +117,16 @@ impl Transfers {
         &mut self.changes
     }
 
+    async fn make_room(&mut self, for_a_young_one: bool, tally: &mut Tally) -> Result<(), Fatal> {
+        if for_a_young_one {
+            return if self.young.len() >= MOST_WAITING { self.begin_first_young(tally).await } else { Ok(()) };
+        }
+        while self.first_young_has_settled() && !self.context.shutdown.is_requested() {
+            self.begin_first_young(tally).await?;
+        }
+        self.make_room_under_way(tally).await
+    }
+
     fn first_young_has_settled(&self) -> bool {
         self.young.front().is_some_and(|(settled, _)| *settled <= Instant::now())
     }
@@ -130,13 +139,14 @@ impl Transfers {
             () = tokio::time::sleep_until(*settled) => {}
             () = self.context.shutdown.requested() => return Ok(()),
         }
-        match self.young.pop_front() {
-            Some((_, job)) => self.begin_settled(job, tally).await,
-            None => Ok(()),
+        self.make_room_under_way(tally).await?;
+        if let Some((_, job)) = self.young.pop_front() {
+            self.launch(job, tally);
         }
+        Ok(())
     }
 
-    async fn begin_settled(&mut self, job: Job, tally: &mut Tally) -> Result<(), Fatal> {
+    async fn make_room_under_way(&mut self, tally: &mut Tally) -> Result<(), Fatal> {
         while let Some(joined) = self.under_way.try_join_next() {
             self.account(joined, tally)?;
         }
@@ -146,9 +156,12 @@ impl Transfers {
                 None => break,
             }
         }
+        Ok(())
+    }
+
+    fn launch(&mut self, job: Job, tally: &mut Tally) {
         if self.context.shutdown.is_requested() {
-            tally.skipped(SkipReason::Interrupted);
-            return Ok(());
+            return tally.skipped(SkipReason::Interrupted);
         }
         let now = Instant::now();
         self.time.get_or_insert((now, now));
@@ -157,7 +170,6 @@ impl Transfers {
             let (outcome, read_bytes) = settle(&context, &job).await;
             Settled { job, outcome, read_bytes }
         });
-        Ok(())
     }
 
     /// The next file that is done; none when there is none, or when the run is asked to stop.

@@ -706,6 +706,20 @@ fn uploads_that_are_all_denied_end_the_run_after_a_few() {
     assert!((10..100).contains(&puts), "{puts} of 400");
     assert!(run.stderr.contains("s3:PutObject"), "{}", run.stderr);
     assert!(trial.has("orphan"));
+    run.assert_adds_up();
+}
+
+#[test]
+fn the_counts_add_up_when_a_run_ends_in_the_middle_of_a_listing() {
+    let trial = Trial::new();
+    for number in 0..1500 {
+        trial.write(format!("f{number:04}"), "1");
+    }
+    Trial::settle();
+    trial.s3.rule(on_put().always().does(Fault::status(403, "AccessDenied")));
+    let run = trial.sync(&["--concurrency", "4"]).expect(1);
+    assert!(run.counted("files") > 10);
+    run.assert_adds_up();
 }
 
 #[test]
