@@ -47,6 +47,7 @@ pub enum Command {
 
 /// What every command understands.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct GlobalArgs {
     /// A TOML file with a line for each option wanted: the long name, without dashes in front
     #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
@@ -95,6 +96,7 @@ pub struct PlanCommand {
 
 /// The options of a sync.
 #[derive(Args, Debug)]
+#[group(skip)]
 pub struct SyncArgs {
     /// The directory to copy
     #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
@@ -127,6 +129,7 @@ pub struct SyncArgs {
 
 /// When to delete, and when not.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "Deleting")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct DeleteArgs {
@@ -152,6 +155,7 @@ pub struct DeleteArgs {
 
 /// What to read, and how.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
     /// Only what matches: DataSync patterns, separated by `|`
@@ -176,6 +180,7 @@ pub struct SourceArgs {
 
 /// When an object is taken for equal.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "Comparing")]
 pub struct CompareArgs {
     /// What objects stand for
@@ -188,6 +193,7 @@ pub struct CompareArgs {
 
 /// What objects are stored with.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "Uploading")]
 pub struct UploadArgs {
     /// The storage class of new and changed objects, such as `STANDARD_IA`
@@ -218,6 +224,7 @@ pub struct UploadArgs {
 
 /// How much at once.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// How many requests at once, at most; fewer while S3 asks for it
@@ -239,6 +246,7 @@ pub struct LimitArgs {
 
 /// How to reach S3.
 #[derive(Args, Debug)]
+#[group(skip)]
 #[command(next_help_heading = "S3")]
 pub struct S3Args {
     /// The server, where it is not AWS

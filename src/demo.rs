@@ -91,7 +91,10 @@ impl Story {
         self.title("An editor's day: pages changed, one restored with its old date, one only touched, a folder renamed, some deleted")?;
         let day = self.tree.edit()?;
         self.say("What would be done (`plan` writes nothing):")?;
-        self.step(&["plan", "--delete"], &Expected { exit_code: 0, counts: &[("uploaded", day.uploads)] })?;
+        self.step(
+            &["plan", "--delete"],
+            &Expected { exit_code: 0, counts: &[("uploaded", day.uploads), ("deleted", day.deletes)] },
+        )?;
         self.step(
             &["sync", "--delete"],
             &Expected { exit_code: 0, counts: &[("uploaded", day.uploads), ("deleted", day.deletes)] },

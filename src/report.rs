@@ -133,10 +133,11 @@ impl Report {
     pub fn summary(&self) -> String {
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
-        let mut text = format!(
-            "{files} files: {unchanged} unchanged, {uploaded} uploaded ({}), {deleted} deleted",
-            ByteSize(self.bytes.uploaded).display().iec()
-        );
+        let (to_upload, to_delete) =
+            if self.command == "plan" { ("to upload", "to delete") } else { ("uploaded", "deleted") };
+        let bytes = ByteSize(self.bytes.uploaded).display().iec();
+        let mut text =
+            format!("{files} files: {unchanged} unchanged, {uploaded} {to_upload} ({bytes}), {deleted} {to_delete}");
         for (count, what) in [
             (skipped, "skipped"),
             (failed, "failed"),

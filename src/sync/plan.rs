@@ -178,7 +178,8 @@ pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tall
         return Ok(false);
     }
     let mut written = Ok(());
-    for_each_batch(context, orphans, &setup.delete_rules, tally, async |batch, _| {
+    for_each_batch(context, orphans, &setup.delete_rules, tally, async |batch, tally| {
+        tally.counts.deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         if written.is_ok() {
             written = batch.iter().try_for_each(|doomed| writer.delete(doomed));
         }

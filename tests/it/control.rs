@@ -87,11 +87,7 @@ fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
     assert_eq!(told(&done).into_iter().collect::<BTreeSet<_>>(), planned);
     assert_eq!(done.len(), 5);
     for (name, count) in [("uploaded", 3), ("deleted", 2), ("unchanged", 1)] {
-        assert_eq!(
-            (run.counted(name), plan.counted(name)),
-            (count, if name == "deleted" { 0 } else { count }),
-            "{name}"
-        );
+        assert_eq!((run.counted(name), plan.counted(name)), (count, count), "{name}");
     }
     plan.assert_adds_up();
 }
@@ -111,6 +107,13 @@ fn a_plan_in_a_file_begins_with_what_it_was_made_from() {
     assert_eq!(header["destination"], "s3://site/www/");
     assert_eq!(header["options"]["max_delete"], serde_json::json!(["7"]));
     assert_eq!(header["options"]["mode"], serde_json::json!(["plain"]));
+    let is_option = |name: &String| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    assert!(header["options"].as_object().unwrap().keys().all(is_option), "{}", header["options"]);
+    assert_eq!(
+        run.counted("deleted"),
+        u64::try_from(told(&written).iter().filter(|line| line.0 == "delete").count()).unwrap()
+    );
+    assert!(run.stderr.contains("to upload") && run.stderr.contains("to delete"), "{}", run.stderr);
     assert!(header["created"].as_str().unwrap().ends_with('Z'));
     assert_eq!(written, lines(&to_stdout.stdout));
 }
