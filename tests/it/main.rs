@@ -11,8 +11,8 @@
     reason = "a test says what it expects by failing"
 )]
 
-#[path = "../support/hanging_fs.rs"]
-mod hanging_fs;
+#[path = "../support/odd_fs.rs"]
+mod odd_fs;
 #[path = "../support/trial.rs"]
 mod trial;
 

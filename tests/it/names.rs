@@ -1,8 +1,10 @@
 //! Names: stored under exactly their bytes, in byte order, and found again under them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{ListOrder, ListingDialect, Operation};
+use efs2s3::demo::s3::{ListOrder, ListingDialect, LoggedRequest, Operation, Seed};
+use serde_json::Value;
 
 use crate::trial::{READS, Trial, WRITES};
 
@@ -29,7 +31,7 @@ const ORDER: [&str; 16] = [
 ];
 
 /// What encodings, shells, XML and URLs give a meaning to.
-const AWKWARD: [&str; 26] = [
+const AWKWARD: [&str; 50] = [
     "a b",
     "a+b",
     "a%2Bb",
@@ -56,7 +58,33 @@ const AWKWARD: [&str; 26] = [
     "cr\rlf\n",
     "<>",
     "ü/ñ 1",
+    " ",
+    "a  b",
+    "+",
+    "%",
+    "%zz",
+    "a%00b",
+    "?",
+    "\\",
+    "{x}",
+    "a:b;c,d",
+    "a@b$c^d`e",
+    "a|b",
+    "-rf",
+    "~",
+    "é",
+    "e\u{301}",
+    "\u{85}",
+    "\u{a0}",
+    "\u{2028}",
+    "\u{feff}",
+    "\u{fffe}",
+    "\u{ffff}",
+    "👩\u{200d}👧",
+    "d +%2B?#\u{1}/x y\n/z",
 ];
+
+const FOLDERS: [&str; 4] = ["", "p/", "p/q-r/", "p/q/"];
 
 fn quiet(trial: &Trial) {
     Trial::settle();
@@ -68,7 +96,7 @@ fn quiet(trial: &Trial) {
 #[test]
 fn byte_order_holds_at_every_depth() {
     let trial = Trial::new();
-    for folder in ["", "p/", "p/q-r/", "p/q/"] {
+    for folder in FOLDERS {
         for name in ORDER {
             trial.write(format!("{folder}{name}"), name);
         }
@@ -85,14 +113,58 @@ fn byte_order_holds_at_every_depth() {
 }
 
 #[test]
+fn a_plan_names_the_keys_in_byte_order() {
+    let trial = Trial::new();
+    let mut keys = Vec::new();
+    for folder in FOLDERS {
+        for name in ORDER {
+            trial.write(format!("{folder}{name}"), name);
+            keys.push(format!("www/{folder}{name}"));
+        }
+    }
+    keys.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    let plan = trial.plan(&[]).expect(0);
+    let key = |line: &str| serde_json::from_str::<Value>(line).unwrap()["key"].as_str().unwrap().to_owned();
+    assert_eq!(plan.stdout.lines().map(key).collect::<Vec<_>>(), keys);
+}
+
+#[test]
+fn the_two_sides_stay_in_step_where_names_are_missing_on_either() {
+    let trial = Trial::new();
+    let (mut on_both, mut in_source, mut in_bucket) = (0, 0, 0);
+    for (number, name) in FOLDERS.iter().flat_map(|folder| ORDER.map(|name| format!("{folder}{name}"))).enumerate() {
+        if number % 3 != 2 {
+            trial.write(&name, &name);
+        }
+        if number % 3 != 1 {
+            trial.object(&name, name.clone(), LONG_AGO);
+        }
+        *[&mut on_both, &mut in_source, &mut in_bucket][number % 3] += 1;
+    }
+    let run = trial.sync(&["--delete", "--max-delete", "100%"]).expect(0);
+    trial.assert_same();
+    assert_eq!(
+        (run.counted("unchanged"), run.counted("uploaded"), run.counted("deleted")),
+        (on_both, in_source, in_bucket)
+    );
+    run.assert_adds_up();
+}
+
+fn awkward_names() -> Vec<String> {
+    let controls = (1..=31u8).chain([127]).map(char::from);
+    let controls = controls.flat_map(|byte| [byte.to_string(), format!("control-{byte}-"), format!("control-{byte}")]);
+    AWKWARD.into_iter().map(str::to_owned).chain(controls).collect()
+}
+
+#[test]
 fn awkward_names_are_kept_byte_for_byte_and_go_one_by_one() {
-    let controls = (1..=31u8).chain([127]).map(|byte| format!("control-{}-{byte}", char::from(byte)));
-    let names: Vec<String> = AWKWARD.into_iter().map(str::to_owned).chain(controls).collect();
+    let names = awkward_names();
     let trial = Trial::new();
     for name in &names {
         trial.write(name, name);
     }
     trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), names.iter().cloned().collect());
     trial.assert_same();
     quiet(&trial);
     for name in names.iter().step_by(2) {
@@ -101,6 +173,12 @@ fn awkward_names_are_kept_byte_for_byte_and_go_one_by_one() {
     let run = trial.sync(&["--delete"]).expect(0);
     assert_eq!(run.counted("deleted"), u64::try_from(names.len().div_ceil(2)).unwrap());
     trial.assert_same();
+    trial.write("keep", "keep");
+    for name in names.iter().skip(1).step_by(2) {
+        trial.remove(name);
+    }
+    trial.sync(&["--delete", "--max-delete", "100%"]).expect(0);
+    assert_eq!(trial.names(), BTreeSet::from(["keep".to_owned()]));
 }
 
 #[test]
@@ -108,12 +186,14 @@ fn a_blank_a_plus_and_a_percent_are_told_apart_in_every_dialect_of_listings() {
     for dialect in [ListingDialect::S3, ListingDialect::Percent, ListingDialect::Ignored] {
         let trial = Trial::new();
         trial.s3.settings(|settings| settings.listing = dialect);
-        for name in ["a b", "a+b", "a%2Bb", "a%20b", "a%2Fb"] {
+        let names = ["a b", "a+b", "a%2Bb", "a%20b", "a%2Fb", "a/b", "a%b", "a&amp;b"];
+        for name in names.into_iter().chain(["keep"]) {
             trial.write(name, name);
         }
         trial.sync(&["--delete"]).expect(0);
+        trial.assert_same();
         quiet(&trial);
-        for name in ["a b", "a%2Bb"] {
+        for name in names {
             trial.remove(name);
             assert_eq!(trial.sync(&["--delete"]).expect(0).counted("deleted"), 1, "{name:?} in {dialect:?}");
             trial.assert_same();
@@ -122,21 +202,50 @@ fn a_blank_a_plus_and_a_percent_are_told_apart_in_every_dialect_of_listings() {
 }
 
 #[test]
-fn a_key_of_1024_bytes_works_and_one_of_1025_fails_alone() {
+fn a_listing_may_begin_behind_any_name() {
     let trial = Trial::new();
-    // `www/` takes four bytes.
-    let folder = format!("{}/", "d".repeat(255)).repeat(3);
-    let fits = format!("{folder}{}", "f".repeat(1024 - 4 - folder.len()));
-    let too_long = format!("{folder}{}", "g".repeat(1025 - 4 - folder.len()));
-    for name in [&fits, &too_long] {
-        trial.write(name, "x");
+    for number in 0..3500 {
+        let name = format!("{number:04} +%2B&=?é\u{1}");
+        trial.object(&name, "", LONG_AGO);
+        trial.write(&name, "");
     }
-    trial.write("z", "x");
-    let run = trial.sync(&["--delete"]).expect(3);
-    assert!(trial.has(&fits) && trial.has("z") && trial.names().len() == 2);
-    assert_eq!(run.failed_keys(), [format!("www/{too_long}")]);
-    assert!(run.stderr.contains("1021 bytes") && run.stderr.contains("1020"), "{}", run.stderr);
-    run.assert_adds_up();
+    let run = trial.sync(&["--delete", "--compare", "size-only"]).expect(0);
+    let begun_behind = |request: &LoggedRequest| request.query.get("start-after").cloned();
+    let begun: Vec<String> = trial.s3.requests(Operation::ListObjectsV2).iter().filter_map(begun_behind).collect();
+    assert!(begun.contains(&"www/0999 +%2B&=?é\u{1}".to_owned()), "{begun:?}");
+    assert_eq!((run.counted("objects"), run.counted("unchanged"), trial.count(WRITES)), (3500, 3500, 0));
+}
+
+/// A path of so many bytes, of which the first thousand are directories.
+fn path_of(bytes: usize, last: &str) -> String {
+    let directories = format!("{}/", "é".repeat(124)).repeat(4);
+    format!("{directories}{}", last.repeat(bytes - directories.len()))
+}
+
+#[test]
+fn a_key_of_1024_bytes_works_and_one_of_1025_fails_alone_under_any_prefix() {
+    for (destination, prefix) in [("s3://site", ""), ("s3://site/some/where", "some/where/")] {
+        let trial = Trial::new();
+        let room = 1024 - prefix.len();
+        let (fits, too_long) = (path_of(room, "f"), path_of(room + 1, "f"));
+        let too_deep = path_of(room, "d");
+        let widest = format!("{}/{}", "n".repeat(255), "N".repeat(255));
+        for name in [&fits, &too_long, &widest, &format!("{too_deep}/f")] {
+            trial.write(name, "content");
+        }
+        for neighbour in [&path_of(room, "a"), &path_of(room, "z")] {
+            trial.s3.put("site", &format!("{prefix}{neighbour}"), "old", Seed::aged(LONG_AGO));
+        }
+        let run = trial.sync_to(destination, &["--delete", "--max-delete", "100%"]).expect(3);
+        let expected = BTreeSet::from([format!("{prefix}{fits}"), format!("{prefix}{widest}")]);
+        assert_eq!(trial.s3.keys("site", "").into_iter().collect::<BTreeSet<_>>(), expected);
+        assert_eq!(run.failed_keys(), [format!("{prefix}{too_deep}/"), format!("{prefix}{too_long}")]);
+        for failure in run.report["failures"].as_array().unwrap() {
+            assert_eq!(failure["kind"], "key_too_long");
+            assert!(failure["message"].as_str().unwrap().contains("1,024 bytes"), "{failure}");
+        }
+        run.assert_adds_up();
+    }
 }
 
 #[test]
@@ -146,9 +255,12 @@ fn a_name_that_is_not_utf8_fails_alone_and_is_shown_escaped() {
     trial.write_raw_name(b"f\xff/inside", b"x");
     trial.write("d/cafe", "x");
     trial.write("z", "x");
-    trial.object("orphan", "x", LONG_AGO);
+    // The last is what the escaped name would be called.
+    for orphan in ["d/caf", "d/z", "orphan", r"d/caf\xe9"] {
+        trial.object(orphan, "x", LONG_AGO);
+    }
     let run = trial.sync(&["--delete"]).expect(3);
-    assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["d/cafe", "z"], "the rest synced, the orphan deleted");
+    assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["d/cafe", "z"], "the rest synced, the orphans deleted");
     assert!(run.failed_keys().iter().any(|key| key.contains(r"caf\xe9")), "{:?}", run.failed_keys());
     assert_eq!(run.counted("failed"), 2);
     run.assert_adds_up();
@@ -201,12 +313,27 @@ fn a_hundred_thousand_entries_in_one_directory_cost_their_pages() {
 fn a_destination_is_the_same_with_and_without_a_slash() {
     let trial = Trial::new();
     trial.write("a", "1");
-    let source = trial.tree().display().to_string();
-    for destination in ["s3://site/one", "s3://site/two/", "s3://site", "s3://site/sp ace/ü"] {
-        trial.run_words(&["sync", &source, destination, "--mode", "plain"], &[]).expect(0);
+    Trial::settle();
+    let destinations = [
+        ("s3://site/one", "one/a"),
+        ("s3://site/two/", "two/a"),
+        ("s3://site/ sp  ace /ü/", " sp  ace /ü/a"),
+        ("s3://site/a+b%2B/日本", "a+b%2B/日本/a"),
+        ("s3://site/", "a"),
+    ];
+    let mut expected = BTreeSet::new();
+    for (destination, key) in destinations {
+        trial.sync_to(destination, &[]).expect(0);
+        expected.insert(key.to_owned());
+        assert_eq!(trial.s3.keys("site", "").into_iter().collect::<BTreeSet<_>>(), expected);
     }
-    let keys = trial.s3.keys("site", "");
-    assert_eq!(keys, ["a", "one/a", "sp ace/ü/a", "two/a"]);
+    trial.s3.clear_log();
+    for (destination, _) in destinations {
+        let other =
+            if let Some(bare) = destination.strip_suffix('/') { bare.to_owned() } else { format!("{destination}/") };
+        let run = trial.sync_to(&other, &[]).expect(0);
+        assert_eq!((run.counted("unchanged"), trial.count(WRITES)), (1, 0), "{other}");
+    }
 }
 
 #[test]
@@ -250,4 +377,26 @@ fn a_server_that_lists_out_of_order_is_refused_and_nothing_is_deleted() {
     assert!(run.stderr.contains("byte order"), "{}", run.stderr);
     assert_eq!(trial.names().len(), 5);
     assert_eq!(trial.count(WRITES), 0);
+}
+
+#[test]
+fn a_listing_that_steps_back_from_one_page_to_the_next_is_refused() {
+    for files_in_a in [999, 1000, 2500] {
+        let trial = Trial::new();
+        trial.s3.settings(|settings| settings.list_order = ListOrder::DirectoriesFirst);
+        let names =
+            (0..files_in_a).map(|number| format!("a/{number:04}")).chain(["a!", "a-b/x", "z"].map(str::to_owned));
+        for name in names {
+            trial.object(&name, "", LONG_AGO);
+            trial.write(&name, "");
+        }
+        for orphan in ["a!b", "a/orphan", "orphan"] {
+            trial.object(orphan, "", LONG_AGO);
+        }
+        let before = trial.names();
+        let run = trial.sync(&["--compare", "size-only", "--delete", "--max-delete", "100%"]).expect(1);
+        assert!(run.stderr.contains("byte order") || run.stderr.contains("out of order"), "{}", run.stderr);
+        assert_eq!(trial.names(), before);
+        assert_eq!(trial.count([Operation::DeleteObject, Operation::DeleteObjects]), 0);
+    }
 }

@@ -1,17 +1,43 @@
 //! What is found in the source, and what is never touched there.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use efs2s3::demo::s3::Operation;
-use serde_json::Value;
 
-use crate::hanging_fs::HangingMount;
+use crate::odd_fs::{Fault, OddFs};
 use crate::trial::{Ended, Trial};
 
 const LONG_AGO: Duration = Duration::from_secs(1000);
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn skipped_because(run: &Ended, reason: &str) -> u64 {
+    run.report["skipped_because"][reason].as_u64().unwrap_or(0)
+}
+
+fn make_fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Objects that are equal to the files of an [`OddFs`], and others that may be orphans.
+fn objects(trial: &Trial, equal: &[&str], others: &[&str]) {
+    for name in equal {
+        trial.object(name, (*name).to_owned(), LONG_AGO);
+    }
+    for name in others {
+        trial.object(name, "other", LONG_AGO);
+    }
+}
 
 /// A sync of a tree that changes when it has been walked, and before anything young in it is uploaded (3 s).
 fn changed_after_the_walk(trial: &Trial, options: &[&str], change: impl FnOnce()) -> Ended {
@@ -93,20 +119,6 @@ fn a_directory_in_place_of_a_file_between_listing_and_upload_harms_nobody() {
 }
 
 #[test]
-fn specials_are_counted_and_never_opened() {
-    let trial = Trial::new();
-    trial.write("f", "1");
-    assert!(Command::new("mkfifo").arg(trial.tree().join("a-fifo")).status().unwrap().success());
-    let _socket = UnixListener::bind(trial.tree().join("sock")).unwrap();
-    trial.object("a-fifo", "once a file", LONG_AGO);
-    let run = trial.sync(&["--delete"]).expect(0);
-    assert_eq!((run.counted("special_skipped"), run.counted("uploaded")), (2, 1));
-    assert!(trial.has("a-fifo"), "when in doubt nothing is deleted");
-    assert!(run.time < Duration::from_secs(20));
-    run.assert_adds_up();
-}
-
-#[test]
 fn hard_links_are_two_objects() {
     let trial = Trial::new();
     let first = trial.write("a", "1");
@@ -161,51 +173,6 @@ fn an_entry_costs_one_stat_and_a_file_that_is_not_read_is_not_opened() {
     assert_eq!(operations["open"], 10 + 1, "directories and the root");
 }
 
-/// The process itself cannot end before its thread does: no signal ends a read that waits for FUSE.
-#[test]
-fn a_read_that_hangs_is_left_behind_and_the_rest_goes_on() {
-    let trial = Trial::new();
-    let mount = HangingMount::new();
-    trial.object("hangs", "previous", LONG_AGO);
-    trial.object("orphan", "x", LONG_AGO);
-    let source = mount.path().display().to_string();
-    let report = trial.folder.path().join("hanging.json");
-    let words = ["sync", &source, "s3://site/www", "--mode", "plain", "--delete", "--source-timeout", "2s"];
-    let begin = Instant::now();
-    let run = trial.start_words(&words, &[("EFS2S3_REPORT", &report.display().to_string())]);
-    while !report.exists() {
-        assert!(begin.elapsed() < Duration::from_secs(30), "the run does not end");
-        thread::sleep(Duration::from_millis(50));
-    }
-    assert!(mount.waiting() > 0, "the read still waits when the report is there");
-    mount.heal();
-    let run = run.end();
-    assert_eq!(run.code, 3, "{}", run.stderr);
-    let report: Value = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
-    assert_eq!(report["failures"][0]["kind"], "timed_out");
-    assert_eq!(report["failures"][0]["key"], "www/hangs");
-    let objects = trial.objects();
-    assert_eq!(
-        (objects["a"].as_slice(), objects["z"].as_slice(), objects["hangs"].as_slice()),
-        (&b"content"[..], &b"content"[..], &b"previous"[..])
-    );
-    assert!(!trial.has("orphan"), "a file that fails by itself withholds no delete");
-}
-
-#[test]
-fn a_read_that_hangs_is_named_within_half_a_minute() {
-    let trial = Trial::new();
-    let mount = HangingMount::new();
-    let source = mount.path().display().to_string();
-    let run = trial.start_words(&["sync", &source, "s3://site/www", "--mode", "plain"], &[]);
-    thread::sleep(Duration::from_secs(26));
-    assert!(mount.waiting() > 0);
-    mount.heal();
-    let run = run.end();
-    let warning = run.stderr.lines().find(|line| line.contains("gives no answer")).unwrap_or_default();
-    assert!(warning.contains("hangs") && warning.contains("read"), "{}", run.stderr);
-}
-
 #[test]
 fn a_hundred_thousand_files_take_no_more_memory_than_ten_thousand() {
     let peak = |files: usize| {
@@ -219,4 +186,237 @@ fn a_hundred_thousand_files_take_no_more_memory_than_ten_thousand() {
     };
     let (few, many) = (peak(10_000), peak(100_000));
     assert!(many * 2 <= few * 3, "{many} bytes for 100,000 files, {few} for 10,000");
+}
+
+#[test]
+fn loops_of_links_end_where_they_close() {
+    let trial = Trial::new();
+    let outside = trial.folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("o"), "out").unwrap();
+    std::os::unix::fs::symlink(trial.tree(), outside.join("back")).unwrap();
+    trial.write("a/b/f", "1");
+    trial.link(".", "self");
+    trial.link("..", "a/b/up");
+    trial.link("circle-2", "circle-1");
+    trial.link("circle-1", "circle-2");
+    trial.link(&outside, "out");
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), set(&["a/b/f", "out/o"]));
+    assert_eq!((skipped_because(&run, "link_loop"), skipped_because(&run, "broken_link")), (3, 2));
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_link_that_a_directory_replaced_is_left_for_the_next_run() {
+    let trial = Trial::new();
+    let nodes = ["a", "d/", "d/f", "d/g", "z"];
+    objects(&trial, &["a", "d", "d/f", "z"], &["orphan"]);
+    {
+        let _odd = OddFs::mount(&trial.tree(), &nodes, &[("d", Fault::CalledALink)]);
+        let run = trial.sync(&["--delete"]).expect(0);
+        assert_eq!(trial.names(), set(&["a", "d", "d/f", "z"]), "only what is no part of it goes");
+        assert_eq!(skipped_because(&run, "vanished"), 1);
+        run.assert_adds_up();
+    }
+    let _honest = OddFs::mount(&trial.tree(), &nodes, &[]);
+    trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), set(&["a", "d/f", "d/g", "z"]));
+}
+
+#[test]
+fn what_is_no_regular_file_is_counted_and_never_opened() {
+    let trial = Trial::new();
+    trial.write("f", "1");
+    let fifo = trial.tree().join("a-fifo");
+    make_fifo(&fifo);
+    let _socket = UnixListener::bind(trial.tree().join("socket")).unwrap();
+    let device = trial.tree().join("null");
+    assert!(Command::new("mknod").arg(device).args(["c", "1", "3"]).status().unwrap().success());
+    trial.link("a-fifo", "to-fifo");
+    trial.object("a-fifo", "once a file", LONG_AGO);
+    // Who opens a FIFO for writing waits until somebody opens it for reading.
+    let opened = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (opened, fifo) = (Arc::clone(&opened), fifo.clone());
+        thread::spawn(move || {
+            let _writer = fs::File::options().write(true).open(fifo).unwrap();
+            opened.store(true, Ordering::SeqCst);
+        })
+    };
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert!(!opened.load(Ordering::SeqCst), "the FIFO was opened");
+    drop(fs::File::open(fifo).unwrap());
+    writer.join().unwrap();
+    assert_eq!(trial.names(), set(&["a-fifo", "f"]));
+    assert_eq!((run.counted("special_skipped"), run.counted("files"), run.counted("failed")), (4, 1, 0));
+    assert_eq!(run.report["source_operations"]["open"], 2, "the root and the file");
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_fifo_in_place_of_a_file_is_not_waited_for() {
+    let trial = Trial::new();
+    trial.object("d/f", "previous", LONG_AGO);
+    let path = trial.write("d/f", "young");
+    let run = changed_after_the_walk(&trial, &["--delete"], || {
+        fs::remove_file(&path).unwrap();
+        make_fifo(&path);
+    });
+    assert_eq!(trial.objects()["d/f"], b"previous");
+    assert_eq!(skipped_because(&run, "vanished"), 1);
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_name_that_is_gone_when_it_is_looked_at_is_no_failure_and_its_object_stays() {
+    let trial = Trial::new();
+    objects(&trial, &["a", "b", "d/f", "z"], &["orphan"]);
+    let faults = [("b", Fault::Vanished), ("d", Fault::Vanished)];
+    let _odd = OddFs::mount(&trial.tree(), &["a", "b", "d/", "d/f", "z"], &faults);
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), set(&["a", "b", "d/f", "z"]));
+    assert_eq!((run.counted("failed"), skipped_because(&run, "vanished")), (0, 2));
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_directory_that_fails_keeps_what_is_below_it_and_withholds_every_delete() {
+    for fault in [Fault::ReaddirFails, Fault::StatFails, Fault::ReaddirStale] {
+        let trial = Trial::new();
+        objects(&trial, &["a", "bad/f"], &["bad/old", "bad.txt", "orphan"]);
+        let before = trial.names();
+        let _odd = OddFs::mount(&trial.tree(), &["a", "bad/", "bad/f", "z/", "z/new"], &[("bad", fault)]);
+        let run = trial.sync(&["--delete"]).expect(3);
+        assert!(trial.names().is_superset(&before) && trial.has("z/new"), "{fault:?}: {:?}", trial.names());
+        assert_eq!((run.withheld_by("walk"), run.failed_keys()), (2, vec!["www/bad/".to_owned()]));
+        assert!(run.stderr.contains("--ignore-errors"), "{}", run.stderr);
+        run.assert_adds_up();
+        trial.sync(&["--delete", "--ignore-errors"]).expect(3);
+        assert_eq!(trial.names(), set(&["a", "bad/f", "bad/old", "z/new"]), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_root_that_fails_is_not_empty() {
+    let trial = Trial::new();
+    objects(&trial, &["a"], &["b"]);
+    let _odd = OddFs::mount(&trial.tree(), &["a"], &[("", Fault::ReaddirFails)]);
+    for options in [&["--delete"][..], &["--delete", "--ignore-errors", "--allow-empty-source"]] {
+        trial.sync(options).expect(3);
+        assert_eq!(trial.names(), set(&["a", "b"]));
+    }
+}
+
+#[test]
+fn a_stale_directory_is_looked_up_once_more() {
+    let trial = Trial::new();
+    objects(&trial, &["a"], &["stale/old"]);
+    let _odd = OddFs::mount(&trial.tree(), &["a", "stale/", "stale/f"], &[("stale", Fault::ReaddirStaleOnce)]);
+    trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), set(&["a", "stale/f"]));
+}
+
+#[test]
+fn a_file_that_fails_keeps_its_object_and_holds_up_nobody() {
+    let trial = Trial::new();
+    objects(&trial, &["same"], &["read", "stat", "orphan"]);
+    let faults = [("read", Fault::ReadFails), ("stat", Fault::StatFails)];
+    let _odd = OddFs::mount(&trial.tree(), &["new", "read", "same", "stat"], &faults);
+    let run = trial.sync(&["--delete"]).expect(3);
+    assert_eq!(trial.names(), set(&["new", "read", "same", "stat"]), "the others are synced and may go");
+    assert_eq!((&trial.objects()["read"][..], &trial.objects()["stat"][..]), (&b"other"[..], &b"other"[..]));
+    let failed: BTreeSet<String> = run.failed_keys().into_iter().collect();
+    assert_eq!(failed, set(&["www/read", "www/stat"]));
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_file_system_mounted_inside_the_source_is_part_of_it() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    fs::create_dir(trial.tree().join("inner")).unwrap();
+    let _inner = OddFs::mount(&trial.tree().join("inner"), &["f", "d/", "d/g"], &[]);
+    trial.sync(&["--delete"]).expect(0);
+    assert_eq!(trial.names(), set(&["a", "inner/d/g", "inner/f"]));
+}
+
+/// A run over a file system that hangs in one place, up to its report; the place still hangs then.
+fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), options: &[&str]) -> Ended {
+    let odd = OddFs::mount(&trial.tree(), nodes, &[fault]);
+    let mut words = vec!["--delete", "--source-timeout", "3s"];
+    words.extend(options);
+    let run = trial.start(&words);
+    run.await_report();
+    assert!(odd.hanging() > 0, "nothing hangs");
+    // A process ends only when its last system call has.
+    odd.release();
+    run.end()
+}
+
+#[test]
+fn a_directory_that_gives_no_answer_is_unknown_after_the_time_out() {
+    for fault in [Fault::StatHangs, Fault::ReaddirHangs] {
+        let trial = Trial::new();
+        objects(&trial, &["a", "stuck/f"], &["orphan", "stuck/old"]);
+        let nodes = ["a", "b", "stuck/", "stuck/f", "z/", "z/new"];
+        let run = sync_while_it_hangs(&trial, &nodes, ("stuck", fault), &[]).expect(3);
+        assert_eq!(trial.names(), set(&["a", "b", "orphan", "stuck/f", "stuck/old", "z/new"]), "{fault:?}");
+        assert_eq!((run.withheld_by("walk"), run.failed_keys()), (1, vec!["www/stuck/".to_owned()]));
+        assert_eq!(run.report["failures"][0]["kind"], "timed_out");
+        assert!(run.stderr.contains("--source-timeout"), "{}", run.stderr);
+        run.assert_adds_up();
+        sync_while_it_hangs(&trial, &nodes, ("stuck", fault), &["--ignore-errors"]).expect(3);
+        assert_eq!(trial.names(), set(&["a", "b", "stuck/f", "stuck/old", "z/new"]), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_file_that_gives_no_answer_fails_alone_after_the_time_out() {
+    for fault in [Fault::StatHangs, Fault::ReadHangs] {
+        let trial = Trial::new();
+        objects(&trial, &["a"], &["orphan", "stuck-file"]);
+        let run = sync_while_it_hangs(&trial, &["a", "b", "stuck-file", "z"], ("stuck-file", fault), &[]).expect(3);
+        assert_eq!(trial.names(), set(&["a", "b", "stuck-file", "z"]), "{fault:?}");
+        assert_eq!(trial.objects()["stuck-file"], b"other");
+        assert_eq!(
+            (run.failed_keys(), &run.report["failures"][0]["kind"]),
+            (vec!["www/stuck-file".to_owned()], &"timed_out".into())
+        );
+        run.assert_adds_up();
+    }
+}
+
+#[test]
+fn a_root_that_gives_no_answer_ends_the_run_and_deletes_nothing() {
+    let trial = Trial::new();
+    objects(&trial, &["a"], &["orphan"]);
+    sync_while_it_hangs(&trial, &["a"], ("", Fault::ReaddirHangs), &["--allow-empty-source"]).expect(3);
+    assert_eq!(trial.names(), set(&["a", "orphan"]));
+}
+
+/// Within half a minute the program says what it waits for; when there is an answer after all, it goes on as ever.
+fn a_hang_is_told(fault: Fault) {
+    let trial = Trial::new();
+    objects(&trial, &[], &["d/stuck"]);
+    let odd = OddFs::mount(&trial.tree(), &["a", "d/", "d/stuck"], &[("d/stuck", fault)]);
+    let run = trial.start(&["--delete"]);
+    thread::sleep(Duration::from_secs(28));
+    assert!(odd.hanging() > 0, "nothing hangs");
+    odd.release();
+    let run = run.end().expect(0);
+    assert!(run.time < Duration::from_secs(45), "{:?}", run.time);
+    let warned = |line: &str| line.contains("gives no answer") && line.contains("d/stuck");
+    assert!(run.stderr.lines().any(warned), "{}", run.stderr);
+    assert_eq!(trial.objects()["d/stuck"], b"d/stuck");
+}
+
+#[test]
+fn a_stat_that_hangs_is_told_within_half_a_minute() {
+    a_hang_is_told(Fault::StatHangs);
+}
+
+#[test]
+fn a_read_that_hangs_is_told_within_half_a_minute() {
+    a_hang_is_told(Fault::ReadHangs);
 }

@@ -202,6 +202,14 @@ impl Trial {
         self.run_words(&words, &[])
     }
 
+    /// A sync to another destination.
+    pub(crate) fn sync_to(&self, destination: &str, options: &[&str]) -> Ended {
+        let source = self.tree().display().to_string();
+        let mut words = vec!["sync", source.as_str(), destination, "--mode", "plain"];
+        words.extend(options);
+        self.run_words(&words, &[])
+    }
+
     /// A sync as the user nobody, for whom file modes count.
     pub(crate) fn sync_as_nobody(&self, options: &[&str]) -> Ended {
         let program = self.folder.path().join("program");
@@ -267,6 +275,12 @@ impl Run {
     /// Nobody reads the results any more.
     pub(crate) fn close_stdout(&mut self) {
         drop(self.child.stdout.take());
+    }
+
+    /// Waits for the report, which is there before the process has ended; half a minute at most.
+    #[track_caller]
+    pub(crate) fn await_report(&self) {
+        wait_until("the report is there", || self.report.exists());
     }
 
     /// Waits for the end; a minute and a half at most.

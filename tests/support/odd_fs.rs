@@ -1,0 +1,255 @@
+//! A file system that fails, lies or hangs on purpose, mounted through FUSE.
+//!
+//! Nothing here can hang for good: what is held back is answered on [`OddFs::release`], when the test ends, and after a
+//! minute in any case. Only the program under test may touch what hangs, never the test itself, whose own threads would
+//! then wait for one another.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request,
+};
+
+/// How long a question may stay without an answer, whatever the test does.
+const HANGS_AT_MOST: Duration = Duration::from_secs(60);
+
+/// What is wrong with a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// EIO.
+    StatFails,
+    StatHangs,
+    /// Its directory names it, and it is gone when looked at.
+    Vanished,
+    /// EIO.
+    ReaddirFails,
+    ReaddirHangs,
+    /// ESTALE, the first time.
+    ReaddirStaleOnce,
+    /// ESTALE, each time.
+    ReaddirStale,
+    /// EIO.
+    ReadFails,
+    ReadHangs,
+    /// Its directory calls it a link, and it is none when looked at.
+    CalledALink,
+}
+
+/// A mounted tree of directories (named with a `/` at the end) and files from 1970, each holding its own path.
+pub(crate) struct OddFs {
+    at: PathBuf,
+    held: Arc<Held>,
+    session: Option<BackgroundSession>,
+}
+
+/// The answers that are held back; `None` once they are not any more.
+struct Held(Mutex<Option<Vec<HeldAnswer>>>);
+
+type HeldAnswer = Box<dyn FnOnce() + Send>;
+
+struct Odd {
+    /// By inode number less 2.
+    nodes: Vec<Node>,
+    faults: HashMap<String, Fault>,
+    held: Arc<Held>,
+    stale: AtomicUsize,
+}
+
+struct Node {
+    path: String,
+    is_directory: bool,
+}
+
+impl OddFs {
+    /// Mounts it on the directory `at`.
+    pub(crate) fn mount(at: &Path, nodes: &[&str], faults: &[(&str, Fault)]) -> Self {
+        let held = Arc::new(Held(Mutex::new(Some(Vec::new()))));
+        let node =
+            |path: &&str| Node { path: path.trim_end_matches('/').to_owned(), is_directory: path.ends_with('/') };
+        let odd = Odd {
+            nodes: nodes.iter().map(node).collect(),
+            faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
+            held: Arc::clone(&held),
+            stale: AtomicUsize::new(0),
+        };
+        let session = fuser::spawn_mount(odd, at, &fuser::Config::default()).unwrap();
+        let late = Arc::downgrade(&held);
+        thread::spawn(move || {
+            thread::sleep(HANGS_AT_MOST);
+            if let Some(held) = late.upgrade() {
+                held.release();
+            }
+        });
+        Self { at: at.to_owned(), held, session: Some(session) }
+    }
+
+    /// How many questions hang.
+    pub(crate) fn hanging(&self) -> usize {
+        self.held.0.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+
+    /// Gives all answers that were held back, and holds back no other.
+    pub(crate) fn release(&self) {
+        self.held.release();
+    }
+}
+
+impl Drop for OddFs {
+    fn drop(&mut self) {
+        self.release();
+        let unmounted = self.session.take().map(BackgroundSession::umount_and_join);
+        if !matches!(unmounted, Some(Ok(()))) {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+        }
+    }
+}
+
+impl Held {
+    fn back(&self, answer: impl FnOnce() + Send + 'static) {
+        match &mut *self.0.lock().unwrap() {
+            Some(answers) => answers.push(Box::new(answer)),
+            None => answer(),
+        }
+    }
+
+    fn release(&self) {
+        let answers = self.0.lock().unwrap().take();
+        answers.into_iter().flatten().for_each(|answer| answer());
+    }
+}
+
+impl Odd {
+    fn node(&self, inode: INodeNo) -> Option<&Node> {
+        self.nodes.get(usize::try_from(inode.0).unwrap().checked_sub(2)?)
+    }
+
+    /// Empty for the root.
+    fn path_of(&self, inode: INodeNo) -> &str {
+        self.node(inode).map_or("", |node| &node.path)
+    }
+
+    fn fault(&self, path: &str) -> Option<Fault> {
+        self.faults.get(path).copied()
+    }
+
+    fn find(&self, path: &str) -> Option<FileAttr> {
+        let index = self.nodes.iter().position(|node| node.path == path)?;
+        Some(self.attributes(INodeNo(u64::try_from(index).unwrap() + 2)))
+    }
+
+    fn attributes(&self, inode: INodeNo) -> FileAttr {
+        let file = self.node(inode).filter(|node| !node.is_directory);
+        FileAttr {
+            ino: inode,
+            size: file.map_or(0, |file| u64::try_from(file.path.len()).unwrap()),
+            blocks: 0,
+            atime: UNIX_EPOCH,
+            mtime: UNIX_EPOCH,
+            ctime: UNIX_EPOCH,
+            crtime: UNIX_EPOCH,
+            kind: if file.is_some() { FileType::RegularFile } else { FileType::Directory },
+            perm: if file.is_some() { 0o644 } else { 0o755 },
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            flags: 0,
+            blksize: 512,
+        }
+    }
+
+    /// Inode, kind as the directory tells it, and name of each child.
+    fn children(&self, parent: &str) -> Vec<(INodeNo, FileType, String)> {
+        let prefix = if parent.is_empty() { String::new() } else { format!("{parent}/") };
+        let child = |node: &Node| {
+            let name = node.path.strip_prefix(&prefix).filter(|name| !name.is_empty() && !name.contains('/'))?;
+            let attributes = self.find(&node.path)?;
+            let kind =
+                if self.fault(&node.path) == Some(Fault::CalledALink) { FileType::Symlink } else { attributes.kind };
+            Some((attributes.ino, kind, name.to_owned()))
+        };
+        self.nodes.iter().filter_map(child).collect()
+    }
+}
+
+impl Filesystem for Odd {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // One name that hangs does not hang the others in its directory.
+        config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS).unwrap();
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let name = name.to_str().unwrap();
+        let parent = self.path_of(parent);
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        match (self.fault(&path), self.find(&path)) {
+            (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
+            (Some(Fault::Vanished), _) | (_, None) => reply.error(Errno::ENOENT),
+            (Some(Fault::StatHangs), Some(attributes)) => {
+                self.held.back(move || reply.entry(&Duration::ZERO, &attributes, Generation(0)));
+            }
+            (_, Some(attributes)) => reply.entry(&Duration::ZERO, &attributes, Generation(0)),
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        reply.attr(&Duration::ZERO, &self.attributes(inode));
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let path = self.path_of(inode);
+        let fault = self.fault(path);
+        match fault {
+            Some(Fault::ReaddirFails) => return reply.error(Errno::EIO),
+            Some(Fault::ReaddirStale) => return reply.error(Errno::ESTALE),
+            Some(Fault::ReaddirStaleOnce) if self.stale.fetch_add(1, Ordering::Relaxed) == 0 => {
+                return reply.error(Errno::ESTALE);
+            }
+            _ => {}
+        }
+        let children = self.children(path);
+        let answer = move || {
+            for ((inode, kind, name), next) in children.into_iter().zip(1..).skip(usize::try_from(offset).unwrap()) {
+                if reply.add(inode, next, kind, name) {
+                    break;
+                }
+            }
+            reply.ok();
+        };
+        if fault == Some(Fault::ReaddirHangs) { self.held.back(answer) } else { answer() }
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let path = self.path_of(inode).to_owned();
+        match self.fault(&path) {
+            Some(Fault::ReadFails) => reply.error(Errno::EIO),
+            fault => {
+                let answer = move || {
+                    let from = path.len().min(usize::try_from(offset).unwrap());
+                    let to = path.len().min(from + usize::try_from(size).unwrap());
+                    reply.data(&path.as_bytes()[from..to]);
+                };
+                if fault == Some(Fault::ReadHangs) { self.held.back(answer) } else { answer() }
+            }
+        }
+    }
+}
