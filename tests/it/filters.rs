@@ -111,7 +111,7 @@ fn an_excluded_directory_need_not_be_readable() {
     trial.write("private/x/f", "2");
     trial.object("orphan", "", LONG_AGO);
     trial.object("private/x/old", "", LONG_AGO);
-    fs::set_permissions(trial.tree().join("private"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(trial.tree().join("private"), fs::Permissions::from_mode(0o000)).unwrap();
     trial.sync_as_nobody(&["--delete", "--exclude", "*/private"]).expect(0);
     fs::set_permissions(trial.tree().join("private"), fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(trial.names(), BTreeSet::from(["a", "private/x/old"].map(str::to_owned)));

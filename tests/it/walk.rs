@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use efs2s3::demo::s3::Operation;
 
@@ -356,7 +356,7 @@ fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), opti
 
 #[test]
 fn a_directory_that_gives_no_answer_is_unknown_after_the_time_out() {
-    for fault in [Fault::StatHangs, Fault::ReaddirHangs] {
+    for fault in [Fault::StatHangs, Fault::OpenHangs, Fault::ReaddirHangs] {
         let trial = Trial::new();
         objects(&trial, &["a", "stuck/f"], &["orphan", "stuck/old"]);
         let nodes = ["a", "b", "stuck/", "stuck/f", "z/", "z/new"];
@@ -373,7 +373,7 @@ fn a_directory_that_gives_no_answer_is_unknown_after_the_time_out() {
 
 #[test]
 fn a_file_that_gives_no_answer_fails_alone_after_the_time_out() {
-    for fault in [Fault::StatHangs, Fault::ReadHangs] {
+    for fault in [Fault::StatHangs, Fault::OpenHangs, Fault::ReadHangs] {
         let trial = Trial::new();
         objects(&trial, &["a"], &["orphan", "stuck-file"]);
         let run = sync_while_it_hangs(&trial, &["a", "b", "stuck-file", "z"], ("stuck-file", fault), &[]).expect(3);
@@ -393,6 +393,15 @@ fn a_root_that_gives_no_answer_ends_the_run_and_deletes_nothing() {
     objects(&trial, &["a"], &["orphan"]);
     sync_while_it_hangs(&trial, &["a"], ("", Fault::ReaddirHangs), &["--allow-empty-source"]).expect(3);
     assert_eq!(trial.names(), set(&["a", "orphan"]));
+}
+
+#[test]
+fn a_source_that_cannot_be_opened_for_want_of_an_answer_ends_the_run_before_anything_is_asked() {
+    let trial = Trial::new();
+    objects(&trial, &["a"], &["orphan"]);
+    let run = sync_while_it_hangs(&trial, &["a"], ("", Fault::OpenHangs), &["--allow-empty-source"]).expect(1);
+    assert!(run.stderr.contains("gives no answer"), "{}", run.stderr);
+    assert!(trial.s3.log().is_empty());
 }
 
 /// Within half a minute the program says what it waits for; when there is an answer after all, it goes on as ever.

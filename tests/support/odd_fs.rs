@@ -14,12 +14,12 @@ use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use fuser::{
-    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, Request,
+    BackgroundSession, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
 };
 
 /// How long a question may stay without an answer, whatever the test does.
-const HANGS_AT_MOST: Duration = Duration::from_secs(60);
+const HANGS_AT_MOST: Duration = Duration::from_mins(1);
 
 /// What is wrong with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub(crate) enum Fault {
     /// EIO.
     StatFails,
     StatHangs,
+    OpenHangs,
     /// Its directory names it, and it is gone when looked at.
     Vanished,
     /// EIO.
@@ -140,6 +141,11 @@ impl Odd {
         self.faults.get(path).copied()
     }
 
+    fn opened(&self, inode: INodeNo, reply: ReplyOpen) {
+        let answer = move || reply.opened(FileHandle(0), FopenFlags::empty());
+        if self.fault(self.path_of(inode)) == Some(Fault::OpenHangs) { self.held.back(answer) } else { answer() }
+    }
+
     fn find(&self, path: &str) -> Option<FileAttr> {
         let index = self.nodes.iter().position(|node| node.path == path)?;
         Some(self.attributes(INodeNo(u64::try_from(index).unwrap() + 2)))
@@ -203,6 +209,14 @@ impl Filesystem for Odd {
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         reply.attr(&Duration::ZERO, &self.attributes(inode));
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.opened(inode, reply);
+    }
+
+    fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.opened(inode, reply);
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
