@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use efs2s3::object::{ETag, Object};
+use efs2s3::object::{ETag, Object, StorageClass};
 use efs2s3::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Stat};
 use efs2s3::sync::decide::{CompareBy, Decision, Rules, decide};
 use efs2s3::sync::merge::{Merge, Pair};
@@ -19,6 +19,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         size_bytes: 1,
         mtime: EpochNanos(0),
         ctime: EpochNanos(0),
+        atime: EpochNanos(0),
         mode: 0o100_644,
         uid: 0,
         gid: 0,
@@ -31,6 +32,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         size_bytes: 1,
         etag: ETag::new("0123456789abcdef0123456789abcdef"),
         last_modified: EpochNanos(1_700_000_000_000_000_000),
+        storage_class: StorageClass::Standard,
     };
     (
         (0..FILES).map(|number| Entry { key: key(number), found: Found::File(file) }).collect(),
@@ -39,7 +41,14 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
 }
 
 fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
-    let rules = Rules { compare_by: CompareBy::TimesOrContent, min_age: Duration::ZERO, delete: true };
+    let rules = Rules {
+        compare_by: CompareBy::TimesOrContent,
+        min_age: Duration::ZERO,
+        delete: true,
+        overwrite: true,
+        preserve: None,
+        by_metadata_since: None,
+    };
     let now = EpochNanos::now();
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {

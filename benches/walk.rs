@@ -35,6 +35,7 @@ fn walk(root: &Path, walkers: usize) -> usize {
         source_timeout: Duration::from_mins(5),
         warn_after: Duration::from_secs(20),
         links: Links::Follow,
+        leave_reserved: false,
         max_key_bytes: 1024,
         filter: Arc::new(Filter::default()),
     };

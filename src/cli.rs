@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::destination::headers::ContentType;
 use crate::location::Location;
+use crate::manifest::ManifestLocation;
 use crate::sync::guard::MaxDelete;
 
 pub mod file;
@@ -164,9 +165,12 @@ pub struct SourceArgs {
     /// Not what matches: DataSync patterns, separated by `|`; its objects stay as they are
     #[arg(long, env = "EFS2S3_EXCLUDE", value_name = "PATTERNS")]
     pub exclude: Option<String>,
-    /// What becomes of symbolic links
-    #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW", default_value = "follow")]
-    pub symlinks: Symlinks,
+    /// Only the files that FILE names: a path below DIR a line, as in DataSync's manifests; nothing is deleted
+    #[arg(long, env = "EFS2S3_FROM_MANIFEST", value_name = "FILE|S3_URL")]
+    pub from_manifest: Option<ManifestLocation>,
+    /// What becomes of symbolic links with --mode plain [default: follow]
+    #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW")]
+    pub symlinks: Option<Symlinks>,
     /// Leave files younger than this for the next run; their objects stay
     #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
     pub min_age: Duration,
@@ -184,11 +188,20 @@ pub struct SourceArgs {
 #[command(next_help_heading = "Comparing")]
 pub struct CompareArgs {
     /// What objects stand for
-    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "plain")]
+    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
     pub mode: Mode,
     /// How a file is compared with an object of the same size
     #[arg(long, env = "EFS2S3_COMPARE", value_name = "HOW", default_value = "auto")]
     pub compare: Compare,
+    /// Whether an object that is there may be replaced
+    #[arg(long, env = "EFS2S3_OVERWRITE", value_name = "WHEN", default_value = "always")]
+    pub overwrite: Overwrite,
+    /// What is not kept as metadata: mtime, atime, uid, gid, permissions; more than one with commas
+    #[arg(long, env = "EFS2S3_NO_PRESERVE", value_name = "ATTRIBUTES", value_delimiter = ',')]
+    pub no_preserve: Vec<Attribute>,
+    /// How metadata is written; `auto` is as the bucket's objects of DataSync have it, else in nanoseconds
+    #[arg(long, env = "EFS2S3_METADATA_DIALECT", value_name = "DIALECT", default_value = "auto")]
+    pub metadata_dialect: MetadataDialect,
 }
 
 /// What objects are stored with.
@@ -304,6 +317,8 @@ pub enum Symlinks {
 /// What objects stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
+    /// Files, directories and links, with times, owners and permissions as metadata: what AWS DataSync writes
+    Datasync,
     /// Files alone, no metadata of their own: what `aws s3 sync` writes
     Plain,
 }
@@ -319,6 +334,43 @@ pub enum Compare {
     Mtime,
     /// By content, always: reads every file
     Checksum,
+    /// By the stored metadata, at the price of a request an object, and by content where times do not prove it
+    Metadata,
+}
+
+/// Whether an object that is there may be replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Overwrite {
+    /// Where the file differs
+    Always,
+    /// It stays, even if the file differs
+    Never,
+}
+
+/// An attribute of a file that is kept as metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Attribute {
+    /// The time of the last change
+    Mtime,
+    /// The time of the last read
+    Atime,
+    /// The owner
+    Uid,
+    /// The group
+    Gid,
+    /// The permissions
+    Permissions,
+}
+
+/// How metadata is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MetadataDialect {
+    /// As in the bucket
+    Auto,
+    /// `1595002920000000000ns`
+    Nanoseconds,
+    /// `1595002920000`
+    Milliseconds,
 }
 
 /// The checksum that goes with each upload.

@@ -31,10 +31,10 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
         Command::Sync(command) if command.dry_run => {
             let command =
                 PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
-            run_plan(command, header_rules, options, progress).await
+            Box::pin(run_plan(command, header_rules, options, progress)).await
         }
-        Command::Sync(command) => run_sync(*command, header_rules, progress).await,
-        Command::Plan(command) => run_plan(*command, header_rules, options, progress).await,
+        Command::Sync(command) => Box::pin(run_sync(*command, header_rules, progress)).await,
+        Command::Plan(command) => Box::pin(run_plan(*command, header_rules, options, progress)).await,
         #[cfg(feature = "demo")]
         Command::Demo => crate::demo::run().await,
     }

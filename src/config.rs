@@ -5,12 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cli::{Addressing, Checksum, Compare, Symlinks, SyncArgs};
+use crate::cli::{
+    Addressing, Attribute, Checksum, Compare, CompareArgs, MetadataDialect, Mode, Overwrite, Symlinks, SyncArgs,
+};
 use crate::destination::checksum::Algorithm;
-use crate::destination::headers::{HeaderRule, HeaderRules};
-use crate::destination::{ConnectError, Destination, Endpoint, SendOptions, StorageOptions};
+use crate::destination::error::S3Error;
+use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
+use crate::destination::{ConnectError, Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
 use crate::location::Location;
+use crate::manifest::{Manifest, ManifestError, ManifestLocation};
+use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
+use crate::object::StorageClass;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::walk::{Links, WalkOptions};
@@ -19,6 +25,7 @@ use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
 use crate::sync::decide::{CompareBy, Rules};
+use crate::sync::dialect::DialectInUse;
 use crate::sync::guard::DeleteRules;
 
 mod memory;
@@ -41,10 +48,11 @@ pub struct SyncConfig {
     walk: WalkOptions,
     destination: Location,
     endpoint: Endpoint,
-    storage: StorageOptions,
     send: SendOptions,
     headers: HeaderRules,
     filter: Arc<Filter>,
+    manifest: Option<NamedFiles>,
+    dialect: Option<Dialect>,
     rules: Rules,
     delete_rules: DeleteRules,
     list_concurrency: usize,
@@ -53,12 +61,28 @@ pub struct SyncConfig {
     multipart_threshold: u64,
 }
 
+/// A manifest, read or to be fetched.
+#[derive(Debug)]
+enum NamedFiles {
+    Known(Manifest),
+    In(Location, String),
+}
+
 /// Options that are each right and do not go together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A pattern that DataSync would refuse.
     #[error(transparent)]
     Filter(#[from] FilterError),
+    /// A manifest that DataSync would refuse.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// `--symlinks` where links are objects.
+    #[error("--symlinks goes with --mode plain: with --mode datasync a link is an object that holds its target's name")]
+    SymlinksWithoutPlain,
+    /// An option of metadata where there is none.
+    #[error("{0} goes with --mode datasync: with --mode plain no metadata is kept")]
+    MetadataInPlain(&'static str),
     /// `--sse-kms-key-id` with another encryption.
     #[error("--sse-kms-key-id goes with --sse aws:kms or aws:kms:dsse")]
     KeyWithoutKms,
@@ -73,6 +97,12 @@ pub enum OpenError {
     /// The destination's client cannot be had.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The manifest cannot be had from S3.
+    #[error("the manifest cannot be read: {0}")]
+    FetchManifest(String),
+    /// The manifest is none.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 impl SyncConfig {
@@ -85,6 +115,18 @@ impl SyncConfig {
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
         }
+        let preserve = preserved(&compare)?;
+        let links = match (compare.mode, source_args.symlinks) {
+            (Mode::Datasync, None) => Links::Keep,
+            (Mode::Datasync, Some(_)) => return Err(ConfigError::SymlinksWithoutPlain),
+            (Mode::Plain, None | Some(Symlinks::Follow)) => Links::Follow,
+            (Mode::Plain, Some(Symlinks::Skip)) => Links::Skip,
+        };
+        let manifest = source_args.from_manifest.map(named_files).transpose()?;
+        if manifest.is_some() && delete.delete {
+            tracing::warn!("with --from-manifest nothing is deleted: only the files that it names are looked at");
+        }
+        let is_named = manifest.is_some();
         let filter = Arc::new(Filter::new(source_args.include.as_deref(), source_args.exclude.as_deref())?);
         for pattern in filter.matching_nothing() {
             tracing::warn!(
@@ -100,10 +142,8 @@ impl SyncConfig {
                 batch_entries: BATCH_ENTRIES,
                 source_timeout: source_args.source_timeout,
                 warn_after: WARN_AFTER,
-                links: match source_args.symlinks {
-                    Symlinks::Follow => Links::Follow,
-                    Symlinks::Skip => Links::Skip,
-                },
+                links,
+                leave_reserved: preserve.is_some(),
                 max_key_bytes: destination.prefix.room_bytes(),
                 filter: Arc::clone(&filter),
             },
@@ -115,10 +155,11 @@ impl SyncConfig {
                     Addressing::Virtual => Some(false),
                 },
             },
-            storage: StorageOptions {
-                storage_class: upload.storage_class.as_deref().map(Into::into),
-                encryption: upload.sse.as_deref().map(Into::into),
-                kms_key_id: upload.sse_kms_key_id,
+            send: SendOptions {
+                concurrency: limits.concurrency.or(CONCURRENCY),
+                retries: limits.retries,
+                bandwidth: limits.bandwidth,
+                expected_owner: s3.expected_bucket_owner,
                 checksum: match upload.checksum {
                     Checksum::Auto | Checksum::Crc64nvme => Some(Algorithm::Crc64Nvme),
                     Checksum::Crc32c => Some(Algorithm::Crc32C),
@@ -127,17 +168,31 @@ impl SyncConfig {
                     Checksum::None => None,
                 },
             },
-            send: SendOptions {
-                concurrency: limits.concurrency.or(CONCURRENCY),
-                retries: limits.retries,
-                bandwidth: limits.bandwidth,
-                expected_owner: s3.expected_bucket_owner,
-            },
-            headers: HeaderRules::new(rules, upload.content_type, upload.cache_control)?,
+            headers: HeaderRules::new(
+                rules,
+                upload.content_type,
+                upload.cache_control,
+                upload.storage_class.as_deref().map(StorageClass::named),
+                upload.sse.map(|algorithm| Encryption {
+                    algorithm,
+                    kms_key_id: upload.sse_kms_key_id,
+                    bucket_key: None,
+                }),
+            )?,
+            manifest,
+            dialect: match compare.metadata_dialect {
+                MetadataDialect::Auto => None,
+                MetadataDialect::Nanoseconds => Some(TimeForm::Nanoseconds),
+                MetadataDialect::Milliseconds => Some(TimeForm::Milliseconds),
+            }
+            .map(|time| Dialect { time, mode: ModeForm::SevenDigits }),
             rules: Rules {
                 compare_by: compare_by(compare.compare),
                 min_age: source_args.min_age,
-                delete: delete.delete,
+                delete: delete.delete && !is_named,
+                overwrite: compare.overwrite == Overwrite::Always,
+                preserve,
+                by_metadata_since: None,
             },
             delete_rules: DeleteRules {
                 max_delete: delete.max_delete,
@@ -161,12 +216,25 @@ impl SyncConfig {
     pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let source = Source::open(&self.source, self.requirements, self.walk).await?;
         let destination =
-            Destination::connect(&self.destination, &self.endpoint, self.storage, self.send, shutdown.clone()).await?;
+            Destination::connect(&self.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
+        let manifest = match self.manifest {
+            Some(NamedFiles::Known(manifest)) => Some(manifest),
+            Some(NamedFiles::In(location, name)) => {
+                // Its bucket may be another's.
+                let send = SendOptions { expected_owner: None, ..self.send };
+                let home = Destination::connect(&location, &self.endpoint, send, shutdown.clone()).await?;
+                let fetched = home.get(&name).await;
+                let unusable = |error: S3Error| OpenError::FetchManifest(home.explain(&error));
+                Some(Manifest::read(&fetched.map_err(unusable)?)?)
+            }
+            None => None,
+        };
         let context = Context {
             source,
             destination,
             rules: self.rules,
             headers: self.headers,
+            dialect: self.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
             budget: ByteBudget::new(self.memory_bytes),
             part_size: self.part_size,
             multipart_threshold: self.multipart_threshold,
@@ -176,10 +244,44 @@ impl SyncConfig {
         Ok(Setup {
             context: Arc::new(context),
             filter: self.filter,
+            manifest,
             delete_rules: self.delete_rules,
             list_concurrency: self.list_concurrency,
             show_kept,
         })
+    }
+}
+
+/// What the mode keeps as metadata.
+fn preserved(compare: &CompareArgs) -> Result<Option<Preserve>, ConfigError> {
+    if compare.mode == Mode::Plain {
+        return if compare.compare == Compare::Metadata {
+            Err(ConfigError::MetadataInPlain("--compare metadata"))
+        } else if !compare.no_preserve.is_empty() {
+            Err(ConfigError::MetadataInPlain("--no-preserve"))
+        } else if compare.metadata_dialect != MetadataDialect::Auto {
+            Err(ConfigError::MetadataInPlain("--metadata-dialect"))
+        } else {
+            Ok(None)
+        };
+    }
+    let kept = |attribute| !compare.no_preserve.contains(&attribute);
+    Ok(Some(Preserve {
+        mtime: kept(Attribute::Mtime),
+        atime: kept(Attribute::Atime),
+        uid: kept(Attribute::Uid),
+        gid: kept(Attribute::Gid),
+        permissions: kept(Attribute::Permissions),
+    }))
+}
+
+fn named_files(location: ManifestLocation) -> Result<NamedFiles, ManifestError> {
+    match location {
+        ManifestLocation::Object(location, name) => Ok(NamedFiles::In(location, name)),
+        ManifestLocation::File(path) => match std::fs::read(&path) {
+            Ok(text) => Manifest::read(&text).map(NamedFiles::Known),
+            Err(source) => Err(ManifestError::Read { path: path.display().to_string(), source }),
+        },
     }
 }
 
@@ -189,5 +291,6 @@ const fn compare_by(compare: Compare) -> CompareBy {
         Compare::SizeOnly => CompareBy::Size,
         Compare::Mtime => CompareBy::Mtime,
         Compare::Checksum => CompareBy::Content,
+        Compare::Metadata => CompareBy::Metadata,
     }
 }

@@ -12,8 +12,10 @@ use crate::shutdown::Shutdown;
 pub mod checksum;
 mod client;
 mod clock;
+pub mod copy;
 pub mod delete;
 pub mod error;
+pub mod get;
 pub mod head;
 pub mod headers;
 mod limit;
@@ -25,8 +27,9 @@ pub mod put;
 mod send;
 
 pub use client::{ConnectError, Endpoint};
-pub use put::{Expected, StorageOptions};
+pub use put::Expected;
 
+use checksum::Algorithm;
 use clock::ServerClock;
 use error::{ErrorKind, S3Error};
 use limit::RequestLimit;
@@ -42,6 +45,8 @@ pub struct SendOptions {
     pub retries: u32,
     /// A limit of bytes sent in a second.
     pub bandwidth: Option<u64>,
+    /// The checksum that goes with each upload.
+    pub checksum: Option<Algorithm>,
     /// The account that the bucket must belong to.
     pub expected_owner: Option<String>,
 }
@@ -54,7 +59,7 @@ pub struct Destination {
     bucket: String,
     prefix: Prefix,
     expected_owner: Option<String>,
-    storage: StorageOptions,
+    checksum: Option<Algorithm>,
     sender: Sender,
     clock: Arc<ServerClock>,
     conditional_writes: AtomicBool,
@@ -68,7 +73,6 @@ impl Destination {
     pub async fn connect(
         location: &Location,
         endpoint: &Endpoint,
-        storage: StorageOptions,
         options: SendOptions,
         shutdown: Shutdown,
     ) -> Result<Self, ConnectError> {
@@ -80,7 +84,7 @@ impl Destination {
             bucket: location.bucket.as_str().to_owned(),
             prefix: location.prefix.clone(),
             expected_owner: options.expected_owner,
-            storage,
+            checksum: options.checksum,
             sender: Sender {
                 limit: RequestLimit::new(options.concurrency),
                 requests: Requests::default(),
@@ -119,8 +123,8 @@ impl Destination {
 
     /// The checksum that goes with each upload.
     #[must_use]
-    pub fn checksum(&self) -> Option<checksum::Algorithm> {
-        self.storage.checksum
+    pub fn checksum(&self) -> Option<Algorithm> {
+        self.checksum
     }
 
     fn writes_are_conditional(&self) -> bool {

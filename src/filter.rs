@@ -19,6 +19,7 @@
 //! pattern costs one pass over the path, however many stars it has.
 
 mod pattern;
+pub mod reserved;
 
 use pattern::{Pattern, Patterns};
 

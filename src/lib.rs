@@ -11,6 +11,8 @@ pub mod destination;
 pub mod exit_code;
 pub mod filter;
 pub mod location;
+pub mod manifest;
+pub mod metadata;
 pub mod object;
 pub mod progress;
 pub mod report;

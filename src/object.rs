@@ -93,6 +93,73 @@ pub struct Object {
     pub etag: ETag,
     /// When it was written (a multipart object: when its upload was begun), cut to the second.
     pub last_modified: EpochNanos,
+    /// The storage class.
+    pub storage_class: StorageClass,
+}
+
+/// A storage class, by S3's own names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StorageClass {
+    /// `STANDARD`, which S3 names in listings only.
+    #[default]
+    Standard,
+    /// `STANDARD_IA`
+    StandardIa,
+    /// `ONEZONE_IA`
+    OnezoneIa,
+    /// `INTELLIGENT_TIERING`
+    IntelligentTiering,
+    /// `GLACIER_IR`
+    GlacierIr,
+    /// `GLACIER`
+    Glacier,
+    /// `DEEP_ARCHIVE`
+    DeepArchive,
+    /// Any other.
+    Other(Box<str>),
+}
+
+impl StorageClass {
+    /// By its name; no name is `STANDARD`.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        match name {
+            "" | "STANDARD" => Self::Standard,
+            "STANDARD_IA" => Self::StandardIa,
+            "ONEZONE_IA" => Self::OnezoneIa,
+            "INTELLIGENT_TIERING" => Self::IntelligentTiering,
+            "GLACIER_IR" => Self::GlacierIr,
+            "GLACIER" => Self::Glacier,
+            "DEEP_ARCHIVE" => Self::DeepArchive,
+            other => Self::Other(other.into()),
+        }
+    }
+
+    /// S3's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::StandardIa => "STANDARD_IA",
+            Self::OnezoneIa => "ONEZONE_IA",
+            Self::IntelligentTiering => "INTELLIGENT_TIERING",
+            Self::GlacierIr => "GLACIER_IR",
+            Self::Glacier => "GLACIER",
+            Self::DeepArchive => "DEEP_ARCHIVE",
+            Self::Other(name) => name,
+        }
+    }
+
+    /// The smallest object that DataSync stores in this class; smaller ones go to `STANDARD`, which is cheaper for them
+    /// (AWS DataSync user guide, "Storage class considerations with Amazon S3 transfers").
+    #[must_use]
+    pub const fn least_bytes(&self) -> u64 {
+        match self {
+            Self::StandardIa | Self::OnezoneIa | Self::GlacierIr => 128 << 10,
+            Self::Glacier | Self::DeepArchive => 40 << 10,
+            Self::Standard | Self::IntelligentTiering | Self::Other(_) => 0,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ pub mod read;
 pub mod root;
 pub mod walk;
 
-use entry::Entry;
+use entry::{Entry, EntryKind, Found};
 use operations::Operations;
-use read::SourcePatience;
+use read::{ReadError, SourcePatience};
 use root::{Root, RootError};
 use walk::{WalkError, WalkOptions};
 
@@ -93,6 +93,22 @@ impl Source {
     /// Where the system gives no threads for it.
     pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
         walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+    }
+
+    /// What stands at a path that somebody else named, as the walk would find it.
+    pub async fn named(&self, path: &str) -> Entry {
+        let (root, operations, options) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.walk.clone());
+        let name = path.to_owned();
+        let look = move || Ok(walk::named::named(&root, &operations, &options, &name));
+        let found = match read::blocking(self.patience(), "stat", path, look).await {
+            Ok(found) => found,
+            Err(ReadError::Problem(problem)) => Found::Failed(EntryKind::File, problem),
+            // `blocking` reports these of calls that fail, and this one cannot.
+            Err(ReadError::Vanished | ReadError::Changed) => {
+                Found::Failed(EntryKind::File, entry::Problem::named_and_missing())
+            }
+        };
+        Entry { key: path.to_owned(), found }
     }
 
     fn patience(&self) -> SourcePatience {

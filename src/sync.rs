@@ -19,12 +19,14 @@ pub mod compare;
 pub mod context;
 pub mod decide;
 pub mod delete;
+pub mod dialect;
 pub mod guard;
 pub mod listing;
 pub mod merge;
 pub mod orphan;
 pub mod plan;
 pub mod range;
+pub mod rewrite;
 pub mod settle;
 pub mod survey;
 pub mod tally;
@@ -43,6 +45,7 @@ use transfer::Transfers;
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
 use crate::filter::Filter;
+use crate::manifest::Manifest;
 use crate::source::walk::WalkError;
 
 /// A sync that is ready to begin.
@@ -52,6 +55,8 @@ pub struct Setup {
     pub context: Arc<Context>,
     /// Which keys belong to the sync.
     pub filter: Arc<Filter>,
+    /// The only files that are looked at, if they are named.
+    pub manifest: Option<Manifest>,
     /// What allows deletes.
     pub delete_rules: DeleteRules,
     /// How many ranges are listed at once.

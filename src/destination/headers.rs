@@ -1,14 +1,17 @@
 //! What an object is stored with besides its content: type, caching, storage class, encryption.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::filter::{Filter, FilterError};
+use crate::object::StorageClass;
 
 /// What S3 calls content of an unknown type.
-const UNKNOWN_TYPE: &str = "binary/octet-stream";
+pub(super) const UNKNOWN_TYPE: &str = "binary/octet-stream";
 
 /// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -70,7 +73,7 @@ pub fn header_value(text: &str) -> Result<String, String> {
 }
 
 /// The headers of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectHeaders {
     /// Content-Type.
     pub content_type: String,
@@ -80,6 +83,58 @@ pub struct ObjectHeaders {
     pub content_encoding: Option<String>,
     /// Content-Disposition.
     pub content_disposition: Option<String>,
+    /// Content-Language.
+    pub content_language: Option<String>,
+    /// Expires, as an HTTP date.
+    pub expires: Option<String>,
+    /// The place that a website sends readers to.
+    pub website_redirect: Option<String>,
+    /// User metadata, without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+    /// The storage class; the bucket's default where there is none.
+    pub storage_class: Option<StorageClass>,
+    /// Encryption at rest; the bucket's default where there is none.
+    pub encryption: Option<Encryption>,
+}
+
+/// Encryption at rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encryption {
+    /// `AES256`, `aws:kms` or `aws:kms:dsse`.
+    pub algorithm: String,
+    /// The KMS key, where it is not the account's own.
+    pub kms_key_id: Option<String>,
+    /// Whether S3 asks KMS once for many objects.
+    pub bucket_key: Option<bool>,
+}
+
+/// Sets an object's headers on any of the requests that write one; their builders have no trait in common.
+macro_rules! set_headers {
+    ($request:expr, $headers:expr) => {{
+        let headers: &$crate::destination::headers::ObjectHeaders = $headers;
+        let encryption = headers.encryption.as_ref();
+        $request
+            .content_type(&headers.content_type)
+            .set_cache_control(headers.cache_control.clone())
+            .set_content_encoding(headers.content_encoding.clone())
+            .set_content_disposition(headers.content_disposition.clone())
+            .set_content_language(headers.content_language.clone())
+            .set_expires(headers.expires_at())
+            .set_website_redirect_location(headers.website_redirect.clone())
+            .set_metadata(Some(headers.metadata.clone().into_iter().collect()))
+            .set_storage_class(headers.storage_class.as_ref().map(|class| class.name().into()))
+            .set_server_side_encryption(encryption.map(|encryption| encryption.algorithm.as_str().into()))
+            .set_ssekms_key_id(encryption.and_then(|encryption| encryption.kms_key_id.clone()))
+            .set_bucket_key_enabled(encryption.and_then(|encryption| encryption.bucket_key))
+    }};
+}
+pub(super) use set_headers;
+
+impl ObjectHeaders {
+    /// Expires in the SDK's form.
+    pub(super) fn expires_at(&self) -> Option<DateTime> {
+        DateTime::from_str(self.expires.as_ref()?, DateTimeFormat::HttpDate).ok()
+    }
 }
 
 /// Which headers a file gets: by rules on its path, then by its extension.
@@ -89,6 +144,8 @@ pub struct HeaderRules {
     rules: Vec<(Filter, HeaderRule)>,
     content_types: Vec<ContentType>,
     cache_control: Option<String>,
+    storage_class: Option<StorageClass>,
+    encryption: Option<Encryption>,
 }
 
 impl HeaderRules {
@@ -100,12 +157,25 @@ impl HeaderRules {
         rules: Vec<HeaderRule>,
         content_types: Vec<ContentType>,
         cache_control: Option<String>,
+        storage_class: Option<StorageClass>,
+        encryption: Option<Encryption>,
     ) -> Result<Self, FilterError> {
         let rules = rules
             .into_iter()
             .map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { rules, content_types, cache_control })
+        Ok(Self { rules, content_types, cache_control, storage_class, encryption })
+    }
+
+    /// The headers of a directory or link, which nobody reads as a page or an image.
+    #[must_use]
+    pub fn of_no_file(&self) -> ObjectHeaders {
+        ObjectHeaders {
+            content_type: UNKNOWN_TYPE.to_owned(),
+            storage_class: self.storage_class.clone(),
+            encryption: self.encryption.clone(),
+            ..ObjectHeaders::default()
+        }
     }
 
     /// The headers of the file with this key below the prefix.
@@ -119,6 +189,7 @@ impl HeaderRules {
             cache_control: rule(|rule| rule.cache_control.as_ref()).or_else(|| self.cache_control.clone()),
             content_encoding: rule(|rule| rule.content_encoding.as_ref()),
             content_disposition: rule(|rule| rule.content_disposition.as_ref()),
+            ..self.of_no_file()
         }
     }
 
@@ -168,7 +239,7 @@ mod tests {
             ..HeaderRule::default()
         };
         let chosen = vec!["map=application/json".parse().unwrap()];
-        let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned())).unwrap();
+        let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned()), None, None).unwrap();
         assert_eq!(rules.of("assets/a.css").cache_control.as_deref(), Some("immutable"));
         assert_eq!(rules.of("assets/a.css").content_type, "text/css");
         assert_eq!(rules.of("b/a.map").content_type, "application/json");

@@ -8,7 +8,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
 use crate::location::Prefix;
-use crate::object::{ETag, Object};
+use crate::object::{ETag, Object, StorageClass};
 use crate::source::entry::EpochNanos;
 
 /// Up to 1,000 objects, in ascending order of their keys.
@@ -92,6 +92,7 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -
             last_modified: EpochNanos(
                 listed.last_modified().map_or(i128::MIN / 2, aws_sdk_s3::primitives::DateTime::as_nanos),
             ),
+            storage_class: StorageClass::named(listed.storage_class().map_or("", |class| class.as_str())),
         });
     }
     let next = if answer.is_truncated().unwrap_or(false) {

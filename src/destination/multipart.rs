@@ -11,7 +11,7 @@ use super::Destination;
 use super::checksum::{Algorithm, Checksum, Digest, md5_of_md5s, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
-use super::headers::ObjectHeaders;
+use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::put::{Expected, body, same_etag};
 use crate::object::ETag;
@@ -55,22 +55,15 @@ impl Destination {
         key: &'a str,
         headers: &ObjectHeaders,
     ) -> Result<MultipartUpload<'a>, S3Error> {
-        let storage = &self.storage;
         let request = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
             .key(self.prefix.key(key))
-            .content_type(&headers.content_type)
-            .set_cache_control(headers.cache_control.clone())
-            .set_content_encoding(headers.content_encoding.clone())
-            .set_content_disposition(headers.content_disposition.clone())
-            .set_storage_class(storage.storage_class.clone())
-            .set_server_side_encryption(storage.encryption.clone())
-            .set_ssekms_key_id(storage.kms_key_id.clone())
-            .set_checksum_algorithm(storage.checksum.map(name_of))
-            .set_checksum_type(storage.checksum.map(kind_of))
+            .set_checksum_algorithm(self.checksum.map(name_of))
+            .set_checksum_type(self.checksum.map(kind_of))
             .set_expected_bucket_owner(self.expected_owner.clone());
+        let request = set_headers!(request, headers);
         let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
         match answer.upload_id() {
             Some(id) => Ok(MultipartUpload { destination: self, key, id: id.to_owned() }),
@@ -162,7 +155,7 @@ impl MultipartUpload<'_> {
         expected: &Expected,
         conditional: bool,
     ) -> Result<ETag, S3Error> {
-        let Destination { client, bucket, prefix, sender, storage, expected_owner, .. } = self.destination;
+        let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
         let completed = parts.iter().map(|part| {
             let builder = CompletedPart::builder().part_number(part.number).e_tag(&part.etag);
             set_checksum!(builder, part.digest.checksum).build()
@@ -173,7 +166,7 @@ impl MultipartUpload<'_> {
             .key(prefix.key(self.key))
             .upload_id(&self.id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
-            .set_checksum_type(storage.checksum.map(kind_of))
+            .set_checksum_type(checksum.map(kind_of))
             .mpu_object_size(i64::try_from(whole.bytes).unwrap_or(i64::MAX))
             .set_if_none_match(expected.if_none_match().filter(|_| conditional))
             .set_if_match(expected.if_match().filter(|_| conditional))

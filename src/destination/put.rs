@@ -1,14 +1,13 @@
 //! An object sent in one request: only where nobody else wrote meanwhile, and only as it was read.
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
-use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 
 use super::Destination;
-use super::checksum::{Algorithm, Checksum, Digest, set_checksum};
+use super::checksum::{Checksum, Digest, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
-use super::headers::ObjectHeaders;
+use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::patience::{Progress, WatchedBody};
 use crate::object::ETag;
@@ -20,19 +19,6 @@ pub enum Expected {
     Absent,
     /// This object.
     Present(ETag),
-}
-
-/// How objects are stored, the same for all of a run.
-#[derive(Clone, Debug, Default)]
-pub struct StorageOptions {
-    /// The storage class; the bucket's default where there is none.
-    pub storage_class: Option<StorageClass>,
-    /// Encryption at rest; the bucket's default where there is none.
-    pub encryption: Option<ServerSideEncryption>,
-    /// The key for it.
-    pub kms_key_id: Option<String>,
-    /// The checksum that goes with each upload.
-    pub checksum: Option<Algorithm>,
 }
 
 impl Expected {
@@ -88,7 +74,6 @@ impl Destination {
         expected: &Expected,
         conditional: bool,
     ) -> Result<ETag, S3Error> {
-        let storage = &self.storage;
         let request = || {
             let request = self
                 .client
@@ -97,17 +82,10 @@ impl Destination {
                 .key(self.prefix.key(key))
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
-                .content_type(&headers.content_type)
-                .set_cache_control(headers.cache_control.clone())
-                .set_content_encoding(headers.content_encoding.clone())
-                .set_content_disposition(headers.content_disposition.clone())
-                .set_storage_class(storage.storage_class.clone())
-                .set_server_side_encryption(storage.encryption.clone())
-                .set_ssekms_key_id(storage.kms_key_id.clone())
                 .set_if_none_match(expected.if_none_match().filter(|_| conditional))
                 .set_if_match(expected.if_match().filter(|_| conditional))
                 .set_expected_bucket_owner(self.expected_owner.clone());
-            set_checksum!(request, digest.checksum)
+            set_checksum!(set_headers!(request, headers), digest.checksum)
         };
         let etag = ETag::single(digest.md5);
         let answer = self

@@ -119,7 +119,11 @@ impl Sender {
         };
         if !matches!(
             operation,
-            Operation::List | Operation::Put | Operation::CreateMultipartUpload | Operation::UploadPart
+            Operation::List
+                | Operation::Put
+                | Operation::Copy
+                | Operation::CreateMultipartUpload
+                | Operation::UploadPart
         ) {
             return Ok(turn.await);
         }

@@ -25,12 +25,14 @@ pub enum EntryKind {
 pub struct Stat {
     /// The kind of what was looked at.
     pub kind: EntryKind,
-    /// Size in bytes.
+    /// Size in bytes of what an object would hold of it: of a link the target's name, of a directory nothing.
     pub size_bytes: u64,
     /// Last change of the content, which any program can set.
     pub mtime: EpochNanos,
     /// Last change of content or attributes, which nobody can set.
     pub ctime: EpochNanos,
+    /// Last read, as far as the file system keeps it.
+    pub atime: EpochNanos,
     /// `st_mode`: type and permission bits.
     pub mode: u32,
     /// Owner.
@@ -55,8 +57,12 @@ pub enum SkipReason {
     LinkNotFollowed,
     /// `.nfs…`: a file that was removed while a client had it open.
     NfsLeftover,
+    /// A name that DataSync keeps for itself or never copies: `.aws-datasync`, `….snapshot`.
+    ReservedPath,
     /// Younger than `--min-age`.
     TooYoung,
+    /// There is another object, and `--overwrite never`.
+    NotOverwritten,
     /// The run was interrupted before its turn came.
     Interrupted,
 }
@@ -87,8 +93,10 @@ pub struct Entry {
 pub enum Found {
     /// A regular file.
     File(FileEntry),
+    /// A symbolic link that stands for itself.
+    Symlink(FileEntry),
     /// A directory; what is in it follows as entries of its own.
-    Directory(Stat),
+    Directory(FileEntry),
     /// A device, socket or FIFO.
     Special,
     /// Left out, for a reason that is no failure.
@@ -108,7 +116,7 @@ pub enum Found {
     },
 }
 
-/// A regular file, and what must be known to read it safely.
+/// A file of one of the three kinds that objects can stand for, and what must be known to read it safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileEntry {
     /// What `statx` told of the file itself (of the target, for a followed link).
@@ -134,6 +142,7 @@ impl Found {
             | Self::Skipped(..)
             | Self::Nameless(..)
             | Self::File(_)
+            | Self::Symlink(_)
             | Self::Directory(_)
             | Self::Special => None,
         }

@@ -167,11 +167,13 @@ impl Operations {
 
 fn stat_of(statx: &Statx) -> Stat {
     let mode = u32::from(statx.stx_mode);
+    let kind = kind_of(FileType::from_raw_mode(mode));
     Stat {
-        kind: kind_of(FileType::from_raw_mode(mode)),
-        size_bytes: statx.stx_size,
+        kind,
+        size_bytes: if kind == EntryKind::Directory { 0 } else { statx.stx_size },
         mtime: nanos(&statx.stx_mtime),
         ctime: nanos(&statx.stx_ctime),
+        atime: nanos(&statx.stx_atime),
         mode,
         uid: statx.stx_uid,
         gid: statx.stx_gid,

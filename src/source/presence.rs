@@ -13,6 +13,7 @@ use super::entry::{EntryKind, Problem};
 use super::operations::{LastLink, LinksOnTheWay, Operations};
 use super::read::{ReadError, blocking};
 use super::root::Root;
+use super::walk::Links;
 
 /// How many names one thread looks up.
 const NAMES_A_THREAD: usize = 64;
@@ -38,8 +39,9 @@ impl Source {
     async fn presences_of_some(&self, keys: &[String]) -> Vec<Presence> {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
         let first = keys.first().map_or("", String::as_str);
+        let links = self.walk.links;
         let look = blocking(self.patience(), "stat", first, move || {
-            Ok(names.iter().map(|key| presence(&root, &operations, key)).collect::<Vec<_>>())
+            Ok(names.iter().map(|key| presence(&root, &operations, key, links)).collect::<Vec<_>>())
         });
         match look.await {
             Ok(found) => found,
@@ -50,18 +52,38 @@ impl Source {
     }
 }
 
-fn presence(root: &Root, operations: &Operations, key: &str) -> Presence {
-    match is_there(root, operations, key) {
+fn presence(root: &Root, operations: &Operations, key: &str, links: Links) -> Presence {
+    let looked = match links {
+        Links::Follow | Links::Skip => is_there(root, operations, key),
+        Links::Keep => stands_there_itself(root, operations, key),
+    };
+    match looked {
         Ok(true) => Presence::There,
         Ok(false) | Err(Errno::NOENT | Errno::NOTDIR) => Presence::Gone,
         Err(errno) => Presence::Unknown(Problem::of("stat", errno)),
     }
 }
 
-fn is_there(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
-    let wants_directory = key.ends_with('/');
+/// Where links stand for themselves: what is behind one is not there, and the link is there, whatever it leads to.
+fn stands_there_itself(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
+    let (parent, name, wants_directory) = parts(key);
+    let parent = match operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::None) {
+        Err(Errno::LOOP) => return Ok(false),
+        opened => opened?,
+    };
+    let kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
+    Ok((kind == EntryKind::Directory) == wants_directory)
+}
+
+/// The directory, the name in it, and whether a directory is meant.
+fn parts(key: &str) -> (&str, &str, bool) {
     let path = key.strip_suffix('/').unwrap_or(key);
     let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+    (parent, name, key.ends_with('/'))
+}
+
+fn is_there(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
+    let (parent, name, wants_directory) = parts(key);
     let parent = operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::Any)?;
     let mut kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
     if kind == EntryKind::Symlink {
@@ -99,7 +121,20 @@ mod tests {
             ("d/none", Presence::Gone),
             ("none/f", Presence::Gone),
         ] {
-            assert_eq!(presence(&root, &Operations::default(), key), expected, "{key}");
+            assert_eq!(presence(&root, &Operations::default(), key, Links::Follow), expected, "{key}");
+        }
+        for (key, expected) in [
+            ("d/f", Presence::There),
+            ("d/", Presence::There),
+            ("broken", Presence::There),
+            ("link", Presence::There),
+            ("link/", Presence::Gone),
+            ("link/f", Presence::Gone),
+            ("d", Presence::Gone),
+            ("d/f/g", Presence::Gone),
+            ("none/f", Presence::Gone),
+        ] {
+            assert_eq!(presence(&root, &Operations::default(), key, Links::Keep), expected, "{key}, links kept");
         }
     }
 }

@@ -54,6 +54,19 @@ impl Problem {
         Self { operation, kind, message }
     }
 
+    /// A manifest names a file that is not there.
+    pub(crate) fn named_and_missing() -> Self {
+        let message =
+            "the manifest names it, and it is not there: take it out of the manifest, or restore it".to_owned();
+        Self { operation: "stat", kind: "not_found", message }
+    }
+
+    /// A manifest names a directory.
+    pub(crate) fn named_and_directory() -> Self {
+        let message = "the manifest names it, and it is a directory: name the files in it one by one".to_owned();
+        Self { operation: "stat", kind: "is_a_directory", message }
+    }
+
     /// The source gave no answer for `waited`.
     pub(crate) fn timed_out(operation: &'static str, waited: Duration) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! Reading a file whole or in pieces, and looking at it again: what changed meanwhile is seen.
+//! Reading a file whole or in pieces, and looking at it again: what changed meanwhile is seen. Of a link its target's name
+//! is read, and of a directory nothing.
 //!
 //! 1. A file may change while it is read. Size, times and inode before and after tell; on NFS a stat may be answered from
 //!    a cache that is a minute old, so these go to the server (`AT_STATX_FORCE_SYNC`).
@@ -8,6 +9,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +34,23 @@ pub enum ReadError {
     Problem(Problem),
 }
 
-/// A file opened for reading, and what it was then.
+/// A file, link or directory opened for reading, and what it was then.
 #[derive(Clone, Debug)]
 pub struct OpenFile {
-    file: Arc<File>,
+    handle: Arc<Handle>,
     operations: Arc<Operations>,
     stat: Stat,
     key: String,
     patience: SourcePatience,
+}
+
+/// What is held open.
+#[derive(Debug)]
+enum Handle {
+    File(File),
+    Directory(OwnedFd),
+    /// A link cannot be opened: the directory it is in, its name there, and what it says.
+    Link(OwnedFd, Box<[u8]>, Bytes),
 }
 
 /// How long a call on the source is waited for.
@@ -52,26 +63,27 @@ pub struct SourcePatience {
 }
 
 impl Source {
-    /// Opens a file that the walk found.
+    /// Opens a file, link or directory that the walk found.
     ///
     /// # Errors
-    /// [`ReadError::Vanished`] where there is no regular file any more.
+    /// [`ReadError::Vanished`] where there is nothing of its kind any more.
     pub async fn open_file(&self, key: &str, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, through_link, patience) = (key.to_owned(), entry.through_link, self.patience());
-        let (file, stat) = blocking(patience, "open", key, move || {
-            let links = if through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None };
-            let file = operations.open_file(root.fd(), path.as_bytes(), links)?;
-            let stat = operations.fresh_stat_of(&file)?;
-            Ok((file, stat))
+        let (path, patience) = (path_of(key).to_owned(), self.patience());
+        let (kind, links) =
+            (entry.stat.kind, if entry.through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None });
+        let (handle, stat) = blocking(patience, "open", key, move || {
+            let handle = Handle::open(&operations, root.fd(), &path, kind, links)?;
+            let stat = handle.stat(&operations)?;
+            Ok((handle, stat))
         })
         .await?;
         // A FIFO, a directory: something else has the name by now.
-        if stat.kind != EntryKind::File {
+        if stat.kind != kind {
             return Err(ReadError::Vanished);
         }
         Ok(OpenFile {
-            file: Arc::new(file.into()),
+            handle: Arc::new(handle),
             operations: Arc::clone(&self.operations),
             stat,
             key: key.to_owned(),
@@ -85,7 +97,7 @@ impl Source {
     /// [`ReadError::Vanished`] where nothing is there any more.
     pub async fn look(&self, key: &str, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, through_link) = (key.to_owned(), entry.through_link);
+        let (path, through_link) = (path_of(key).to_owned(), entry.through_link);
         blocking(self.patience(), "stat", key, move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
             operations.fresh_stat(root.fd(), path.as_bytes(), last)
@@ -106,9 +118,20 @@ impl OpenFile {
     /// # Errors
     /// [`ReadError::Changed`] where the file is shorter by now.
     pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
-        let file = Arc::clone(&self.file);
+        let file = match &*self.handle {
+            Handle::File(_) => Arc::clone(&self.handle),
+            Handle::Directory(_) => return Ok(Bytes::new()),
+            Handle::Link(_, _, target) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(target.len());
+                let end = start.saturating_add(length).min(target.len());
+                return Ok(target.slice(start..end));
+            }
+        };
         let content = blocking(self.patience, "read", &self.key, move || {
             let mut content = vec![0; length];
+            let Handle::File(file) = &*file else {
+                return Ok(None);
+            };
             match file.read_exact_at(&mut content, offset) {
                 Ok(()) => Ok(Some(content)),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
@@ -124,18 +147,64 @@ impl OpenFile {
     /// # Errors
     /// [`ReadError::Changed`] where it is not.
     pub async fn check_unchanged(&self) -> Result<(), ReadError> {
-        let (file, operations) = (Arc::clone(&self.file), Arc::clone(&self.operations));
-        let now = blocking(self.patience, "stat", &self.key, move || operations.fresh_stat_of(&*file)).await?;
+        let (handle, operations) = (Arc::clone(&self.handle), Arc::clone(&self.operations));
+        let now = blocking(self.patience, "stat", &self.key, move || handle.stat(&operations)).await?;
         if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
     }
 }
 
+impl Handle {
+    fn open(
+        operations: &Operations,
+        root: BorrowedFd<'_>,
+        path: &str,
+        kind: EntryKind,
+        links: LinksOnTheWay,
+    ) -> Result<Self, Errno> {
+        match kind {
+            EntryKind::File | EntryKind::Special => {
+                Ok(Self::File(operations.open_file(root, path.as_bytes(), links)?.into()))
+            }
+            EntryKind::Directory => Ok(Self::Directory(operations.open_directory(root, path.as_bytes(), links)?)),
+            EntryKind::Symlink => {
+                let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
+                let parent = operations.open_directory(root, parent.as_bytes(), links)?;
+                match operations.readlink(parent.as_fd(), name.as_bytes()) {
+                    Ok(target) => Ok(Self::Link(parent, name.as_bytes().into(), target.into())),
+                    // What is said of something that is no link any more.
+                    Err(Errno::INVAL) => Err(Errno::NOENT),
+                    Err(errno) => Err(errno),
+                }
+            }
+        }
+    }
+
+    /// A fresh look at it.
+    fn stat(&self, operations: &Operations) -> Result<Stat, Errno> {
+        match self {
+            Self::File(file) => operations.fresh_stat_of(file),
+            Self::Directory(directory) => operations.fresh_stat_of(directory),
+            Self::Link(parent, name, target) => {
+                let stat = operations.fresh_stat(parent.as_fd(), name, LastLink::Keep)?;
+                // Some file systems tell no size, or another one.
+                Ok(Stat { size_bytes: u64::try_from(target.len()).unwrap_or(stat.size_bytes), ..stat })
+            }
+        }
+    }
+}
+
+/// The path of a key, seen from the root: with a `/` at its end, a link there would be followed.
+fn path_of(key: &str) -> &str {
+    key.strip_suffix('/').unwrap_or(key)
+}
+
 impl Stat {
-    /// Whether `other` shows the same file with the same content: inode, size and times.
+    /// Whether `other` shows the same file with the same content: inode, size and times. A link cannot be changed, only
+    /// replaced, and not every file system tells its size.
     #[must_use]
     pub fn is_same_content(&self, other: &Self) -> bool {
         self.inode == other.inode
-            && self.size_bytes == other.size_bytes
+            && (self.size_bytes == other.size_bytes || self.kind == EntryKind::Symlink)
             && self.mtime == other.mtime
             && self.ctime == other.ctime
     }

@@ -27,6 +27,7 @@ mod directory;
 mod emit;
 mod job;
 mod look;
+pub(super) mod named;
 mod names;
 mod read;
 mod schedule;
@@ -68,6 +69,8 @@ pub struct WalkOptions {
     pub max_key_bytes: usize,
     /// What belongs to the sync.
     pub filter: Arc<Filter>,
+    /// Whether names that DataSync keeps for itself are left out.
+    pub leave_reserved: bool,
 }
 
 /// What to do about symbolic links.
@@ -77,6 +80,8 @@ pub enum Links {
     Follow,
     /// Links are left out.
     Skip,
+    /// A link stands for itself.
+    Keep,
 }
 
 /// Why a walk cannot begin.

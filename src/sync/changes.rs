@@ -29,6 +29,12 @@ impl Change {
         Self { action: "upload", key, reason, size: Some(size) }
     }
 
+    /// The metadata at a key was written; its content stays.
+    #[must_use]
+    pub fn rewrite_metadata(key: String) -> Self {
+        Self { action: "rewrite_metadata", key, reason: Reason::Metadata, size: None }
+    }
+
     /// A key was deleted.
     #[must_use]
     pub fn delete(key: String) -> Self {

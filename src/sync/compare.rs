@@ -9,8 +9,9 @@
 use super::context::Context;
 use crate::destination::checksum::{Algorithm, Checksum, Hasher, md5_of_md5s, on_pool};
 use crate::destination::error::S3Error;
+use crate::destination::head::Headers;
 use crate::object::{ETag, ETagForm, Object};
-use crate::source::entry::FileEntry;
+use crate::source::entry::{FileEntry, Stat};
 use crate::source::read::{OpenFile, ReadError};
 
 /// How much is read at a time.
@@ -22,8 +23,8 @@ const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 6
 /// The result of a comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// Whether the contents are equal.
-    pub equal: bool,
+    /// What the file was when it was read and found equal; none if the contents differ.
+    pub equal: Option<Stat>,
     /// How much of the file was read.
     pub read_bytes: u64,
 }
@@ -37,7 +38,7 @@ pub enum CompareError {
     Ask(S3Error),
 }
 
-/// Compares the content of a file and an object of the same size.
+/// Compares the content of a file and an object of the same size; `headers` are the object's, where they are known.
 ///
 /// # Errors
 /// Where the file cannot be read, or S3 not be asked.
@@ -46,45 +47,60 @@ pub async fn compare(
     key: &str,
     entry: &FileEntry,
     object: &Object,
+    headers: Option<&Headers>,
 ) -> Result<Comparison, CompareError> {
+    if object.size_bytes == 0 {
+        let now = context.source.look(key, entry).await.map_err(CompareError::Read)?;
+        return Ok(Comparison { equal: (now.size_bytes == 0).then_some(now), read_bytes: 0 });
+    }
     match object.etag.form() {
         ETagForm::Single(md5) => {
             let digests = digest_file(context, key, entry, vec![u64::MAX], context.destination.checksum()).await?;
-            let equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]);
-            let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison { equal, read_bytes: digests.bytes })
+            if digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]) {
+                return Ok(digests.equal());
+            }
+            by_checksum(context, key, entry, Some(digests), headers).await
         }
         ETagForm::Multipart(_, parts) => {
             let sizes = part_sizes(context, key, object, parts).await?;
             let digests = digest_file(context, key, entry, sizes, context.destination.checksum()).await?;
-            let equal =
-                digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag);
-            let equal = equal || same_checksum(context, key, entry, &digests).await?;
-            Ok(Comparison { equal, read_bytes: digests.bytes })
+            if digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag) {
+                return Ok(digests.equal());
+            }
+            by_checksum(context, key, entry, Some(digests), headers).await
         }
-        ETagForm::Opaque => {
-            let nothing = Digests { parts: Vec::new(), checksum: None, bytes: 0 };
-            same_checksum(context, key, entry, &nothing).await.map(|equal| Comparison { equal, read_bytes: 0 })
-        }
+        ETagForm::Opaque => by_checksum(context, key, entry, None, headers).await,
     }
 }
 
-/// Whether the stored checksum, where the ETag is none of the content, is the file's.
-async fn same_checksum(
+/// By the stored checksum, where the ETag is none of the content; `digests` are what reading the file told already.
+async fn by_checksum(
     context: &Context,
     key: &str,
     entry: &FileEntry,
-    digests: &Digests,
-) -> Result<bool, CompareError> {
-    let headers = context.destination.head(key).await.map_err(CompareError::Ask)?;
+    digests: Option<Digests>,
+    headers: Option<&Headers>,
+) -> Result<Comparison, CompareError> {
+    let read_before = digests.as_ref().map_or(0, |digests| digests.stat.size_bytes);
+    let asked;
+    let headers = if let Some(headers) = headers {
+        headers
+    } else {
+        asked = context.destination.head(key).await.map_err(CompareError::Ask)?;
+        &asked
+    };
     let Some(stored) = headers.checksum.filter(|_| !headers.etag_is_md5) else {
-        return Ok(false);
+        return Ok(Comparison { equal: None, read_bytes: read_before });
     };
-    let checksum = match digests.checksum {
-        Some(checksum) if checksum.algorithm() == stored.algorithm() => Some(checksum),
-        _ => digest_file(context, key, entry, vec![u64::MAX], Some(stored.algorithm())).await?.checksum,
+    let is_known = |digests: &Digests| digests.checksum.is_some_and(|known| known.algorithm() == stored.algorithm());
+    let (digests, read_bytes) = if let Some(digests) = digests.filter(is_known) {
+        (digests, read_before)
+    } else {
+        let digests = digest_file(context, key, entry, vec![u64::MAX], Some(stored.algorithm())).await?;
+        let read_bytes = read_before + digests.stat.size_bytes;
+        (digests, read_bytes)
     };
-    Ok(checksum == Some(stored))
+    Ok(Comparison { equal: (digests.checksum == Some(stored)).then_some(digests.stat), read_bytes })
 }
 
 /// The part sizes that the object may have been sent in.
@@ -110,7 +126,14 @@ struct Digests {
     parts: Vec<Vec<[u8; 16]>>,
     /// The checksum of the whole.
     checksum: Option<Checksum>,
-    bytes: u64,
+    /// What the file was.
+    stat: Stat,
+}
+
+impl Digests {
+    fn equal(&self) -> Comparison {
+        Comparison { equal: Some(self.stat), read_bytes: self.stat.size_bytes }
+    }
 }
 
 /// Reads a file piece by piece; a piece is hashed while the next one is read.
@@ -146,7 +169,7 @@ async fn digest_file(
     Ok(Digests {
         parts: by_parts.into_iter().map(PartHasher::finish).collect(),
         checksum: whole.finish().checksum,
-        bytes: size,
+        stat: *file.stat(),
     })
 }
 

@@ -2,11 +2,15 @@
 
 use super::budget::ByteBudget;
 use super::decide::Rules;
+use super::dialect::DialectInUse;
 use crate::destination::Destination;
-use crate::destination::headers::HeaderRules;
+use crate::destination::headers::{HeaderRules, ObjectHeaders};
+use crate::metadata::{Dialect, is_ours};
+use crate::object::Object;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
+use crate::source::entry::{EntryKind, Stat};
 
 /// The two sides of a sync and what limits it.
 #[derive(Debug)]
@@ -19,6 +23,8 @@ pub struct Context {
     pub rules: Rules,
     /// What objects are stored with.
     pub headers: HeaderRules,
+    /// How metadata is written, where the mode has any.
+    pub dialect: DialectInUse,
     /// The memory for file content in flight.
     pub budget: ByteBudget,
     /// The size of a part.
@@ -36,5 +42,32 @@ impl Context {
     #[must_use]
     pub fn key(&self, relative: &str) -> String {
         self.destination.prefix().key(relative)
+    }
+
+    /// What a file is uploaded with, in the place of `object` if there is one.
+    pub async fn headers(&self, key: &str, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
+        let mut headers = if stat.kind == EntryKind::File { self.headers.of(key) } else { self.headers.of_no_file() };
+        if let Some(preserve) = self.rules.preserve {
+            headers.metadata = self.dialect.get(&self.destination).await.write(stat, preserve);
+            headers.storage_class = match object {
+                // As DataSync does: an update keeps the class, and small new objects are cheaper in STANDARD.
+                Some(object) => Some(object.storage_class.clone()),
+                None => headers.storage_class.filter(|class| stat.size_bytes >= class.least_bytes()),
+            };
+        }
+        headers
+    }
+
+    /// What an object is stored with, with the metadata of the file as it is now.
+    pub async fn rewritten(&self, mut stored: ObjectHeaders, stat: &Stat) -> ObjectHeaders {
+        if let Some(preserve) = self.rules.preserve {
+            let dialect = match Dialect::of(&stored.metadata) {
+                Some(its_own) => its_own,
+                None => self.dialect.get(&self.destination).await,
+            };
+            stored.metadata.retain(|key, _| !is_ours(key));
+            stored.metadata.extend(dialect.write(stat, preserve));
+        }
+        stored
     }
 }

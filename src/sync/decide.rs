@@ -10,9 +10,16 @@
 //! | present | present | same size, `checksum` | compare content |
 //! | present | present | same size, `auto`: mtime and effective ctime before LastModified minus the margin | keep |
 //! | present | present | same size, `auto`: either after | compare content |
+//! | present | present | same size, `metadata`: both before | compare metadata, and content if the mtime differs |
+//! | present | present | same size, `metadata`: either after | compare content |
+//! | present | present | different or to be compared, and `--overwrite never` | skip |
 //! | younger than `--min-age` | | | skip |
-//! | absent | present | `--delete`, not filtered, a possible path | delete |
+//! | absent | present | `--delete`, not filtered, not reserved, a possible path | delete |
 //! | absent | present | otherwise | leave |
+//!
+//! Where the mode stores metadata, content that is equal is not the end: the object's metadata is looked at too, and
+//! rewritten if it is not the file's. What DataSync wrote in this very run is compared as with `metadata`, because it may
+//! have read a file before its last change.
 //!
 //! The margin covers what nobody can know of the clocks: it is always subtracted, so that a wrong clock costs a comparison
 //! and never a change that is missed. An object's LastModified is cut to the second, which only makes it older.
@@ -22,6 +29,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::filter::Filter;
+use crate::filter::reserved::is_reserved;
+use crate::metadata::Preserve;
 use crate::object::Object;
 use crate::source::entry::{EpochNanos, FileEntry, SkipReason};
 
@@ -35,6 +44,8 @@ pub enum Decision {
     Keep(Reason),
     /// The content tells: equal is kept, different is uploaded.
     Compare,
+    /// The metadata tells, and the content only if the mtime is another one.
+    CompareMetadata,
     /// The object is absent or wrong.
     Upload(Reason),
     /// Left for another run.
@@ -64,12 +75,16 @@ pub enum Reason {
     Newer,
     /// The contents differ.
     Content,
+    /// The metadata differs, and nothing else.
+    Metadata,
     /// There is no file.
     Orphan,
     /// The file is older than the object, by all its times.
     Older,
     /// The contents are equal.
     SameContent,
+    /// The metadata is equal, and the file is older than the object.
+    SameMetadata,
     /// The sizes are equal, and nothing else was asked for.
     SameSize,
 }
@@ -85,6 +100,8 @@ pub enum CompareBy {
     Mtime,
     /// Content, always.
     Content,
+    /// The stored metadata, and content where the times do not prove it.
+    Metadata,
 }
 
 /// What decisions depend on besides the file and the object.
@@ -96,6 +113,12 @@ pub struct Rules {
     pub min_age: Duration,
     /// Whether to delete orphans.
     pub delete: bool,
+    /// Whether an object that is there may be replaced.
+    pub overwrite: bool,
+    /// Which attributes of files the mode keeps as metadata; none in plain mode.
+    pub preserve: Option<Preserve>,
+    /// Objects written since are compared by their metadata.
+    pub by_metadata_since: Option<EpochNanos>,
 }
 
 /// What is to be done about `file`, seen at `now`, with S3's clock and the host's up to `clock_difference` apart.
@@ -113,20 +136,33 @@ pub fn decide(
     let Some(object) = object else {
         return Decision::Upload(Reason::Absent);
     };
+    let decision = decide_by_comparison(file, object, rules, clock_difference);
+    if rules.overwrite || matches!(decision, Decision::Keep(_)) {
+        decision
+    } else {
+        Decision::Skip(SkipReason::NotOverwritten)
+    }
+}
+
+fn decide_by_comparison(file: &FileEntry, object: &Object, rules: &Rules, clock_difference: Duration) -> Decision {
     if file.stat.size_bytes != object.size_bytes {
         return Decision::Upload(Reason::Size);
     }
+    let margin = clock_difference.saturating_add(UNKNOWN_CLOCK);
+    let by_metadata = rules.by_metadata_since.is_some_and(|since| object.last_modified >= since.minus(margin));
     match rules.compare_by {
         CompareBy::Size => Decision::Keep(Reason::SameSize),
         CompareBy::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
         CompareBy::Mtime => Decision::Keep(Reason::Older),
         CompareBy::Content => Decision::Compare,
-        CompareBy::TimesOrContent => {
-            let settled_before = object.last_modified.minus(clock_difference.saturating_add(UNKNOWN_CLOCK));
-            if file.stat.mtime < settled_before && file.effective_ctime < settled_before {
-                Decision::Keep(Reason::Older)
-            } else {
+        CompareBy::TimesOrContent | CompareBy::Metadata => {
+            let settled_before = object.last_modified.minus(margin);
+            if file.stat.mtime >= settled_before || file.effective_ctime >= settled_before {
                 Decision::Compare
+            } else if by_metadata || rules.compare_by == CompareBy::Metadata {
+                Decision::CompareMetadata
+            } else {
+                Decision::Keep(Reason::Older)
             }
         }
     }
@@ -135,8 +171,9 @@ pub fn decide(
 /// What is to be done about an object that no entry of the source answers for.
 #[must_use]
 pub fn decide_orphan(key: &str, rules: &Rules, filter: &Filter) -> OrphanDecision {
+    let is_reserved = rules.preserve.is_some() && is_reserved(key);
     // The prefix's own marker stands for the source itself.
-    if !rules.delete || key.is_empty() || !filter.admits(key) {
+    if !rules.delete || key.is_empty() || is_reserved || !filter.admits(key) {
         OrphanDecision::Leave
     } else if is_possible_path(key) {
         OrphanDecision::Delete
@@ -177,7 +214,7 @@ impl EpochNanos {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::ETag;
+    use crate::object::{ETag, StorageClass};
     use crate::source::entry::{EntryKind, Stat};
 
     const SECOND: i128 = 1_000_000_000;
@@ -190,6 +227,7 @@ mod tests {
             size_bytes,
             mtime: EpochNanos(mtime),
             ctime: EpochNanos(ctime),
+            atime: EpochNanos(0),
             mode: 0o100_644,
             uid: 0,
             gid: 0,
@@ -199,11 +237,24 @@ mod tests {
     }
 
     fn object(size_bytes: u64) -> Object {
-        Object { key: "a".to_owned(), size_bytes, etag: ETag::new("x"), last_modified: EpochNanos(WRITTEN) }
+        Object {
+            key: "a".to_owned(),
+            size_bytes,
+            etag: ETag::new("x"),
+            last_modified: EpochNanos(WRITTEN),
+            storage_class: StorageClass::Standard,
+        }
     }
 
     fn rules(compare_by: CompareBy) -> Rules {
-        Rules { compare_by, min_age: Duration::ZERO, delete: true }
+        Rules {
+            compare_by,
+            min_age: Duration::ZERO,
+            delete: true,
+            overwrite: true,
+            preserve: None,
+            by_metadata_since: None,
+        }
     }
 
     fn auto(file: &FileEntry) -> Decision {
@@ -289,6 +340,40 @@ mod tests {
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
         assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a time that is yet to come says nothing of the age");
+    }
+
+    #[test]
+    fn by_metadata_the_metadata_tells_where_the_times_prove_the_content_and_else_the_content() {
+        let decided =
+            |time: i128, rules: &Rules| decide(&file(3, time, time), Some(&object(3)), rules, Duration::ZERO, NOW);
+        let by_metadata = rules(CompareBy::Metadata);
+        assert_eq!(decided(OLD, &by_metadata), Decision::CompareMetadata);
+        assert_eq!(decided(WRITTEN, &by_metadata), Decision::Compare);
+        let since = |time| Rules { by_metadata_since: Some(EpochNanos(time)), ..rules(CompareBy::TimesOrContent) };
+        assert_eq!(decided(OLD, &since(WRITTEN)), Decision::CompareMetadata);
+        assert_eq!(decided(OLD, &since(WRITTEN + 2 * SECOND)), Decision::CompareMetadata, "the clocks are not one");
+        assert_eq!(decided(OLD, &since(WRITTEN + 3 * SECOND)), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn with_overwrite_never_what_is_there_stays_and_what_is_absent_is_uploaded() {
+        let never = Rules { overwrite: false, ..rules(CompareBy::TimesOrContent) };
+        let there = object(3);
+        let decided = |size, time, object| decide(&file(size, time, time), object, &never, Duration::ZERO, NOW);
+        assert_eq!(decided(4, OLD, Some(&there)), Decision::Skip(SkipReason::NotOverwritten));
+        assert_eq!(decided(3, WRITTEN, Some(&there)), Decision::Skip(SkipReason::NotOverwritten));
+        assert_eq!(decided(3, OLD, Some(&there)), Decision::Keep(Reason::Older));
+        assert_eq!(decided(3, OLD, None), Decision::Upload(Reason::Absent));
+    }
+
+    #[test]
+    fn a_reserved_key_is_no_orphan_where_the_mode_is_datasyncs() {
+        let datasync = Rules { preserve: Some(Preserve::ALL), ..rules(CompareBy::TimesOrContent) };
+        for key in [".aws-datasync/a", "a/b.snapshot", "a/.zfs/"] {
+            assert_eq!(decide_orphan(key, &datasync, &Filter::default()), OrphanDecision::Leave, "{key}");
+            let plain = rules(CompareBy::TimesOrContent);
+            assert_eq!(decide_orphan(key, &plain, &Filter::default()), OrphanDecision::Delete, "{key}");
+        }
     }
 
     #[test]

@@ -36,6 +36,7 @@ impl Listing {
     /// Where the bucket cannot be listed.
     pub async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
         let page = context.destination.page(&PageStart::After(String::new())).await?;
+        context.dialect.may_learn_from(&page.objects);
         Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
     }
 

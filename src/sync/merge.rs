@@ -115,7 +115,7 @@ impl Iterator for Pairs<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::ETag;
+    use crate::object::{ETag, StorageClass};
     use crate::source::entry::{EntryKind, EpochNanos, Problem};
 
     fn special(key: &str) -> Entry {
@@ -123,7 +123,13 @@ mod tests {
     }
 
     fn object(key: &str) -> Object {
-        Object { key: key.to_owned(), size_bytes: 1, etag: ETag::new("x"), last_modified: EpochNanos(0) }
+        Object {
+            key: key.to_owned(),
+            size_bytes: 1,
+            etag: ETag::new("x"),
+            last_modified: EpochNanos(0),
+            storage_class: StorageClass::Standard,
+        }
     }
 
     fn problem() -> Problem {

@@ -87,6 +87,7 @@ pub(super) fn spill_guard(error: &io::Error, count: u64) -> Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::StorageClass;
     use crate::source::entry::EpochNanos;
 
     #[test]
@@ -99,6 +100,7 @@ mod tests {
                 size_bytes: 1,
                 etag: ETag::new("e"),
                 last_modified: EpochNanos(0),
+                storage_class: StorageClass::Standard,
             });
         }
         assert!(orphans.spool.is_rolled(), "more than fits in memory went to a file");

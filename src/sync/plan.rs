@@ -51,6 +51,8 @@ pub struct PlanLine {
 pub enum Action {
     /// Upload the file.
     Upload,
+    /// Rewrite the object's metadata; its content stays.
+    RewriteMetadata,
     /// Delete the object.
     Delete,
     /// Leave it as it is.
@@ -135,9 +137,10 @@ impl PlanSink {
 impl std::fmt::Display for PlanLine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let action = match self.action {
-            Action::Upload => "upload",
-            Action::Delete => "delete",
-            Action::Keep => "keep  ",
+            Action::Upload => "upload ",
+            Action::RewriteMetadata => "rewrite",
+            Action::Delete => "delete ",
+            Action::Keep => "keep   ",
         };
         let reason = serde_json::to_value(self.reason).ok();
         let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();
@@ -220,6 +223,11 @@ impl Writer<'_> {
                 self.differences = true;
                 self.line(Action::Upload, &job, reason)?;
             }
+            Compared::Rewrite(_) => {
+                tally.counts.metadata_rewritten += 1;
+                self.differences = true;
+                self.line(Action::RewriteMetadata, &job, Reason::Metadata)?;
+            }
             Compared::Done(Outcome::Unchanged(reason)) => {
                 tally.counts.unchanged += 1;
                 if self.all {
@@ -231,8 +239,8 @@ impl Writer<'_> {
             Compared::Done(Outcome::DestinationFailed(error)) => {
                 tally.failed(Failure::of_request(self.context.key(&job.key), &error));
             }
-            // Nothing is uploaded by a plan.
-            Compared::Done(Outcome::Uploaded(..)) => {}
+            // Nothing is written by a plan.
+            Compared::Done(Outcome::Uploaded(..) | Outcome::Rewritten) => {}
         }
         self.context.progress.show(|| tally.line());
         Ok(())

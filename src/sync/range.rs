@@ -31,14 +31,16 @@ pub struct Range {
     pub entries: Vec<Entry>,
 }
 
-/// Cuts the walk into ranges.
-pub fn cut(walk: Receiver<Vec<Entry>>) -> impl Stream<Item = Range> {
-    let cutter = Cutter { walk, waiting: VecDeque::new(), next: Some(Range::begin(0, String::new())), stored: 0 };
+/// Cuts the walk into ranges; `with_directories` where directories are objects too.
+pub fn cut(walk: Receiver<Vec<Entry>>, with_directories: bool) -> impl Stream<Item = Range> {
+    let next = Some(Range::begin(0, String::new()));
+    let cutter = Cutter { walk, with_directories, waiting: VecDeque::new(), next, stored: 0 };
     futures::stream::unfold(cutter, |mut cutter| async { cutter.cut().await.map(|range| (range, cutter)) })
 }
 
 struct Cutter {
     walk: Receiver<Vec<Entry>>,
+    with_directories: bool,
     waiting: VecDeque<Entry>,
     /// The range being filled; none after the last.
     next: Option<Range>,
@@ -73,7 +75,9 @@ impl Cutter {
                     range.up_to = Some(bound);
                     return Some(range);
                 }
-                self.stored += usize::from(matches!(entry.found, Found::File(_)));
+                let is_stored = matches!(entry.found, Found::File(_) | Found::Symlink(_))
+                    || self.with_directories && matches!(entry.found, Found::Directory(_));
+                self.stored += usize::from(is_stored);
                 range.entries.push(entry);
             }
             match self.walk.recv().await {
@@ -98,6 +102,7 @@ mod tests {
             size_bytes: 1,
             mtime: time,
             ctime: time,
+            atime: EpochNanos(0),
             mode: 0,
             uid: 0,
             gid: 0,
@@ -116,7 +121,7 @@ mod tests {
                 sender.send(batch.to_vec()).await.unwrap();
             }
         });
-        cut(receiver).collect().await
+        cut(receiver, false).collect().await
     }
 
     #[tokio::test]

@@ -1,14 +1,17 @@
-//! Settling one file: comparing where the decision asks for it, and uploading what is different.
+//! Settling one file: comparing where the decision asks for it, and writing what is different.
 
 use super::compare::{CompareError, Comparison, compare};
 use super::context::Context;
 use super::decide::{Decision, Reason};
+use super::rewrite::{Rewrite, rewrite};
 use super::tally::Failure;
 use super::upload::{Outcome, upload};
 use crate::destination::Expected;
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::destination::head::Headers;
+use crate::metadata::{Preserve, StoredMetadata};
 use crate::object::Object;
-use crate::source::entry::{FileEntry, SkipReason};
+use crate::source::entry::{FileEntry, SkipReason, Stat};
 use crate::source::read::ReadError;
 
 /// A file that something may have to be done about.
@@ -29,6 +32,8 @@ pub struct Job {
 pub enum Compared {
     /// Upload, for this reason.
     Upload(Reason),
+    /// Rewrite the metadata.
+    Rewrite(Box<Rewrite>),
     /// Nothing: this is the outcome.
     Done(Outcome),
 }
@@ -45,26 +50,58 @@ impl Job {
 pub async fn settle(context: &Context, job: &Job) -> (Outcome, u64) {
     let (compared, read_bytes) = settle_comparison(context, job).await;
     let outcome = match compared {
-        Compared::Upload(reason) => upload(context, &job.key, &job.file, job.expected(), reason).await,
+        Compared::Upload(reason) => upload(context, job, job.expected(), reason, None).await,
+        Compared::Rewrite(to_rewrite) => rewrite(context, job, *to_rewrite).await,
         Compared::Done(outcome) => outcome,
     };
     (outcome, read_bytes)
 }
 
-/// The decision, with content compared where it asks for that; also returns how much was read.
+/// The decision, with the two compared where it asks for that; also returns how much was read.
 pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) {
     let object = match (job.decision, &job.object) {
         (Decision::Upload(reason), _) => return (Compared::Upload(reason), 0),
         (Decision::Keep(reason), _) => return (Compared::Done(Outcome::Unchanged(reason)), 0),
         (Decision::Skip(reason), _) => return (Compared::Done(Outcome::Skipped(reason)), 0),
-        (Decision::Compare, None) => return (Compared::Upload(Reason::Absent), 0),
-        (Decision::Compare, Some(object)) => object,
+        (Decision::Compare | Decision::CompareMetadata, None) => return (Compared::Upload(Reason::Absent), 0),
+        (Decision::Compare | Decision::CompareMetadata, Some(object)) => object,
     };
-    match compare(context, &job.key, &job.file, object).await {
-        Ok(Comparison { equal: true, read_bytes }) => {
-            (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes)
+    let Some(preserve) = context.rules.preserve else {
+        return compare_content(context, job, object, None).await;
+    };
+    let headers = match context.destination.head(&job.key).await {
+        Ok(headers) => headers,
+        Err(error) => return (Compared::Done(asked_in_vain(error)), 0),
+    };
+    if job.decision == Decision::CompareMetadata {
+        let stored = StoredMetadata::read(&headers.stored.metadata);
+        if stored.matches(&job.file.stat, preserve) {
+            return (Compared::Done(Outcome::Unchanged(Reason::SameMetadata)), 0);
         }
-        Ok(Comparison { equal: false, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
+        // The times prove the content, and the mtime is none that DataSync would copy it for.
+        if !preserve.mtime || stored.has_mtime_of(&job.file.stat) {
+            return (to_rewrite(headers, job.file.stat), 0);
+        }
+    }
+    compare_content(context, job, object, Some((headers, preserve))).await
+}
+
+/// Compares the contents and, where the object's headers are given, then its metadata.
+async fn compare_content(
+    context: &Context,
+    job: &Job,
+    object: &Object,
+    headers: Option<(Headers, Preserve)>,
+) -> (Compared, u64) {
+    let known = headers.as_ref().map(|(headers, _)| headers);
+    match compare(context, &job.key, &job.file, object, known).await {
+        Ok(Comparison { equal: Some(stat), read_bytes }) => match headers {
+            Some((headers, preserve)) if !StoredMetadata::read(&headers.stored.metadata).matches(&stat, preserve) => {
+                (to_rewrite(headers, stat), read_bytes)
+            }
+            _ => (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes),
+        },
+        Ok(Comparison { equal: None, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
         Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),
         Err(CompareError::Read(ReadError::Vanished)) => (Compared::Done(Outcome::Skipped(SkipReason::Vanished)), 0),
         // What changes while it is compared is different; the upload waits until it settles.
@@ -73,6 +110,10 @@ pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) 
             (Compared::Done(Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem))), 0)
         }
     }
+}
+
+fn to_rewrite(headers: Headers, stat: Stat) -> Compared {
+    Compared::Rewrite(Box::new(Rewrite { headers, stat }))
 }
 
 fn asked_in_vain(error: S3Error) -> Outcome {

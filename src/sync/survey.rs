@@ -15,6 +15,7 @@ use super::settle::Job;
 use super::tally::{Failure, Guard, Tally};
 use super::{Fatal, Setup};
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::manifest::Manifest;
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, EpochNanos, Found};
 
@@ -36,6 +37,9 @@ pub async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
+    if let Some(manifest) = &setup.manifest {
+        return survey_named(setup, manifest, tally, take).await;
+    }
     let context = &setup.context;
     let unusable = |error: S3Error| Fatal::destination(&context.destination, &error);
     let opened = tokio::select! {
@@ -46,7 +50,7 @@ pub async fn survey(
         Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
         opened => Arc::new(opened.map_err(unusable)?),
     };
-    let ranges = range::cut(context.source.walk()?);
+    let ranges = range::cut(context.source.walk()?, context.rules.preserve.is_some());
     let mut listed = std::pin::pin!(ranges.map(|range| list(&listing, range)).buffered(setup.list_concurrency));
     let mut merge = Merge::default();
     loop {
@@ -67,6 +71,49 @@ pub async fn survey(
             if let Some(step) = step(setup, pair?, tally) {
                 take(step, tally).await?;
             }
+        }
+        context.progress.show(|| tally.line());
+    }
+}
+
+/// Looks only at the files that are named, and at the object of each. No object is an orphan then.
+async fn survey_named(
+    setup: &Setup,
+    manifest: &Manifest,
+    tally: &mut Tally,
+    mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
+) -> Result<(), Fatal> {
+    let context = &setup.context;
+    let looks = manifest.paths().map(|path| async move {
+        let entry = context.source.named(path).await;
+        let is_wanted = matches!(entry.found, Found::File(_) | Found::Symlink(_));
+        let headers = if is_wanted { Some(context.destination.head(path).await) } else { None };
+        (entry, headers)
+    });
+    let mut looked = std::pin::pin!(futures::stream::iter(looks).buffered(context.destination.most_requests()));
+    loop {
+        let next = tokio::select! {
+            next = looked.next() => next,
+            () = context.shutdown.requested() => None,
+        };
+        let Some((entry, headers)) = next else {
+            return Ok(());
+        };
+        let object = match headers.transpose() {
+            Ok(headers) => headers.map(|headers| headers.listed(&entry.key)),
+            Err(error) if error.kind == ErrorKind::NotFound => None,
+            Err(error) if error.kind == ErrorKind::Unusable => {
+                return Err(Fatal::destination(&context.destination, &error));
+            }
+            Err(error) => {
+                tally.saw(EntryKind::File);
+                tally.failed(Failure::of_request(context.key(&entry.key), &error));
+                continue;
+            }
+        };
+        tally.counts.objects += u64::from(object.is_some());
+        if let Some(step) = step_of_entry(setup, entry, object, tally) {
+            take(step, tally).await?;
         }
         context.progress.show(|| tally.line());
     }
@@ -109,8 +156,13 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
         tally.failed(Failure::of_source(context.key(&entry.key), problem));
     };
     match entry.found {
-        // A directory is no object in this mode; one that a console made for it stays.
-        Found::Directory(_) => {}
+        // A directory is no object in plain mode; one that a console made for it stays.
+        Found::Directory(_) if context.rules.preserve.is_none() => {}
+        // Looked into for what is included below it.
+        Found::Directory(_) if !setup.filter.admits(&entry.key) => {
+            tally.saw(EntryKind::Directory);
+            tally.counts.filtered += 1;
+        }
         Found::Special => tally.saw(EntryKind::Special),
         Found::Skipped(kind, reason) => {
             tally.saw(kind);
@@ -125,15 +177,15 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
             tally.unknown_directories += 1;
             failed(EntryKind::Directory, problem, tally);
         }
-        Found::File(file) => {
-            tally.saw(EntryKind::File);
+        Found::File(file) | Found::Symlink(file) | Found::Directory(file) => {
+            tally.saw(file.stat.kind);
             tally.bytes.source += file.stat.size_bytes;
             let difference = context.destination.clock_difference();
             let decision = decide(&file, object.as_ref(), &context.rules, difference, EpochNanos::now());
             match decision {
                 Decision::Skip(reason) => tally.skipped(reason),
                 Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,
-                Decision::Keep(_) | Decision::Compare | Decision::Upload(_) => {
+                Decision::Keep(_) | Decision::Compare | Decision::CompareMetadata | Decision::Upload(_) => {
                     return Some(Step::File(Job { key: entry.key, file, object, decision }));
                 }
             }

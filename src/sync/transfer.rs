@@ -204,6 +204,11 @@ impl Transfers {
                 tally.bytes.uploaded += bytes;
                 self.changes.note(&Change::upload(self.context.key(&job.key), reason, bytes));
             }
+            Outcome::Rewritten => {
+                self.streak.broken();
+                tally.counts.metadata_rewritten += 1;
+                self.changes.note(&Change::rewrite_metadata(self.context.key(&job.key)));
+            }
             Outcome::DestinationFailed(error) => {
                 if job.object.is_none() {
                     tally.absent_uploads_failed += 1;

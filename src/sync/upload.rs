@@ -12,6 +12,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::context::Context;
 use super::decide::Reason;
+use super::settle::Job;
 use super::tally::Failure;
 use crate::destination::Expected;
 use crate::destination::checksum;
@@ -39,6 +40,8 @@ pub enum Outcome {
     Unchanged(Reason),
     /// Uploaded: so many bytes, and why.
     Uploaded(Reason, u64),
+    /// The metadata was rewritten.
+    Rewritten,
     /// Left out.
     Skipped(SkipReason),
     /// Failed in the source.
@@ -66,16 +69,17 @@ impl From<S3Error> for Trouble {
     }
 }
 
-/// Uploads a file over what was expected at its key.
+/// Uploads a file over what is expected at its key; `stored` is what the object there is stored with, where that stays.
 pub async fn upload(
     context: &Context,
-    key: &str,
-    entry: &FileEntry,
+    job: &Job,
     mut expected: Expected,
     reason: Reason,
+    stored: Option<ObjectHeaders>,
 ) -> Outcome {
+    let key = &job.key;
     for _ in 0..TRIES {
-        match publish(context, key, entry, &mut expected).await {
+        match publish(context, job, &mut expected, stored.as_ref()).await {
             Ok(bytes) => return Outcome::Uploaded(reason, bytes),
             Err(Trouble::Read(ReadError::Changed)) => {}
             Err(Trouble::Read(ReadError::Vanished)) => return Outcome::Skipped(SkipReason::Vanished),
@@ -90,9 +94,18 @@ pub async fn upload(
 }
 
 /// One try: settle, read, send, and look whether all that still holds.
-async fn publish(context: &Context, key: &str, entry: &FileEntry, expected: &mut Expected) -> Result<u64, Trouble> {
+async fn publish(
+    context: &Context,
+    job: &Job,
+    expected: &mut Expected,
+    stored: Option<&ObjectHeaders>,
+) -> Result<u64, Trouble> {
+    let Job { key, file: entry, object, .. } = job;
     let file = open_settled(context, key, entry).await?;
-    let headers = context.headers.of(key);
+    let headers = match stored {
+        Some(stored) => context.rewritten(stored.clone(), file.stat()).await,
+        None => context.headers(key, file.stat(), object.as_ref()).await,
+    };
     let size = file.stat().size_bytes;
     let etag = if size < context.multipart_threshold {
         send_whole(context, key, &file, &headers, expected).await?
@@ -208,6 +221,7 @@ mod tests {
             size_bytes: 1,
             mtime: EpochNanos(0),
             ctime: changed,
+            atime: EpochNanos(0),
             mode: 0,
             uid: 0,
             gid: 0,

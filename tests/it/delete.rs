@@ -467,10 +467,7 @@ fn more_than_the_limit_deletes_none_and_says_how_to_allow_them() {
     for (refused, allowed) in [("149", "150"), ("49%", "50%")] {
         let run = trial.sync(&["--delete", "--max-delete", refused]).expect(3);
         assert_eq!((run.withheld_by("limit"), trial.names().len()), (150, 301), "{refused}");
-        let run = trial.run_words(
-            &["plan", &trial.tree().display().to_string(), "s3://site/www", "--delete", "--max-delete", allowed],
-            &[],
-        );
+        let run = trial.plan(&["--delete", "--max-delete", allowed]);
         assert_eq!(run.expect(0).stdout.lines().count(), 150, "{allowed}");
     }
     trial.sync(&["--delete", "--max-delete", "150"]).expect(0);

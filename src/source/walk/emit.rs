@@ -11,7 +11,7 @@ use super::job::{Chunk, Outcome, Position};
 use super::look::{Item, escaped};
 use super::read::{Listing, NoListing};
 use super::schedule::Scheduler;
-use crate::source::entry::{Entry, EntryKind, Found, Problem, SkipReason, Stat};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason};
 
 /// How soon a wait notices that the walk is to end.
 const TICK: Duration = Duration::from_millis(50);
@@ -67,7 +67,7 @@ impl Emitter {
         while let Some(emitting) = self.path.last_mut() {
             match emitting.next() {
                 Next::Item(Item::Entry(entry)) => self.emit(entry)?,
-                Next::Item(Item::Directory(directory, stat)) => self.enter(&directory, stat)?,
+                Next::Item(Item::Directory(directory, entry)) => self.enter(&directory, entry)?,
                 Next::Wait(position) => {
                     let outcome = self.wait(&position)?;
                     if let (Outcome::Looked(chunk), Some(emitting)) = (outcome, self.path.last_mut()) {
@@ -86,11 +86,11 @@ impl Emitter {
         Ok(())
     }
 
-    fn enter(&mut self, directory: &Arc<Directory>, stat: Stat) -> Result<(), Ended> {
+    fn enter(&mut self, directory: &Arc<Directory>, entry: FileEntry) -> Result<(), Ended> {
         let key = &directory.key;
         match self.read(key)? {
             Ok(listing) => {
-                self.emit(Entry { key: key.clone(), found: Found::Directory(stat) })?;
+                self.emit(Entry { key: key.clone(), found: Found::Directory(entry) })?;
                 self.path.push(Emitting { listing, at: 0, chunk: None });
                 Ok(())
             }

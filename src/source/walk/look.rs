@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::directory::Directory;
 use super::names::{Hint, Name};
 use super::{Links, Walk, way};
+use crate::filter::reserved;
 use crate::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Problem, SkipReason, Stat};
 use crate::source::operations::LastLink;
 
@@ -17,7 +18,7 @@ pub(super) enum Item {
     /// Something that is emitted as it is.
     Entry(Entry),
     /// A directory that is to be read: what is emitted depends on whether it can be.
-    Directory(Arc<Directory>, Stat),
+    Directory(Arc<Directory>, FileEntry),
 }
 
 impl Item {
@@ -74,7 +75,7 @@ impl Looker<'_> {
         let found = match name.hint {
             Hint::Directory => return self.directory_by_key(kind, key + "/").map_err(without_slash),
             Hint::File => self.file_by_key(kind, &key).or_else(|| leftover(text)),
-            Hint::Special => self.file_by_key(kind, &key).or(Some(Found::Special)),
+            Hint::Special => Some(Found::Special),
             Hint::Symlink => self.link_by_key(&key),
             Hint::Unknown => self.too_long(kind, &key),
         };
@@ -85,7 +86,16 @@ impl Looker<'_> {
     }
 
     fn file_by_key(&self, kind: EntryKind, key: &str) -> Option<Found> {
-        if self.walk.options.filter.admits(key) { self.too_long(kind, key) } else { Some(Found::Filtered(kind)) }
+        if self.walk.options.filter.admits(key) {
+            self.reserved(kind, key).or_else(|| self.too_long(kind, key))
+        } else {
+            Some(Found::Filtered(kind))
+        }
+    }
+
+    fn reserved(&self, kind: EntryKind, key: &str) -> Option<Found> {
+        let is_reserved = self.walk.options.leave_reserved && reserved::is_reserved_name(name_in(key));
+        is_reserved.then_some(Found::Skipped(kind, SkipReason::ReservedPath))
     }
 
     fn link_by_key(&self, key: &str) -> Option<Found> {
@@ -98,7 +108,8 @@ impl Looker<'_> {
             Links::Follow if self.walk.options.filter.excludes_directory(&format!("{key}/")) => {
                 Some(Found::Filtered(EntryKind::Symlink))
             }
-            Links::Follow => self.too_long(EntryKind::Symlink, key),
+            Links::Follow => self.reserved(EntryKind::Symlink, key).or_else(|| self.too_long(EntryKind::Symlink, key)),
+            Links::Keep => self.file_by_key(EntryKind::Symlink, key),
         }
     }
 
@@ -107,6 +118,8 @@ impl Looker<'_> {
         let limit = self.walk.options.max_key_bytes;
         if self.walk.options.filter.excludes_directory(&key) {
             Ok(Entry { key, found: Found::Filtered(kind) })
+        } else if let Some(found) = self.reserved(kind, &key) {
+            Ok(Entry { key, found })
         } else if key.len() >= limit {
             // Not even a name of one byte fits behind it.
             let problem = Problem::key_too_long(key.len() + 1, limit);
@@ -132,7 +145,7 @@ impl Looker<'_> {
         match stat.kind {
             EntryKind::File => self.file(name, key, stat, None),
             EntryKind::Directory => self.directory(key, stat, None),
-            EntryKind::Special => Item::Entry(Entry { found: self.special(&key), key }),
+            EntryKind::Special => Item::Entry(Entry { key, found: Found::Special }),
             EntryKind::Symlink => self.link(name, key, &stat),
         }
     }
@@ -142,6 +155,9 @@ impl Looker<'_> {
         if let Some(found) = self.link_by_key(&key) {
             return Item::Entry(Entry { key, found });
         }
+        if self.walk.options.links == Links::Keep {
+            return Item::Entry(Entry { key, found: Found::Symlink(self.standing_for_itself(*link)) });
+        }
         let skipped = |reason| Found::Skipped(EntryKind::Symlink, reason);
         match self.follow(name.bytes, &key, link) {
             Ok((target, way)) => match target.kind {
@@ -150,7 +166,7 @@ impl Looker<'_> {
                     Item::Entry(Entry { key, found: skipped(SkipReason::LinkLoop) })
                 }
                 EntryKind::Directory => self.directory(key, target, Some(way)),
-                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry { found: self.special(&key), key }),
+                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry { key, found: Found::Special }),
             },
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
                 Item::Entry(Entry { key, found: skipped(SkipReason::BrokenLink) })
@@ -176,12 +192,25 @@ impl Looker<'_> {
     fn directory(&self, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
         match self.directory_by_key(EntryKind::Directory, key + "/") {
             Ok(entry) => Item::Entry(entry),
-            Err(key) => Item::Directory(Arc::new(Directory::below(self.directory, key, &stat, way)), stat),
+            Err(key) => {
+                let directory = Directory::below(self.directory, key, &stat, way);
+                let entry = FileEntry {
+                    stat,
+                    effective_ctime: directory.lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
+                    through_link: directory.through_link,
+                };
+                Item::Directory(Arc::new(directory), entry)
+            }
         }
     }
 
-    fn special(&self, key: &str) -> Found {
-        self.file_by_key(EntryKind::Special, key).unwrap_or(Found::Special)
+    /// The entry of something that no link leads to.
+    fn standing_for_itself(&self, stat: Stat) -> FileEntry {
+        FileEntry {
+            stat,
+            effective_ctime: self.directory.lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
+            through_link: self.directory.through_link,
+        }
     }
 
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {
@@ -256,6 +285,12 @@ fn leftover(name: &str) -> Option<Found> {
     let digits = name.strip_prefix(".nfs")?;
     let is_one = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_one.then_some(Found::Skipped(EntryKind::File, SkipReason::NfsLeftover))
+}
+
+/// The last name of a key.
+fn name_in(key: &str) -> &str {
+    let path = key.strip_suffix('/').unwrap_or(key);
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
 }
 
 fn without_slash(mut key: String) -> String {

@@ -34,6 +34,7 @@ impl Trial {
                 source_timeout: Duration::from_secs(30),
                 warn_after: Duration::from_secs(5),
                 links: Links::Follow,
+                leave_reserved: false,
                 max_key_bytes: 1_024,
                 filter: Arc::default(),
             },
@@ -110,6 +111,7 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
     let short = |entry: &Entry| match &entry.found {
         Found::File(file) if file.through_link => "file through link".to_owned(),
         Found::File(_) => "file".to_owned(),
+        Found::Symlink(_) => "symlink".to_owned(),
         Found::Directory(_) => "directory".to_owned(),
         Found::Special => "special".to_owned(),
         Found::Skipped(kind, reason) => format!("skipped {kind:?} {reason:?}"),
@@ -420,8 +422,8 @@ fn a_moved_directory_and_a_turned_link_lend_their_ctime_to_all_below() {
     };
     let directory = |key: &str| {
         let entry = entries.iter().find(|entry| entry.key == key).unwrap();
-        let Found::Directory(stat) = entry.found else { panic!("{entry:?}") };
-        stat
+        let Found::Directory(directory) = entry.found else { panic!("{entry:?}") };
+        directory.stat
     };
     assert!(directory("site/").ctime > directory("site/").mtime);
     assert_eq!(file("site/sub/old").effective_ctime, directory("site/").ctime);

@@ -1,0 +1,146 @@
+//! A manifest: the only files that a run looks at, one path a line, as DataSync takes them (AWS DataSync user guide,
+//! "Transferring specific files or objects by using a manifest"): CSV in UTF-8 with quotes as in RFC 4180, paths below the
+//! source, no folders, at most 1,024 bytes each. A second column, an object's version, means nothing for files.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::location::{Location, LocationError, MAX_KEY_BYTES};
+
+/// Where a manifest is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestLocation {
+    /// A file.
+    File(PathBuf),
+    /// An object: what it is under, and its name there.
+    Object(Location, String),
+}
+
+/// The paths of a manifest, each once, in byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Manifest {
+    paths: BTreeSet<String>,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It cannot be read.
+    #[error("the manifest {path} cannot be read: {source}")]
+    Read {
+        /// Where it is.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line that DataSync would refuse.
+    #[error("the manifest's line {line} {wrong}")]
+    Line {
+        /// From 1.
+        line: u64,
+        /// What is wrong, and what to do.
+        wrong: String,
+    },
+    /// No line at all.
+    #[error("the manifest names no file: write one path a line")]
+    Empty,
+}
+
+impl FromStr for ManifestLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let Some(path) = text.strip_prefix("s3://") else {
+            return Ok(Self::File(PathBuf::from(text)));
+        };
+        let (folder, name) = path.rsplit_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            return Err(LocationError::Scheme);
+        }
+        Ok(Self::Object(format!("s3://{folder}").parse()?, name.to_owned()))
+    }
+}
+
+impl Manifest {
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// Where a line of it is none that DataSync would take.
+    pub fn read(text: &[u8]) -> Result<Self, ManifestError> {
+        let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+        let mut paths = BTreeSet::new();
+        let mut record = csv::ByteRecord::new();
+        loop {
+            let line = reader.position().line();
+            let wrong = |wrong: &str| ManifestError::Line { line, wrong: wrong.to_owned() };
+            match reader.read_byte_record(&mut record) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(wrong(&format!("is no CSV: {error}"))),
+            }
+            let Some(path) = record.get(0).filter(|path| !path.is_empty()) else {
+                continue;
+            };
+            let path = std::str::from_utf8(path).map_err(|_| wrong("is not UTF-8: no key can be called so"))?;
+            paths.insert(checked(path).map_err(wrong)?.to_owned());
+        }
+        if paths.is_empty() { Err(ManifestError::Empty) } else { Ok(Self { paths }) }
+    }
+
+    /// The paths, in byte order.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(String::as_str)
+    }
+}
+
+fn checked(path: &str) -> Result<&str, &'static str> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.len() > MAX_KEY_BYTES {
+        Err("has a path of more than 1,024 bytes: no key can be that long")
+    } else if path.ends_with('/') {
+        Err("names a folder: a manifest names files alone, one by one")
+    } else if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        Err("is no path below the source: write it as folder/file, without '.', '..' or an empty part")
+    } else {
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Vec<String> {
+        Manifest::read(text.as_bytes()).unwrap().paths().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn paths_are_read_as_csv_each_once_and_in_byte_order() {
+        assert_eq!(paths("b/x\r\na-1\n\n/a.b\n\"q \"\"1\"\", 2\"\na-1,version\n"), ["a-1", "a.b", "b/x", "q \"1\", 2"]);
+        assert_eq!(paths("\u{FEFF}ü"), ["ü"]);
+        assert_eq!(paths("\"new\nline\""), ["new\nline"]);
+    }
+
+    #[test]
+    fn what_datasync_would_refuse_is_refused_with_its_line() {
+        for (text, line) in [("a\nb/", 2), ("a//b", 1), ("a\nb\n../c", 3), ("./a", 1), ("//a", 1)] {
+            let error = Manifest::read(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, ManifestError::Line { line: found, .. } if found == line), "{text}: {error}");
+        }
+        assert!(Manifest::read(&[b'a', 0xE9]).unwrap_err().to_string().contains("not UTF-8"));
+        assert!(Manifest::read("x".repeat(1025).as_bytes()).is_err());
+        assert!(Manifest::read("x".repeat(1024).as_bytes()).is_ok());
+        assert!(matches!(Manifest::read(b"\n\n"), Err(ManifestError::Empty)));
+    }
+
+    #[test]
+    fn a_manifest_is_a_file_or_an_object() {
+        assert_eq!("m.csv".parse(), Ok(ManifestLocation::File("m.csv".into())));
+        let object: ManifestLocation = "s3://lists/a/m.csv".parse().unwrap();
+        assert!(matches!(object, ManifestLocation::Object(at, name) if name == "m.csv" && at.prefix.as_str() == "a/"));
+        assert!("s3://lists".parse::<ManifestLocation>().is_err());
+        assert!("s3://lists/a/".parse::<ManifestLocation>().is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! The dialect of the metadata that is written: the one that the bucket's own objects of DataSync have.
+//!
+//! It is looked for only when metadata is to be written, by asking for a few objects of the listing's first page. A run
+//! with nothing to do asks for none.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::destination::Destination;
+use crate::metadata::Dialect;
+use crate::object::Object;
+
+/// How many objects are asked for, at most.
+const SAMPLES: usize = 4;
+
+/// The dialect in use, known or yet to be learnt.
+#[derive(Debug, Default)]
+pub struct DialectInUse {
+    known: OnceCell<Dialect>,
+    samples: Mutex<Vec<String>>,
+}
+
+impl DialectInUse {
+    /// This one, whatever the bucket holds.
+    #[must_use]
+    pub fn fixed(dialect: Dialect) -> Self {
+        Self { known: OnceCell::new_with(Some(dialect)), samples: Mutex::default() }
+    }
+
+    /// Remembers some of these objects, to learn from them if need be.
+    pub fn may_learn_from(&self, objects: &[Object]) {
+        let step = objects.len().div_ceil(SAMPLES).max(1);
+        let keys = objects.iter().step_by(step).map(|object| object.key.clone());
+        *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = keys.collect();
+    }
+
+    /// The dialect to write in.
+    pub async fn get(&self, destination: &Destination) -> Dialect {
+        *self.known.get_or_init(|| self.learn(destination)).await
+    }
+
+    async fn learn(&self, destination: &Destination) -> Dialect {
+        let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
+        for key in samples {
+            // One that is gone, or may not be read, teaches nothing.
+            let Ok(headers) = destination.head(&key).await else {
+                continue;
+            };
+            if let Some(dialect) = Dialect::of(&headers.stored.metadata) {
+                tracing::debug!(key, ?dialect, "the metadata's dialect is learnt from this object");
+                return dialect;
+            }
+        }
+        Dialect::default()
+    }
+}
