@@ -20,6 +20,7 @@ mod compare;
 mod control;
 mod delete;
 mod filters;
+mod metadata;
 mod names;
 mod property;
 mod scale;

@@ -179,6 +179,14 @@ impl Trial {
         self.start(options).end()
     }
 
+    /// `efs2s3 sync TREE s3://site/www --mode datasync` with a report and these options.
+    pub(crate) fn datasync(&self, options: &[&str]) -> Ended {
+        let source = self.tree().display().to_string();
+        let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "datasync"];
+        words.extend(options);
+        self.run_words(&words, &[])
+    }
+
     pub(crate) fn start(&self, options: &[&str]) -> Run {
         let source = self.tree().display().to_string();
         let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "plain"];
