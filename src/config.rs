@@ -34,8 +34,9 @@ mod memory;
 const WALKERS: usize = 64;
 /// Enough for a bucket that bears 3,500 writes a second at some 50 ms each; the limit in force is learnt.
 const CONCURRENCY: usize = 256;
-const LIST_CONCURRENCY: usize = 16;
-const LOOK_AHEAD_ENTRIES: usize = 20_000;
+const LIST_CONCURRENCY: usize = 8;
+/// Enough to keep all walkers busy in one flat directory, and few enough to stay small.
+const LOOK_AHEAD_ENTRIES: usize = 5_000;
 const BATCH_ENTRIES: usize = 1_000;
 /// A person waits no longer than this before hearing what is being waited for.
 const WARN_AFTER: Duration = Duration::from_secs(20);

@@ -7,7 +7,16 @@ use crate::source::entry::EpochNanos;
 /// An entity tag without its quotes. Under SSE-S3 or no encryption it is the MD5 of a single PUT, or
 /// `md5(md5s of the parts)-N`; under SSE-KMS and SSE-C it says nothing (S3 API reference, "Object").
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ETag(Box<str>);
+pub struct ETag(Tag);
+
+/// Listings hold millions of tags: those that are digests take no memory of their own.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Tag {
+    Single([u8; 16]),
+    Multipart([u8; 16], u32),
+    /// Anything else, as it was written.
+    Text(Box<str>),
+}
 
 /// What the text of an [`ETag`] may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,46 +33,72 @@ impl ETag {
     /// From a header or a listing, with or without quotes.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.trim_matches('"').into())
+        let text = text.trim_matches('"');
+        let tag = match form_of(text) {
+            ETagForm::Single(md5) => Tag::Single(md5),
+            ETagForm::Multipart(md5, parts) => Tag::Multipart(md5, parts),
+            ETagForm::Opaque => return Self(Tag::Text(text.into())),
+        };
+        let digest = Self(tag);
+        // Written in any other way, with capitals, it is to be sent back as it came.
+        if digest.text() == text { digest } else { Self(Tag::Text(text.into())) }
     }
 
     /// The tag of content sent in one request.
     #[must_use]
     pub fn single(md5: [u8; 16]) -> Self {
-        Self(hex(md5).into())
+        Self(Tag::Single(md5))
     }
 
     /// The tag of content sent in `parts` parts, whose MD5s have this MD5.
     #[must_use]
     pub fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
-        Self(format!("{}-{parts}", hex(md5_of_md5s)).into())
+        Self(Tag::Multipart(md5_of_md5s, u32::try_from(parts).unwrap_or(u32::MAX)))
     }
 
     /// The tag without quotes, which is also how conditions hold it: AWS takes it either way, and Ceph 16 compares the
     /// header with the bare tag.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn text(&self) -> String {
+        match &self.0 {
+            Tag::Single(md5) => hex(*md5),
+            Tag::Multipart(md5, parts) => format!("{}-{parts}", hex(*md5)),
+            Tag::Text(text) => text.to_string(),
+        }
+    }
+
+    /// Whether there is none: some servers leave it out.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(&self.0, Tag::Text(text) if text.is_empty())
     }
 
     /// What the tag may mean.
     #[must_use]
     pub fn form(&self) -> ETagForm {
-        let (digits, parts) = match self.0.split_once('-') {
-            Some((digits, parts)) => (digits, Some(parts.parse::<u32>())),
-            None => (&*self.0, None),
-        };
-        match (md5_from_hex(digits), parts) {
-            (Some(md5), None) => ETagForm::Single(md5),
-            (Some(md5), Some(Ok(parts))) if parts > 0 => ETagForm::Multipart(md5, parts),
-            _ => ETagForm::Opaque,
+        match &self.0 {
+            Tag::Single(md5) => ETagForm::Single(*md5),
+            Tag::Multipart(md5, parts) => ETagForm::Multipart(*md5, *parts),
+            Tag::Text(text) => form_of(text),
         }
+    }
+}
+
+fn form_of(text: &str) -> ETagForm {
+    let (digits, parts) = match text.split_once('-') {
+        Some((digits, parts)) => (digits, Some(parts.parse::<u32>())),
+        None => (text, None),
+    };
+    match (md5_from_hex(digits), parts) {
+        (Some(md5), None) => ETagForm::Single(md5),
+        (Some(md5), Some(Ok(parts))) if parts > 0 => ETagForm::Multipart(md5, parts),
+        _ => ETagForm::Opaque,
     }
 }
 
 impl fmt::Debug for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text())
     }
 }
 
@@ -182,7 +217,11 @@ mod tests {
         ] {
             assert_eq!(ETag::new(text).form(), ETagForm::Opaque, "{text}");
         }
-        assert_eq!(ETag::single(md5).as_str(), digits);
+        assert_eq!(ETag::single(md5).text(), digits);
+        assert_eq!(ETag::new(&format!("{digits}-17")), ETag::multipart(md5, 17));
+        for text in [digits, &format!("{digits}-17"), &digits.to_uppercase(), &format!("{digits}-017"), "x", ""] {
+            assert_eq!(ETag::new(text).text(), text, "sent back as it came");
+        }
         assert_eq!(ETag::multipart(md5, 3).form(), ETagForm::Multipart(md5, 3));
     }
 }

@@ -34,7 +34,7 @@ impl Destination {
             .bucket(&self.bucket)
             .key(&whole_key)
             .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(&whole_key, IN_A_PATH)))
-            .copy_source_if_match(etag.as_str())
+            .copy_source_if_match(etag.text())
             .metadata_directive(MetadataDirective::Replace)
             .set_expected_bucket_owner(self.expected_owner.clone())
             .set_expected_source_bucket_owner(self.expected_owner.clone());

@@ -109,7 +109,7 @@ impl Destination {
 }
 
 fn condition(etag: &ETag) -> Option<String> {
-    Some(etag.as_str().to_owned()).filter(|etag| !etag.is_empty())
+    Some(etag.text()).filter(|etag| !etag.is_empty())
 }
 
 fn outcome_of(code: &str, message: &str) -> Deleted {

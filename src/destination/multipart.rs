@@ -118,7 +118,7 @@ impl MultipartUpload<'_> {
                 },
             )
             .await?;
-        let etag = answer.e_tag().unwrap_or(expected.as_str()).to_owned();
+        let etag = answer.e_tag().map_or_else(|| expected.text(), str::to_owned);
         Ok(Part { number, etag, digest })
     }
 
@@ -143,7 +143,7 @@ impl MultipartUpload<'_> {
                 self.destination.own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)
             }
             // Ceph's gateway answers without an ETag.
-            Ok(etag) if etag.as_str().is_empty() => Ok(self.destination.head(self.key).await?.etag),
+            Ok(etag) if etag.is_empty() => Ok(self.destination.head(self.key).await?.etag),
             other => other,
         }
     }

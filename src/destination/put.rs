@@ -30,7 +30,7 @@ impl Expected {
         match self {
             Self::Absent => None,
             // Without an ETag in the listing there is nothing to hold the object to.
-            Self::Present(etag) => Some(etag.as_str().to_owned()).filter(|etag| !etag.is_empty()),
+            Self::Present(etag) => Some(etag.text()).filter(|etag| !etag.is_empty()),
         }
     }
 }
@@ -119,10 +119,10 @@ pub(super) fn body(content: &Bytes, progress: Progress) -> ByteStream {
 /// Whether the answered ETag is that of what was sent, where it can tell.
 pub(super) fn same_etag(answered: Option<&str>, sent: &ETag, etag_is_md5: bool) -> Result<(), String> {
     match answered.map(ETag::new) {
-        Some(answered) if etag_is_md5 && answered != *sent && !answered.as_str().is_empty() => Err(format!(
+        Some(answered) if etag_is_md5 && answered != *sent && !answered.is_empty() => Err(format!(
             "S3 received something else than was sent: ETag {} instead of {}",
-            answered.as_str(),
-            sent.as_str()
+            answered.text(),
+            sent.text()
         )),
         _ => Ok(()),
     }

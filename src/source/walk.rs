@@ -55,7 +55,7 @@ const BATCHES_IN_FLIGHT: usize = 2;
 pub struct WalkOptions {
     /// Threads that look at the source at the same time; at least 1.
     pub walkers: usize,
-    /// How many entries may be known before their turn to be emitted; one chunk of at most 256 may come on top.
+    /// How many entries may be known before their turn to be emitted; one chunk of at most 64 may come on top.
     pub look_ahead_entries: usize,
     /// How many entries go out together.
     pub batch_entries: usize,

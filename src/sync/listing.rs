@@ -5,11 +5,16 @@
 //! 2. A page that is not truncated proves that nothing follows: what it holds serves all later ranges, and an empty or
 //!    short destination costs one request, not one a range.
 //! 3. A page does not end where its range ends: what is beyond belongs to the next range, which lists for itself.
+//! 4. A range may hold any number of objects, where files are gone or filtered: its pages wait until they are taken, and
+//!    only [`PAGES_AHEAD`] of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
 use super::context::Context;
-use super::range::Range;
+use super::range::{Bounds, LONGEST_PAGES};
 use crate::destination::error::S3Error;
 use crate::destination::list::{Page, PageStart};
 use crate::object::Object;
@@ -20,6 +25,16 @@ pub struct Listing {
     context: Arc<Context>,
     first_page: Mutex<Option<Page>>,
     end: Mutex<Option<End>>,
+}
+
+/// How many pages of a range may wait: all of a range that is as it should be, so that these never wait for one another.
+const PAGES_AHEAD: usize = LONGEST_PAGES;
+
+/// The pages of one range.
+#[derive(Debug)]
+pub struct RangeListing {
+    pages: mpsc::Receiver<Vec<Object>>,
+    done: AbortOnDropHandle<Result<(), S3Error>>,
 }
 
 /// The last page, found by a range: what later ranges would find is in it.
@@ -40,38 +55,46 @@ impl Listing {
         Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
     }
 
-    /// All objects of a range, in order.
-    ///
-    /// # Errors
-    /// Where the listing fails or cannot be trusted.
-    pub async fn range(&self, range: &Range) -> Result<Vec<Object>, S3Error> {
-        if let Some(objects) = self.beyond_the_end(range) {
-            return Ok(objects);
+    /// Lists a range on a task of its own, so that it goes on while another range is worked off.
+    pub fn range(self: &Arc<Self>, bounds: Bounds) -> RangeListing {
+        let (sender, pages) = mpsc::channel(PAGES_AHEAD);
+        let listing = Arc::clone(self);
+        let done = tokio::spawn(async move { listing.send_pages(&bounds, &sender).await });
+        RangeListing { pages, done: AbortOnDropHandle::new(done) }
+    }
+
+    /// Sends all objects of a range, in order.
+    async fn send_pages(&self, bounds: &Bounds, sender: &mpsc::Sender<Vec<Object>>) -> Result<(), S3Error> {
+        // Nobody takes pages any more only where the run is ending.
+        let send = async |objects| sender.send(objects).await.unwrap_or_default();
+        if let Some(objects) = self.beyond_the_end(bounds) {
+            send(objects).await;
+            return Ok(());
         }
-        let mut objects = Vec::new();
-        let mut page = self.begin(range).await?;
+        let mut page = self.begin(bounds).await?;
         loop {
-            let beyond = match &range.up_to {
+            let beyond = match &bounds.up_to {
                 Some(bound) => page.objects.split_off(page.objects.partition_point(|object| object.key <= *bound)),
                 None => Vec::new(),
             };
-            objects.append(&mut page.objects);
+            let is_all = !beyond.is_empty() || bounds.end_with(&page.objects);
+            send(page.objects).await;
             match page.next {
                 None => {
-                    self.ends(range.index, beyond);
-                    return Ok(objects);
+                    self.ends(bounds.index, beyond);
+                    return Ok(());
                 }
-                Some(_) if !beyond.is_empty() || has_all(&objects, range) => return Ok(objects),
+                Some(_) if is_all => return Ok(()),
                 Some(next) => page = self.context.destination.page(&next).await?,
             }
         }
     }
 
-    async fn begin(&self, range: &Range) -> Result<Page, S3Error> {
-        let first = if range.index == 0 { lock(&self.first_page).take() } else { None };
+    async fn begin(&self, bounds: &Bounds) -> Result<Page, S3Error> {
+        let first = if bounds.index == 0 { lock(&self.first_page).take() } else { None };
         match first {
             Some(page) => Ok(page),
-            None => self.context.destination.page(&PageStart::After(range.after.clone())).await,
+            None => self.context.destination.page(&PageStart::After(bounds.after.clone())).await,
         }
     }
 
@@ -82,19 +105,27 @@ impl Listing {
         }
     }
 
-    fn beyond_the_end(&self, range: &Range) -> Option<Vec<Object>> {
+    fn beyond_the_end(&self, bounds: &Bounds) -> Option<Vec<Object>> {
         let end = lock(&self.end);
-        let end = end.as_ref().filter(|end| end.found_by < range.index)?;
-        let is_within = |object: &&Object| {
-            object.key > range.after && range.up_to.as_ref().is_none_or(|bound| object.key <= *bound)
-        };
-        Some(end.objects.iter().filter(is_within).cloned().collect())
+        let end = end.as_ref().filter(|end| end.found_by < bounds.index)?;
+        Some(end.objects.iter().filter(|object| bounds.hold(&object.key)).cloned().collect())
     }
 }
 
-/// Whether the last object is the range's last key: then nothing more can be in it.
-fn has_all(objects: &[Object], range: &Range) -> bool {
-    objects.last().is_some_and(|last| range.up_to.as_ref() == Some(&last.key))
+impl RangeListing {
+    /// The next page; none after the last.
+    ///
+    /// # Errors
+    /// Where the listing fails or cannot be trusted.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Object>>, S3Error> {
+        match self.pages.recv().await {
+            Some(page) => Ok(Some(page)),
+            None => match (&mut self.done).await {
+                Ok(result) => result.map(|()| None),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            },
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -31,7 +31,7 @@ pub struct OutOfOrder {
 }
 
 /// The merge of one range after another.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Merge {
     /// The prefix that the last covering entry answers for.
     cover: Option<String>,
@@ -39,18 +39,20 @@ pub struct Merge {
     last_object: Option<String>,
 }
 
-/// The pairs of one range.
+/// The pairs of one range, as far as its objects are there.
 #[derive(Debug)]
 pub struct Pairs<'m> {
     merge: &'m mut Merge,
     entries: Peekable<IntoIter<Entry>>,
     objects: Peekable<IntoIter<Object>>,
+    complete: bool,
 }
 
 impl Merge {
-    /// The pairs of the next range, in order.
-    pub fn pairs(&mut self, entries: Vec<Entry>, objects: Vec<Object>) -> Pairs<'_> {
-        Pairs { merge: self, entries: entries.into_iter().peekable(), objects: objects.into_iter().peekable() }
+    /// The pairs of the next range, in order. Its objects come page by page.
+    pub fn pairs(&mut self, entries: Vec<Entry>) -> Pairs<'_> {
+        let (entries, objects) = (entries.into_iter().peekable(), Vec::new().into_iter().peekable());
+        Pairs { merge: self, entries, objects, complete: false }
     }
 
     fn pass_entry(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
@@ -93,6 +95,20 @@ fn ascend(last: &mut Option<String>, key: &str, side: &'static str) -> Result<()
     }
 }
 
+impl Pairs<'_> {
+    /// The next page: to be added when the iterator has no more pairs.
+    pub fn add(&mut self, objects: Vec<Object>) {
+        debug_assert!(self.objects.peek().is_none() && !self.complete);
+        self.objects = objects.into_iter().peekable();
+    }
+
+    /// There are no more objects in this range: what is left of its entries has none.
+    pub fn complete(&mut self) {
+        self.complete = true;
+    }
+}
+
+/// Ends for the time being where it would take the next page to go on.
 impl Iterator for Pairs<'_> {
     type Item = Result<Pair, OutOfOrder>;
 
@@ -102,6 +118,7 @@ impl Iterator for Pairs<'_> {
             (Some(Entry { found: Found::Nameless(..), .. }), _) => {
                 return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None)));
             }
+            (_, None) if !self.complete => return None,
             (Some(entry), Some(object)) => entry.key.as_str().cmp(object.key.as_str()),
             (_, None) => Ordering::Less,
             (None, _) => Ordering::Greater,
@@ -136,10 +153,29 @@ mod tests {
         Problem { operation: "readdir", kind: "io_error", message: String::new() }
     }
 
-    /// `a+` both sides, `a<` source alone, `a>` destination alone, `a?` covered.
+    /// `a+` both sides, `a<` source alone, `a>` destination alone, `a?` covered; the same with pages of any length.
     fn merged(merge: &mut Merge, entries: Vec<Entry>, objects: &[&str]) -> Result<String, OutOfOrder> {
-        let objects = objects.iter().map(|key| object(key)).collect();
-        let pairs = merge.pairs(entries, objects).collect::<Result<Vec<_>, _>>()?;
+        for page in 1..objects.len() {
+            let paged = merged_by_pages(&mut merge.clone(), entries.clone(), objects, page);
+            assert_eq!(paged, merged_by_pages(&mut merge.clone(), entries.clone(), objects, objects.len()));
+        }
+        merged_by_pages(merge, entries, objects, objects.len().max(1))
+    }
+
+    fn merged_by_pages(
+        merge: &mut Merge,
+        entries: Vec<Entry>,
+        objects: &[&str],
+        page: usize,
+    ) -> Result<String, OutOfOrder> {
+        let mut range = merge.pairs(entries);
+        let mut pairs = Vec::new();
+        for page in objects.chunks(page) {
+            range.add(page.iter().map(|key| object(key)).collect());
+            pairs.extend(range.by_ref().collect::<Result<Vec<_>, _>>()?);
+        }
+        range.complete();
+        pairs.extend(range.collect::<Result<Vec<_>, _>>()?);
         let shown = pairs.iter().map(|pair| match pair {
             Pair::Entry(entry, Some(_)) => format!("{}+", entry.key),
             Pair::Entry(entry, None) => format!("{}<", entry.key),

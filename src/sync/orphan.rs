@@ -41,7 +41,7 @@ impl Orphans {
         if self.lost.is_some() {
             return;
         }
-        let line = Line { key: object.key.clone(), etag: object.etag.as_str().to_owned(), size: object.size_bytes };
+        let line = Line { key: object.key.clone(), etag: object.etag.text(), size: object.size_bytes };
         let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
             line.push(b'\n');
             self.spool.write_all(&line)

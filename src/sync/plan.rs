@@ -252,7 +252,7 @@ impl Writer<'_> {
             key: self.context.key(&job.key),
             reason,
             size: job.file.stat.size_bytes,
-            etag: job.object.as_ref().map(|object| object.etag.as_str().to_owned()),
+            etag: job.object.as_ref().map(|object| object.etag.text()),
             source_mtime_ns: Some(job.file.stat.mtime.0),
             source_ctime_ns: Some(job.file.stat.ctime.0),
         })
@@ -265,7 +265,7 @@ impl Writer<'_> {
             key: self.context.key(&doomed.key),
             reason: Reason::Orphan,
             size: doomed.size_bytes,
-            etag: Some(doomed.etag.as_str().to_owned()),
+            etag: Some(doomed.etag.text()),
             source_mtime_ns: None,
             source_ctime_ns: None,
         })

@@ -2,33 +2,56 @@
 //!
 //! The walk's own keys are the bounds, so any shape of tree is listed by many requests at once, and no state is needed.
 //! A range holds as many keys as fill whole pages of a listing: where source and destination agree, no page is read
-//! twice. The first ranges are short, so that small trees are listed side by side too; later ones are eight pages long,
-//! so that a range that needs one page more than it should costs an eighth at most.
+//! twice. The first ranges are short, so that small trees are listed side by side too; later ones are three pages long,
+//! so that a range that needs one page more than it should costs a third at most, and memory little.
 
 use std::collections::VecDeque;
 
 use futures::Stream;
 use tokio::sync::mpsc::Receiver;
 
+use crate::object::Object;
 use crate::source::entry::{Entry, Found};
 
 /// The most keys in a page of a listing (S3 API reference, "ListObjectsV2").
 const PAGE: usize = 1000;
-const LONGEST_PAGES: usize = 8;
+/// The most pages in a range.
+pub const LONGEST_PAGES: usize = 3;
 /// Entries that have no object take memory all the same.
 const MOST_ENTRIES: usize = 4 * LONGEST_PAGES * PAGE;
 
 /// A stretch of the walk.
 #[derive(Debug)]
 pub struct Range {
+    /// Where it lies.
+    pub bounds: Bounds,
+    /// What the walk found in it.
+    pub entries: Vec<Entry>,
+}
+
+/// Where a range lies among the others and among all keys.
+#[derive(Clone, Debug)]
+pub struct Bounds {
     /// From 0, in order.
     pub index: usize,
     /// Every key of the range is after this one; empty for the first.
     pub after: String,
     /// No key of the range is after this one; the last range has no such bound.
     pub up_to: Option<String>,
-    /// What the walk found in it.
-    pub entries: Vec<Entry>,
+}
+
+impl Bounds {
+    /// Whether a key lies within.
+    #[must_use]
+    pub fn hold(&self, key: &str) -> bool {
+        key > self.after.as_str() && self.up_to.as_ref().is_none_or(|bound| key <= bound.as_str())
+    }
+
+    /// Whether the last of these objects is at the upper bound: then nothing more can be in the range.
+    #[must_use]
+    pub fn end_with(&self, objects: &[Object]) -> bool {
+        objects.last().is_some_and(|last| self.up_to.as_ref() == Some(&last.key))
+    }
 }
 
 /// Cuts the walk into ranges; `with_directories` where directories are objects too.
@@ -50,13 +73,12 @@ struct Cutter {
 
 impl Range {
     fn begin(index: usize, after: String) -> Self {
-        Self { index, after, up_to: None, entries: Vec::new() }
+        Self { bounds: Bounds { index, after, up_to: None }, entries: Vec::new() }
     }
 
-    /// 1, 1, 2, 4, 8, 8, … pages.
+    /// 1, 1, 2, 3, 3, … pages.
     fn length(&self) -> usize {
-        let doublings = self.index.saturating_sub(1).min(8);
-        PAGE * (1 << doublings).min(LONGEST_PAGES)
+        PAGE * self.bounds.index.clamp(1, LONGEST_PAGES)
     }
 }
 
@@ -70,9 +92,9 @@ impl Cutter {
                 let bound = range.entries.last().filter(|last| full && !matches!(last.found, Found::Nameless(..)));
                 if let Some(bound) = bound.map(|last| last.key.clone()) {
                     self.waiting.push_front(entry);
-                    self.next = Some(Range::begin(range.index + 1, bound.clone()));
+                    self.next = Some(Range::begin(range.bounds.index + 1, bound.clone()));
                     self.stored = 0;
-                    range.up_to = Some(bound);
+                    range.bounds.up_to = Some(bound);
                     return Some(range);
                 }
                 let is_stored = matches!(entry.found, Found::File(_) | Found::Symlink(_))
@@ -126,20 +148,20 @@ mod tests {
 
     #[tokio::test]
     async fn ranges_fill_whole_pages_and_grow() {
-        let ranges = ranges((0..30_000).map(file).collect()).await;
+        let ranges = ranges((0..10_000).map(file).collect()).await;
         let lengths: Vec<usize> = ranges.iter().map(|range| range.entries.len()).collect();
-        assert_eq!(lengths, [1000, 1000, 2000, 4000, 8000, 8000, 6000]);
+        assert_eq!(lengths, [1000, 1000, 2000, 3000, 3000]);
     }
 
     #[tokio::test]
     async fn each_range_begins_where_the_one_before_ends_and_the_last_has_no_end() {
         let ranges = ranges((0..5_000).map(file).collect()).await;
-        assert_eq!(ranges[0].after, "");
+        assert_eq!(ranges[0].bounds.after, "");
         for pair in ranges.windows(2) {
-            assert_eq!(pair[0].up_to.as_deref(), Some(pair[1].after.as_str()));
-            assert_eq!(pair[0].up_to.as_ref(), pair[0].entries.last().map(|entry| &entry.key));
+            assert_eq!(pair[0].bounds.up_to.as_deref(), Some(pair[1].bounds.after.as_str()));
+            assert_eq!(pair[0].bounds.up_to.as_ref(), pair[0].entries.last().map(|entry| &entry.key));
         }
-        assert_eq!(ranges.last().unwrap().up_to, None);
+        assert_eq!(ranges.last().unwrap().bounds.up_to, None);
         let keys: Vec<_> = ranges.iter().flat_map(|range| &range.entries).map(|entry| entry.key.clone()).collect();
         assert_eq!(keys, (0..5_000).map(|number| file(number).key).collect::<Vec<_>>());
     }
@@ -147,13 +169,13 @@ mod tests {
     #[tokio::test]
     async fn a_walk_that_ends_with_a_full_range_has_no_empty_one_behind_it() {
         let ranges = ranges((0..1_000).map(file).collect()).await;
-        assert_eq!((ranges.len(), ranges[0].up_to.as_ref()), (1, None));
+        assert_eq!((ranges.len(), ranges[0].bounds.up_to.as_ref()), (1, None));
     }
 
     #[tokio::test]
     async fn an_empty_walk_is_one_range_that_holds_all_of_the_destination() {
         let ranges = ranges(Vec::new()).await;
-        assert_eq!((ranges.len(), ranges[0].after.as_str(), ranges[0].up_to.as_ref()), (1, "", None));
+        assert_eq!((ranges.len(), ranges[0].bounds.after.as_str(), ranges[0].bounds.up_to.as_ref()), (1, "", None));
     }
 
     #[tokio::test]
@@ -163,6 +185,6 @@ mod tests {
         entries.insert(1_000, Entry { key: "f\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem) });
         entries.push(file(1_001));
         let ranges = ranges(entries).await;
-        assert_eq!(ranges[0].up_to.as_deref(), Some("f0000999"));
+        assert_eq!(ranges[0].bounds.up_to.as_deref(), Some("f0000999"));
     }
 }

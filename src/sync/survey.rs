@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::decide::{Decision, OrphanDecision, decide, decide_orphan};
 use super::listing::Listing;
@@ -51,28 +50,47 @@ pub async fn survey(
         opened => Arc::new(opened.map_err(unusable)?),
     };
     let ranges = range::cut(context.source.walk()?, context.rules.preserve.is_some());
-    let mut listed = std::pin::pin!(ranges.map(|range| list(&listing, range)).buffered(setup.list_concurrency));
+    // A range is listed as soon as it is known; what waits here is ready from the start.
+    let begin = |range: Range| std::future::ready((listing.range(range.bounds), range.entries));
+    let mut listed = std::pin::pin!(ranges.map(begin).buffered(setup.list_concurrency));
     let mut merge = Merge::default();
     loop {
         let next = tokio::select! {
             next = listed.next() => next,
             () = context.shutdown.requested() => None,
         };
-        let Some(joined) = next else {
+        let Some((mut pages, entries)) = next else {
             return Ok(());
         };
-        let (range, objects) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let objects = match objects {
-            Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
-            listed => listed.map_err(unusable)?,
-        };
-        tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
-        for pair in merge.pairs(range.entries, objects) {
-            if let Some(step) = step(setup, pair?, tally) {
-                take(step, tally).await?;
+        let mut pairs = merge.pairs(entries);
+        loop {
+            let page = tokio::select! {
+                page = pages.next_page() => page,
+                () = context.shutdown.requested() => return Ok(()),
+            };
+            let is_last = match page {
+                Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+                Err(error) => return Err(unusable(error)),
+                Ok(Some(objects)) => {
+                    tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
+                    pairs.add(objects);
+                    false
+                }
+                Ok(None) => {
+                    pairs.complete();
+                    true
+                }
+            };
+            for pair in pairs.by_ref() {
+                if let Some(step) = step(setup, pair?, tally) {
+                    take(step, tally).await?;
+                }
+            }
+            context.progress.show(|| tally.line());
+            if is_last {
+                break;
             }
         }
-        context.progress.show(|| tally.line());
     }
 }
 
@@ -117,15 +135,6 @@ async fn survey_named(
         }
         context.progress.show(|| tally.line());
     }
-}
-
-/// Lists a range on a task of its own, so that it goes on while another range is worked off.
-fn list(listing: &Arc<Listing>, range: Range) -> AbortOnDropHandle<(Range, Result<Vec<Object>, S3Error>)> {
-    let listing = Arc::clone(listing);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let objects = listing.range(&range).await;
-        (range, objects)
-    }))
 }
 
 /// Accounts for a pair; what is left to be done about it is a step.

@@ -104,8 +104,8 @@ fn assert_as_datasync(trial: &Trial) {
 /// An object as DataSync left it so long ago, with the metadata that the file has now.
 fn left_by_datasync(trial: &Trial, name: &str, age: Duration) {
     let (content, metadata) = expected(trial).remove(name).unwrap();
-    let seed =
-        metadata.iter().fold(Seed::aged(age), |seed, (key, value)| seed.header(&format!("x-amz-meta-{key}"), value));
+    let seed = Seed::aged(age).header("x-amz-meta-file-atime", "1ns");
+    let seed = metadata.iter().fold(seed, |seed, (key, value)| seed.header(&format!("x-amz-meta-{key}"), value));
     trial.s3.put("site", &format!("www/{name}"), content, seed);
 }
 

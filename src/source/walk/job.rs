@@ -12,7 +12,7 @@ use super::read::{Listing, NoListing, Reading, Step};
 use crate::source::entry::Problem;
 
 /// The most names that one job looks at.
-pub(super) const CHUNK_NAMES: usize = 256;
+pub(super) const CHUNK_NAMES: usize = 64;
 
 /// The place of a job in the order of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
