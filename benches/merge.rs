@@ -57,7 +57,10 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         }
         Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
     };
-    merge.pairs(entries, objects).filter(|pair| pair.as_ref().is_ok_and(|pair| is_kept(pair.clone()))).count()
+    let mut pairs = merge.pairs(entries);
+    pairs.add(objects);
+    pairs.complete();
+    pairs.filter(|pair| pair.as_ref().is_ok_and(|pair| is_kept(pair.clone()))).count()
 }
 
 fn benches(criterion: &mut Criterion) {
