@@ -47,7 +47,7 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         delete: true,
         overwrite: true,
         preserve: None,
-        by_metadata_since: None,
+        suspect: None,
     };
     let now = EpochNanos::now();
     let mut merge = Merge::default();

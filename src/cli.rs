@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::datasync::TaskArn;
 use crate::destination::headers::ContentType;
 use crate::location::Location;
 use crate::manifest::ManifestLocation;
+use crate::state::StateLocation;
 use crate::sync::guard::MaxDelete;
 
 pub mod file;
@@ -39,6 +41,8 @@ const EXIT_CODES: &str = "Exit codes: 0 the destination matches the source; 1 fa
 pub enum Command {
     /// Make the destination match the source
     Sync(Box<SyncCommand>),
+    /// Let DataSync do it, and do it directly where DataSync fails, hangs or cannot be reached
+    Run(Box<RunCommand>),
     /// Say what sync would do; write nothing
     Plan(Box<PlanCommand>),
     /// Show the whole flow on an embedded S3 server
@@ -73,6 +77,98 @@ pub struct SyncCommand {
     /// What both commands share.
     #[command(flatten)]
     pub options: SyncArgs,
+}
+
+/// `efs2s3 run`.
+#[derive(Args, Debug)]
+pub struct RunCommand {
+    /// The directory to copy: the mounted folder that the task copies
+    #[arg(long, env = "EFS2S3_SOURCE", value_name = "DIR")]
+    pub source: PathBuf,
+    /// Where to: `s3://bucket/prefix` [default: where the task copies to]
+    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    pub destination: Option<Location>,
+    /// Write the report (JSON) to FILE; `-` is stdout
+    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write a line of JSON to FILE for each key that was written or deleted directly
+    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    pub changes: Option<PathBuf>,
+    /// How to go about DataSync.
+    #[command(flatten)]
+    pub datasync: DataSyncArgs,
+    /// When to delete, and when not.
+    #[command(flatten)]
+    pub delete: DeleteArgs,
+    /// What to read, and how.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// When an object is taken for equal.
+    #[command(flatten)]
+    pub compare: CompareArgs,
+    /// What objects are stored with.
+    #[command(flatten)]
+    pub upload: UploadArgs,
+    /// How much at once.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How to reach S3.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// How to go about DataSync.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "DataSync")]
+pub struct DataSyncArgs {
+    /// The DataSync task; what it copies, where to and how is taken from it, unless an option says otherwise
+    #[arg(long, env = "EFS2S3_TASK_ARN", value_name = "ARN")]
+    pub task_arn: Option<TaskArn>,
+    /// Which way to go
+    #[arg(long, env = "EFS2S3_POLICY", value_name = "POLICY", default_value = "datasync-first")]
+    pub policy: Policy,
+    /// Compare after DataSync has succeeded too, and repair what it left out
+    #[arg(long, env = "EFS2S3_AUDIT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub audit: bool,
+    /// How often to look at the execution; sooner at first
+    #[arg(long, env = "EFS2S3_POLL_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = value::positive_duration)]
+    pub poll_interval: Duration,
+    /// Give up an execution that is QUEUED or LAUNCHING for so long
+    #[arg(long, env = "EFS2S3_QUEUE_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
+    pub queue_timeout: Duration,
+    /// Give up an execution that is PREPARING for so long
+    #[arg(long, env = "EFS2S3_PREPARE_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
+    pub prepare_timeout: Duration,
+    /// Give up an execution of which no counter moves for so long while it transfers or verifies, or of which nothing is heard
+    #[arg(long, env = "EFS2S3_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
+    pub stall_timeout: Duration,
+    /// Give up an execution after so long in all
+    #[arg(long, env = "EFS2S3_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = value::positive_duration)]
+    pub timeout: Duration,
+    /// How long to wait for an execution's end once it is cancelled; without that end nothing is deleted directly
+    #[arg(long, env = "EFS2S3_CANCEL_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
+    pub cancel_timeout: Duration,
+    /// Go directly at once after so many executions in a row that did not succeed; takes --state to remember
+    #[arg(long, env = "EFS2S3_BREAKER_FAILURES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub breaker_failures: u32,
+    /// Try DataSync again after so long
+    #[arg(long, env = "EFS2S3_BREAKER_COOLDOWN", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
+    pub breaker_cooldown: Duration,
+    /// Where to remember failures from run to run: a folder, or `s3://bucket/prefix` outside the destination
+    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    pub state: Option<StateLocation>,
+}
+
+/// Which way to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Policy {
+    /// DataSync, and the direct sync where it does not succeed
+    DatasyncFirst,
+    /// DataSync alone
+    DatasyncOnly,
+    /// The direct sync alone
+    DirectOnly,
 }
 
 /// `efs2s3 plan`.

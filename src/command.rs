@@ -11,12 +11,14 @@ use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
-use crate::report::{Ending, Report, ReportSink, Subject};
+use crate::report::{Ending, Report, ReportSink, Route, Subject};
 use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
 use crate::sync::plan::{PlanHeader, PlanSink, plan};
 use crate::sync::tally::{Seconds, Tally};
 use crate::sync::{Setup, sync};
+
+mod run;
 
 /// Where a command's results go, besides its report.
 enum Work {
@@ -26,8 +28,13 @@ enum Work {
 
 /// Runs a command to its end.
 pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
-    let Invocation { cli, header_rules, options } = invocation;
+    if matches!(invocation.cli.command, Command::Run(_)) {
+        return Box::pin(run::run(invocation, progress)).await;
+    }
+    let Invocation { cli, header_rules, options, .. } = invocation;
     match cli.command {
+        // Taken above: it reads its arguments twice.
+        Command::Run(_) => ExitCode::Usage,
         Command::Sync(command) if command.dry_run => {
             let command =
                 PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
@@ -86,6 +93,8 @@ async fn run_work(
         source: args.source.display().to_string(),
         destination: args.destination.to_string(),
         started: SystemTime::now(),
+        route: Route::Direct,
+        datasync: None,
     };
     let report_path = args.report.clone();
     let config = match SyncConfig::new(args, rules) {
@@ -109,17 +118,7 @@ async fn run_work(
     let show_kept = matches!(work, Work::Plan { all: true, .. });
     let report = match config.open(show_kept, shutdown, progress.clone()).await {
         Ok(setup) => do_work(&setup, &subject, work).await,
-        Err(error) => {
-            let ending = Ending {
-                tally: Tally::default(),
-                requests: None,
-                operations: None,
-                seconds: Seconds::default(),
-                error: Some(error.to_string()),
-                exit_code: ExitCode::Fatal,
-            };
-            Report::new(&subject, ending)
-        }
+        Err(error) => without_work(&subject, Some(error.to_string()), ExitCode::Fatal),
     };
     progress.finish();
     conclude(&report, report_sink, report_path.as_deref())
@@ -149,6 +148,12 @@ async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
         exit_code,
     };
     Report::new(subject, ending)
+}
+
+/// The report of a run that came to no work of its own.
+fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Report {
+    let (tally, seconds) = (Tally::default(), Seconds::default());
+    Report::new(subject, Ending { tally, requests: None, operations: None, seconds, error, exit_code })
 }
 
 /// Says how it ended, and writes the report.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aws::ConnectError;
 use crate::cli::{
     Addressing, Attribute, Checksum, Compare, CompareArgs, MetadataDialect, Mode, Overwrite, Symlinks, SyncArgs,
 };
 use crate::destination::checksum::Algorithm;
 use crate::destination::error::S3Error;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
-use crate::destination::{ConnectError, Destination, Endpoint, SendOptions};
+use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
 use crate::location::Location;
 use crate::manifest::{Manifest, ManifestError, ManifestLocation};
@@ -24,9 +25,10 @@ use crate::source::{Requirements, Source, SourceError};
 use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
-use crate::sync::decide::{CompareBy, Rules};
+use crate::sync::decide::{CompareBy, Rules, Suspect};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::guard::DeleteRules;
+use crate::sync::tally::Guard;
 
 mod memory;
 
@@ -42,7 +44,7 @@ const BATCH_ENTRIES: usize = 1_000;
 const WARN_AFTER: Duration = Duration::from_secs(20);
 
 /// What a sync is to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SyncConfig {
     source: PathBuf,
     requirements: Requirements,
@@ -63,7 +65,7 @@ pub struct SyncConfig {
 }
 
 /// A manifest, read or to be fetched.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum NamedFiles {
     Known(Manifest),
     In(Location, String),
@@ -155,6 +157,7 @@ impl SyncConfig {
                     Addressing::Path => Some(true),
                     Addressing::Virtual => Some(false),
                 },
+                region: None,
             },
             send: SendOptions {
                 concurrency: limits.concurrency.or(CONCURRENCY),
@@ -193,12 +196,13 @@ impl SyncConfig {
                 delete: delete.delete && !is_named,
                 overwrite: compare.overwrite == Overwrite::Always,
                 preserve,
-                by_metadata_since: None,
+                suspect: None,
             },
             delete_rules: DeleteRules {
                 max_delete: delete.max_delete,
                 allow_empty_source: delete.allow_empty_source,
                 ignore_errors: delete.ignore_errors,
+                objection: None,
             },
             list_concurrency: limits.list_concurrency.or(LIST_CONCURRENCY),
             memory_bytes: limits.memory.unwrap_or_else(memory::default_budget_bytes),
@@ -210,21 +214,56 @@ impl SyncConfig {
         })
     }
 
+    /// Where objects go.
+    #[must_use]
+    pub const fn destination(&self) -> &Location {
+        &self.destination
+    }
+
+    /// The same in a region, where the AWS settings name none.
+    #[must_use]
+    pub fn in_region(mut self, region: &str) -> Self {
+        self.endpoint.region = Some(region.to_owned());
+        self
+    }
+
+    /// The same without deletes, because this guard objects.
+    #[must_use]
+    pub fn without_deletes(mut self, guard: Guard) -> Self {
+        self.delete_rules.objection = Some(guard);
+        self
+    }
+
+    /// The same, with doubts about what another engine wrote.
+    #[must_use]
+    pub fn suspecting(mut self, suspect: Option<Suspect>) -> Self {
+        self.rules.suspect = suspect;
+        self
+    }
+
+    /// Prepares a client for another place on the same server, as for the destination.
+    ///
+    /// # Errors
+    /// Where the AWS settings name what cannot be used.
+    pub async fn connect_to(&self, location: &Location, shutdown: Shutdown) -> Result<Destination, ConnectError> {
+        // Its bucket may be another's.
+        let send = SendOptions { expected_owner: None, ..self.send.clone() };
+        Destination::connect(location, &self.endpoint, send, shutdown).await
+    }
+
     /// Opens the source and prepares the client.
     ///
     /// # Errors
     /// Where the source is not there, or not as required, or no client can be had.
     pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
-        let source = Source::open(&self.source, self.requirements, self.walk).await?;
+        let source = Source::open(&self.source, self.requirements.clone(), self.walk.clone()).await?;
         let destination =
             Destination::connect(&self.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
-        let manifest = match self.manifest {
-            Some(NamedFiles::Known(manifest)) => Some(manifest),
+        let manifest = match &self.manifest {
+            Some(NamedFiles::Known(manifest)) => Some(manifest.clone()),
             Some(NamedFiles::In(location, name)) => {
-                // Its bucket may be another's.
-                let send = SendOptions { expected_owner: None, ..self.send };
-                let home = Destination::connect(&location, &self.endpoint, send, shutdown.clone()).await?;
-                let fetched = home.get(&name).await;
+                let home = self.connect_to(location, shutdown.clone()).await?;
+                let fetched = home.get(name).await;
                 let unusable = |error: S3Error| OpenError::FetchManifest(home.explain(&error));
                 Some(Manifest::read(&fetched.map_err(unusable)?)?)
             }

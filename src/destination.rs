@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::aws::ConnectError;
 use crate::location::{Location, Prefix};
 use crate::shutdown::Shutdown;
 
@@ -26,7 +27,7 @@ mod patience;
 pub mod put;
 mod send;
 
-pub use client::{ConnectError, Endpoint};
+pub use client::Endpoint;
 pub use put::Expected;
 
 use checksum::Algorithm;

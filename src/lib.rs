@@ -2,9 +2,11 @@
 //!
 //! [`sync`] is the pipeline, and a good place to begin reading; `DESIGN.md` says why things are as they are.
 
+pub mod aws;
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod destination;
@@ -17,7 +19,9 @@ pub mod object;
 pub mod progress;
 pub mod report;
 pub mod result_file;
+pub mod run;
 pub mod shutdown;
 pub mod source;
+pub mod state;
 pub mod sync;
 pub mod telemetry;

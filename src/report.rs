@@ -32,7 +32,7 @@ pub struct Report {
     run_id: String,
     version: &'static str,
     command: &'static str,
-    route: &'static str,
+    route: Route,
     started: String,
     finished: String,
     source: String,
@@ -45,6 +45,7 @@ pub struct Report {
     estimated_request_cost_usd: f64,
     estimated_efs_read_cost_usd: f64,
     seconds: Seconds,
+    datasync: Option<DataSyncPart>,
     peak_memory_bytes: Option<u64>,
     withheld_because: Vec<Withheld>,
     failures_count: u64,
@@ -74,6 +75,44 @@ pub struct Subject {
     pub destination: String,
     /// When the run began.
     pub started: SystemTime,
+    /// Which way the work took.
+    pub route: Route,
+    /// What came of DataSync, where it was asked.
+    pub datasync: Option<DataSyncPart>,
+}
+
+/// Which way the work took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// The direct sync, as it was asked for or because the breaker is open.
+    Direct,
+    /// DataSync.
+    Datasync,
+    /// The direct sync, because DataSync did not succeed.
+    Fallback,
+}
+
+/// What came of DataSync.
+#[derive(Clone, Debug, Serialize)]
+pub struct DataSyncPart {
+    /// The execution, where there was one.
+    pub execution_arn: Option<String>,
+    /// Whether it ran already.
+    pub attached: bool,
+    /// Its last status.
+    pub status: Option<String>,
+    /// DataSync's error code.
+    pub error_code: Option<String>,
+    /// DataSync's words for the error.
+    pub error_detail: Option<String>,
+    /// The verdict.
+    pub verdict: &'static str,
+    /// What the verdict rests on, for people.
+    pub evidence: String,
+    /// How long it took.
+    #[serde(skip)]
+    pub seconds: f64,
 }
 
 /// What came of a run.
@@ -99,6 +138,7 @@ impl Report {
     pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
         let Ending { tally, requests, operations, mut seconds, error, exit_code } = ending;
         let finished = SystemTime::now();
+        seconds.datasync = subject.datasync.as_ref().map_or(0.0, |datasync| datasync.seconds);
         seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
         let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
         Self {
@@ -106,7 +146,7 @@ impl Report {
             run_id: run_id(subject.started),
             version: env!("CARGO_PKG_VERSION"),
             command: subject.command,
-            route: "direct",
+            route: subject.route,
             started: humantime::format_rfc3339_millis(subject.started).to_string(),
             finished: humantime::format_rfc3339_millis(finished).to_string(),
             source: subject.source.clone(),
@@ -116,6 +156,7 @@ impl Report {
             source_operations,
             requests: requests.map(Requests::by_name).unwrap_or_default(),
             seconds: seconds.rounded(),
+            datasync: subject.datasync.clone(),
             peak_memory_bytes: peak_memory_bytes(),
             counts: tally.counts,
             skipped_because: tally.skipped_because,
@@ -131,6 +172,14 @@ impl Report {
     /// One line that says what happened.
     #[must_use]
     pub fn summary(&self) -> String {
+        if let (Route::Datasync, Some(datasync), 0) = (self.route, &self.datasync, self.request_count()) {
+            return format!(
+                "DataSync: {}; {:.1} s, exit {}",
+                datasync.evidence,
+                self.seconds.total,
+                self.exit_code.code()
+            );
+        }
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
         let (to_upload, to_delete) =

@@ -24,6 +24,17 @@ pub struct Invocation {
     pub header_rules: Vec<HeaderRule>,
     /// All options in force, by their names.
     pub options: BTreeMap<String, Vec<String>>,
+    arguments: Vec<OsString>,
+}
+
+impl Invocation {
+    /// The same with further defaults, which flags, environment and config file beat.
+    ///
+    /// # Errors
+    /// As for [`parse`]: the defaults are checked as flags are.
+    pub fn with_defaults(&self, defaults: toml::Table) -> Result<Self, clap::Error> {
+        parse_with(self.arguments.clone(), defaults)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -39,15 +50,19 @@ struct ConfigFile {
 /// # Errors
 /// Whatever is wrong with one of them, ready to be printed; `--help` and `--version` come this way too.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Invocation, clap::Error> {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    parse_with(arguments.into_iter().collect(), toml::Table::new())
+}
+
+fn parse_with(arguments: Vec<OsString>, mut defaults: toml::Table) -> Result<Invocation, clap::Error> {
     let file = match config_path(&arguments) {
         Some(path) => read(&path)?,
         None => ConfigFile::default(),
     };
-    let command = with_defaults(without_empty_variables(Cli::command()), &file.options)?;
-    let matches = command.try_get_matches_from(arguments)?;
+    defaults.extend(file.options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)));
+    let command = with_defaults(without_empty_variables(Cli::command()), &defaults)?;
+    let matches = command.try_get_matches_from(&arguments)?;
     let options = matches.subcommand().map(|(_, matches)| options_in_force(matches)).unwrap_or_default();
-    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options })
+    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options, arguments })
 }
 
 /// Every option that has a value, and its values as they were written.
@@ -95,9 +110,9 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
         |command: &Command| command.get_arguments().map(|argument| argument.get_id().to_string()).collect::<Vec<_>>();
     let known: Vec<String> = names(&command).into_iter().chain(command.get_subcommands().flat_map(names)).collect();
     let mut defaults = Vec::new();
-    for (name, value) in options {
-        let id = name.replace('-', "_");
-        if !known.contains(&id) || id == "config" {
+    for (id, value) in options {
+        let name = id.replace('_', "-");
+        if !known.contains(id) || id == "config" {
             return Err(
                 Cli::command().error(ErrorKind::UnknownArgument, format!("config file: there is no option '{name}'"))
             );
@@ -108,7 +123,7 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
                 format!("config file: '{name}' takes a text, a number, true or false, or a list of texts"),
             ));
         };
-        defaults.push((id, values));
+        defaults.push((id.clone(), values));
     }
     Ok(each_command(command, |mut command| {
         for (id, values) in &defaults {

@@ -138,7 +138,7 @@ impl ObjectHeaders {
 }
 
 /// Which headers a file gets: by rules on its path, then by its extension.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HeaderRules {
     /// Each with a filter that excludes what the rule is for.
     rules: Vec<(Filter, HeaderRule)>,

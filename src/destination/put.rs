@@ -19,6 +19,8 @@ pub enum Expected {
     Absent,
     /// This object.
     Present(ETag),
+    /// Whatever is there.
+    Anything,
 }
 
 impl Expected {
@@ -28,7 +30,7 @@ impl Expected {
 
     pub(super) fn if_match(&self) -> Option<String> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Anything => None,
             // Without an ETag in the listing there is nothing to hold the object to.
             Self::Present(etag) => Some(etag.text()).filter(|etag| !etag.is_empty()),
         }

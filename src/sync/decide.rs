@@ -18,8 +18,8 @@
 //! | absent | present | otherwise | leave |
 //!
 //! Where the mode stores metadata, content that is equal is not the end: the object's metadata is looked at too, and
-//! rewritten if it is not the file's. What DataSync wrote in this very run is compared as with `metadata`, because it may
-//! have read a file before its last change.
+//! rewritten if it is not the file's. What DataSync wrote in this very run is suspect: it is compared as with `metadata`,
+//! because it may have been read before the file's last change, or by its content where DataSync itself found mismatches.
 //!
 //! The margin covers what nobody can know of the clocks: it is always subtracted, so that a wrong clock costs a comparison
 //! and never a change that is missed. An object's LastModified is cut to the second, which only makes it older.
@@ -117,8 +117,17 @@ pub struct Rules {
     pub overwrite: bool,
     /// Which attributes of files the mode keeps as metadata; none in plain mode.
     pub preserve: Option<Preserve>,
-    /// Objects written since are compared by their metadata.
-    pub by_metadata_since: Option<EpochNanos>,
+    /// Which objects somebody else wrote in this very run.
+    pub suspect: Option<Suspect>,
+}
+
+/// Objects that another engine wrote in this run, and so not after a look at what this one sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Those written since.
+    pub since: EpochNanos,
+    /// Whether their content may be wrong, and not only older than the file.
+    pub content: bool,
 }
 
 /// What is to be done about `file`, seen at `now`, with S3's clock and the host's up to `clock_difference` apart.
@@ -149,7 +158,7 @@ fn decide_by_comparison(file: &FileEntry, object: &Object, rules: &Rules, clock_
         return Decision::Upload(Reason::Size);
     }
     let margin = clock_difference.saturating_add(UNKNOWN_CLOCK);
-    let by_metadata = rules.by_metadata_since.is_some_and(|since| object.last_modified >= since.minus(margin));
+    let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
     match rules.compare_by {
         CompareBy::Size => Decision::Keep(Reason::SameSize),
         CompareBy::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
@@ -157,9 +166,12 @@ fn decide_by_comparison(file: &FileEntry, object: &Object, rules: &Rules, clock_
         CompareBy::Content => Decision::Compare,
         CompareBy::TimesOrContent | CompareBy::Metadata => {
             let settled_before = object.last_modified.minus(margin);
-            if file.stat.mtime >= settled_before || file.effective_ctime >= settled_before {
+            let content_may_differ = suspect.is_some_and(|suspect| suspect.content)
+                || file.stat.mtime >= settled_before
+                || file.effective_ctime >= settled_before;
+            if content_may_differ {
                 Decision::Compare
-            } else if by_metadata || rules.compare_by == CompareBy::Metadata {
+            } else if suspect.is_some() || rules.compare_by == CompareBy::Metadata {
                 Decision::CompareMetadata
             } else {
                 Decision::Keep(Reason::Older)
@@ -247,14 +259,7 @@ mod tests {
     }
 
     fn rules(compare_by: CompareBy) -> Rules {
-        Rules {
-            compare_by,
-            min_age: Duration::ZERO,
-            delete: true,
-            overwrite: true,
-            preserve: None,
-            by_metadata_since: None,
-        }
+        Rules { compare_by, min_age: Duration::ZERO, delete: true, overwrite: true, preserve: None, suspect: None }
     }
 
     fn auto(file: &FileEntry) -> Decision {
@@ -349,7 +354,13 @@ mod tests {
         let by_metadata = rules(CompareBy::Metadata);
         assert_eq!(decided(OLD, &by_metadata), Decision::CompareMetadata);
         assert_eq!(decided(WRITTEN, &by_metadata), Decision::Compare);
-        let since = |time| Rules { by_metadata_since: Some(EpochNanos(time)), ..rules(CompareBy::TimesOrContent) };
+        let since = |time| Rules {
+            suspect: Some(Suspect { since: EpochNanos(time), content: false }),
+            ..rules(CompareBy::TimesOrContent)
+        };
+        let torn = Suspect { since: EpochNanos(WRITTEN), content: true };
+        let torn = Rules { suspect: Some(torn), ..rules(CompareBy::TimesOrContent) };
+        assert_eq!(decided(OLD, &torn), Decision::Compare);
         assert_eq!(decided(OLD, &since(WRITTEN)), Decision::CompareMetadata);
         assert_eq!(decided(OLD, &since(WRITTEN + 2 * SECOND)), Decision::CompareMetadata, "the clocks are not one");
         assert_eq!(decided(OLD, &since(WRITTEN + 3 * SECOND)), Decision::Keep(Reason::Older));

@@ -39,7 +39,7 @@ impl FromStr for MaxDelete {
 }
 
 /// What allows deletes, and how many.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeleteRules {
     /// The most deletes.
     pub max_delete: MaxDelete,
@@ -47,6 +47,8 @@ pub struct DeleteRules {
     pub allow_empty_source: bool,
     /// Whether directories that could not be read withhold deletes below themselves alone.
     pub ignore_errors: bool,
+    /// What objects to all deletes from the start.
+    pub objection: Option<Guard>,
 }
 
 /// The first guard that objects to deleting `orphans` objects after a run that tallied like this.
@@ -58,6 +60,8 @@ pub fn objection(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<Gua
     let allowed = most_deletes(rules.max_delete, tally.counts.objects);
     if orphans == 0 {
         None
+    } else if let Some(guard) = &rules.objection {
+        Some(guard.clone())
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
         object(
             "walk",
@@ -120,8 +124,12 @@ fn most_deletes(limit: MaxDelete, objects: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const RULES: DeleteRules =
-        DeleteRules { max_delete: MaxDelete::Default, allow_empty_source: false, ignore_errors: false };
+    const RULES: DeleteRules = DeleteRules {
+        max_delete: MaxDelete::Default,
+        allow_empty_source: false,
+        ignore_errors: false,
+        objection: None,
+    };
 
     fn tally(files: u64, objects: u64) -> Tally {
         let mut tally = Tally::default();
@@ -176,8 +184,8 @@ mod tests {
             (MaxDelete::Percent(100.0), 1000),
         ] {
             let rules = DeleteRules { max_delete, ..RULES };
-            assert_eq!(guard(most, &tally(1, 1000), rules), None);
-            assert_eq!(guard(most + 1, &tally(1, 1000), rules), Some("limit"));
+            assert_eq!(guard(most, &tally(1, 1000), rules.clone()), None);
+            assert_eq!(guard(most + 1, &tally(1, 1000), rules.clone()), Some("limit"));
         }
     }
 

@@ -754,7 +754,7 @@ fn options_of_the_other_mode_are_refused_before_anything_is_contacted() {
 fn a_file_dated_in_the_future_is_read_again_and_kept() {
     let trial = Trial::new();
     trial.write("a", "a");
-    trial.set_mtime("a", SystemTime::now() + Duration::from_secs(86_400));
+    trial.set_mtime("a", SystemTime::now() + Duration::from_hours(24));
     trial.datasync(&[]).expect(0);
     Trial::settle();
     trial.s3.clear_log();

@@ -1,0 +1,103 @@
+//! A task's ARN, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A task's ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskArn {
+    text: String,
+    region: String,
+}
+
+impl TaskArn {
+    /// The ARN.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The region that the task is in.
+    #[must_use]
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Whether this is the ARN of one of its executions.
+    #[must_use]
+    pub fn is_task_of(&self, execution_arn: &str) -> bool {
+        execution_arn.strip_prefix(&self.text).is_some_and(|rest| rest.starts_with("/execution/"))
+    }
+}
+
+impl FromStr for TaskArn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            ["arn", partition, "datasync", region, account, task]
+                if partition.starts_with("aws")
+                    && is_region(region)
+                    && account.len() == 12
+                    && account.bytes().all(|digit| digit.is_ascii_digit())
+                    && is_task(task) =>
+            {
+                Ok(Self { text: text.to_owned(), region: (*region).to_owned() })
+            }
+            _ => Err(format!(
+                "'{text}' is no ARN of a DataSync task: it is written \
+                 arn:aws:datasync:REGION:ACCOUNT:task/task-0123456789abcdef0"
+            )),
+        }
+    }
+}
+
+fn is_region(text: &str) -> bool {
+    text.contains('-') && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn is_task(text: &str) -> bool {
+    let id = text.strip_prefix("task/task-");
+    id.is_some_and(|id| id.len() == 17 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+}
+
+impl fmt::Display for TaskArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: &str = "arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0";
+
+    #[test]
+    fn a_task_is_known_in_any_partition_and_what_is_none_is_refused() {
+        for partition in ["aws", "aws-us-gov", "aws-cn", "aws-iso"] {
+            let arn: TaskArn = TASK.replace("aws-us-gov", partition).parse().unwrap();
+            assert_eq!(arn.region(), "us-gov-west-1");
+        }
+        for wrong in [
+            "",
+            "task-0123456789abcdef0",
+            &TASK.replace("datasync", "s3"),
+            &TASK.replace("task-0123456789abcdef0", "task-0123"),
+            &TASK.replace("abcdef0", "ABCDEF0"),
+            &TASK.replace("us-gov-west-1", ""),
+            &TASK.replace("123456789012", "1234"),
+            &format!("{TASK}/execution/exec-0123456789abcdef0"),
+        ] {
+            assert!(wrong.parse::<TaskArn>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_execution_belongs_to_its_task_alone() {
+        let task: TaskArn = TASK.parse().unwrap();
+        assert!(task.is_task_of(&format!("{TASK}/execution/exec-0123456789abcdef0")));
+        assert!(!task.is_task_of(&TASK.replace("abcdef0", "abcdef1")) && !task.is_task_of(TASK));
+    }
+}

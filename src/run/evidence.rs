@@ -1,0 +1,167 @@
+//! Whether the mounted folder is the one that the task copies: what can be known of it, and what cannot.
+//!
+//! 1. The mount table names the file system and the exported folder, unless the mount goes through TLS (then the server is
+//!    127.0.0.1) or an access point (then the folder is counted from the access point's root).
+//! 2. The destination holds what the task copied: if none of its keys is in the tree, the tree is another one.
+
+use std::path::{Path, PathBuf};
+
+use crate::datasync::SourceOfTask;
+use crate::destination::error::S3Error;
+use crate::destination::list::PageStart;
+use crate::source::presence::Presence;
+use crate::sync::Setup;
+
+/// The mount table of this process.
+const MOUNT_TABLE: &str = "/proc/self/mountinfo";
+/// A destination with fewer keys tells nothing.
+const WELL_FILLED: usize = 100;
+const SAMPLE: usize = 200;
+
+/// What the mount table tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountEvidence {
+    /// It is the task's.
+    Same,
+    /// It is another one: so it is mounted, and so the task has it.
+    Other(String),
+    /// It does not tell, for this reason.
+    Hidden(String),
+}
+
+/// Reads the mount table for what is mounted at `source`.
+#[must_use]
+pub fn of_mount(source: &Path, task: &SourceOfTask) -> MountEvidence {
+    let table = std::fs::read_to_string(MOUNT_TABLE).unwrap_or_default();
+    let source = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_owned());
+    compare(&table, &source, task)
+}
+
+fn compare(table: &str, source: &Path, task: &SourceOfTask) -> MountEvidence {
+    let SourceOfTask::Efs { file_system, folder, access_point } = task else {
+        return MountEvidence::Hidden("the task's source is no EFS location".to_owned());
+    };
+    let Some(mount) = table
+        .lines()
+        .filter_map(Mount::read)
+        .filter(|mount| source.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len())
+    else {
+        return MountEvidence::Hidden("the mount table does not tell what is mounted there".to_owned());
+    };
+    if !mount.kind.starts_with("nfs") {
+        return MountEvidence::Hidden(format!("it is on a file system of kind {}, not on NFS", mount.kind));
+    }
+    let (server, exported) = mount.device.split_once(":/").unwrap_or((&mount.device, ""));
+    let Some(mounted) = server.split('.').find(|part| part.starts_with("fs-")) else {
+        return MountEvidence::Hidden(format!("the mount goes through {server}, which hides the file system"));
+    };
+    if mounted != file_system {
+        return MountEvidence::Other(format!("{mounted} is mounted there, and the task copies {file_system}"));
+    }
+    if *access_point {
+        return MountEvidence::Hidden("an access point hides which folder the task copies".to_owned());
+    }
+    let below = source.strip_prefix(&mount.point).unwrap_or(Path::new(""));
+    let seen = Path::new("/").join(exported).join(mount.root.trim_start_matches('/')).join(below);
+    if same_folder(&seen, Path::new(folder)) {
+        MountEvidence::Same
+    } else {
+        MountEvidence::Other(format!("it is the folder {} of {mounted}, and the task copies {folder}", seen.display()))
+    }
+}
+
+fn same_folder(one: &Path, other: &Path) -> bool {
+    one.components().eq(other.components())
+}
+
+/// A line of the mount table (`proc_pid_mountinfo(5)`).
+struct Mount {
+    root: String,
+    point: PathBuf,
+    kind: String,
+    device: String,
+}
+
+impl Mount {
+    fn read(line: &str) -> Option<Self> {
+        let (before, after) = line.split_once(" - ")?;
+        let mut before = before.split(' ').skip(3);
+        let (root, point) = (unescaped(before.next()?), unescaped(before.next()?));
+        let mut after = after.split(' ');
+        let (kind, device) = (after.next()?.to_owned(), unescaped(after.next()?));
+        Some(Self { root, point: PathBuf::from(point), kind, device })
+    }
+}
+
+/// Blanks and the like are written as three octal digits.
+fn unescaped(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .into_iter()
+        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// How many keys of a well-filled destination were looked for, if none of them is in the tree.
+///
+/// # Errors
+/// Where the destination cannot be listed.
+pub async fn none_of_the_keys_is_there(setup: &Setup) -> Result<Option<usize>, S3Error> {
+    let context = &setup.context;
+    let page = context.destination.page(&PageStart::After(String::new())).await?;
+    let keys: Vec<String> = page
+        .objects
+        .into_iter()
+        .map(|object| object.key)
+        .filter(|key| !key.is_empty() && setup.filter.admits(key))
+        .collect();
+    if keys.len() < WELL_FILLED {
+        return Ok(None);
+    }
+    let step = keys.len().div_ceil(SAMPLE);
+    let sample: Vec<String> = keys.into_iter().step_by(step).collect();
+    let count = sample.len();
+    let presences = context.source.presences(sample).await;
+    Ok(presences.iter().all(|presence| *presence == Presence::Gone).then_some(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw
+40 22 0:44 / /mnt/efs rw,relatime shared:2 - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/ rw,vers=4.1
+41 22 0:45 / /mnt/sub rw,relatime - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/sub/dir rw,vers=4.1
+42 22 0:46 / /mnt/tls rw,relatime - nfs4 127.0.0.1:/ rw,vers=4.1
+43 22 0:44 /sub /mnt/with\\040blank rw - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/ rw
+";
+
+    fn task(file_system: &str, folder: &str, access_point: bool) -> SourceOfTask {
+        SourceOfTask::Efs { file_system: file_system.into(), folder: folder.into(), access_point }
+    }
+
+    #[test]
+    fn the_mount_table_tells_what_it_can() {
+        let evidence = |source: &str, task: &SourceOfTask| match compare(TABLE, Path::new(source), task) {
+            MountEvidence::Same => "same",
+            MountEvidence::Other(_) => "other",
+            MountEvidence::Hidden(_) => "hidden",
+        };
+        let (whole, sub) = (task("fs-0123", "/", false), task("fs-0123", "/sub/dir", false));
+        assert_eq!(evidence("/mnt/efs", &whole), "same");
+        assert_eq!(evidence("/mnt/efs/sub/dir", &sub), "same");
+        assert_eq!(evidence("/mnt/sub", &sub), "same");
+        assert_eq!(evidence("/mnt/with blank/dir", &sub), "same");
+        assert_eq!(evidence("/mnt/efs", &sub), "other");
+        assert_eq!(evidence("/mnt/efs/sub", &whole), "other");
+        assert_eq!(evidence("/mnt/efs", &task("fs-9999", "/", false)), "other");
+        assert_eq!(evidence("/mnt/efs", &task("fs-9999", "/", true)), "other", "the file system is told all the same");
+        assert_eq!(evidence("/mnt/efs", &task("fs-0123", "/sub", true)), "hidden");
+        assert_eq!(evidence("/mnt/tls", &whole), "hidden");
+        assert_eq!(evidence("/srv", &whole), "hidden");
+        assert_eq!(
+            compare("", Path::new("/x"), &whole),
+            MountEvidence::Hidden("the mount table does not tell what is mounted there".into())
+        );
+    }
+}
