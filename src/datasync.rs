@@ -76,6 +76,15 @@ impl DataSync {
         Ok(Task::new(&described, source, destination.as_ref()))
     }
 
+    /// The task's most recent execution, which may have ended.
+    ///
+    /// # Errors
+    /// Where DataSync does not answer, or has no such task.
+    pub async fn latest_execution(&self) -> Result<Option<String>, ServiceError> {
+        let described = self.client.describe_task().task_arn(self.task.as_str()).send().await?;
+        Ok(described.current_task_execution_arn().filter(|arn| !arn.is_empty()).map(str::to_owned))
+    }
+
     /// How an execution stands.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub mod demo;
 pub mod destination;
 pub mod exit_code;
 pub mod filter;
+pub mod lambda;
 pub mod location;
 pub mod manifest;
 pub mod metadata;

@@ -3,13 +3,18 @@
 use std::io::IsTerminal;
 use std::process::ExitCode as ProcessExitCode;
 
-use efs2s3::cli::file;
+use efs2s3::cli::{LogFormat, file};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::{command, telemetry};
+use efs2s3::{command, lambda, telemetry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 fn main() -> ProcessExitCode {
+    if lambda::is_here() {
+        let progress = Progress::new(false, false);
+        telemetry::init(LogFormat::Json, &progress);
+        return on_runtime(lambda::serve());
+    }
     let invocation = match file::parse(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
@@ -22,6 +27,10 @@ fn main() -> ProcessExitCode {
     let progress = Progress::new(invocation.cli.global.progress.applies(is_terminal), is_terminal);
     telemetry::init(invocation.cli.global.log_format, &progress);
     allow_open_files();
+    on_runtime(command::run(invocation, &progress))
+}
+
+fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -29,7 +38,7 @@ fn main() -> ProcessExitCode {
             return ExitCode::Fatal.into();
         }
     };
-    let code = runtime.block_on(command::run(invocation, &progress));
+    let code = runtime.block_on(work);
     // A thread may be stuck in a read on a mount whose server is away: nothing waits for it. Nor is the runtime taken
     // apart: glibc's pthread_detach looks at a thread that may have ended and gone in this very moment, and crashes.
     std::mem::forget(runtime);

@@ -7,7 +7,7 @@
 //! | `file-permissions` | `st_mode` in octal digits, with the type: `0100644`, `0040755`, `0120777`; also seen: `100644`, `0644` |
 //! | `file-mtime`, `file-atime` | nanoseconds since 1970 and `ns`; without it milliseconds, also with decimals; also seen: `seconds/nanoseconds` |
 //!
-//! (`FSx` for Lustre user guide, "POSIX metadata support"; AWS Snowball Edge guide; AWS DataSync user guide, "How DataSync
+//! (FSx for Lustre user guide, "POSIX metadata support"; AWS Snowball Edge guide; AWS DataSync user guide, "How DataSync
 //! handles file and object metadata".) Values are compared, never texts, at the precision of the coarser one. The atime is
 //! written and not compared: EFS does not keep it up to date.
 

@@ -101,16 +101,19 @@ impl Attempt {
     }
 }
 
-/// The execution that runs now, if there is one.
+/// The latest execution of the task, if it runs still.
 ///
 /// # Errors
 /// Where DataSync does not tell.
-pub async fn running_execution(datasync: &DataSync, task: &Task) -> Result<Option<(String, Execution)>, ServiceError> {
-    let Some(arn) = &task.latest_execution else {
+pub async fn running_execution(
+    datasync: &DataSync,
+    latest: Option<&str>,
+) -> Result<Option<(String, Execution)>, ServiceError> {
+    let Some(arn) = latest else {
         return Ok(None);
     };
     match datasync.describe_execution(arn).await {
-        Ok(execution) => Ok((!execution.status.is_terminal()).then(|| (arn.clone(), execution))),
+        Ok(execution) => Ok((!execution.status.is_terminal()).then(|| (arn.to_owned(), execution))),
         Err(error) if error.kind == ServiceErrorKind::Unknown => Ok(None),
         Err(error) => Err(error),
     }
@@ -156,7 +159,7 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, S
         since: last.started.unwrap_or_else(SystemTime::now),
         last: Some(last),
     };
-    if let Some(running) = running_execution(datasync, task).await? {
+    if let Some(running) = running_execution(datasync, task.latest_execution.as_deref()).await? {
         return Ok(attached(running));
     }
     let since = SystemTime::now();
@@ -164,8 +167,8 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, S
         Ok(arn) => Ok(Followed { arn, attached: false, since, last: None }),
         // Somebody else may have started one since.
         Err(refused) if refused.kind == ServiceErrorKind::Refused => {
-            let task = datasync.describe_task().await?;
-            running_execution(datasync, &task).await?.map(attached).ok_or(refused)
+            let latest = datasync.latest_execution().await?;
+            running_execution(datasync, latest.as_deref()).await?.map(attached).ok_or(refused)
         }
         Err(error) => Err(error),
     }

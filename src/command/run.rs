@@ -10,7 +10,8 @@
 //!        anything else            -> sync directly, and delete nothing
 //! ```
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Work, cannot_write, conclude, do_work, without_work};
@@ -41,11 +42,11 @@ struct Stop {
 }
 
 impl Stop {
-    fn fatal(message: impl ToString) -> Self {
+    fn fatal(message: impl Display) -> Self {
         Self { message: message.to_string(), exit_code: ExitCode::Fatal }
     }
 
-    fn usage(message: impl ToString) -> Self {
+    fn usage(message: impl Display) -> Self {
         Self { message: message.to_string(), exit_code: ExitCode::Usage }
     }
 }
@@ -92,7 +93,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
             return ExitCode::Fatal;
         }
     };
-    let report = match go(invocation, &mut subject, changes, &shutdown, progress).await {
+    let report = match Box::pin(go(invocation, &mut subject, changes, &shutdown, progress)).await {
         Ok(report) => report,
         // Nothing has been done: wrong words need no report.
         Err(Stop { message, exit_code: ExitCode::Usage }) => {
@@ -106,10 +107,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
 }
 
 fn run_command(invocation: &Invocation) -> Option<&RunCommand> {
-    match &invocation.cli.command {
-        Command::Run(command) => Some(command),
-        _ => None,
-    }
+    if let Command::Run(command) = &invocation.cli.command { Some(command) } else { None }
 }
 
 async fn go(
@@ -298,7 +296,7 @@ async fn configure(
     Ok((config, state))
 }
 
-fn check_mount(source: &std::path::Path, task: &Task) -> Result<(), Stop> {
+fn check_mount(source: &Path, task: &Task) -> Result<(), Stop> {
     match of_mount(source, &task.source) {
         MountEvidence::Same => Ok(()),
         MountEvidence::Hidden(why) => {
@@ -339,7 +337,7 @@ async fn through_datasync(
     }
     if is_open || plan.policy == Policy::DirectOnly {
         let may_run = match task {
-            Ok(task) => !matches!(running_execution(datasync, task).await, Ok(None)),
+            Ok(task) => !matches!(running_execution(datasync, task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
         return Ok(Direct::Sync { suspect: None, guard: may_run.then(may_still_run) });
@@ -351,27 +349,29 @@ async fn through_datasync(
     subject.datasync = Some(attempt.part());
     subject.route = Route::Datasync;
     tracing::info!("DataSync: {}", attempt.verdict.evidence);
-    match attempt.verdict.kind {
-        VerdictKind::Interrupted => return Ok(Direct::Nothing),
-        VerdictKind::Succeeded | VerdictKind::Partial => breaker.succeeded(),
-        _ => breaker.failed(SystemTime::now()),
+    let kind = attempt.verdict.kind;
+    if kind == VerdictKind::Interrupted {
+        return Ok(Direct::Nothing);
+    }
+    if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
+        breaker.succeeded();
+    } else {
+        breaker.failed(SystemTime::now());
     }
     memory.store(&breaker).await;
     let since = attempt.execution.as_ref().map(|followed| epoch(followed.since));
     let suspect = |content| since.map(|since| Suspect { since, content });
-    match attempt.verdict.kind {
-        VerdictKind::Succeeded if plan.audit => Ok(Direct::Sync { suspect: suspect(false), guard: None }),
-        VerdictKind::Succeeded => Ok(Direct::Nothing),
-        _ if plan.policy == Policy::DatasyncOnly => Err(Stop::fatal(attempt.verdict.evidence)),
-        VerdictKind::Partial => {
-            subject.route = Route::Fallback;
-            Ok(Direct::Sync { suspect: suspect(true), guard: None })
-        }
-        _ => {
-            subject.route = Route::Fallback;
-            Ok(Direct::Sync { suspect: suspect(false), guard: attempt.may_still_run.then(may_still_run) })
-        }
+    if kind == VerdictKind::Succeeded {
+        let audit = Direct::Sync { suspect: suspect(false), guard: None };
+        return Ok(if plan.audit { audit } else { Direct::Nothing });
     }
+    if plan.policy == Policy::DatasyncOnly {
+        return Err(Stop::fatal(attempt.verdict.evidence));
+    }
+    subject.route = Route::Fallback;
+    // What DataSync itself found wrong is compared by its content.
+    let suspect = suspect(kind == VerdictKind::Partial);
+    Ok(Direct::Sync { suspect, guard: attempt.may_still_run.then(may_still_run) })
 }
 
 fn may_still_run() -> Guard {

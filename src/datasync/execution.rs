@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
+use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
 
 /// How an execution stands. A status that this program does not know means that it is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +88,8 @@ impl Execution {
                 described.folders_deleted().unwrap_or_default(),
                 described.folders_skipped().unwrap_or_default(),
                 described.folders_prepared().unwrap_or_default(),
-                listed.map_or(0, |listed| listed.at_source()),
-                listed.map_or(0, |listed| listed.at_destination_for_delete()),
+                listed.map_or(0, TaskExecutionFilesListedDetail::at_source),
+                listed.map_or(0, TaskExecutionFilesListedDetail::at_destination_for_delete),
             ],
             line: format!(
                 "DataSync: {status_name}, {} of {} files, {}, {} deleted",
@@ -104,6 +105,13 @@ impl Execution {
                 .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
             status_name,
         }
+    }
+
+    /// Whether somebody cancelled it: DataSync calls that an error.
+    #[must_use]
+    pub fn was_cancelled(&self) -> bool {
+        let said = [&self.error_code, &self.error_detail].into_iter().flatten();
+        self.status == Status::Failed && said.into_iter().any(|text| text.to_lowercase().contains("cancel"))
     }
 
     /// Whether it went to its end and left some files out or wrong.

@@ -128,10 +128,10 @@ impl<'a> BreakerMemory<'a> {
     /// `site-www-1f2e3d4c.breaker.json`: for people, and no two destinations alike.
     fn name(&self) -> String {
         let digest = Sha256::digest(self.destination.as_bytes());
-        let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
         let path = self.destination.trim_start_matches("s3://").trim_end_matches('/');
         let shown: String = path.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        format!("{shown}-{digits}.breaker.json")
+        format!("{shown}-{number:08x}.breaker.json")
     }
 }
 
@@ -139,7 +139,7 @@ impl<'a> BreakerMemory<'a> {
 mod tests {
     use super::*;
 
-    const RULES: BreakerRules = BreakerRules { failures: 2, cooldown: Duration::from_secs(60) };
+    const RULES: BreakerRules = BreakerRules { failures: 2, cooldown: Duration::from_mins(1) };
 
     #[test]
     fn it_opens_after_failures_in_a_row_and_tries_once_after_the_cooldown() {

@@ -55,13 +55,13 @@ impl Watch {
         }
         let (status, Limits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
-        match execution.status {
-            Status::Waiting if over(since, queue) => Some(Verdict::queued_too_long(status, queue)),
-            Status::Preparing if over(since, prepare) => Some(Verdict::prepared_too_long(prepare)),
-            Status::Moving if over(self.moved, stall) => Some(Verdict::stalled(status, stall)),
-            _ if over(self.begun, total) => Some(Verdict::timed_out(status, total)),
-            _ => None,
-        }
+        let in_this_stage = match execution.status {
+            Status::Waiting => over(since, queue).then(|| Verdict::queued_too_long(status, queue)),
+            Status::Preparing => over(since, prepare).then(|| Verdict::prepared_too_long(prepare)),
+            Status::Moving => over(self.moved, stall).then(|| Verdict::stalled(status, stall)),
+            Status::UnderWay | Status::Succeeded | Status::Failed => None,
+        };
+        in_this_stage.or_else(|| over(self.begun, total).then(|| Verdict::timed_out(status, total)))
     }
 
     /// The execution could not be looked at.
@@ -82,9 +82,9 @@ mod tests {
     const LIMITS: Limits = Limits {
         poll_interval: SECOND,
         queue: Duration::from_secs(10),
-        prepare: Duration::from_secs(60),
+        prepare: Duration::from_mins(1),
         stall: Duration::from_secs(20),
-        total: Duration::from_secs(120),
+        total: Duration::from_mins(2),
         cancel: Duration::from_secs(5),
     };
 

@@ -137,46 +137,46 @@ mod tests {
         tally
     }
 
-    fn guard(orphans: u64, tally: &Tally, rules: DeleteRules) -> Option<&'static str> {
-        objection(orphans, tally, &rules).map(|guard| guard.name)
+    fn guard(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<&'static str> {
+        objection(orphans, tally, rules).map(|guard| guard.name)
     }
 
     #[test]
     fn a_clean_run_may_delete() {
-        assert_eq!(guard(100, &tally(1, 101), RULES), None);
-        assert_eq!(guard(500, &tally(1, 5000), RULES), None);
+        assert_eq!(guard(100, &tally(1, 101), &RULES), None);
+        assert_eq!(guard(500, &tally(1, 5000), &RULES), None);
     }
 
     #[test]
     fn a_directory_that_could_not_be_read_withholds_everything() {
         let mut tally = tally(9, 10);
         tally.unknown_directories = 1;
-        assert_eq!(guard(1, &tally, RULES), Some("walk"));
-        assert_eq!(guard(1, &tally, DeleteRules { ignore_errors: true, ..RULES }), None);
+        assert_eq!(guard(1, &tally, &RULES), Some("walk"));
+        assert_eq!(guard(1, &tally, &DeleteRules { ignore_errors: true, ..RULES }), None);
     }
 
     #[test]
     fn a_new_file_that_could_not_be_uploaded_withholds_everything() {
         let mut tally = tally(9, 10);
         tally.absent_uploads_failed = 1;
-        assert_eq!(guard(1, &tally, RULES), Some("uploads"));
+        assert_eq!(guard(1, &tally, &RULES), Some("uploads"));
         tally.absent_uploads_failed = 0;
         tally.counts.failed = 1;
-        assert_eq!(guard(1, &tally, RULES), None, "a file that failed by itself withholds nothing");
+        assert_eq!(guard(1, &tally, &RULES), None, "a file that failed by itself withholds nothing");
     }
 
     #[test]
     fn an_empty_source_withholds_everything() {
-        assert_eq!(guard(1, &tally(0, 10), RULES), Some("empty_source"));
-        assert_eq!(guard(1, &tally(0, 10), DeleteRules { allow_empty_source: true, ..RULES }), None);
-        assert_eq!(guard(0, &tally(0, 10), RULES), None);
+        assert_eq!(guard(1, &tally(0, 10), &RULES), Some("empty_source"));
+        assert_eq!(guard(1, &tally(0, 10), &DeleteRules { allow_empty_source: true, ..RULES }), None);
+        assert_eq!(guard(0, &tally(0, 10), &RULES), None);
     }
 
     #[test]
     fn more_than_a_hundred_and_more_than_a_tenth_is_too_much() {
-        assert_eq!(guard(101, &tally(1, 1000), RULES), Some("limit"));
-        assert_eq!(guard(100, &tally(1, 100), RULES), None);
-        assert_eq!(guard(501, &tally(1, 5000), RULES), Some("limit"));
+        assert_eq!(guard(101, &tally(1, 1000), &RULES), Some("limit"));
+        assert_eq!(guard(100, &tally(1, 100), &RULES), None);
+        assert_eq!(guard(501, &tally(1, 5000), &RULES), Some("limit"));
         for (max_delete, most) in [
             (MaxDelete::Count(7), 7),
             (MaxDelete::Percent(2.5), 25),
@@ -184,8 +184,8 @@ mod tests {
             (MaxDelete::Percent(100.0), 1000),
         ] {
             let rules = DeleteRules { max_delete, ..RULES };
-            assert_eq!(guard(most, &tally(1, 1000), rules.clone()), None);
-            assert_eq!(guard(most + 1, &tally(1, 1000), rules.clone()), Some("limit"));
+            assert_eq!(guard(most, &tally(1, 1000), &rules), None);
+            assert_eq!(guard(most + 1, &tally(1, 1000), &rules), Some("limit"));
         }
     }
 

@@ -1,0 +1,200 @@
+//! The Lambda function: the same program, started by Lambda, answers EventBridge's events.
+//!
+//! - A schedule, or anything else that is no state change: the DataSync task is started, unless an execution runs already.
+//! - An execution of the task ended in ERROR: the ECS task that syncs directly is started. The same event twice starts one
+//!   (`clientToken`). A cancelled execution ends in ERROR too, and calls for nothing: whoever cancelled it goes on himself.
+
+mod ecs;
+mod event;
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::{Value, json};
+
+use crate::aws::{ConnectError, set_variable};
+use crate::datasync::error::{ServiceError, ServiceErrorKind};
+use crate::datasync::{DataSync, TaskArn};
+use crate::exit_code::ExitCode;
+use crate::run::running_execution;
+use ecs::{FallbackTask, FallbackTaskSettings};
+use event::Event;
+
+/// What Lambda sets in the environment of what it runs.
+const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
+/// Whether this process is a Lambda function.
+#[must_use]
+pub fn is_here() -> bool {
+    set_variable(RUNTIME_API).is_some() && std::env::args_os().len() <= 1
+}
+
+/// What the function is to do, from its environment.
+#[derive(Clone, Debug)]
+struct Settings {
+    task: TaskArn,
+    fallback: Option<FallbackTaskSettings>,
+}
+
+/// Why the function cannot do its work.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error("{name} is not set: {what}")]
+    Missing { name: &'static str, what: &'static str },
+    #[error("{name}: {wrong}")]
+    Wrong { name: &'static str, wrong: String },
+}
+
+struct Function {
+    datasync: DataSync,
+    fallback: Option<FallbackTask>,
+}
+
+/// Answers events until Lambda ends the process.
+pub async fn serve() -> ExitCode {
+    let settings = match Settings::from_environment(&set_variable) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::Usage;
+        }
+    };
+    let function = match Function::connect(settings).await {
+        Ok(function) => function,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::Usage;
+        }
+    };
+    let answer = |event: LambdaEvent<Value>| function.answer(event.payload);
+    match lambda_runtime::run(service_fn(answer)).await {
+        Ok(()) => ExitCode::Success,
+        Err(error) => {
+            tracing::error!("the Lambda runtime ended: {error}");
+            ExitCode::Fatal
+        }
+    }
+}
+
+impl Settings {
+    fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
+        let name = "EFS2S3_TASK_ARN";
+        let task =
+            variable(name).ok_or(SettingsError::Missing { name, what: "the ARN of the DataSync task to start" })?;
+        let task = task.parse().map_err(|wrong| SettingsError::Wrong { name, wrong })?;
+        Ok(Self { task, fallback: FallbackTaskSettings::from_environment(variable)? })
+    }
+}
+
+impl Function {
+    async fn connect(settings: Settings) -> Result<Self, ConnectError> {
+        let region = settings.task.region().to_owned();
+        let fallback = match settings.fallback {
+            Some(settings) => Some(FallbackTask::connect(settings, &region).await?),
+            None => None,
+        };
+        Ok(Self { datasync: DataSync::connect(settings.task).await?, fallback })
+    }
+
+    async fn answer(&self, payload: Value) -> Result<Value, Error> {
+        let answer = match Event::read(&payload) {
+            Event::Start => self.start().await,
+            Event::Ended { execution, failed } => self.ended(&execution, failed).await,
+        };
+        match &answer {
+            Ok(answer) => tracing::info!(%answer, "answered"),
+            Err(error) => tracing::error!("{error}"),
+        }
+        answer
+    }
+
+    /// Starts the DataSync task, unless it runs already.
+    async fn start(&self) -> Result<Value, Error> {
+        if let Some(running) = self.running().await? {
+            return Ok(json!({ "execution_arn": running, "started": false }));
+        }
+        match self.datasync.start().await {
+            Ok(arn) => Ok(json!({ "execution_arn": arn, "started": true })),
+            // The same event twice, or somebody else.
+            Err(refused) if refused.kind == ServiceErrorKind::Refused => match self.running().await? {
+                Some(running) => Ok(json!({ "execution_arn": running, "started": false })),
+                None => Err(refused.into()),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn running(&self) -> Result<Option<String>, ServiceError> {
+        let latest = self.datasync.latest_execution().await?;
+        Ok(running_execution(&self.datasync, latest.as_deref()).await?.map(|(arn, _)| arn))
+    }
+
+    /// Starts the ECS task that syncs directly, where an execution of this task failed.
+    async fn ended(&self, execution: &str, failed: bool) -> Result<Value, Error> {
+        let ignored = |why: &str| Ok(json!({ "execution_arn": execution, "ignored": why }));
+        if !self.datasync.task_arn().is_task_of(execution) {
+            return ignored("an execution of another task");
+        }
+        if !failed {
+            return ignored("it did not end in ERROR");
+        }
+        let ended = self.datasync.describe_execution(execution).await?;
+        if ended.was_cancelled() {
+            return ignored("it was cancelled");
+        }
+        let detail = ended.error_detail.or(ended.error_code).unwrap_or_default();
+        let Some(fallback) = &self.fallback else {
+            return Err(format!(
+                "execution {execution} failed ({detail}), and no fallback is configured: set EFS2S3_ECS_CLUSTER, \
+                 EFS2S3_ECS_TASK_DEFINITION, EFS2S3_ECS_SUBNETS and EFS2S3_ECS_SECURITY_GROUPS"
+            )
+            .into());
+        };
+        let task = fallback.start(execution).await?;
+        Ok(json!({ "execution_arn": execution, "error": detail, "fallback_task_arn": task }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: &str = "arn:aws:datasync:us-east-1:123456789012:task/task-0123456789abcdef0";
+    const ECS: [(&str, &str); 4] = [
+        ("EFS2S3_ECS_CLUSTER", "c"),
+        ("EFS2S3_ECS_TASK_DEFINITION", "d:7"),
+        ("EFS2S3_ECS_SUBNETS", "subnet-1, subnet-2"),
+        ("EFS2S3_ECS_SECURITY_GROUPS", "sg-1"),
+    ];
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        let variable =
+            |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, value)| (*value).to_owned());
+        Settings::from_environment(&variable).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_environment_says_which_task_and_what_to_fall_back_to() {
+        assert!(settings(&[("EFS2S3_TASK_ARN", TASK)]).unwrap().fallback.is_none());
+        let whole: Vec<_> = ECS.into_iter().chain([("EFS2S3_TASK_ARN", TASK)]).collect();
+        let fallback = settings(&whole).unwrap().fallback.unwrap();
+        assert_eq!(
+            (fallback.subnets.as_slice(), fallback.container.as_str()),
+            (&["subnet-1".to_owned(), "subnet-2".to_owned()][..], "efs2s3")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        assert!(settings(&[]).unwrap_err().contains("EFS2S3_TASK_ARN is not set"));
+        assert!(
+            settings(&[("EFS2S3_TASK_ARN", "task-1")]).unwrap_err().contains("EFS2S3_TASK_ARN: 'task-1' is no ARN")
+        );
+        for (missing, _) in ECS {
+            let rest: Vec<_> =
+                ECS.into_iter().filter(|(name, _)| *name != missing).chain([("EFS2S3_TASK_ARN", TASK)]).collect();
+            assert!(settings(&rest).unwrap_err().contains(missing), "{missing}");
+        }
+        let whole = [("EFS2S3_TASK_ARN", TASK), ("EFS2S3_ECS_ASSIGN_PUBLIC_IP", "perhaps")];
+        let whole: Vec<_> = ECS.into_iter().chain(whole).collect();
+        assert!(settings(&whole).unwrap_err().contains("EFS2S3_ECS_ASSIGN_PUBLIC_IP: 'perhaps'"));
+    }
+}

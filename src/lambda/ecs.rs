@@ -1,0 +1,122 @@
+//! The ECS task that syncs directly. The only home of ECS's SDK.
+
+use std::time::Duration;
+
+use aws_config::Region;
+use aws_config::retry::RetryConfig;
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::error::DisplayErrorContext;
+use aws_sdk_ecs::types::{
+    AssignPublicIp, AwsVpcConfiguration, ContainerOverride, KeyValuePair, LaunchType, NetworkConfiguration,
+    TaskOverride,
+};
+use lambda_runtime::Error;
+
+use super::SettingsError;
+use crate::aws::{self, ConnectError};
+
+const ATTEMPTS: u32 = 3;
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// Which task, and where it runs.
+#[derive(Clone, Debug)]
+pub(super) struct FallbackTaskSettings {
+    pub(super) cluster: String,
+    pub(super) task_definition: String,
+    pub(super) subnets: Vec<String>,
+    pub(super) security_groups: Vec<String>,
+    /// The container in which this program runs.
+    pub(super) container: String,
+    pub(super) assign_public_ip: bool,
+}
+
+/// The task, ready to be started.
+#[derive(Debug)]
+pub(super) struct FallbackTask {
+    client: Client,
+    settings: FallbackTaskSettings,
+}
+
+impl FallbackTaskSettings {
+    /// None where nothing of it is set.
+    pub(super) fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, SettingsError> {
+        let names =
+            ["EFS2S3_ECS_CLUSTER", "EFS2S3_ECS_TASK_DEFINITION", "EFS2S3_ECS_SUBNETS", "EFS2S3_ECS_SECURITY_GROUPS"];
+        if names.iter().all(|name| variable(name).is_none()) {
+            return Ok(None);
+        }
+        let required = |name: &'static str| {
+            let what = "the ECS task of the fallback needs it, as other variables EFS2S3_ECS_… are set";
+            variable(name).ok_or(SettingsError::Missing { name, what })
+        };
+        let list =
+            |text: String| text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect();
+        let [cluster, task_definition, subnets, security_groups] = names;
+        let public = "EFS2S3_ECS_ASSIGN_PUBLIC_IP";
+        Ok(Some(Self {
+            cluster: required(cluster)?,
+            task_definition: required(task_definition)?,
+            subnets: list(required(subnets)?),
+            security_groups: list(required(security_groups)?),
+            container: variable("EFS2S3_ECS_CONTAINER").unwrap_or_else(|| "efs2s3".to_owned()),
+            assign_public_ip: match variable(public).as_deref() {
+                None | Some("false") => false,
+                Some("true") => true,
+                Some(other) => {
+                    let wrong = format!("'{other}' is neither true nor false");
+                    return Err(SettingsError::Wrong { name: public, wrong });
+                }
+            },
+        }))
+    }
+}
+
+impl FallbackTask {
+    pub(super) async fn connect(settings: FallbackTaskSettings, region: &str) -> Result<Self, ConnectError> {
+        let shared = aws::settings().await?;
+        let endpoint = aws::endpoint(&shared, "AWS_ENDPOINT_URL_ECS");
+        let mut config = aws_sdk_ecs::config::Builder::from(&shared)
+            .region(Region::new(region.to_owned()))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(aws::timeouts(Some(ATTEMPT)));
+        if endpoint.overrides {
+            config.set_endpoint_url(endpoint.url);
+        }
+        Ok(Self { client: Client::from_conf(config.build()), settings })
+    }
+
+    /// Starts it for a failed execution, once however often it is asked to; returns its ARN.
+    ///
+    /// It is told to go directly: with DataSync first it would fail again, and be started again for that.
+    pub(super) async fn start(&self, execution: &str) -> Result<String, Error> {
+        let Self { client, settings } = self;
+        let id = execution.rsplit('/').next().unwrap_or(execution);
+        let public = if settings.assign_public_ip { AssignPublicIp::Enabled } else { AssignPublicIp::Disabled };
+        let network = AwsVpcConfiguration::builder()
+            .set_subnets(Some(settings.subnets.clone()))
+            .set_security_groups(Some(settings.security_groups.clone()))
+            .assign_public_ip(public)
+            .build()?;
+        let directly = KeyValuePair::builder().name("EFS2S3_POLICY").value("direct-only").build();
+        let container = ContainerOverride::builder().name(&settings.container).environment(directly).build();
+        let answer = client
+            .run_task()
+            .cluster(&settings.cluster)
+            .task_definition(&settings.task_definition)
+            .launch_type(LaunchType::Fargate)
+            .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
+            .overrides(TaskOverride::builder().container_overrides(container).build())
+            .started_by("efs2s3-lambda")
+            .client_token(format!("efs2s3-{id}"))
+            .send()
+            .await
+            .map_err(|error| format!("the ECS task cannot be started: {}", DisplayErrorContext(&error)))?;
+        // RunTask answers 200 also where there is no capacity, or no such revision.
+        if let Some(failure) = answer.failures().first() {
+            let (reason, detail) = (failure.reason().unwrap_or("unknown"), failure.detail().unwrap_or_default());
+            return Err(format!("the ECS task was not started: {reason} {detail}").trim_end().into());
+        }
+        let task = answer.tasks().first().and_then(|task| task.task_arn());
+        task.map(str::to_owned).ok_or_else(|| "the ECS task was not started: the answer names none".into())
+    }
+}
