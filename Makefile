@@ -5,9 +5,10 @@ DENY_VERSION = 0.20.2
 
 .PHONY: demo test test-quick lint bench
 
-# The whole flow on an embedded S3 server.
+# The whole flow on embedded servers. Built as the tests build it, with one of them, so that nothing is built twice.
 demo:
-	cargo run --quiet --locked --all-features -- demo
+	cargo build --quiet --locked --all-features --bin efs2s3 --test real_s3
+	$${CARGO_TARGET_DIR:-target}/debug/efs2s3 demo
 
 # Everything: unit tests, the program against a server that fails on purpose, and against real S3 servers.
 test: nextest
