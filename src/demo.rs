@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+pub mod datasync;
 pub mod s3;
 mod tree;
 

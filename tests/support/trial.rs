@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use efs2s3::demo::datasync::DataSyncServer;
 use efs2s3::demo::s3::{Object, Operation, Operations, S3Server, Seed};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -177,6 +178,27 @@ impl Trial {
     /// `efs2s3 sync TREE s3://site/www --mode plain` with a report and these options.
     pub(crate) fn sync(&self, options: &[&str]) -> Ended {
         self.start(options).end()
+    }
+
+    /// `efs2s3 run --task-arn … --source TREE` with short time-outs, a report and these options.
+    pub(crate) fn run(&self, datasync: &DataSyncServer, options: &[&str]) -> Ended {
+        self.start_run(datasync, options).end()
+    }
+
+    pub(crate) fn start_run(&self, datasync: &DataSyncServer, options: &[&str]) -> Run {
+        let (source, task, url) = (self.tree().display().to_string(), datasync.task_arn(), datasync.url());
+        let mut words = vec!["run", "--task-arn", task.as_str(), "--source", source.as_str()];
+        words.extend(options);
+        let environment = [
+            ("AWS_ENDPOINT_URL_DATASYNC", url.as_str()),
+            ("EFS2S3_POLL_INTERVAL", "100ms"),
+            ("EFS2S3_QUEUE_TIMEOUT", "1s"),
+            ("EFS2S3_PREPARE_TIMEOUT", "1s"),
+            ("EFS2S3_STALL_TIMEOUT", "1s"),
+            ("EFS2S3_TIMEOUT", "20s"),
+            ("EFS2S3_CANCEL_TIMEOUT", "1s"),
+        ];
+        self.start_words(&words, &environment)
     }
 
     /// `efs2s3 sync TREE s3://site/www --mode datasync` with a report and these options.
