@@ -21,6 +21,7 @@ mod control;
 mod delete;
 mod equivalence;
 mod filters;
+mod lambda;
 mod metadata;
 mod names;
 mod property;

@@ -1,0 +1,298 @@
+//! The program as a Lambda function: started by a runtime, asked by events.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use efs2s3::demo::datasync::{DataSyncServer, Trouble};
+use serde_json::{Value, json};
+
+use crate::trial::wait_until;
+
+const FOREVER: Duration = Duration::from_hours(1);
+
+/// A server that answers each request by a function of its path and body.
+fn serve(
+    answer: impl Fn(&str, &str, &str) -> Option<(u16, Vec<(&'static str, String)>, String)> + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let answer = Arc::clone(&answer);
+            thread::spawn(move || answer_all(&stream, &*answer));
+        }
+    });
+    address
+}
+
+fn answer_all(
+    stream: &TcpStream,
+    answer: &dyn Fn(&str, &str, &str) -> Option<(u16, Vec<(&'static str, String)>, String)>,
+) {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let (mut first, mut length, mut chunked) = (String::new(), 0, false);
+        if reader.read_line(&mut first).unwrap_or(0) == 0 {
+            return;
+        }
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let line = line.trim().to_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(number) = line.strip_prefix("content-length:") {
+                length = number.trim().parse().unwrap();
+            }
+            chunked |= line.starts_with("transfer-encoding:") && line.contains("chunked");
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        while chunked {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let mut chunk = vec![0; usize::from_str_radix(line.trim(), 16).unwrap() + 2];
+            reader.read_exact(&mut chunk).unwrap();
+            chunk.truncate(chunk.len() - 2);
+            chunked = !chunk.is_empty();
+            body.extend(chunk);
+        }
+        let mut words = first.split(' ');
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let Some((status, headers, content)) = answer(method, path, &String::from_utf8_lossy(&body)) else {
+            return;
+        };
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = content.len();
+        let mut stream = stream;
+        write!(stream, "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{content}").unwrap();
+    }
+}
+
+/// The function, its runtime, and what it asked of ECS.
+struct Function {
+    child: Child,
+    answers: Arc<Mutex<Vec<(String, Value)>>>,
+    tasks: Arc<Mutex<Vec<Value>>>,
+}
+
+const ECS: [(&str, &str); 4] = [
+    ("EFS2S3_ECS_CLUSTER", "site"),
+    ("EFS2S3_ECS_TASK_DEFINITION", "efs2s3:7"),
+    ("EFS2S3_ECS_SUBNETS", "subnet-1,subnet-2"),
+    ("EFS2S3_ECS_SECURITY_GROUPS", "sg-1"),
+];
+
+impl Function {
+    /// Started with these events to come, and an ECS that answers like this.
+    fn start(datasync: &DataSyncServer, events: &[Value], environment: &[(&str, &str)], run_task: Value) -> Self {
+        let (answers, tasks) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let events: Mutex<VecDeque<Value>> = Mutex::new(events.iter().cloned().collect());
+        let (noted, asked) = (Arc::clone(&answers), Arc::clone(&tasks));
+        let runtime = serve(move |method, path, body| {
+            if method == "POST" {
+                noted.lock().unwrap().push((path.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null)));
+                return Some((202, Vec::new(), String::new()));
+            }
+            // Lambda holds the request until there is an event.
+            let Some(event) = events.lock().unwrap().pop_front() else {
+                thread::sleep(FOREVER);
+                return None;
+            };
+            let headers = vec![
+                ("Lambda-Runtime-Aws-Request-Id", "request-1".to_owned()),
+                ("Lambda-Runtime-Deadline-Ms", "4102444800000".to_owned()),
+                ("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:123456789012:function:f".to_owned()),
+            ];
+            Some((200, headers, event.to_string()))
+        });
+        let ecs = serve(move |_, _, body| {
+            asked.lock().unwrap().push(serde_json::from_str(body).unwrap());
+            Some((200, vec![("Content-Type", "application/x-amz-json-1.1".to_owned())], run_task.to_string()))
+        });
+        let child = Command::new(env!("CARGO_BIN_EXE_efs2s3"))
+            .env_clear()
+            .envs([("AWS_ACCESS_KEY_ID", "AKIDTRIAL"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_REGION", "us-east-1")])
+            .envs([("AWS_LAMBDA_FUNCTION_NAME", "f"), ("AWS_LAMBDA_FUNCTION_VERSION", "1")])
+            .envs([("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"), ("AWS_LAMBDA_LOG_GROUP_NAME", "g")])
+            .envs([("AWS_LAMBDA_LOG_STREAM_NAME", "s"), ("_HANDLER", "bootstrap"), ("AWS_ENDPOINT_URL", "")])
+            .env("AWS_LAMBDA_RUNTIME_API", runtime)
+            .env("AWS_ENDPOINT_URL_DATASYNC", datasync.url())
+            .env("AWS_ENDPOINT_URL_ECS", format!("http://{ecs}"))
+            .env("EFS2S3_TASK_ARN", datasync.task_arn())
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, answers, tasks }
+    }
+
+    /// The first so many answers: whether each is a response (or an error), and what it says.
+    #[track_caller]
+    fn answers(&self, count: usize) -> Vec<(bool, Value)> {
+        wait_until("the events are answered", || self.answers.lock().unwrap().len() >= count);
+        let answers = self.answers.lock().unwrap();
+        answers.iter().map(|(path, body)| (path.ends_with("/response"), body.clone())).collect()
+    }
+
+    fn tasks(&self) -> Vec<Value> {
+        self.tasks.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn datasync(script: &[(&'static str, Duration)]) -> DataSyncServer {
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    datasync.change(|service| {
+        service.script = script.to_vec();
+        service.error = ("OpNotSupp".to_owned(), "no way to the mount target".to_owned());
+    });
+    datasync
+}
+
+fn scheduled() -> Value {
+    json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "resources": ["arn:aws:events:us-east-1:123456789012:rule/r"], "detail": {} })
+}
+
+fn ended(execution: &str, state: &str) -> Value {
+    json!({ "source": "aws.datasync", "detail-type": "DataSync Task Execution State Change", "resources": [execution], "detail": { "State": state } })
+}
+
+fn started() -> Value {
+    json!({ "tasks": [{ "taskArn": "arn:aws:ecs:us-east-1:123456789012:task/site/1" }], "failures": [] })
+}
+
+#[test]
+fn the_schedule_starts_the_task_once_however_often_its_event_comes() {
+    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let function = Function::start(&datasync, &[scheduled(), scheduled(), json!({})], &[], started());
+    let answers = function.answers(3);
+    assert_eq!(datasync.count("StartTaskExecution"), 1);
+    assert_eq!(answers[0], (true, json!({ "execution_arn": answers[0].1["execution_arn"], "started": true })));
+    for answer in &answers[1..] {
+        assert_eq!(*answer, (true, json!({ "execution_arn": answers[0].1["execution_arn"], "started": false })));
+    }
+    assert!(answers[0].1["execution_arn"].as_str().unwrap().contains("/execution/exec-"));
+    assert!(function.tasks().is_empty());
+}
+
+#[test]
+fn a_start_that_somebody_else_came_before_is_no_error() {
+    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    datasync.change(|service| service.somebody_starts_first = true);
+    let function = Function::start(&datasync, &[scheduled()], &[], started());
+    assert_eq!(function.answers(1)[0].1["started"], false);
+}
+
+#[test]
+fn a_failed_execution_starts_the_fallback_with_one_token_however_often_its_event_comes() {
+    let datasync = datasync(&[("ERROR", Duration::ZERO)]);
+    let execution = datasync.begin();
+    let event = ended(&execution, "ERROR");
+    let function = Function::start(&datasync, &[event.clone(), event], &ECS, started());
+    let answers = function.answers(2);
+    assert!(answers.iter().all(|(is_response, _)| *is_response), "{answers:?}");
+    assert_eq!(answers[0].1["fallback_task_arn"], "arn:aws:ecs:us-east-1:123456789012:task/site/1");
+    assert_eq!(answers[0].1["error"], "no way to the mount target");
+    let tasks = function.tasks();
+    assert_eq!((tasks.len(), &tasks[0]["clientToken"]), (2, &tasks[1]["clientToken"]));
+    assert!(tasks[0]["clientToken"].as_str().unwrap().len() <= 64);
+    assert_eq!((tasks[0]["cluster"].as_str(), tasks[0]["taskDefinition"].as_str()), (Some("site"), Some("efs2s3:7")));
+    let network = &tasks[0]["networkConfiguration"]["awsvpcConfiguration"];
+    assert_eq!((&network["subnets"], &network["securityGroups"]), (&json!(["subnet-1", "subnet-2"]), &json!(["sg-1"])));
+    let container = &tasks[0]["overrides"]["containerOverrides"][0];
+    assert_eq!(container["environment"], json!([{ "name": "EFS2S3_POLICY", "value": "direct-only" }]));
+    assert_eq!(datasync.count("StartTaskExecution"), 0);
+}
+
+#[test]
+fn a_task_that_ecs_does_not_start_is_an_error_although_the_answer_is_200() {
+    for answer in [
+        json!({ "tasks": [], "failures": [{ "reason": "RESOURCE:CPU", "detail": "no capacity" }] }),
+        json!({ "tasks": [] }),
+    ] {
+        let datasync = datasync(&[("ERROR", Duration::ZERO)]);
+        let execution = datasync.begin();
+        let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, answer);
+        let (is_response, said) = function.answers(1).remove(0);
+        assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("not started"), "{said}");
+    }
+}
+
+#[test]
+fn events_that_call_for_nothing_are_answered_with_the_reason() {
+    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let execution = datasync.begin();
+    let other = execution.replace("abcdef0/", "abcdef1/");
+    let events = [ended(&execution, "SUCCESS"), ended(&other, "ERROR")];
+    let function = Function::start(&datasync, &events, &ECS, started());
+    let answers = function.answers(2);
+    assert!(answers.iter().all(|(is_response, said)| *is_response && said["ignored"].is_string()), "{answers:?}");
+    assert!(function.tasks().is_empty() && datasync.count("StartTaskExecution") == 0);
+}
+
+#[test]
+fn a_cancelled_execution_calls_for_nothing() {
+    let datasync = datasync(&[("LAUNCHING", FOREVER)]);
+    let execution = datasync.begin();
+    datasync.change(|service| {
+        service.script = vec![("ERROR", Duration::ZERO)];
+        service.error = ("Cancelled".to_owned(), "Task execution was cancelled.".to_owned());
+    });
+    let cancelled = datasync.begin();
+    let function = Function::start(&datasync, &[ended(&cancelled, "ERROR")], &ECS, started());
+    assert_eq!(function.answers(1)[0].1["ignored"], "it was cancelled");
+    assert!(function.tasks().is_empty() && execution != cancelled);
+}
+
+#[test]
+fn without_a_fallback_a_failed_execution_is_an_error_that_says_what_to_set() {
+    let datasync = datasync(&[("ERROR", Duration::ZERO)]);
+    let execution = datasync.begin();
+    let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &[], started());
+    let (is_response, said) = function.answers(1).remove(0);
+    assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("EFS2S3_ECS_CLUSTER"), "{said}");
+}
+
+#[test]
+fn trouble_of_datasync_is_an_error_of_the_function() {
+    let datasync = datasync(&[]);
+    let denied = Trouble::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
+    datasync.change(|service| service.trouble.push(("DescribeTask", u32::MAX, denied)));
+    let function = Function::start(&datasync, &[scheduled()], &[], started());
+    let (is_response, said) = function.answers(1).remove(0);
+    assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{said}");
+}
+
+#[test]
+fn what_is_missing_in_the_environment_is_named_at_the_start() {
+    let datasync = datasync(&[]);
+    for (environment, said) in [
+        (&[("EFS2S3_TASK_ARN", "")][..], "EFS2S3_TASK_ARN is not set"),
+        (&[("EFS2S3_TASK_ARN", "task-1")], "is no ARN of a DataSync task"),
+        (&[("EFS2S3_ECS_CLUSTER", "site")], "EFS2S3_ECS_TASK_DEFINITION is not set"),
+    ] {
+        let mut function = Function::start(&datasync, &[scheduled()], environment, started());
+        let mut text = String::new();
+        function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(function.child.wait().unwrap().code(), Some(2), "{text}");
+        assert!(text.contains(said), "{text}");
+        assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "logs are lines of JSON: {text}");
+    }
+    assert!(datasync.log().is_empty());
+}
