@@ -118,7 +118,7 @@ async fn run_work(
     let show_kept = matches!(work, Work::Plan { all: true, .. });
     let report = match config.open(show_kept, shutdown, progress.clone()).await {
         Ok(setup) => do_work(&setup, &subject, work).await,
-        Err(error) => without_work(&subject, Some(error.to_string()), ExitCode::Fatal),
+        Err(error) => without_work(&subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
     progress.finish();
     conclude(&report, report_sink, report_path.as_deref())
@@ -151,9 +151,11 @@ async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
 }
 
 /// The report of a run that came to no work of its own.
-fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Report {
+fn without_work(subject: &Subject, setup: Option<&Setup>, error: Option<String>, exit_code: ExitCode) -> Report {
     let (tally, seconds) = (Tally::default(), Seconds::default());
-    Report::new(subject, Ending { tally, requests: None, operations: None, seconds, error, exit_code })
+    let requests = setup.map(|setup| setup.context.destination.requests());
+    let operations = setup.map(|setup| setup.context.source.operations());
+    Report::new(subject, Ending { tally, requests, operations, seconds, error, exit_code })
 }
 
 /// Says how it ended, and writes the report.

@@ -25,10 +25,9 @@ use crate::source::{Requirements, Source, SourceError};
 use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
-use crate::sync::decide::{CompareBy, Rules, Suspect};
+use crate::sync::decide::{CompareBy, Rules};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::guard::DeleteRules;
-use crate::sync::tally::Guard;
 
 mod memory;
 
@@ -44,7 +43,7 @@ const BATCH_ENTRIES: usize = 1_000;
 const WARN_AFTER: Duration = Duration::from_secs(20);
 
 /// What a sync is to do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SyncConfig {
     source: PathBuf,
     requirements: Requirements,
@@ -65,7 +64,7 @@ pub struct SyncConfig {
 }
 
 /// A manifest, read or to be fetched.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum NamedFiles {
     Known(Manifest),
     In(Location, String),
@@ -227,20 +226,6 @@ impl SyncConfig {
         self
     }
 
-    /// The same without deletes, because this guard objects.
-    #[must_use]
-    pub fn without_deletes(mut self, guard: Guard) -> Self {
-        self.delete_rules.objection = Some(guard);
-        self
-    }
-
-    /// The same, with doubts about what another engine wrote.
-    #[must_use]
-    pub fn suspecting(mut self, suspect: Option<Suspect>) -> Self {
-        self.rules.suspect = suspect;
-        self
-    }
-
     /// Prepares a client for another place on the same server, as for the destination.
     ///
     /// # Errors
@@ -272,7 +257,7 @@ impl SyncConfig {
         let context = Context {
             source,
             destination,
-            rules: self.rules,
+            preserve: self.rules.preserve,
             headers: self.headers,
             dialect: self.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
             budget: ByteBudget::new(self.memory_bytes),
@@ -283,6 +268,7 @@ impl SyncConfig {
         };
         Ok(Setup {
             context: Arc::new(context),
+            rules: self.rules,
             filter: self.filter,
             manifest,
             delete_rules: self.delete_rules,

@@ -35,6 +35,7 @@ pub mod upload;
 
 use changes::Changes;
 use context::Context;
+use decide::{Rules, Suspect};
 use delete::delete_orphans;
 use guard::DeleteRules;
 use orphan::Orphans;
@@ -53,6 +54,8 @@ use crate::source::walk::WalkError;
 pub struct Setup {
     /// The two sides and what limits the work.
     pub context: Arc<Context>,
+    /// When an object is as it should be.
+    pub rules: Rules,
     /// Which keys belong to the sync.
     pub filter: Arc<Filter>,
     /// The only files that are looked at, if they are named.
@@ -63,6 +66,15 @@ pub struct Setup {
     pub list_concurrency: usize,
     /// Whether files that stay as they are are steps too.
     pub show_kept: bool,
+}
+
+impl Setup {
+    /// Another engine has been at work on the destination: doubts about what it wrote, and a guard against deletes if it may
+    /// not have ended. For a sync that has not begun.
+    pub fn doubt(&mut self, suspect: Option<Suspect>, guard: Option<Guard>) {
+        self.rules.suspect = suspect;
+        self.delete_rules.objection = guard;
+    }
 }
 
 /// Why a run cannot go on: nothing that it would still do could be trusted.

@@ -61,7 +61,12 @@ struct Known {
 /// What the direct sync is to do after DataSync.
 enum Direct {
     Nothing,
-    Sync { suspect: Option<Suspect>, guard: Option<Guard> },
+    /// The policy forbids it; DataSync did not succeed for this reason.
+    Refused(String),
+    Sync {
+        suspect: Option<Suspect>,
+        guard: Option<Guard>,
+    },
 }
 
 /// Runs the command to its end.
@@ -100,7 +105,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
             tracing::error!("{message}");
             return ExitCode::Usage;
         }
-        Err(Stop { message, exit_code }) => without_work(&subject, Some(message), exit_code),
+        Err(Stop { message, exit_code }) => without_work(&subject, None, Some(message), exit_code),
     };
     progress.finish();
     conclude(&report, sink, report_path.as_deref())
@@ -119,7 +124,10 @@ async fn go(
 ) -> Result<Report, Stop> {
     let known = tokio::select! {
         known = describe(&invocation) => known?,
-        () = shutdown.requested() => return Ok(stopped(subject, shutdown)),
+        () = shutdown.requested() => {
+            let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Interrupted);
+            return Ok(without_work(subject, None, None, exit_code));
+        }
     };
     let invocation = with_task_settings(invocation, known.as_ref())?;
     let header_rules = invocation.header_rules.clone();
@@ -131,7 +139,8 @@ async fn go(
     subject.destination = config.destination().to_string();
 
     // Source, destination and settings are looked at before DataSync is set to work on them.
-    let setup = config.clone().open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+    let destination = config.destination().clone();
+    let mut setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
     if let Some(Known { task: Ok(task), .. }) = &known {
         check_mount(&plan.source, task)?;
         match none_of_the_keys_is_there(&setup).await {
@@ -140,29 +149,19 @@ async fn go(
             Err(error) => return Err(Stop::fatal(setup.context.destination.explain(&error))),
         }
     }
-    drop(setup);
 
-    let memory = BreakerMemory::new(state.as_ref(), config.destination());
-    let direct = through_datasync(&plan, known.as_ref(), &memory, subject, shutdown, progress).await?;
-    match direct {
-        Direct::Nothing => Ok(match shutdown.exit_code() {
-            Some(_) => stopped(subject, shutdown),
-            None => without_work(subject, None, ExitCode::Success),
-        }),
+    let memory = BreakerMemory::new(state.as_ref(), &destination);
+    match through_datasync(&plan, known.as_ref(), &memory, subject, shutdown, progress).await {
+        Direct::Nothing => {
+            let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Success);
+            Ok(without_work(subject, Some(&setup), None, exit_code))
+        }
+        Direct::Refused(evidence) => Ok(without_work(subject, Some(&setup), Some(evidence), ExitCode::Fatal)),
         Direct::Sync { suspect, guard } => {
-            let config = config.suspecting(suspect);
-            let config = match guard {
-                Some(guard) => config.without_deletes(guard),
-                None => config,
-            };
-            let setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+            setup.doubt(suspect, guard);
             Ok(do_work(&setup, subject, Work::Sync(changes)).await)
         }
     }
-}
-
-fn stopped(subject: &Subject, shutdown: &Shutdown) -> Report {
-    without_work(subject, None, shutdown.exit_code().unwrap_or(ExitCode::Interrupted))
 }
 
 /// What a command says of DataSync.
@@ -325,9 +324,9 @@ async fn through_datasync(
     subject: &mut Subject,
     shutdown: &Shutdown,
     progress: &Progress,
-) -> Result<Direct, Stop> {
+) -> Direct {
     let Some(Known { datasync, task }) = known else {
-        return Ok(Direct::Sync { suspect: None, guard: None });
+        return Direct::Sync { suspect: None, guard: None };
     };
     let mut breaker = memory.load().await;
     let is_open = plan.policy == Policy::DatasyncFirst && breaker.is_open(plan.breaker, SystemTime::now());
@@ -340,7 +339,7 @@ async fn through_datasync(
             Ok(task) => !matches!(running_execution(datasync, task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
-        return Ok(Direct::Sync { suspect: None, guard: may_run.then(may_still_run) });
+        return Direct::Sync { suspect: None, guard: may_run.then(may_still_run) };
     }
     let attempt = match task {
         Ok(task) => attempt(datasync, task, plan.limits, shutdown, progress).await,
@@ -351,7 +350,7 @@ async fn through_datasync(
     tracing::info!("DataSync: {}", attempt.verdict.evidence);
     let kind = attempt.verdict.kind;
     if kind == VerdictKind::Interrupted {
-        return Ok(Direct::Nothing);
+        return Direct::Nothing;
     }
     if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
         breaker.succeeded();
@@ -363,15 +362,15 @@ async fn through_datasync(
     let suspect = |content| since.map(|since| Suspect { since, content });
     if kind == VerdictKind::Succeeded {
         let audit = Direct::Sync { suspect: suspect(false), guard: None };
-        return Ok(if plan.audit { audit } else { Direct::Nothing });
+        return if plan.audit { audit } else { Direct::Nothing };
     }
     if plan.policy == Policy::DatasyncOnly {
-        return Err(Stop::fatal(attempt.verdict.evidence));
+        return Direct::Refused(attempt.verdict.evidence);
     }
     subject.route = Route::Fallback;
     // What DataSync itself found wrong is compared by its content.
     let suspect = suspect(kind == VerdictKind::Partial);
-    Ok(Direct::Sync { suspect, guard: attempt.may_still_run.then(may_still_run) })
+    Direct::Sync { suspect, guard: attempt.may_still_run.then(may_still_run) }
 }
 
 fn may_still_run() -> Guard {

@@ -1,11 +1,10 @@
 //! What every step of a sync works with: the two sides, the limits, and the wish to stop.
 
 use super::budget::ByteBudget;
-use super::decide::Rules;
 use super::dialect::DialectInUse;
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
-use crate::metadata::{Dialect, is_ours};
+use crate::metadata::{Dialect, Preserve, is_ours};
 use crate::object::Object;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
@@ -19,8 +18,8 @@ pub struct Context {
     pub source: Source,
     /// The prefix.
     pub destination: Destination,
-    /// When an object is as it should be.
-    pub rules: Rules,
+    /// Which attributes of files the mode keeps as metadata; none in plain mode.
+    pub preserve: Option<Preserve>,
     /// What objects are stored with.
     pub headers: HeaderRules,
     /// How metadata is written, where the mode has any.
@@ -47,7 +46,7 @@ impl Context {
     /// What a file is uploaded with, in the place of `object` if there is one.
     pub async fn headers(&self, key: &str, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
         let mut headers = if stat.kind == EntryKind::File { self.headers.of(key) } else { self.headers.of_no_file() };
-        if let Some(preserve) = self.rules.preserve {
+        if let Some(preserve) = self.preserve {
             headers.metadata = self.dialect.get(&self.destination).await.write(stat, preserve);
             headers.storage_class = match object {
                 // As DataSync does: an update keeps the class, and small new objects are cheaper in STANDARD.
@@ -60,7 +59,7 @@ impl Context {
 
     /// What an object is stored with, with the metadata of the file as it is now.
     pub async fn rewritten(&self, mut stored: ObjectHeaders, stat: &Stat) -> ObjectHeaders {
-        if let Some(preserve) = self.rules.preserve {
+        if let Some(preserve) = self.preserve {
             let dialect = match Dialect::of(&stored.metadata) {
                 Some(its_own) => its_own,
                 None => self.dialect.get(&self.destination).await,

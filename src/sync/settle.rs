@@ -66,7 +66,7 @@ pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) 
         (Decision::Compare | Decision::CompareMetadata, None) => return (Compared::Upload(Reason::Absent), 0),
         (Decision::Compare | Decision::CompareMetadata, Some(object)) => object,
     };
-    let Some(preserve) = context.rules.preserve else {
+    let Some(preserve) = context.preserve else {
         return compare_content(context, job, object, None).await;
     };
     let headers = match context.destination.head(&job.key).await {

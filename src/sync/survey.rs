@@ -49,7 +49,7 @@ pub async fn survey(
         Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
         opened => Arc::new(opened.map_err(unusable)?),
     };
-    let ranges = range::cut(context.source.walk()?, context.rules.preserve.is_some());
+    let ranges = range::cut(context.source.walk()?, context.preserve.is_some());
     // A range is listed as soon as it is known; what waits here is ready from the start.
     let begin = |range: Range| std::future::ready((listing.range(range.bounds), range.entries));
     let mut listed = std::pin::pin!(ranges.map(begin).buffered(setup.list_concurrency));
@@ -142,7 +142,7 @@ fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
     match pair {
         Pair::Entry(entry, object) => step_of_entry(setup, entry, object, tally),
         Pair::Covered(_) => None,
-        Pair::Orphan(object) => match decide_orphan(&object.key, &setup.context.rules, &setup.filter) {
+        Pair::Orphan(object) => match decide_orphan(&object.key, &setup.rules, &setup.filter) {
             OrphanDecision::Delete => Some(Step::Orphan(object)),
             OrphanDecision::Leave => None,
             OrphanDecision::LeaveImpossible => {
@@ -166,7 +166,7 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
     };
     match entry.found {
         // A directory is no object in plain mode; one that a console made for it stays.
-        Found::Directory(_) if context.rules.preserve.is_none() => {}
+        Found::Directory(_) if context.preserve.is_none() => {}
         // Looked into for what is included below it.
         Found::Directory(_) if !setup.filter.admits(&entry.key) => {
             tally.saw(EntryKind::Directory);
@@ -190,7 +190,7 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
             tally.saw(file.stat.kind);
             tally.bytes.source += file.stat.size_bytes;
             let difference = context.destination.clock_difference();
-            let decision = decide(&file, object.as_ref(), &context.rules, difference, EpochNanos::now());
+            let decision = decide(&file, object.as_ref(), &setup.rules, difference, EpochNanos::now());
             match decision {
                 Decision::Skip(reason) => tally.skipped(reason),
                 Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,

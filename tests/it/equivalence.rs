@@ -172,11 +172,11 @@ fn case(seed: u64) {
     let way = Way::new(&mut random);
     for orphan in ["orphan", "gone/x", "a/orphan", ".aws-datasync/state", "temp/x.tmp"] {
         if random.bool() {
-            trial.s3.put("site", &format!("www/{orphan}"), "o", Seed::aged(Duration::from_secs(900)));
+            trial.s3.put("site", &format!("www/{orphan}"), "o", Seed::aged(Duration::from_mins(15)));
         }
     }
     for turn in 0..4 {
-        let is_ours = |turn| (turn + seed) % 2 == 0;
+        let is_ours = |turn: u64| (turn + seed).is_multiple_of(2);
         if is_ours(turn) {
             let run = trial.datasync(&way.options()).expect(0);
             run.assert_adds_up();

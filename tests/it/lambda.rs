@@ -15,10 +15,11 @@ use crate::trial::wait_until;
 
 const FOREVER: Duration = Duration::from_hours(1);
 
+/// Status, headers and body.
+type Answer = (u16, Vec<(&'static str, String)>, String);
+
 /// A server that answers each request by a function of its path and body.
-fn serve(
-    answer: impl Fn(&str, &str, &str) -> Option<(u16, Vec<(&'static str, String)>, String)> + Send + Sync + 'static,
-) -> String {
+fn serve(answer: impl Fn(&str, &str, &str) -> Option<Answer> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answer = Arc::new(answer);
@@ -31,10 +32,7 @@ fn serve(
     address
 }
 
-fn answer_all(
-    stream: &TcpStream,
-    answer: &dyn Fn(&str, &str, &str) -> Option<(u16, Vec<(&'static str, String)>, String)>,
-) {
+fn answer_all(stream: &TcpStream, answer: &dyn Fn(&str, &str, &str) -> Option<Answer>) {
     let mut reader = BufReader::new(stream);
     loop {
         let (mut first, mut length, mut chunked) = (String::new(), 0, false);
@@ -69,7 +67,7 @@ fn answer_all(
         let Some((status, headers, content)) = answer(method, path, &String::from_utf8_lossy(&body)) else {
             return;
         };
-        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.iter().fold(String::new(), |text, (name, value)| text + name + ": " + value + "\r\n");
         let length = content.len();
         let mut stream = stream;
         write!(stream, "HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n{content}").unwrap();

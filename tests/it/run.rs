@@ -310,7 +310,7 @@ fn each_kind_of_trouble_has_its_own_verdict_and_the_direct_sync_takes_over() {
     ] {
         let (trial, datasync) = trial(&succeeding());
         datasync.change(|service| {
-            service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(status, code, message)))
+            service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(status, code, message)));
         });
         let run = trial.run(&datasync, &[]);
         assert_route(&run, "fallback", verdict);

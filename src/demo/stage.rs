@@ -1,0 +1,157 @@
+//! The stage of the demo: a tree, the server, and the program that is run on them as a user would.
+
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::s3::S3Server;
+use super::tree::AssetTree;
+
+/// Why the demo could not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DemoError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the report cannot be read: {0}")]
+    Report(#[from] serde_json::Error),
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+/// The demo's tree, its server, and where it speaks to.
+pub(super) struct Stage {
+    pub(super) tree: AssetTree,
+    pub(super) server: S3Server,
+    pub(super) bucket: &'static str,
+    folder: tempfile::TempDir,
+    out: io::Stdout,
+}
+
+/// What a step must come to.
+pub(super) struct Expected<'a> {
+    pub(super) exit_code: i64,
+    pub(super) counts: &'a [(&'a str, i64)],
+}
+
+impl Stage {
+    /// A fresh tree, and a bucket of its own.
+    pub(super) fn open(server: S3Server, bucket: &'static str) -> Result<Self, DemoError> {
+        server.create_bucket(bucket);
+        let folder = tempfile::tempdir()?;
+        let tree = AssetTree::create(&folder.path().join("assets"))?;
+        Ok(Self { tree, server, bucket, folder, out: io::stdout() })
+    }
+
+    /// Runs a command of the direct sync in plain mode on the tree and the bucket.
+    pub(super) fn step(&mut self, words: &[&str], expected: &Expected<'_>) -> Result<Value, DemoError> {
+        let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
+        let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
+        let shown = format!("{command} {source} {destination} {}", options.join(" "));
+        let words: Vec<&str> = [&[command, source.as_str(), &destination, "--mode", "plain"], options].concat();
+        self.program(&shown, &words, &[], expected)
+    }
+
+    /// Runs the program, shows what a user would see, and checks what came of it.
+    pub(super) fn program(
+        &mut self,
+        shown: &str,
+        words: &[&str],
+        environment: &[(&str, &str)],
+        expected: &Expected<'_>,
+    ) -> Result<Value, DemoError> {
+        let report_path = self.folder.path().join("report.json");
+        self.say(&format!("\n$ efs2s3 {shown}"))?;
+        let output = Command::new(std::env::current_exe()?)
+            .args(words)
+            .arg("--report")
+            .arg(&report_path)
+            .args(["--endpoint-url", &self.server.url()])
+            .env("AWS_ACCESS_KEY_ID", "demo")
+            .env("AWS_SECRET_ACCESS_KEY", "demo")
+            .env("AWS_REGION", "us-east-1")
+            .env_remove("AWS_PROFILE")
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()?;
+        self.show_plan(&String::from_utf8_lossy(&output.stdout))?;
+        let report: Value = serde_json::from_slice(&std::fs::read(&report_path)?)?;
+        self.show(&report)?;
+        let code = i64::from(output.status.code().unwrap_or(-1));
+        ensure(code == expected.exit_code, &format!("exit code {code} instead of {}", expected.exit_code))?;
+        for (name, count) in expected.counts {
+            let found = report.pointer(&format!("/counts/{name}")).and_then(Value::as_i64);
+            ensure(found == Some(*count), &format!("{name}: {found:?} instead of {count}"))?;
+        }
+        Ok(report)
+    }
+
+    /// A path beside the tree.
+    pub(super) fn beside(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// The plan's lines: enough of them to see what they are.
+    fn show_plan(&mut self, lines: &str) -> Result<(), DemoError> {
+        for line in lines.lines().take(4) {
+            writeln!(self.out, "  {line}")?;
+        }
+        if lines.lines().count() > 4 {
+            writeln!(self.out, "  … {} lines in all", lines.lines().count())?;
+        }
+        Ok(())
+    }
+
+    /// The part of the report that a person looks at first.
+    fn show(&mut self, report: &Value) -> Result<(), DemoError> {
+        if let Some(datasync) = report.get("datasync").filter(|datasync| !datasync.is_null()) {
+            let part = |name| datasync.get(name).and_then(Value::as_str).unwrap_or_default();
+            writeln!(self.out, "  report datasync: {} ({})", part("verdict"), part("evidence"))?;
+        }
+        let route = report.get("route").and_then(Value::as_str).unwrap_or_default();
+        writeln!(self.out, "  report route: {route}")?;
+        for section in ["counts", "requests"] {
+            let entries = report.get(section).and_then(Value::as_object).into_iter().flatten();
+            let shown: Vec<String> =
+                entries.filter(|(_, count)| **count != 0).map(|(name, count)| format!("{name} {count}")).collect();
+            writeln!(self.out, "  report {section}: {}", shown.join(", "))?;
+        }
+        for withheld in report.get("withheld_because").and_then(Value::as_array).into_iter().flatten() {
+            let part = |name| withheld.get(name).map(ToString::to_string).unwrap_or_default();
+            writeln!(self.out, "  report withheld: guard {}, {} deletes", part("guard"), part("count"))?;
+        }
+        Ok(())
+    }
+
+    /// Compares the bucket with the tree, byte for byte.
+    pub(super) fn matches(&mut self) -> Result<(), DemoError> {
+        let expected = self.tree.contents()?;
+        let found = self.server.bodies(self.bucket, "www/");
+        let same = found.len() == expected.len()
+            && expected
+                .iter()
+                .all(|(name, content)| found.get(&format!("www/{name}")).is_some_and(|body| body == content));
+        ensure(same, "the bucket does not hold what the tree holds")?;
+        self.say(&format!(
+            "  Compared: {} objects hold what {} files hold, byte for byte.",
+            found.len(),
+            expected.len()
+        ))
+    }
+
+    pub(super) fn title(&mut self, text: &str) -> Result<(), DemoError> {
+        writeln!(self.out, "\n\n== {text}")?;
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, text: &str) -> Result<(), DemoError> {
+        writeln!(self.out, "{text}")?;
+        Ok(())
+    }
+}
+
+/// Ends the demo unless this holds.
+pub(super) fn ensure(holds: bool, otherwise: &str) -> Result<(), DemoError> {
+    if holds { Ok(()) } else { Err(DemoError::Unexpected(otherwise.to_owned())) }
+}
