@@ -130,7 +130,9 @@ pub async fn attempt(
     let begun = Instant::now();
     let mut followed = match attach_or_start(datasync, task).await {
         Ok(followed) => followed,
-        Err(error) => return Attempt { took: begun.elapsed(), ..Attempt::in_vain(&error) },
+        Err(Unstarted { error, may_still_run }) => {
+            return Attempt { took: begun.elapsed(), may_still_run, ..Attempt::in_vain(&error) };
+        }
     };
     if followed.attached {
         tracing::info!(execution = followed.arn, "an execution runs already: watching it");
@@ -152,25 +154,42 @@ pub async fn attempt(
     Attempt { verdict, may_still_run, execution: Some(followed), took: begun.elapsed() }
 }
 
-async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, ServiceError> {
+/// Why there is no execution to follow.
+struct Unstarted {
+    error: ServiceError,
+    /// Whether one may run all the same.
+    may_still_run: bool,
+}
+
+async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, Unstarted> {
     let attached = |(arn, last): (String, Execution)| Followed {
         arn,
         attached: true,
         since: last.started.unwrap_or_else(SystemTime::now),
         last: Some(last),
     };
-    if let Some(running) = running_execution(datasync, task.latest_execution.as_deref()).await? {
-        return Ok(attached(running));
+    match running_execution(datasync, task.latest_execution.as_deref()).await {
+        Ok(Some(running)) => return Ok(attached(running)),
+        Ok(None) => {}
+        Err(error) => return Err(Unstarted { error, may_still_run: true }),
     }
     let since = SystemTime::now();
-    match datasync.start().await {
-        Ok(arn) => Ok(Followed { arn, attached: false, since, last: None }),
-        // Somebody else may have started one since.
-        Err(refused) if refused.kind == ServiceErrorKind::Refused => {
-            let latest = datasync.latest_execution().await?;
-            running_execution(datasync, latest.as_deref()).await?.map(attached).ok_or(refused)
+    let error = match datasync.start().await {
+        Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None }),
+        Err(error) => error,
+    };
+    // Somebody else may have started one since; or this start was carried out, and its answer lost.
+    let looked = match datasync.latest_execution().await {
+        Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
+            datasync.describe_execution(&new).await.map(|execution| Some((new, execution)))
         }
+        Ok(latest) => running_execution(datasync, latest.as_deref()).await,
         Err(error) => Err(error),
+    };
+    match looked {
+        Ok(Some(running)) => Ok(attached(running)),
+        Ok(None) => Err(Unstarted { error, may_still_run: false }),
+        Err(_) => Err(Unstarted { error, may_still_run: true }),
     }
 }
 

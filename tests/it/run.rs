@@ -316,9 +316,36 @@ fn each_kind_of_trouble_has_its_own_verdict_and_the_direct_sync_takes_over() {
         assert_route(&run, "fallback", verdict);
         assert_eq!(run.report["datasync"]["error_code"], code);
         assert_eq!(run.report["datasync"]["error_detail"], message);
-        // Whether one was started all the same, nobody knows.
-        assert_eq!((run.code, run.counted("uploaded"), run.counted("deleted")), (3, 8, 0), "{code}");
+        // The task was looked at once more: nothing runs.
+        assert_eq!((run.code, run.counted("uploaded"), run.counted("deleted")), (0, 8, 1), "{code}");
+        assert_done(&trial);
     }
+}
+
+#[test]
+fn a_start_whose_answer_is_lost_is_found_and_watched() {
+    let (trial, datasync) = trial(&[("TRANSFERRING", STEP), ("SUCCESS", STEP)]);
+    datasync.change(|service| {
+        service.somebody_starts_first = true;
+        service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(503, "ServiceUnavailable", "try later")));
+    });
+    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    assert_route(&run, "datasync", "succeeded");
+    assert_eq!(run.report["datasync"]["attached"], true);
+}
+
+#[test]
+fn where_nobody_can_tell_whether_one_was_started_nothing_is_deleted() {
+    let (trial, datasync) = trial(&succeeding());
+    let denied = || Trouble::error(400, "AccessDeniedException", "not authorized");
+    datasync.change(|service| {
+        service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(503, "ServiceUnavailable", "try later")));
+        // The first look tells the task; the second one is denied.
+        service.later_trouble = Some(("DescribeTask", 1, denied()));
+    });
+    let run = trial.run(&datasync, &[]).expect(3);
+    assert_route(&run, "fallback", "unavailable");
+    assert_eq!((run.counted("uploaded"), run.withheld_by("datasync_may_still_run")), (8, 1));
 }
 
 #[test]

@@ -11,11 +11,12 @@
     reason = "a test says what it expects by failing"
 )]
 
+mod datasync;
 mod site;
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
 use site::{Server, Site};
 
@@ -129,6 +130,62 @@ fn pages_and_orphans(site: &Site) {
     let run = site.sync(&["--delete"]).expect(0);
     assert_eq!((run.counted("deleted"), run.counted("uploaded")), (6, 0));
     site.assert_same(false);
+}
+
+/// As DataSync writes it: directories, links and metadata, and rewrites by copy.
+fn datasync_mode(site: &Site) {
+    for name in ["index.html", "a b/c+d.txt", "a%2Bb", "ü/é.png", "d/e/f"] {
+        site.write(name, name);
+    }
+    site.write("empty", "");
+    site.write("large.bin", vec![7; 6 << 20]);
+    std::fs::create_dir_all(site.tree().join("nothing/in/here")).unwrap();
+    symlink("../index.html", site.tree().join("d/link")).unwrap();
+    chown(site.tree().join("d/e"), Some(33), Some(44)).unwrap();
+    chmod(site, "a%2Bb", 0o4711);
+    let options = ["--delete", "--max-delete", "100%", "--part-size", "5MiB", "--multipart-threshold", "5MiB"];
+    let first = site.sync_in("datasync", &options).expect(0);
+    assert_eq!(first.counted("uploaded"), 7 + 1 + 7);
+    site.assert_as_datasync();
+
+    Site::settle();
+    let quiet = site.sync_in("datasync", &options).expect(0);
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "nothing changed");
+    assert_eq!(quiet.sent(&["list"]), 1);
+
+    chmod(site, "index.html", 0o600);
+    chmod(site, "large.bin", 0o600);
+    chmod(site, "nothing/in/here", 0o750);
+    std::fs::File::open(site.tree().join("empty")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    site.write("d/e/f", "other");
+    std::fs::remove_dir_all(site.tree().join("ü")).unwrap();
+    let third = site.sync_in("datasync", &options).expect(0);
+    assert_eq!((third.counted("metadata_rewritten"), third.counted("uploaded"), third.counted("deleted")), (4, 1, 2));
+    assert_eq!((third.sent(&["copy"]), third.sent(&["put"])), (4, 1));
+    site.assert_as_datasync();
+    assert_eq!(site.stored("index.html").0, "text/html");
+
+    Site::settle();
+    let quiet = site.sync_in("datasync", &options).expect(0);
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "nothing changed since");
+    let checked = site.sync_in("datasync", &["--compare", "checksum"]).expect(0);
+    assert_eq!(checked.sent(&WRITES), 0, "a copy of parts is still known by its content");
+}
+
+fn chmod(site: &Site, name: &str, mode: u32) {
+    std::fs::set_permissions(site.tree().join(name), Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn moto_holds_what_datasync_would_write() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    datasync_mode(&site);
+}
+
+#[test]
+fn ceph_holds_what_datasync_would_write() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    datasync_mode(&site);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -108,13 +109,17 @@ impl Site {
     }
 
     pub(crate) fn sync(&self, options: &[&str]) -> Ended {
+        self.sync_in("plain", options)
+    }
+
+    pub(crate) fn sync_in(&self, mode: &str, options: &[&str]) -> Ended {
         let report = self.folder.path().join("report.json");
         let _ = fs::remove_file(&report);
         let output = Command::new(env!("CARGO_BIN_EXE_efs2s3"))
             .arg("sync")
             .arg(self.tree())
             .arg(format!("s3://{}/www", self.bucket))
-            .args(["--mode", "plain", "--endpoint-url", &self.url, "--report"])
+            .args(["--mode", mode, "--endpoint-url", &self.url, "--report"])
             .arg(&report)
             .args(options)
             .stdin(Stdio::null())
@@ -123,6 +128,15 @@ impl Site {
         let report = fs::read_to_string(report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         Ended { code: output.status.code().unwrap_or(-1), stderr, report }
+    }
+
+    /// `efs2s3 run` with these options.
+    pub(crate) fn run(&self, options: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
+        command.args(["run", "--endpoint-url", &self.url, "--source"]).arg(self.tree()).args(options);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ended { code: output.status.code().unwrap_or(-1), stderr, report: Value::Null }
     }
 
     /// Keys below `www/` and the sizes of their objects, as the server's own listing tells.
@@ -163,6 +177,49 @@ impl Site {
             let body = self.runtime.block_on(async { get.send().await.unwrap().body.collect().await.unwrap() });
             assert!(body.into_bytes() == fs::read(path).unwrap(), "{name} has another content");
         }
+    }
+
+    /// The bucket holds what DataSync would have written: each file, directory and link, with its metadata.
+    #[track_caller]
+    pub(crate) fn assert_as_datasync(&self) {
+        let mut expected = BTreeMap::new();
+        for entry in walkdir::WalkDir::new(self.tree()).min_depth(1) {
+            let entry = entry.unwrap();
+            let (path, meta) = (entry.path(), fs::symlink_metadata(entry.path()).unwrap());
+            let name = path.strip_prefix(self.tree()).unwrap().to_str().unwrap().to_owned();
+            let (name, body) = match meta.file_type() {
+                kind if kind.is_dir() => (name + "/", Vec::new()),
+                kind if kind.is_symlink() => (name, fs::read_link(path).unwrap().into_os_string().into_encoded_bytes()),
+                _ => (name, fs::read(path).unwrap()),
+            };
+            let mtime = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+            let metadata = [
+                ("user-agent", "aws-datasync".to_owned()),
+                ("file-owner", meta.uid().to_string()),
+                ("file-group", meta.gid().to_string()),
+                ("file-permissions", format!("{:07o}", meta.mode())),
+                ("file-mtime", format!("{mtime}ns")),
+            ];
+            expected.insert(name, (body, metadata));
+        }
+        assert_eq!(self.sizes().into_keys().collect::<Vec<_>>(), expected.keys().cloned().collect::<Vec<_>>());
+        for (name, (body, metadata)) in expected {
+            let get = self.client.get_object().bucket(&self.bucket).key(format!("www/{name}"));
+            let object = self.runtime.block_on(get.send()).unwrap();
+            for (key, value) in metadata {
+                let found = object.metadata().and_then(|found| found.get(key));
+                assert_eq!(found, Some(&value), "{name} {key}");
+            }
+            let found = self.runtime.block_on(object.body.collect()).unwrap().into_bytes();
+            assert!(found == body, "{name} has another content");
+        }
+    }
+
+    /// Content-Type and storage class of an object.
+    pub(crate) fn stored(&self, name: &str) -> (String, Option<String>) {
+        let head = self.client.head_object().bucket(&self.bucket).key(format!("www/{name}"));
+        let head = self.runtime.block_on(head.send()).unwrap();
+        (head.content_type().unwrap().to_owned(), head.storage_class().map(|class| class.as_str().to_owned()))
     }
 
     /// Multipart uploads under way.

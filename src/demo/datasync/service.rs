@@ -94,6 +94,8 @@ pub struct Service {
     pub somebody_starts_first: bool,
     /// Trouble for requests of an operation, and how many meet it.
     pub trouble: Vec<(&'static str, u32, Trouble)>,
+    /// Trouble for all requests of an operation after so many.
+    pub later_trouble: Option<(&'static str, u32, Trouble)>,
     pub(super) log: Vec<(String, Value)>,
     task_arn: String,
     location_prefix: String,
@@ -145,6 +147,7 @@ impl Service {
             copies_before_error: false,
             somebody_starts_first: false,
             trouble: Vec::new(),
+            later_trouble: None,
             log: Vec::new(),
             task_arn: format!("{arn}:task/task-0123456789abcdef0"),
             location_prefix: format!("{arn}:location/loc-"),
@@ -167,14 +170,22 @@ impl Service {
 
     pub(super) fn answer(&mut self, operation: &str, body: &Value) -> Result<Value, Trouble> {
         self.log.push((operation.to_owned(), body.clone()));
+        if operation == "StartTaskExecution" && std::mem::take(&mut self.somebody_starts_first) {
+            self.begin();
+        }
+        if let Some((troubled, after, trouble)) = &mut self.later_trouble
+            && *troubled == operation
+        {
+            if *after == 0 {
+                return Err(trouble.clone());
+            }
+            *after -= 1;
+        }
         if let Some((_, left, trouble)) =
             self.trouble.iter_mut().find(|(troubled, left, _)| *troubled == operation && *left > 0)
         {
             *left -= 1;
             return Err(trouble.clone());
-        }
-        if operation == "StartTaskExecution" && std::mem::take(&mut self.somebody_starts_first) {
-            self.begin();
         }
         self.go_on();
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -1,0 +1,63 @@
+//! moto's `DataSync`, as far as it goes: it starts executions, lets each look advance them by a stage, and never fails. It knows
+//! no EFS locations, so `efs2s3 run` cannot be configured from a task there.
+
+use std::time::Duration;
+
+use aws_sdk_datasync::Client;
+use aws_sdk_datasync::types::S3Config;
+use efs2s3::datasync::error::ServiceErrorKind;
+use efs2s3::datasync::{DataSync, Status};
+
+use crate::site::{Server, Site};
+
+/// A task between two locations on S3, and this program's client for it.
+async fn task() -> (String, DataSync) {
+    let shared = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
+    let client = Client::new(&shared);
+    let role = S3Config::builder().bucket_access_role_arn("arn:aws:iam::123456789012:role/datasync").build().unwrap();
+    let mut locations = Vec::new();
+    for bucket in ["from", "to"] {
+        let location = client.create_location_s3().s3_bucket_arn(format!("arn:aws:s3:::{bucket}"));
+        let location = location.s3_config(role.clone()).send().await.unwrap();
+        locations.push(location.location_arn().unwrap().to_owned());
+    }
+    let task = client.create_task().source_location_arn(&locations[0]).destination_location_arn(&locations[1]);
+    let arn = task.send().await.unwrap().task_arn().unwrap().to_owned();
+    let datasync = DataSync::connect(arn.parse().unwrap()).await.unwrap();
+    (arn, datasync)
+}
+
+#[test]
+fn moto_takes_an_execution_from_its_start_to_its_end() {
+    let Some(_site) = Site::on(Server::Moto) else { return };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (_, datasync) = task().await;
+        let execution = datasync.start().await.unwrap();
+        assert_eq!(datasync.latest_execution().await.unwrap().as_ref(), Some(&execution));
+        assert_eq!(datasync.start().await.unwrap_err().kind, ServiceErrorKind::Refused, "one runs already");
+        let mut seen = Vec::new();
+        while seen.last() != Some(&Status::Succeeded) {
+            seen.push(datasync.describe_execution(&execution).await.unwrap().status);
+            assert!(seen.len() < 10, "{seen:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        seen.dedup();
+        assert_eq!(seen, [Status::Waiting, Status::Preparing, Status::Moving, Status::Succeeded]);
+
+        let second = datasync.start().await.unwrap();
+        datasync.cancel(&second).await.unwrap();
+        let unknown = second.replace("exec-", "exec-f");
+        assert!(datasync.describe_execution(&unknown).await.is_err());
+    });
+}
+
+#[test]
+fn a_run_that_cannot_be_configured_from_motos_task_starts_nothing() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    site.write("a", "1");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (arn, datasync) = runtime.block_on(task());
+    let run = site.run(&["--task-arn", &arn, "--policy", "datasync-only"]).expect(1);
+    assert!(run.stderr.contains("no EFS location") || run.stderr.contains("DataSync"), "{}", run.stderr);
+    assert_eq!(runtime.block_on(datasync.latest_execution()).unwrap(), None);
+}
