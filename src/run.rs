@@ -140,6 +140,10 @@ pub async fn attempt(
         tracing::info!(execution = followed.arn, "execution started");
     }
     let mut verdict = watch(datasync, &mut followed, limits, shutdown, progress).await;
+    let last = followed.last.as_ref();
+    if verdict.kind == VerdictKind::Succeeded && last.is_some_and(|last| last.has_other_filters_than(&task.settings)) {
+        verdict = Verdict::of_other_files();
+    }
     let mut may_still_run = !followed.has_ended();
     if may_still_run && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use super::task::{TaskSettings, patterns};
+
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
 
@@ -58,6 +60,8 @@ pub struct Execution {
     pub error_code: Option<String>,
     /// What went wrong, in DataSync's words.
     pub error_detail: Option<String>,
+    /// The include and exclude patterns that it was started with, where that is told.
+    pub filters: (Option<String>, Option<String>),
     /// How many files failed by themselves, where that is told (Enhanced mode).
     pub files_failed: i64,
 }
@@ -103,8 +107,17 @@ impl Execution {
             error_detail: result.and_then(|result| text(result.error_detail())),
             files_failed: failed
                 .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
+            filters: (patterns(described.includes()), patterns(described.excludes())),
             status_name,
         }
+    }
+
+    /// Whether it was started by somebody with other filters than the task's, and so looks at other files.
+    #[must_use]
+    pub fn has_other_filters_than(&self, settings: &TaskSettings) -> bool {
+        let (include, exclude) = &self.filters;
+        let is_told = include.is_some() || exclude.is_some();
+        is_told && (*include != settings.include || *exclude != settings.exclude)
     }
 
     /// Whether somebody cancelled it: DataSync calls that an error.
@@ -156,6 +169,7 @@ mod tests {
             started: None,
             error_code: None,
             error_detail: detail.map(str::to_owned),
+            filters: (None, None),
             files_failed,
         };
         let mismatches = "Transfer and verification completed. Verification detected mismatches. Files with mismatches are listed in Cloud Watch Logs";

@@ -147,7 +147,7 @@ impl TaskSettings {
     }
 }
 
-fn patterns(rules: &[FilterRule]) -> Option<String> {
+pub(super) fn patterns(rules: &[FilterRule]) -> Option<String> {
     let values: Vec<&str> = rules.iter().filter_map(FilterRule::value).filter(|value| !value.is_empty()).collect();
     (!values.is_empty()).then(|| values.join("|"))
 }

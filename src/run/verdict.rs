@@ -116,6 +116,12 @@ impl Verdict {
         Self { kind, evidence: format!("{what}: {error}"), code, detail }
     }
 
+    pub(super) fn of_other_files() -> Self {
+        let evidence =
+            "the execution that ran already succeeded with other filters than the task's: the rest is compared";
+        Self::new(VerdictKind::Partial, evidence.to_owned())
+    }
+
     pub(super) fn interrupted() -> Self {
         let evidence = "asked to stop while watching: the execution goes on, and the next run attaches to it";
         Self::new(VerdictKind::Interrupted, evidence.to_owned())

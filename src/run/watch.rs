@@ -97,6 +97,7 @@ mod tests {
             started: None,
             error_code: None,
             error_detail: None,
+            filters: (None, None),
             files_failed: 0,
         }
     }

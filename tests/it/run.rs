@@ -206,6 +206,19 @@ fn a_running_execution_is_attached_to_and_no_other_started() {
 }
 
 #[test]
+fn a_success_with_other_filters_than_the_tasks_is_half_a_success() {
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    datasync.change(|service| {
+        service.execution_include = Some("/d0".to_owned());
+        service.on_success = None;
+    });
+    let _by_somebody = datasync.begin();
+    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    assert_route(&run, "fallback", "partial");
+    assert_done(&trial);
+}
+
+#[test]
 fn an_execution_that_began_in_between_is_attached_to() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
     datasync.change(|service| service.somebody_starts_first = true);

@@ -84,6 +84,8 @@ pub struct Service {
     pub error: (String, String),
     /// Whether counters move while an execution transfers or verifies.
     pub counters_move: bool,
+    /// The include filter that somebody starts executions with, instead of the task's.
+    pub execution_include: Option<String>,
     /// What becomes of a cancel.
     pub cancel: Cancel,
     /// Done once by each execution that comes to SUCCESS, or to ERROR if `copies_before_error`.
@@ -142,6 +144,7 @@ impl Service {
             script: vec![("SUCCESS", Duration::ZERO)],
             error: (String::new(), String::new()),
             counters_move: true,
+            execution_include: None,
             cancel: Cancel::Works,
             on_success: None,
             copies_before_error: false,
@@ -237,10 +240,6 @@ impl Service {
     }
 
     fn describe_task(&self) -> Value {
-        let rule = |filter: &Option<String>| match filter {
-            Some(value) => json!([{ "FilterType": "SIMPLE_PATTERN", "Value": value }]),
-            None => json!([]),
-        };
         let mut task = json!({
             "TaskArn": self.task_arn,
             "Status": if self.running().is_some() { "RUNNING" } else { "AVAILABLE" },
@@ -248,8 +247,8 @@ impl Service {
             "SourceLocationArn": format!("{}0aaaaaaaaaaaaaaaa", self.location_prefix),
             "DestinationLocationArn": format!("{}0bbbbbbbbbbbbbbbb", self.location_prefix),
             "Options": self.options,
-            "Includes": rule(&self.include),
-            "Excludes": rule(&self.exclude),
+            "Includes": rule(self.include.as_ref()),
+            "Excludes": rule(self.exclude.as_ref()),
             "TaskMode": "BASIC",
             "CreationTime": 1.7e9,
         });
@@ -278,6 +277,8 @@ impl Service {
             "TaskExecutionArn": execution.arn,
             "Status": status,
             "Options": self.options,
+            "Includes": rule(self.execution_include.as_ref().or(self.include.as_ref())),
+            "Excludes": rule(self.exclude.as_ref()),
             "StartTime": execution.began_at,
             "Result": { "ErrorCode": code, "ErrorDetail": detail, "TotalDuration": 1 },
         });
@@ -322,6 +323,10 @@ impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("task", &self.task_arn).field("script", &self.script).finish_non_exhaustive()
     }
+}
+
+fn rule(filter: Option<&String>) -> Value {
+    filter.map_or_else(|| json!([]), |value| json!([{ "FilterType": "SIMPLE_PATTERN", "Value": value }]))
 }
 
 fn invalid(message: impl Into<String>) -> Trouble {
