@@ -97,24 +97,9 @@ pub struct RunCommand {
     /// How to go about DataSync.
     #[command(flatten)]
     pub datasync: DataSyncArgs,
-    /// When to delete, and when not.
+    /// How to sync.
     #[command(flatten)]
-    pub delete: DeleteArgs,
-    /// What to read, and how.
-    #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// When an object is taken for equal.
-    #[command(flatten)]
-    pub compare: CompareArgs,
-    /// What objects are stored with.
-    #[command(flatten)]
-    pub upload: UploadArgs,
-    /// How much at once.
-    #[command(flatten)]
-    pub limits: LimitArgs,
-    /// How to reach S3.
-    #[command(flatten)]
-    pub s3: S3Args,
+    pub how: HowArgs,
 }
 
 /// How to go about DataSync.
@@ -204,6 +189,15 @@ pub struct SyncArgs {
     /// Write the report (JSON) to FILE; `-` is stdout
     #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// How to sync.
+    #[command(flatten)]
+    pub how: HowArgs,
+}
+
+/// How to sync: what `sync`, `plan` and `run` have in common.
+#[derive(Args, Debug)]
+#[group(skip)]
+pub struct HowArgs {
     /// When to delete, and when not.
     #[command(flatten)]
     pub delete: DeleteArgs,

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::{
-    Addressing, Attribute, Checksum, Compare, CompareArgs, MetadataDialect, Mode, Overwrite, Symlinks, SyncArgs,
+    Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, Symlinks,
+    SyncArgs,
 };
 use crate::destination::checksum::Algorithm;
 use crate::destination::error::S3Error;
@@ -113,7 +114,8 @@ impl SyncConfig {
     /// # Errors
     /// Where they contradict one another.
     pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
-        let SyncArgs { source, destination, report: _, delete, source_args, compare, upload, limits, s3 } = args;
+        let SyncArgs { source, destination, report: _, how } = args;
+        let HowArgs { delete, source_args, compare, upload, limits, s3 } = how;
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
         }

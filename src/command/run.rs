@@ -268,17 +268,7 @@ async fn configure(
             "--state lies in the source or the destination, where it would be copied or deleted: name another place",
         ));
     }
-    let args = SyncArgs {
-        source: command.source,
-        destination,
-        report: command.report,
-        delete: command.delete,
-        source_args: command.source_args,
-        compare: command.compare,
-        upload: command.upload,
-        limits: command.limits,
-        s3: command.s3,
-    };
+    let args = SyncArgs { source: command.source, destination, report: command.report, how: command.how };
     let config = SyncConfig::new(args, rules).map_err(Stop::usage)?;
     let config = match known {
         Some(known) => config.in_region(known.datasync.task_arn().region()),
