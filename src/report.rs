@@ -172,13 +172,9 @@ impl Report {
     /// One line that says what happened.
     #[must_use]
     pub fn summary(&self) -> String {
-        if let (Route::Datasync, Some(datasync), 0) = (self.route, &self.datasync, self.request_count()) {
-            return format!(
-                "DataSync: {}; {:.1} s, exit {}",
-                datasync.evidence,
-                self.seconds.total,
-                self.exit_code.code()
-            );
+        if let (Route::Datasync, Some(datasync), 0) = (self.route, &self.datasync, self.counts.objects) {
+            let (evidence, exit_code) = (&datasync.evidence, self.exit_code.code());
+            return format!("DataSync: {evidence}; {:.1} s, exit {exit_code}", self.seconds.total);
         }
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;

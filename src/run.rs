@@ -218,7 +218,7 @@ async fn watch(
         };
         let verdict = match looked {
             Ok(execution) => {
-                progress.show(|| execution.line.clone());
+                progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.line));
                 let verdict = watch.hear(&execution, Instant::now());
                 if !followed.attached {
                     followed.since = execution.started.unwrap_or(followed.since).min(followed.since);

@@ -337,8 +337,10 @@ async fn through_datasync(
     };
     subject.datasync = Some(attempt.part());
     subject.route = Route::Datasync;
-    tracing::info!("DataSync: {}", attempt.verdict.evidence);
     let kind = attempt.verdict.kind;
+    if !matches!(kind, VerdictKind::Succeeded | VerdictKind::Interrupted) {
+        tracing::warn!("DataSync: {}", attempt.verdict.evidence);
+    }
     if kind == VerdictKind::Interrupted {
         return Direct::Nothing;
     }

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use bytesize::ByteSize;
+
 use super::task::{TaskSettings, patterns};
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
@@ -96,10 +98,10 @@ impl Execution {
                 listed.map_or(0, TaskExecutionFilesListedDetail::at_destination_for_delete),
             ],
             line: format!(
-                "DataSync: {status_name}, {} of {} files, {}, {} deleted",
+                "{} of {} files transferred ({}), {} deleted",
                 described.files_transferred(),
                 described.estimated_files_to_transfer(),
-                bytesize::ByteSize(bytes).display().iec_short(),
+                ByteSize(bytes).display().iec(),
                 described.files_deleted(),
             ),
             started: described.start_time().and_then(|time| SystemTime::try_from(*time).ok()),

@@ -93,7 +93,9 @@ impl Verdict {
                 let said = if said.is_empty() { format!("{failed} files failed") } else { said };
                 Self::new(VerdictKind::Partial, format!("the execution ended with files left out or wrong: {said}"))
             }
-            Status::Succeeded => Self::new(VerdictKind::Succeeded, "the execution succeeded".to_owned()),
+            Status::Succeeded => {
+                Self::new(VerdictKind::Succeeded, format!("the execution succeeded: {}", execution.line))
+            }
             Status::Failed | Status::Waiting | Status::Preparing | Status::Moving | Status::UnderWay => {
                 let said = if said.is_empty() { "no reason is told".to_owned() } else { said };
                 Self::new(VerdictKind::Failed, format!("the execution failed: {said}"))
