@@ -34,7 +34,8 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 the destination matches the source; 1 fatal error; 2 wrong usage, nothing contacted; \
-3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do; 130/143 interrupted.";
+3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do; \
+11 another run holds the lease, or took it over; 130/143 interrupted.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -74,6 +75,9 @@ pub struct SyncCommand {
     /// Write a line of JSON to FILE for each key that was written or deleted
     #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
     pub changes: Option<PathBuf>,
+    /// What is remembered from run to run.
+    #[command(flatten)]
+    pub state: StateArgs,
     /// What both commands share.
     #[command(flatten)]
     pub options: SyncArgs,
@@ -97,6 +101,9 @@ pub struct RunCommand {
     /// How to go about DataSync.
     #[command(flatten)]
     pub datasync: DataSyncArgs,
+    /// What is remembered from run to run.
+    #[command(flatten)]
+    pub state: StateArgs,
     /// How to sync.
     #[command(flatten)]
     pub how: HowArgs,
@@ -140,9 +147,19 @@ pub struct DataSyncArgs {
     /// Try DataSync again after so long
     #[arg(long, env = "EFS2S3_BREAKER_COOLDOWN", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
     pub breaker_cooldown: Duration,
-    /// Where to remember failures from run to run: a folder, or `s3://bucket/prefix` outside the destination
+}
+
+/// What is remembered from run to run.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+#[command(next_help_heading = "State")]
+pub struct StateArgs {
+    /// A folder, or `s3://bucket/prefix` outside the destination: the lease that keeps two runs apart, and DataSync's failures
     #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
     pub state: Option<StateLocation>,
+    /// How long a run that is not heard of any more keeps others out
+    #[arg(long, env = "EFS2S3_LEASE_TTL", value_name = "DURATION", default_value = "60s", value_parser = value::lease_ttl)]
+    pub lease_ttl: Duration,
 }
 
 /// Which way to go.

@@ -1,12 +1,13 @@
 //! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::cli::file::Invocation;
-use crate::cli::{Command, PlanCommand, SyncArgs, SyncCommand};
+use crate::cli::{Command, PlanCommand, StateArgs, SyncArgs, SyncCommand};
 use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
@@ -19,6 +20,23 @@ use crate::sync::tally::{Seconds, Tally};
 use crate::sync::{Setup, sync};
 
 mod run;
+mod state;
+
+/// Why a run cannot go on, and with which code it ends.
+struct Stop {
+    message: String,
+    exit_code: ExitCode,
+}
+
+impl Stop {
+    fn fatal(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit_code: ExitCode::Fatal }
+    }
+
+    fn usage(message: impl Display) -> Self {
+        Self { message: message.to_string(), exit_code: ExitCode::Usage }
+    }
+}
 
 /// Where a command's results go, besides its report.
 enum Work {
@@ -52,7 +70,7 @@ async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progr
         Ok(changes) => changes.unwrap_or_default(),
         Err(error) => return cannot_write("changes file", command.changes.as_deref(), &error),
     };
-    run_work("sync", command.options, rules, Work::Sync(changes), progress).await
+    run_work("sync", command.options, &command.state, rules, Work::Sync(changes), progress).await
 }
 
 async fn run_plan(
@@ -77,13 +95,15 @@ async fn run_plan(
         None => PlanSink::Text,
     };
     let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
-    run_work("plan", command.options, rules, work, progress).await
+    // It writes nothing, and so may be made beside a run.
+    run_work("plan", command.options, &StateArgs::default(), rules, work, progress).await
 }
 
 /// What sync and plan have in common: report, source and destination are known to be usable before the work begins.
 async fn run_work(
     command: &'static str,
     args: SyncArgs,
+    state: &StateArgs,
     rules: Vec<HeaderRule>,
     work: Work,
     progress: &Progress,
@@ -96,7 +116,7 @@ async fn run_work(
         route: Route::Direct,
         datasync: None,
     };
-    let report_path = args.report.clone();
+    let (source, report_path) = (args.source.clone(), args.report.clone());
     let config = match SyncConfig::new(args, rules) {
         Ok(config) => config,
         Err(error) => {
@@ -115,13 +135,46 @@ async fn run_work(
             return ExitCode::Fatal;
         }
     };
-    let show_kept = matches!(work, Work::Plan { all: true, .. });
-    let report = match config.open(show_kept, shutdown, progress.clone()).await {
-        Ok(setup) => do_work(&setup, &subject, work).await,
-        Err(error) => without_work(&subject, None, Some(error.to_string()), ExitCode::Fatal),
+    let control = Control { shutdown: &shutdown, progress };
+    let report = match Box::pin(under_lease(config, state, &source, &subject, work, control)).await {
+        Ok(report) => report,
+        Err(Stop { message, exit_code: ExitCode::Usage }) => {
+            tracing::error!("{message}");
+            return ExitCode::Usage;
+        }
+        Err(Stop { message, exit_code }) => without_work(&subject, None, Some(message), exit_code),
     };
     progress.finish();
     conclude(&report, report_sink, report_path.as_deref())
+}
+
+/// How a command is asked to stop, and where it shows how far it is.
+#[derive(Clone, Copy)]
+struct Control<'a> {
+    shutdown: &'a Shutdown,
+    progress: &'a Progress,
+}
+
+async fn under_lease(
+    config: SyncConfig,
+    args: &StateArgs,
+    source: &Path,
+    subject: &Subject,
+    work: Work,
+    control: Control<'_>,
+) -> Result<Report, Stop> {
+    let Control { shutdown, progress } = control;
+    let state = state::open(args, source, &config).await?;
+    let lease = state::lease(state.as_ref(), args, &config, shutdown).await?;
+    let show_kept = matches!(work, Work::Plan { all: true, .. });
+    let report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
+        Ok(setup) => do_work(&setup, subject, work).await,
+        Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
+    };
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    Ok(report)
 }
 
 async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {

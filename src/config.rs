@@ -252,7 +252,7 @@ impl SyncConfig {
                 let home = self.connect_to(location, shutdown.clone()).await?;
                 let fetched = home.get(name).await;
                 let unusable = |error: S3Error| OpenError::FetchManifest(home.explain(&error));
-                Some(Manifest::read(&fetched.map_err(unusable)?)?)
+                Some(Manifest::read(&fetched.map_err(unusable)?.content)?)
             }
             None => None,
         };

@@ -128,7 +128,9 @@ impl Destination {
         self.checksum
     }
 
-    fn writes_are_conditional(&self) -> bool {
+    /// Whether the server has conditional writes, as far as is known.
+    #[must_use]
+    pub fn writes_are_conditional(&self) -> bool {
         self.conditional_writes.load(Ordering::Relaxed)
     }
 

@@ -15,6 +15,8 @@ pub enum ExitCode {
     Incomplete,
     /// `plan --exit-code` found something to do.
     Differences,
+    /// Another run holds the lease, or took it over.
+    LeaseHeld,
     /// SIGINT ended the run early.
     Interrupted,
     /// SIGTERM ended the run early.
@@ -31,6 +33,7 @@ impl ExitCode {
             Self::Usage => 2,
             Self::Incomplete => 3,
             Self::Differences => 10,
+            Self::LeaseHeld => 11,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }

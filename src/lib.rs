@@ -13,6 +13,7 @@ pub mod destination;
 pub mod exit_code;
 pub mod filter;
 pub mod lambda;
+pub mod lease;
 pub mod location;
 pub mod manifest;
 pub mod metadata;

@@ -9,6 +9,9 @@ use efs2s3::progress::Progress;
 use efs2s3::{command, lambda, telemetry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// Each call on a file system that gives no answer keeps a thread for ever; other files and DNS go on beside many of them.
+const MOST_BLOCKED_THREADS: usize = 8192;
+
 fn main() -> ProcessExitCode {
     if lambda::is_here() {
         let progress = Progress::new(false, false);
@@ -31,7 +34,8 @@ fn main() -> ProcessExitCode {
 }
 
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().max_blocking_threads(MOST_BLOCKED_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "the system gives no threads to run on");

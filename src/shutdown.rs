@@ -1,9 +1,10 @@
 //! The wish to stop: SIGINT and SIGTERM, and the token by which every wait hears of them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit_code::ExitCode;
@@ -13,6 +14,8 @@ use crate::exit_code::ExitCode;
 pub struct Shutdown {
     token: CancellationToken,
     signal: Arc<AtomicU8>,
+    /// Until when writes may be sent, where a lease says so.
+    write_until: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Shutdown {
@@ -54,6 +57,23 @@ impl Shutdown {
         self.token.cancel();
     }
 
+    /// Asks everybody to stop, because the lease is another's.
+    pub fn lease_lost(&self) {
+        self.request(ExitCode::LeaseHeld);
+    }
+
+    /// Allows writes until then, and no longer: the lease is held so long.
+    pub fn write_until(&self, until: Instant) {
+        *self.write_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    /// Whether writes may be sent now; always where there is no lease.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        let until = *self.write_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_none_or(|until| Instant::now() < until)
+    }
+
     /// Whether somebody asked.
     #[must_use]
     pub fn is_requested(&self) -> bool {
@@ -65,10 +85,12 @@ impl Shutdown {
         self.token.cancelled().await;
     }
 
-    /// The exit code of a run that a signal asked to stop.
+    /// The exit code of a run that a signal, or the loss of its lease, asked to stop.
     #[must_use]
     pub fn exit_code(&self) -> Option<ExitCode> {
         let signal = self.signal.load(Ordering::Relaxed);
-        [ExitCode::Interrupted, ExitCode::Terminated].into_iter().find(|code| code.code() == signal)
+        [ExitCode::Interrupted, ExitCode::Terminated, ExitCode::LeaseHeld]
+            .into_iter()
+            .find(|code| code.code() == signal)
     }
 }

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 
-use crate::destination::checksum;
-use crate::destination::error::{ErrorKind, S3Error};
-use crate::destination::headers::ObjectHeaders;
-use crate::destination::{Destination, Expected};
+use crate::destination::Destination;
+use crate::destination::error::S3Error;
 use crate::location::{Location, LocationError};
 
 mod folder;
+mod prefix;
 
 /// Where state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,32 @@ pub enum State {
     Prefix(Box<Destination>),
 }
 
+/// Something that is remembered.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// What was written.
+    pub content: Bytes,
+    /// Which writing of it this is.
+    pub version: Version,
+    /// How long ago it was written, by the clock of where it is kept.
+    pub age: Duration,
+}
+
+/// A writing: no two of a name are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(String);
+
+/// What a writing may replace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Absent,
+    /// This writing.
+    Is(Version),
+    /// Whatever is there.
+    Anything,
+}
+
 /// Why something cannot be remembered, or not be looked up.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -46,6 +73,9 @@ pub enum StateError {
     /// S3 fails.
     #[error(transparent)]
     S3(#[from] S3Error),
+    /// The server cannot keep two writers apart.
+    #[error("this server has no conditional writes, so nothing keeps two runs apart there: keep the state in a folder")]
+    NoConditions,
 }
 
 impl FromStr for StateLocation {
@@ -82,37 +112,56 @@ impl StateLocation {
     }
 }
 
+/// What something is called that is remembered of a destination: `site-www-1f2e3d4c.lease.json`. For people, and no two
+/// destinations alike.
+#[must_use]
+pub fn file_name(destination: &Location, what: &str) -> String {
+    let destination = destination.to_string();
+    let digest = Sha256::digest(destination.as_bytes());
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let path = destination.trim_start_matches("s3://").trim_end_matches('/');
+    let shown: String = path.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    format!("{shown}-{number:08x}.{what}")
+}
+
 impl State {
     /// What is remembered under a name.
     ///
     /// # Errors
     /// Where it cannot be looked up.
-    pub async fn read(&self, name: &str) -> Result<Option<Bytes>, StateError> {
+    pub async fn look(&self, name: &str) -> Result<Option<Remembered>, StateError> {
         match self {
-            Self::Folder(folder) => folder::read(folder, name),
-            Self::Prefix(home) => match home.get(name).await {
-                Ok(content) => Ok(Some(content)),
-                Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error.into()),
-            },
+            Self::Folder(folder) => {
+                let (folder, name) = (folder.clone(), name.to_owned());
+                blocking(move || folder::look(&folder, &name)).await
+            }
+            Self::Prefix(home) => prefix::look(home, name).await,
         }
     }
 
-    /// Remembers something under a name, whole or not at all.
+    /// Remembers something under a name, whole or not at all; `None` where something else is there than was expected.
     ///
     /// # Errors
     /// Where it cannot be written.
-    pub async fn write(&self, name: &str, content: Bytes) -> Result<(), StateError> {
+    pub async fn replace(
+        &self,
+        name: &str,
+        content: Bytes,
+        expected: &Expected,
+    ) -> Result<Option<Version>, StateError> {
         match self {
-            Self::Folder(folder) => folder::write(folder, name, &content),
-            Self::Prefix(home) => {
-                let headers = ObjectHeaders { content_type: "application/json".to_owned(), ..ObjectHeaders::default() };
-                let digest = checksum::digest(content.clone(), home.checksum()).await;
-                home.put(name, &headers, &content, &digest, &Expected::Anything).await?;
-                Ok(())
+            Self::Folder(folder) => {
+                let (folder, name, expected) = (folder.clone(), name.to_owned(), expected.clone());
+                blocking(move || folder::replace(&folder, &name, &content, &expected)).await
             }
+            Self::Prefix(home) => prefix::replace(home, name, content, expected).await,
         }
     }
+}
+
+/// A folder may be on a file system that takes its time.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 #[cfg(test)]
@@ -137,15 +186,31 @@ mod tests {
         assert!("s3://site/x".parse::<StateLocation>().unwrap().lies_in(&source, &whole));
     }
 
+    #[test]
+    fn names_are_for_people_and_no_two_destinations_have_the_same() {
+        let name = |url: &str| file_name(&url.parse().unwrap(), "lease.json");
+        assert!(name("s3://site/www").starts_with("site-www-") && name("s3://site/www").ends_with(".lease.json"));
+        assert_ne!(name("s3://site/www"), name("s3://site-www"));
+        assert_eq!(name("s3://site/www"), name("s3://site/www/"));
+    }
+
     #[tokio::test]
-    async fn what_is_written_to_a_folder_is_read_back_and_absent_before() {
+    async fn a_folder_keeps_two_writers_apart() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::Folder(folder.path().join("new/state"));
-        assert_eq!(state.read("a").await.unwrap(), None);
-        state.write("a", Bytes::from_static(b"1")).await.unwrap();
-        state.write("a", Bytes::from_static(b"22")).await.unwrap();
-        assert_eq!(state.read("a").await.unwrap().unwrap(), "22");
-        let left: Vec<_> = std::fs::read_dir(folder.path().join("new/state")).unwrap().collect();
-        assert_eq!(left.len(), 1, "nothing half written stays");
+        assert!(state.look("a").await.unwrap().is_none());
+        let write = async |text: &'static str, expected: &Expected| {
+            state.replace("a", Bytes::from_static(text.as_bytes()), expected).await.unwrap()
+        };
+        let first = write("1", &Expected::Absent).await.unwrap();
+        assert_eq!(write("2", &Expected::Absent).await, None);
+        let second = write("2", &Expected::Is(first.clone())).await.unwrap();
+        assert_eq!(write("3", &Expected::Is(first)).await, None);
+        let found = state.look("a").await.unwrap().unwrap();
+        assert_eq!((&found.content[..], &found.version), (&b"2"[..], &second));
+        assert!(found.age < Duration::from_secs(10));
+        assert!(write("4", &Expected::Anything).await.is_some());
+        let names: Vec<_> = std::fs::read_dir(folder.path().join("new/state")).unwrap().flatten().collect();
+        assert_eq!(names.len(), 2, "it and its lock; nothing half written stays");
     }
 }

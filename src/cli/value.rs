@@ -75,6 +75,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| format!("'{text}' is no duration: write it as 500ms, 30s, 5m or 1h"))
 }
 
+/// Shorter ones would go while a request is sent again.
+pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = duration(text)?;
+    if ttl < Duration::from_secs(1) { Err("a lease lasts for a second or longer".to_owned()) } else { Ok(ttl) }
+}
+
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than nothing".to_owned()),

@@ -10,53 +10,28 @@
 //!        anything else            -> sync directly, and delete nothing
 //! ```
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{Work, cannot_write, conclude, do_work, without_work};
+mod prepare;
+
+use super::{Control, Stop, Work, cannot_write, conclude, do_work, state, without_work};
 use crate::cli::file::Invocation;
-use crate::cli::{Command, Policy, RunCommand, SyncArgs};
+use crate::cli::{Command, Policy, RunCommand};
 use crate::config::SyncConfig;
-use crate::datasync::error::ServiceErrorKind;
-use crate::datasync::{DataSync, SourceOfTask, Task};
-use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{Report, ReportSink, Route, Subject};
 use crate::run::breaker::{BreakerMemory, BreakerRules};
-use crate::run::evidence::{MountEvidence, none_of_the_keys_is_there, of_mount};
 use crate::run::verdict::VerdictKind;
-use crate::run::{Attempt, Limits, attempt, derive, running_execution};
+use crate::run::{Limits, attempt, running_execution};
 use crate::shutdown::Shutdown;
 use crate::source::entry::EpochNanos;
-use crate::state::{State, StateLocation};
+use crate::state::State;
 use crate::sync::changes::Changes;
 use crate::sync::decide::Suspect;
 use crate::sync::tally::Guard;
-
-/// Why a run cannot go on, and with which code it ends.
-struct Stop {
-    message: String,
-    exit_code: ExitCode,
-}
-
-impl Stop {
-    fn fatal(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: ExitCode::Fatal }
-    }
-
-    fn usage(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: ExitCode::Usage }
-    }
-}
-
-/// What a run knows of its task.
-struct Known {
-    datasync: DataSync,
-    /// None where DataSync did not tell; the attempt says why.
-    task: Result<Task, Attempt>,
-}
+use prepare::{Known, check_folder, configure, describe, run_command, with_task_settings};
 
 /// What the direct sync is to do after DataSync.
 enum Direct {
@@ -98,7 +73,8 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
             return ExitCode::Fatal;
         }
     };
-    let report = match Box::pin(go(invocation, &mut subject, changes, &shutdown, progress)).await {
+    let report = match Box::pin(go(invocation, &mut subject, changes, Control { shutdown: &shutdown, progress })).await
+    {
         Ok(report) => report,
         // Nothing has been done: wrong words need no report.
         Err(Stop { message, exit_code: ExitCode::Usage }) => {
@@ -111,17 +87,13 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
     conclude(&report, sink, report_path.as_deref())
 }
 
-fn run_command(invocation: &Invocation) -> Option<&RunCommand> {
-    if let Command::Run(command) = &invocation.cli.command { Some(command) } else { None }
-}
-
 async fn go(
     invocation: Invocation,
     subject: &mut Subject,
     changes: Changes,
-    shutdown: &Shutdown,
-    progress: &Progress,
+    control: Control<'_>,
 ) -> Result<Report, Stop> {
+    let shutdown = control.shutdown;
     let known = tokio::select! {
         known = describe(&invocation) => known?,
         () = shutdown.requested() => {
@@ -131,27 +103,41 @@ async fn go(
     };
     let invocation = with_task_settings(invocation, known.as_ref())?;
     let header_rules = invocation.header_rules.clone();
-    let Command::Run(command) = invocation.cli.command else {
+    let Command::Run(mut command) = invocation.cli.command else {
         return Err(Stop::usage("no run command"));
     };
-    let plan = Plan::new(&command);
-    let (config, state) = configure(*command, header_rules, known.as_ref(), shutdown).await?;
+    let (plan, state_args) = (Plan::new(&command), std::mem::take(&mut command.state));
+    let config = configure(*command, header_rules, known.as_ref())?;
     subject.destination = config.destination().to_string();
+    let state = state::open(&state_args, &plan.source, &config).await?;
+    let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
+    let worked = work(&plan, config, known.as_ref(), state.as_deref(), changes, subject, control).await;
+    if let Some(lease) = lease {
+        lease.release().await;
+    }
+    worked
+}
 
+/// DataSync and what is left to be done directly, under the lease.
+async fn work(
+    plan: &Plan,
+    config: SyncConfig,
+    known: Option<&Known>,
+    state: Option<&State>,
+    changes: Changes,
+    subject: &mut Subject,
+    control: Control<'_>,
+) -> Result<Report, Stop> {
+    let Control { shutdown, progress } = control;
     // Source, destination and settings are looked at before DataSync is set to work on them.
     let destination = config.destination().clone();
     let mut setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
-    if let Some(Known { task: Ok(task), .. }) = &known {
-        check_mount(&plan.source, task)?;
-        match none_of_the_keys_is_there(&setup).await {
-            Ok(None) => {}
-            Ok(Some(keys)) => return Err(Stop::fatal(another_tree(keys, subject))),
-            Err(error) => return Err(Stop::fatal(setup.context.destination.explain(&error))),
-        }
+    if let Some(Known { task: Ok(task), .. }) = known {
+        check_folder(&plan.source, task, &setup).await?;
     }
 
-    let memory = BreakerMemory::new(state.as_ref(), &destination);
-    match through_datasync(&plan, known.as_ref(), &memory, subject, shutdown, progress).await {
+    let memory = BreakerMemory::new(state, &destination);
+    match through_datasync(plan, known, &memory, subject, control).await {
         Direct::Nothing => {
             let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Success);
             Ok(without_work(subject, Some(&setup), None, exit_code))
@@ -193,128 +179,15 @@ impl Plan {
     }
 }
 
-/// Asks DataSync for the task, if one is named.
-async fn describe(invocation: &Invocation) -> Result<Option<Known>, Stop> {
-    let Some(command) = run_command(invocation) else {
-        return Ok(None);
-    };
-    let Some(arn) = command.datasync.task_arn.clone() else {
-        return if command.datasync.policy == Policy::DirectOnly && command.destination.is_some() {
-            Ok(None)
-        } else {
-            Err(Stop::usage("name the DataSync task with --task-arn, or a destination and --policy direct-only"))
-        };
-    };
-    let datasync = DataSync::connect(arn).await.map_err(Stop::fatal)?;
-    let task = match datasync.describe_task().await {
-        Ok(task) if task.source == SourceOfTask::Other => {
-            return Err(Stop::fatal("the task's source is no EFS location: nothing was started"));
-        }
-        Ok(task) if task.destination_uri.is_none() => {
-            return Err(Stop::fatal("the task's destination is no S3 location: nothing was started"));
-        }
-        Ok(task) => Ok(task),
-        Err(error) => {
-            let attempt = Attempt::in_vain(&error);
-            if command.destination.is_none() {
-                let hint = match error.kind {
-                    ServiceErrorKind::Denied => "allow datasync:DescribeTask and datasync:DescribeLocation*, or ",
-                    ServiceErrorKind::Unknown => "check --task-arn, or ",
-                    ServiceErrorKind::Refused
-                    | ServiceErrorKind::Throttled
-                    | ServiceErrorKind::Unavailable
-                    | ServiceErrorKind::Unreachable => "",
-                };
-                let evidence = attempt.verdict.evidence;
-                return Err(Stop::fatal(format!(
-                    "{evidence}. Without the task nobody knows where to copy to: {hint}name the destination (EFS2S3_DESTINATION), with the task's filters and --delete as options"
-                )));
-            }
-            Err(attempt)
-        }
-    };
-    Ok(Some(Known { datasync, task }))
-}
-
-/// The command with the task's settings as defaults; what differs from them is said.
-fn with_task_settings(invocation: Invocation, known: Option<&Known>) -> Result<Invocation, Stop> {
-    let Some(Known { task: Ok(task), .. }) = known else {
-        return Ok(invocation);
-    };
-    for option in &task.settings.unsupported {
-        tracing::warn!(option, "the direct sync does not do this, should it have to take over");
-    }
-    let defaults = derive::defaults(task);
-    let invocation = invocation.with_defaults(defaults.clone()).map_err(Stop::usage)?;
-    for (option, given, task) in derive::differences(&defaults, &invocation.options) {
-        let task = task.as_deref().unwrap_or("unset");
-        tracing::warn!(option, given, task, "this option differs from the task's: the direct sync goes by it");
-    }
-    Ok(invocation)
-}
-
-async fn configure(
-    command: RunCommand,
-    rules: Vec<HeaderRule>,
-    known: Option<&Known>,
-    shutdown: &Shutdown,
-) -> Result<(SyncConfig, Option<State>), Stop> {
-    let Some(destination) = command.destination else {
-        return Err(Stop::fatal("nobody knows where to copy to: name the destination"));
-    };
-    let place = command.datasync.state;
-    if place.as_ref().is_some_and(|place| place.lies_in(&command.source, &destination)) {
-        return Err(Stop::usage(
-            "--state lies in the source or the destination, where it would be copied or deleted: name another place",
-        ));
-    }
-    let args = SyncArgs { source: command.source, destination, report: command.report, how: command.how };
-    let config = SyncConfig::new(args, rules).map_err(Stop::usage)?;
-    let config = match known {
-        Some(known) => config.in_region(known.datasync.task_arn().region()),
-        None => config,
-    };
-    let state = match place {
-        None => None,
-        Some(StateLocation::Folder(folder)) => Some(State::Folder(folder)),
-        Some(StateLocation::Prefix(location)) => {
-            let home = config.connect_to(&location, shutdown.clone()).await.map_err(Stop::fatal)?;
-            Some(State::Prefix(Box::new(home)))
-        }
-    };
-    Ok((config, state))
-}
-
-fn check_mount(source: &Path, task: &Task) -> Result<(), Stop> {
-    match of_mount(source, &task.source) {
-        MountEvidence::Same => Ok(()),
-        MountEvidence::Hidden(why) => {
-            tracing::warn!("whether --source is the folder that the task copies cannot be told: {why}");
-            Ok(())
-        }
-        MountEvidence::Other(what) => Err(Stop::fatal(format!(
-            "--source is not the folder that the task copies: {what}. Nothing was started or written; mount the task's folder"
-        ))),
-    }
-}
-
-fn another_tree(keys: usize, subject: &Subject) -> String {
-    format!(
-        "none of {keys} keys of {} is in the source: it is another tree than the one that was copied there. Nothing was \
-         started or written; mount the right folder, or sync by hand if this is meant",
-        subject.destination
-    )
-}
-
 /// Lets DataSync do it, where that is wanted, and says what is left to be done directly.
 async fn through_datasync(
     plan: &Plan,
     known: Option<&Known>,
     memory: &BreakerMemory<'_>,
     subject: &mut Subject,
-    shutdown: &Shutdown,
-    progress: &Progress,
+    control: Control<'_>,
 ) -> Direct {
+    let Control { shutdown, progress } = control;
     let Some(Known { datasync, task }) = known else {
         return Direct::Sync { suspect: None, guard: None };
     };

@@ -1,17 +1,31 @@
 //! The content of a small object.
 
+use aws_sdk_s3::primitives::DateTime;
 use bytes::Bytes;
 
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
+use crate::object::ETag;
+use crate::source::entry::EpochNanos;
+
+/// An object with its content.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The content.
+    pub content: Bytes,
+    /// The entity tag.
+    pub etag: ETag,
+    /// When it was written, cut to the second.
+    pub last_modified: EpochNanos,
+}
 
 impl Destination {
     /// Reads a whole object into memory.
     ///
     /// # Errors
     /// Where S3 does not answer, has no such object, or the answer breaks off.
-    pub async fn get(&self, key: &str) -> Result<Bytes, S3Error> {
+    pub async fn get(&self, key: &str) -> Result<Content, S3Error> {
         let request = self
             .client
             .get_object()
@@ -19,8 +33,10 @@ impl Destination {
             .key(self.prefix.key(key))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let answer = self.sender.send(Operation::Get, 0, |_| request.clone().send()).await?;
+        let etag = ETag::new(answer.e_tag().unwrap_or_default());
+        let last_modified = EpochNanos(answer.last_modified().map_or(i128::MIN / 2, DateTime::as_nanos));
         let body = answer.body.collect().await;
-        body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
-            .map_err(|error| S3Error::local(Operation::Get, ErrorKind::Transient, error.to_string()))
+        let body = body.map_err(|error| S3Error::local(Operation::Get, ErrorKind::Transient, error.to_string()))?;
+        Ok(Content { content: body.into_bytes(), etag, last_modified })
     }
 }

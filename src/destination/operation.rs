@@ -71,6 +71,24 @@ operations! {
     DeleteObjects = "DeleteObjects", "delete_objects";
 }
 
+impl Operation {
+    /// Whether it may change what is at a key, or leave something there.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(
+            self,
+            Self::Put
+                | Self::Copy
+                | Self::CreateMultipartUpload
+                | Self::UploadPart
+                | Self::UploadPartCopy
+                | Self::CompleteMultipartUpload
+                | Self::Delete
+                | Self::DeleteObjects
+        )
+    }
+}
+
 /// How many requests went out: every attempt counts, as S3 counts them.
 #[derive(Debug, Default)]
 pub struct Requests {

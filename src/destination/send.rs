@@ -83,6 +83,11 @@ impl Sender {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let _permit = self.admit(operation, body_bytes).await?;
+        // As late as can be: the process may have been stopped until now.
+        if operation.writes() && !self.shutdown.may_write() {
+            self.shutdown.lease_lost();
+            return Err(asked_to_stop(operation));
+        }
         self.requests.count(operation, is_retry);
         let progress = Progress::start();
         let patience = patience(operation, body_bytes);

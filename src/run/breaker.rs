@@ -7,10 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::location::Location;
-use crate::state::State;
+use crate::state::{Expected, State, file_name};
 
 const SCHEMA: u32 = 1;
 
@@ -35,6 +34,7 @@ pub struct Breaker {
 pub struct BreakerMemory<'a> {
     state: Option<&'a State>,
     destination: String,
+    name: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -77,7 +77,7 @@ impl<'a> BreakerMemory<'a> {
     /// For one destination.
     #[must_use]
     pub fn new(state: Option<&'a State>, destination: &Location) -> Self {
-        Self { state, destination: destination.to_string() }
+        Self { state, destination: destination.to_string(), name: file_name(destination, "breaker.json") }
     }
 
     /// What is remembered.
@@ -85,10 +85,10 @@ impl<'a> BreakerMemory<'a> {
         let Some(state) = self.state else {
             return Breaker::default();
         };
-        match state.read(&self.name()).await {
+        match state.look(&self.name).await {
             Ok(None) => Breaker::default(),
-            Ok(Some(content)) => self.read(&content).unwrap_or_else(|wrong| {
-                tracing::warn!(name = self.name(), "the breaker's state {wrong}: it is begun anew");
+            Ok(Some(found)) => self.read(&found.content).unwrap_or_else(|wrong| {
+                tracing::warn!(name = self.name, "the breaker's state {wrong}: it is begun anew");
                 Breaker::default()
             }),
             Err(error) => {
@@ -110,7 +110,7 @@ impl<'a> BreakerMemory<'a> {
             last_failure: breaker.last_failure.map(|time| humantime::format_rfc3339_millis(time).to_string()),
         };
         let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        if let Err(error) = state.write(&self.name(), Bytes::from(content)).await {
+        if let Err(error) = state.replace(&self.name, Bytes::from(content), &Expected::Anything).await {
             tracing::warn!(%error, "the breaker's state cannot be written: the next run does not know of this one");
         }
     }
@@ -123,15 +123,6 @@ impl<'a> BreakerMemory<'a> {
         let last = record.last_failure.map(|time| humantime::parse_rfc3339(&time)).transpose();
         let last_failure = last.map_err(|error| format!("is damaged ({error})"))?;
         Ok(Breaker { failures: record.failures_in_a_row, last_failure })
-    }
-
-    /// `site-www-1f2e3d4c.breaker.json`: for people, and no two destinations alike.
-    fn name(&self) -> String {
-        let digest = Sha256::digest(self.destination.as_bytes());
-        let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-        let path = self.destination.trim_start_matches("s3://").trim_end_matches('/');
-        let shown: String = path.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        format!("{shown}-{number:08x}.breaker.json")
     }
 }
 
@@ -170,7 +161,7 @@ mod tests {
         memory("s3://site/www").store(&breaker).await;
         assert_eq!(memory("s3://site/www").load().await, breaker);
         assert_eq!(memory("s3://site/ww-w").load().await, Breaker::default());
-        let name = memory("s3://site/www").name();
+        let name = memory("s3://site/www").name;
         assert!(name.starts_with("site-www-") && name.contains("breaker"), "{name}");
         for damaged in ["", "{", "{\"schema\":2}", "{\"schema\":1,\"destination\":\"s3://x\",\"failures_in_a_row\":9}"]
         {

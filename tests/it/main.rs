@@ -22,6 +22,7 @@ mod delete;
 mod equivalence;
 mod filters;
 mod lambda;
+mod lease;
 mod metadata;
 mod names;
 mod property;

@@ -441,6 +441,46 @@ fn plan_says_what_would_be_rewritten_and_writes_nothing() {
     );
 }
 
+#[test]
+fn under_a_kms_key_what_was_only_touched_is_rewritten_or_uploaded_once_and_then_quiet() {
+    // Without checksums nobody can tell the content of what KMS encrypts, but for an empty one's.
+    for (checksums, uploaded) in [(true, 0), (false, 2)] {
+        let trial = Trial::new();
+        trial.s3.settings(|settings| (settings.kms, settings.checksums) = (true, checksums));
+        trial.write("d/a", "content");
+        trial.link("d/a", "link");
+        trial.datasync(&[]).expect(0);
+        Trial::settle();
+        shell("touch d/a d; touch -h link", &trial.tree());
+        let run = trial.datasync(&[]).expect(0);
+        assert_eq!(
+            (run.counted("uploaded"), run.counted("metadata_rewritten")),
+            (uploaded, 3 - uploaded),
+            "{checksums}"
+        );
+        assert_as_datasync(&trial);
+        Trial::settle();
+        trial.s3.clear_log();
+        trial.datasync(&[]).expect(0);
+        assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "{checksums}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_keeps_its_object_and_all_below_it() {
+    let trial = Trial::new();
+    trial.write("open/a", "a");
+    trial.write("closed/b", "b");
+    chmod(&trial, "closed", 0o700);
+    trial.object("closed/b", "b", LONG_AGO);
+    trial.object("closed/", "", LONG_AGO);
+    trial.object("orphan", "o", LONG_AGO);
+    let run = trial.sync_as_nobody(&["--delete", "--mode", "datasync"]).expect(3);
+    assert!(trial.has("closed/b") && trial.has("closed/") && trial.has("orphan") && trial.has("open/a"));
+    assert_eq!(run.withheld_by("walk"), 1);
+    run.assert_adds_up();
+}
+
 // --- the dialect ---
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use efs2s3::demo::datasync::reference::Copy;
 use efs2s3::demo::datasync::{Cancel, DataSyncServer, Trouble};
-use efs2s3::demo::s3::{Operation, Seed};
+use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
 use crate::trial::{Ended, READS, Trial, WRITES, random, wait_until};
@@ -157,6 +157,31 @@ fn a_flag_beats_the_task_and_the_difference_is_said_before_anything_is_written()
     assert_eq!(said.len(), 2, "{}", run.stderr);
     assert!(said[0].contains("destination") && said[0].contains("s3://site/www/"), "{said:?}");
     assert!(said[1].contains("exclude") && said[1].contains("unset"), "{said:?}");
+}
+
+#[test]
+fn deletes_that_the_task_does_may_be_turned_off() {
+    let (trial, datasync) = trial(&failing());
+    let (task, source, url) = (datasync.task_arn(), trial.tree().display().to_string(), datasync.url());
+    let words = ["run", "--task-arn", task.as_str(), "--source", source.as_str(), "--poll-interval", "100ms"];
+    let run = trial.run_words(&words, &[("AWS_ENDPOINT_URL_DATASYNC", &url), ("EFS2S3_DELETE", "false")]).expect(0);
+    assert!(trial.has("orphan") && run.stderr.contains("differs from the task's"), "{}", run.stderr);
+}
+
+#[test]
+fn a_config_file_configures_a_run_and_beats_the_task() {
+    let (trial, datasync) = trial(&failing());
+    let config = trial.folder.path().join("run.toml");
+    let text = format!(
+        "task-arn = \"{}\"\nsource = \"{}\"\npoll-interval = \"100ms\"\nexclude = \"/d1\"\n",
+        datasync.task_arn(),
+        trial.tree().display()
+    );
+    fs::write(&config, text).unwrap();
+    let words = ["run", "--config", config.to_str().unwrap()];
+    let run = trial.run_words(&words, &[("AWS_ENDPOINT_URL_DATASYNC", &datasync.url())]).expect(0);
+    assert_route(&run, "fallback", "failed");
+    assert!(trial.has("d0/f0") && !trial.has("d1/f1"), "{:?}", trial.names());
 }
 
 #[test]
@@ -586,6 +611,20 @@ fn a_destination_full_of_other_keys_is_refused_before_anything_is_started() {
     let run = trial.run(&datasync, &["--max-delete", "100%"]).expect(0);
     assert_route(&run, "fallback", "failed");
     assert_done(&trial);
+}
+
+#[test]
+fn a_bucket_that_this_program_may_not_list_holds_up_no_datasync() {
+    let (trial, datasync) = trial(&succeeding());
+    let denied = Fault::status(403, "AccessDenied");
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(denied));
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert_route(&run, "datasync", "succeeded");
+    assert!(run.stderr.contains("s3:ListBucket"), "{}", run.stderr);
+    datasync.change(|service| service.script = failing());
+    let run = trial.run(&datasync, &[]).expect(1);
+    assert_route(&run, "fallback", "failed");
+    assert!(run.report["error"].as_str().unwrap().contains("s3:ListBucket"), "{}", run.report);
 }
 
 #[test]

@@ -387,6 +387,25 @@ fn a_file_that_gives_no_answer_fails_alone_after_the_time_out() {
     }
 }
 
+/// Each keeps a thread for as long as it hangs; Tokio has 512 of them unless told otherwise.
+#[test]
+fn a_thousand_files_that_give_no_answer_leave_room_for_the_others() {
+    let trial = Trial::new();
+    let stuck: Vec<String> = (0..1000).map(|number| format!("stuck{number:03}")).collect();
+    let good: Vec<String> = (0..50).map(|number| format!("z{number:02}")).collect();
+    let nodes: Vec<&str> = stuck.iter().chain(&good).map(String::as_str).collect();
+    let faults: Vec<(&str, Fault)> = stuck.iter().map(|name| (name.as_str(), Fault::OpenHangs)).collect();
+    let odd = OddFs::mount(&trial.tree(), &nodes, &faults);
+    let run = trial.start(&["--delete", "--source-timeout", "2s"]);
+    run.await_report();
+    assert_eq!(odd.hanging(), 1000);
+    odd.release();
+    let run = run.end().expect(3);
+    assert_eq!(trial.names(), good.into_iter().collect());
+    assert_eq!(run.counted("failed"), 1000);
+    run.assert_adds_up();
+}
+
 #[test]
 fn a_root_that_gives_no_answer_ends_the_run_and_deletes_nothing() {
     let trial = Trial::new();

@@ -249,8 +249,8 @@ impl Trial {
         let source = self.tree().display().to_string();
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
-        command.args(["sync", source.as_str(), "s3://site/www", "--mode", "plain"]).args(options);
-        self.spawn(command, &[]).end()
+        command.args(["sync", source.as_str(), "s3://site/www"]).args(options);
+        self.spawn(command, &[("EFS2S3_MODE", "plain")]).end()
     }
 
     /// The program with these words, environment variables on top, and `--report` unless the words name one.

@@ -1,0 +1,50 @@
+//! The state that a command is given, and the lease in it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Stop;
+use crate::cli::StateArgs;
+use crate::config::SyncConfig;
+use crate::exit_code::ExitCode;
+use crate::lease::{Lease, LeaseError};
+use crate::shutdown::Shutdown;
+use crate::state::{State, StateLocation};
+
+/// The state, if there is one; refused where it would be copied or deleted.
+pub(super) async fn open(args: &StateArgs, source: &Path, config: &SyncConfig) -> Result<Option<Arc<State>>, Stop> {
+    let Some(place) = &args.state else {
+        return Ok(None);
+    };
+    if place.lies_in(source, config.destination()) {
+        return Err(Stop::usage(
+            "--state lies in the source or the destination, where it would be copied or deleted: name another place",
+        ));
+    }
+    Ok(Some(Arc::new(match place {
+        StateLocation::Folder(folder) => State::Folder(folder.clone()),
+        // The state is written until the very end, whoever asks this run to stop.
+        StateLocation::Prefix(location) => {
+            State::Prefix(Box::new(config.connect_to(location, Shutdown::default()).await.map_err(Stop::fatal)?))
+        }
+    })))
+}
+
+/// Takes the lease, where there is a state for it.
+pub(super) async fn lease(
+    state: Option<&Arc<State>>,
+    args: &StateArgs,
+    config: &SyncConfig,
+    shutdown: &Shutdown,
+) -> Result<Option<Lease>, Stop> {
+    let Some(state) = state else {
+        return Ok(None);
+    };
+    match Lease::take(Arc::clone(state), config.destination(), args.lease_ttl, shutdown.clone()).await {
+        Ok(lease) => Ok(Some(lease)),
+        Err(error @ LeaseError::Held { .. }) => {
+            Err(Stop { message: error.to_string(), exit_code: ExitCode::LeaseHeld })
+        }
+        Err(error @ LeaseError::State(_)) => Err(Stop::fatal(error)),
+    }
+}

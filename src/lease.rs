@@ -1,0 +1,268 @@
+//! The lease: at most one run writes to a destination at a time, where a state is given.
+//!
+//! 1. *Taking it* is one conditional write. A lease that was not renewed for its time to live is taken over; its age is told
+//!    by the clock of where it is kept, not by the holder's.
+//! 2. *Holding it* is renewing it, three times in each time to live. A renewal that meets another lease in its place has lost
+//!    it; so has a holder that could not renew in time.
+//! 3. *A process may be stopped and wake up late*: no write is sent once the time to live has passed since the last renewal
+//!    was begun ([`Shutdown::may_write`]). What lies between that look and the sending is for the conditional writes.
+//! 4. *Giving it back* leaves it as released, so that the generations go on counting.
+//! 5. *Damaged*, it counts as held by nobody knows whom until the time to live has passed since it was written.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::location::Location;
+use crate::shutdown::Shutdown;
+use crate::state::{Expected, Remembered, State, StateError, Version, file_name};
+
+const SCHEMA: u32 = 1;
+/// How often a lease is looked at that somebody else changes at the same time.
+const TRIES: usize = 3;
+const RENEWALS: u32 = 3;
+
+/// A lease that is held, and renewed until it is given back.
+#[derive(Debug)]
+pub struct Lease {
+    keeper: Arc<Keeper>,
+    renewing: JoinHandle<()>,
+}
+
+/// Why there is no lease.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Another run has it.
+    #[error(
+        "another run works on this destination: {holder}. Wait for its end; if it is dead, its lease ends by itself"
+    )]
+    Held {
+        /// Who, and when it was last heard of.
+        holder: String,
+    },
+    /// The state cannot be used.
+    #[error("the lease cannot be taken: {0}")]
+    State(#[from] StateError),
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Record {
+    schema: u32,
+    destination: String,
+    generation: u64,
+    host: String,
+    pid: u32,
+    renewed: String,
+    ttl_seconds: f64,
+    released: bool,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    state: Arc<State>,
+    name: String,
+    ttl: Duration,
+    shutdown: Shutdown,
+    held: tokio::sync::Mutex<Held>,
+}
+
+#[derive(Clone, Debug)]
+struct Held {
+    record: Record,
+    version: Version,
+    /// The last renewal that went well was begun then.
+    renewed: Instant,
+}
+
+impl Lease {
+    /// Takes the lease of a destination.
+    ///
+    /// # Errors
+    /// Where another run holds it, or the state cannot be used.
+    pub async fn take(
+        state: Arc<State>,
+        destination: &Location,
+        ttl: Duration,
+        shutdown: Shutdown,
+    ) -> Result<Self, LeaseError> {
+        let name = file_name(destination, "lease.json");
+        let begun = Instant::now();
+        let (record, version) = take(&state, &name, &destination.to_string(), ttl).await?;
+        shutdown.write_until(begun + ttl);
+        let held = tokio::sync::Mutex::new(Held { record, version, renewed: begun });
+        let keeper = Arc::new(Keeper { state, name, ttl, shutdown, held });
+        let renewing = tokio::spawn(renew(Arc::clone(&keeper)));
+        Ok(Self { keeper, renewing })
+    }
+
+    /// Gives the lease back.
+    pub async fn release(self) {
+        self.renewing.abort();
+        let Keeper { state, name, shutdown, held, .. } = &*self.keeper;
+        let Held { record, version, .. } = held.lock().await.clone();
+        // What was lost is somebody else's.
+        if shutdown.may_write() {
+            let released = Record { released: true, renewed: now(), ..record };
+            if let Err(error) = state.replace(name, content(&released), &Expected::Is(version)).await {
+                tracing::warn!(%error, "the lease cannot be given back: it ends by itself");
+            }
+        }
+    }
+}
+
+async fn take(state: &State, name: &str, destination: &str, ttl: Duration) -> Result<(Record, Version), LeaseError> {
+    let mut holder = "it changes hands at this moment".to_owned();
+    for _ in 0..TRIES {
+        let (expected, generation) = match state.look(name).await? {
+            None => (Expected::Absent, 1),
+            Some(found) => match judge(&found, ttl) {
+                Judgement::Free { generation } => (Expected::Is(found.version), generation + 1),
+                Judgement::Held(by) => return Err(LeaseError::Held { holder: by }),
+            },
+        };
+        let record = Record {
+            schema: SCHEMA,
+            destination: destination.to_owned(),
+            generation,
+            host: host(),
+            pid: std::process::id(),
+            renewed: now(),
+            ttl_seconds: ttl.as_secs_f64(),
+            released: false,
+        };
+        if let Some(version) = state.replace(name, content(&record), &expected).await? {
+            return Ok((record, version));
+        }
+        "another run takes it at this moment".clone_into(&mut holder);
+    }
+    Err(LeaseError::Held { holder })
+}
+
+enum Judgement {
+    Free { generation: u64 },
+    Held(String),
+}
+
+fn judge(found: &Remembered, ttl: Duration) -> Judgement {
+    let age = humantime::format_duration(Duration::from_secs(found.age.as_secs()));
+    match serde_json::from_slice::<Record>(&found.content) {
+        Ok(record) if record.schema == SCHEMA => {
+            let its_ttl = Duration::try_from_secs_f64(record.ttl_seconds).unwrap_or(ttl);
+            if record.released || found.age > its_ttl {
+                Judgement::Free { generation: record.generation }
+            } else {
+                Judgement::Held(format!("process {} on {}, last heard of {age} ago", record.pid, record.host))
+            }
+        }
+        _ if found.age > ttl => Judgement::Free { generation: 0 },
+        _ => Judgement::Held(format!("its lease is damaged, so nobody knows whose it is; written {age} ago")),
+    }
+}
+
+/// Renews the lease until it is lost.
+async fn renew(keeper: Arc<Keeper>) {
+    let pause = keeper.ttl / RENEWALS;
+    loop {
+        tokio::time::sleep(pause).await;
+        let mut held = keeper.held.lock().await;
+        let begun = Instant::now();
+        let record = Record { renewed: now(), ..held.record.clone() };
+        let expected = Expected::Is(held.version.clone());
+        match keeper.state.replace(&keeper.name, content(&record), &expected).await {
+            Ok(Some(version)) => {
+                keeper.shutdown.write_until(begun + keeper.ttl);
+                *held = Held { record, version, renewed: begun };
+            }
+            Ok(None) => {
+                tracing::error!("the lease was taken over by another run: this one ends");
+                return keeper.shutdown.lease_lost();
+            }
+            Err(error) if held.renewed.elapsed() < keeper.ttl => {
+                tracing::warn!(%error, "the lease cannot be renewed; trying again");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the lease could not be renewed in time: this run ends");
+                return keeper.shutdown.lease_lost();
+            }
+        }
+    }
+}
+
+fn content(record: &Record) -> Bytes {
+    serde_json::to_vec_pretty(record).unwrap_or_default().into()
+}
+
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_millis(600);
+
+    fn place() -> (tempfile::TempDir, Arc<State>, Location) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::Folder(folder.path().to_owned()));
+        (folder, state, "s3://site/www".parse().unwrap())
+    }
+
+    async fn take(state: &Arc<State>, destination: &Location, shutdown: &Shutdown) -> Result<Lease, LeaseError> {
+        Lease::take(Arc::clone(state), destination, TTL, shutdown.clone()).await
+    }
+
+    #[tokio::test]
+    async fn one_holds_it_until_it_gives_it_back_and_another_destination_is_another_lease() {
+        let (_folder, state, destination) = place();
+        let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        let held = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
+        assert!(held.to_string().contains(&format!("process {}", std::process::id())), "{held}");
+        let elsewhere: Location = "s3://site/other".parse().unwrap();
+        take(&state, &elsewhere, &Shutdown::default()).await.unwrap();
+        tokio::time::sleep(TTL * 2).await;
+        take(&state, &destination, &Shutdown::default()).await.unwrap_err();
+        first.release().await;
+        let second = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        assert_eq!(second.keeper.held.lock().await.record.generation, 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_not_renewed_is_taken_over_and_its_late_holder_may_not_write() {
+        let (_folder, state, destination) = place();
+        let shutdown = Shutdown::default();
+        let first = take(&state, &destination, &shutdown).await.unwrap();
+        first.renewing.abort();
+        assert!(shutdown.may_write());
+        tokio::time::sleep(TTL + TTL / 2).await;
+        assert!(!shutdown.may_write());
+        let second = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        first.release().await;
+        take(&state, &destination, &Shutdown::default()).await.unwrap_err();
+        second.release().await;
+    }
+
+    #[tokio::test]
+    async fn a_holder_whose_lease_is_replaced_ends() {
+        let (folder, state, destination) = place();
+        let shutdown = Shutdown::default();
+        let _first = take(&state, &destination, &shutdown).await.unwrap();
+        let file = folder.path().join(file_name(&destination, "lease.json"));
+        std::fs::write(&file, "somebody else's").unwrap();
+        tokio::time::timeout(TTL, shutdown.requested()).await.unwrap();
+        assert_eq!(shutdown.exit_code(), Some(crate::exit_code::ExitCode::LeaseHeld));
+        // Damaged, it is nobody's until its time has passed.
+        let unknown = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
+        assert!(unknown.to_string().contains("damaged"), "{unknown}");
+        tokio::time::sleep(TTL + TTL / 2).await;
+        take(&state, &destination, &Shutdown::default()).await.unwrap();
+    }
+}

@@ -1,0 +1,189 @@
+//! Two runs on one destination: one works, and the other says at once that it does not.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use efs2s3::demo::datasync::DataSyncServer;
+use efs2s3::demo::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
+
+use crate::trial::{Ended, Trial, WRITES, wait_until};
+
+/// A folder beside the tree, and a prefix of another bucket.
+fn homes(trial: &Trial) -> [String; 2] {
+    trial.s3.create_bucket("state");
+    [trial.folder.path().join("state").display().to_string(), "s3://state/of/efs2s3".to_owned()]
+}
+
+/// A trial with so many files whose uploads take so long each.
+fn slow(files: usize, each: Duration) -> Trial {
+    let trial = Trial::new();
+    for number in 0..files {
+        trial.write(format!("f{number:02}"), "old");
+    }
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("www/").always().does(Fault::Delay(each)));
+    trial
+}
+
+/// How many uploads below `www/` were asked for.
+fn uploads(server: &S3Server) -> usize {
+    server.requests(Operation::PutObject).iter().filter(|request| request.key.starts_with("www/")).count()
+}
+
+/// Runs again and again until no other run is in the way.
+fn at_last(trial: &Trial, options: &[&str]) -> Ended {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        let run = trial.sync(options);
+        if run.code != 11 || Instant::now() > deadline {
+            return run;
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn the_second_of_two_runs_ends_at_once_and_names_the_first() {
+    for home in 0..2 {
+        let trial = slow(12, Duration::from_secs(1));
+        let state = homes(&trial)[home].clone();
+        let options = ["--state", state.as_str(), "--concurrency", "2", "--delete"];
+        let first = trial.start(&options);
+        wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+        let begun = Instant::now();
+        let second = trial.sync(&options).expect(11);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(second.stderr.contains("process ") && second.stderr.contains("last heard of"), "{}", second.stderr);
+        assert_eq!((&second.report["exit_code"], second.counted("files")), (&11.into(), 0), "{state}");
+        // A plan writes nothing, and may be made all the same.
+        trial.plan(&[]).expect(0);
+        first.end().expect(0);
+        trial.assert_same();
+        trial.sync(&options).expect(0);
+    }
+}
+
+#[test]
+fn another_destination_is_no_matter_of_this_lease() {
+    let trial = slow(4, Duration::from_secs(2));
+    let state = homes(&trial)[0].clone();
+    let first = trial.start(&["--state", &state, "--concurrency", "1"]);
+    wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+    trial.sync_to("s3://site/elsewhere", &["--state", &state]).expect(0);
+    first.end().expect(0);
+}
+
+#[test]
+fn a_dead_holder_is_taken_over_when_its_time_is_over() {
+    for home in 0..2 {
+        let trial = slow(12, Duration::from_secs(2));
+        let state = homes(&trial)[home].clone();
+        let options = ["--state", state.as_str(), "--lease-ttl", "3s", "--delete"];
+        let first = trial.start(&options);
+        wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+        first.signal("-KILL");
+        trial.s3.clear_rules();
+        let begun = Instant::now();
+        trial.sync(&options).expect(11);
+        at_last(&trial, &options).expect(0);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        trial.assert_same();
+        drop(first);
+    }
+}
+
+#[test]
+fn a_stopped_holder_that_wakes_up_after_its_time_writes_nothing() {
+    for home in 0..2 {
+        let trial = slow(40, Duration::from_millis(300));
+        let state = homes(&trial)[home].clone();
+        let options = ["--state", state.as_str(), "--lease-ttl", "3s", "--concurrency", "2", "--delete"];
+        let first = trial.start(&options);
+        wait_until("the first one uploads", || uploads(&trial.s3) >= 4);
+        first.signal("-STOP");
+        thread::sleep(Duration::from_secs(1));
+        trial.s3.clear_rules();
+        for number in 0..40 {
+            trial.write(format!("f{number:02}"), "new one");
+        }
+        at_last(&trial, &options).expect(0);
+        trial.assert_same();
+        trial.s3.clear_log();
+        first.signal("-CONT");
+        let woken = first.end().expect(11);
+        assert_eq!(woken.report["exit_code"], 11);
+        assert_eq!(uploads(&trial.s3), 0, "{state}");
+        assert_eq!(trial.count([Operation::DeleteObject, Operation::DeleteObjects, Operation::CopyObject]), 0);
+        trial.assert_same();
+    }
+}
+
+#[test]
+fn a_lease_that_cannot_be_renewed_ends_the_run_before_it_is_anybody_elses() {
+    let trial = slow(200, Duration::from_millis(200));
+    let state = homes(&trial)[1].clone();
+    let first = trial.start(&["--state", &state, "--lease-ttl", "2s", "--concurrency", "2"]);
+    wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+    let denied = Fault::status(403, "AccessDenied");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("of/efs2s3").always().does(denied));
+    let run = first.end().expect(11);
+    assert!(run.time < Duration::from_secs(20) && run.stderr.contains("lease"), "{}", run.stderr);
+    assert!(run.counted("uploaded") < 200);
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_damaged_lease_is_nobodys_until_its_time_is_over() {
+    let trial = slow(0, Duration::ZERO);
+    trial.write("a", "1");
+    let state = homes(&trial)[0].clone();
+    let options = ["--state", state.as_str(), "--lease-ttl", "3s"];
+    trial.sync(&options).expect(0);
+    let mut files = fs::read_dir(&state).unwrap().flatten().map(|entry| entry.path());
+    let lease = files.find(|path| path.to_str().unwrap().ends_with("lease.json")).unwrap();
+    fs::write(&lease, "{\"schema\":").unwrap();
+    let run = trial.sync(&options).expect(11);
+    assert!(run.stderr.contains("damaged"), "{}", run.stderr);
+    at_last(&trial, &options).expect(0);
+}
+
+#[test]
+fn a_server_without_conditional_writes_keeps_no_lease_and_that_is_said() {
+    let trial = slow(1, Duration::ZERO);
+    trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
+    let state = homes(&trial)[1].clone();
+    let run = trial.sync(&["--state", &state]).expect(1);
+    assert!(run.stderr.contains("keep the state in a folder"), "{}", run.stderr);
+    assert_eq!(uploads(&trial.s3), 0);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_or_lies_in_the_way_is_said_before_anything_is_done() {
+    let trial = slow(1, Duration::ZERO);
+    let run = trial.sync(&["--state", "/proc/no-state"]).expect(1);
+    assert!(run.stderr.contains("/proc/no-state"), "{}", run.stderr);
+    trial.sync(&["--state", "s3://no-such-bucket/state"]).expect(1);
+    for state in ["s3://site/www/state", trial.tree().join("state").to_str().unwrap()] {
+        trial.sync(&["--state", state]).expect(2);
+    }
+    trial.sync(&["--state", "/tmp/x", "--lease-ttl", "10ms"]).expect(2);
+    assert_eq!(uploads(&trial.s3), 0);
+}
+
+#[test]
+fn a_run_holds_the_lease_while_it_watches_datasync() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let state = homes(&trial)[0].clone();
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    datasync.change(|service| {
+        service.script = vec![("TRANSFERRING", Duration::from_secs(4)), ("SUCCESS", Duration::ZERO)];
+    });
+    let first = trial.start_run(&datasync, &["--state", &state, "--stall-timeout", "20s"]);
+    wait_until("it watches", || datasync.count("DescribeTaskExecution") > 0);
+    let second = trial.run(&datasync, &["--state", &state]).expect(11);
+    assert!(second.stderr.contains("another run"), "{}", second.stderr);
+    assert_eq!(trial.count(WRITES), 0);
+    first.end().expect(0);
+    trial.run(&datasync, &["--state", &state, "--stall-timeout", "20s"]).expect(0);
+}
