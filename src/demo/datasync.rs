@@ -1,6 +1,6 @@
 //! A DataSync that does what it is told: its JSON protocol over HTTP, one task, and executions that go by a script.
 //!
-//! An execution that succeeds may really copy ([`reference`]). Requests meet the [`Trouble`] that was ordered for them.
+//! An execution that succeeds may really copy ([`mod@reference`]). Requests meet the [`Trouble`] that was ordered for them.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,7 +1,7 @@
 //! DataSync first: which way a run goes, what is at the destination then, and what the report says of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -551,9 +551,14 @@ fn the_breaker_opens_tries_again_after_the_cooldown_and_remembers_on_disk_and_in
         datasync.change(|service| service.script = failing());
         assert_route(&trial.run(&datasync, &options).expect(0), "fallback", "failed");
     }
-    let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert!(names.len() == 1 && names[0].to_str().unwrap().contains("breaker"), "{names:?}");
-    assert!(trial.s3.keys("state", "efs2s3/")[0].contains("breaker"));
+    assert!(breaker(Path::new(&folder)).exists());
+    assert!(trial.s3.keys("state", "efs2s3/").iter().any(|key| key.ends_with(".breaker.json")));
+}
+
+/// The file that the breaker remembers in.
+fn breaker(state: &Path) -> PathBuf {
+    let mut files = fs::read_dir(state).unwrap().flatten().map(|entry| entry.path());
+    files.find(|path| path.to_str().unwrap().ends_with(".breaker.json")).unwrap()
 }
 
 #[test]
@@ -562,7 +567,7 @@ fn a_damaged_breaker_is_said_ignored_and_written_anew() {
     let folder = trial.folder.path().join("state");
     let options = ["--state", folder.to_str().unwrap(), "--breaker-failures", "1"];
     trial.run(&datasync, &options).expect(0);
-    let file = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let file = breaker(&folder);
     fs::write(&file, "{\"schema\":1,").unwrap();
     let run = trial.run(&datasync, &options).expect(0);
     assert!(run.stderr.contains("damaged"), "{}", run.stderr);

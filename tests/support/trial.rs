@@ -46,6 +46,8 @@ pub(crate) struct Trial {
 /// A run of the program that is under way.
 pub(crate) struct Run {
     child: Child,
+    /// Read from the beginning: a pipe that is full would hold the program up.
+    stderr: Option<thread::JoinHandle<String>>,
     report: PathBuf,
     begun: Instant,
 }
@@ -291,8 +293,9 @@ impl Trial {
         for (name, _) in unset {
             command.env_remove(name);
         }
-        let child = command.spawn().unwrap();
-        Run { child, report, begun: Instant::now() }
+        let mut child = command.spawn().unwrap();
+        let stderr = Some(read_all(child.stderr.take().unwrap()));
+        Run { child, stderr, report, begun: Instant::now() }
     }
 }
 
@@ -316,19 +319,11 @@ impl Run {
     /// Waits for the end; a minute and a half at most.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
-        let read = |mut pipe: Box<dyn Read + Send>| {
-            thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let _ = pipe.read_to_end(&mut bytes);
-                String::from_utf8_lossy(&bytes).into_owned()
-            })
-        };
         let stdout: Box<dyn Read + Send> = match self.child.stdout.take() {
             Some(pipe) => Box::new(pipe),
             None => Box::new(std::io::empty()),
         };
-        let stdout = read(stdout);
-        let stderr = read(Box::new(self.child.stderr.take().unwrap()));
+        let (stdout, stderr) = (read_all(stdout), self.stderr.take().unwrap());
         let deadline = self.begun + Duration::from_secs(90);
         let status = loop {
             match self.child.try_wait().unwrap() {
@@ -402,6 +397,14 @@ impl Ended {
         let accounted = sum(&["unchanged", "uploaded", "metadata_rewritten", "filtered", "skipped", "failed"]);
         assert_eq!(seen, accounted, "{}", self.report["counts"]);
     }
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 /// Content that no two calls share.
