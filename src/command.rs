@@ -166,13 +166,14 @@ async fn under_lease(
     let Control { shutdown, progress } = control;
     let state = state::open(args, source, &config).await?;
     let lease = state::lease(state.as_ref(), args, &config, shutdown).await?;
-    let show_kept = matches!(work, Work::Plan { all: true, .. });
-    let report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
+    let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
+    let mut report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
         Ok(setup) => do_work(&setup, subject, work).await,
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
     if let Some(lease) = lease {
         lease.release().await;
+        report.count_requests(&requests);
     }
     Ok(report)
 }

@@ -13,6 +13,7 @@ use crate::cli::{
 use crate::destination::checksum::Algorithm;
 use crate::destination::error::S3Error;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
+use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
 use crate::location::Location;
@@ -172,6 +173,7 @@ impl SyncConfig {
                     Checksum::Sha256 => Some(Algorithm::Sha256),
                     Checksum::None => None,
                 },
+                requests: Arc::default(),
             },
             headers: HeaderRules::new(
                 rules,
@@ -213,6 +215,12 @@ impl SyncConfig {
             destination,
             filter,
         })
+    }
+
+    /// Where the requests of the run are counted.
+    #[must_use]
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.send.requests)
     }
 
     /// Where objects go.

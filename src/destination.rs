@@ -50,6 +50,8 @@ pub struct SendOptions {
     pub checksum: Option<Algorithm>,
     /// The account that the bucket must belong to.
     pub expected_owner: Option<String>,
+    /// Where requests are counted: of all places that one run speaks to.
+    pub requests: Arc<Requests>,
 }
 
 /// A prefix of a bucket.
@@ -88,7 +90,7 @@ impl Destination {
             checksum: options.checksum,
             sender: Sender {
                 limit: RequestLimit::new(options.concurrency),
-                requests: Requests::default(),
+                requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
                 retries: options.retries,
                 shutdown,
@@ -104,7 +106,7 @@ impl Destination {
         &self.prefix
     }
 
-    /// The requests sent so far.
+    /// The requests sent so far, to the other places of the run too.
     #[must_use]
     pub fn requests(&self) -> &Requests {
         &self.sender.requests

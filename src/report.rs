@@ -169,6 +169,12 @@ impl Report {
         }
     }
 
+    /// Takes the requests that were sent by now: the lease is given back after all else.
+    pub fn count_requests(&mut self, requests: &Requests) {
+        self.estimated_request_cost_usd = request_cost_usd(requests);
+        self.requests = requests.by_name();
+    }
+
     /// One line that says what happened.
     #[must_use]
     pub fn summary(&self) -> String {

@@ -111,9 +111,13 @@ async fn go(
     subject.destination = config.destination().to_string();
     let state = state::open(&state_args, &plan.source, &config).await?;
     let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
-    let worked = work(&plan, config, known.as_ref(), state.as_deref(), changes, subject, control).await;
+    let requests = config.requests();
+    let mut worked = work(&plan, config, known.as_ref(), state.as_deref(), changes, subject, control).await;
     if let Some(lease) = lease {
         lease.release().await;
+        if let Ok(report) = &mut worked {
+            report.count_requests(&requests);
+        }
     }
     worked
 }

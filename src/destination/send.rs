@@ -1,6 +1,6 @@
 //! Sending a request: counted, limited, given up when silent, and sent again where that may help.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -20,7 +20,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) limit: RequestLimit,
-    pub(super) requests: Requests,
+    pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) retries: u32,
     pub(super) shutdown: Shutdown,

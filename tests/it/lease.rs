@@ -59,7 +59,17 @@ fn the_second_of_two_runs_ends_at_once_and_names_the_first() {
         trial.plan(&[]).expect(0);
         first.end().expect(0);
         trial.assert_same();
-        trial.sync(&options).expect(0);
+        trial.s3.clear_log();
+        let third = trial.sync(&options).expect(0);
+        for (name, operation) in
+            [("put", Operation::PutObject), ("get", Operation::GetObject), ("list", Operation::ListObjectsV2)]
+        {
+            assert_eq!(
+                third.report["requests"][name],
+                trial.count(operation),
+                "{name}: the state's requests count too"
+            );
+        }
     }
 }
 
