@@ -284,7 +284,7 @@ fn counters_that_stand_still_are_a_stall_and_moving_ones_are_not() {
 
 #[test]
 fn an_unknown_status_is_in_progress() {
-    let (trial, datasync) = trial(&[("LAUNCHED", STEP), ("FROBNICATING", Duration::from_secs(2)), ("SUCCESS", STEP)]);
+    let (trial, datasync) = trial(&[("LAUNCHED", STEP), ("FROBNICATING", Duration::from_secs(4)), ("SUCCESS", STEP)]);
     assert_route(&trial.run(&datasync, &[]).expect(0), "datasync", "succeeded");
 }
 
@@ -305,7 +305,7 @@ fn without_a_known_end_nothing_is_deleted() {
 fn an_execution_that_succeeds_while_it_is_cancelled_has_succeeded() {
     let (trial, datasync) = trial(&[("LAUNCHING", Duration::from_millis(1800)), ("SUCCESS", STEP)]);
     datasync.change(|service| service.cancel = Cancel::Ignored);
-    let run = trial.run(&datasync, &["--cancel-timeout", "5s"]).expect(0);
+    let run = trial.run(&datasync, &["--queue-timeout", "1s", "--cancel-timeout", "5s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!(trial.count(WRITES), 0);
 }

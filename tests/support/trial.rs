@@ -194,10 +194,10 @@ impl Trial {
         let environment = [
             ("AWS_ENDPOINT_URL_DATASYNC", url.as_str()),
             ("EFS2S3_POLL_INTERVAL", "100ms"),
-            ("EFS2S3_QUEUE_TIMEOUT", "1s"),
-            ("EFS2S3_PREPARE_TIMEOUT", "1s"),
-            ("EFS2S3_STALL_TIMEOUT", "1s"),
-            ("EFS2S3_TIMEOUT", "20s"),
+            ("EFS2S3_QUEUE_TIMEOUT", "3s"),
+            ("EFS2S3_PREPARE_TIMEOUT", "3s"),
+            ("EFS2S3_STALL_TIMEOUT", "3s"),
+            ("EFS2S3_TIMEOUT", "30s"),
             ("EFS2S3_CANCEL_TIMEOUT", "1s"),
         ];
         self.start_words(&words, &environment)
