@@ -154,7 +154,8 @@ pub struct DataSyncArgs {
 #[group(skip)]
 #[command(next_help_heading = "State")]
 pub struct StateArgs {
-    /// A folder, or `s3://bucket/prefix` outside the destination: the lease that keeps two runs apart, and DataSync's failures
+    /// A folder, or `s3://bucket/prefix` outside the destination: what each object held, the lease that keeps two runs apart,
+    /// uploads under way, DataSync's failures, and the reports of past runs
     #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
     pub state: Option<StateLocation>,
     /// How long a run that is not heard of any more keeps others out
@@ -185,6 +186,9 @@ pub struct PlanCommand {
     /// JSON lines on a terminal too (elsewhere they always are)
     #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub json: bool,
+    /// A folder, or `s3://bucket/prefix`, with what earlier runs remember; it stays as it is
+    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    pub state: Option<StateLocation>,
     /// End with 10 when there is something to do
     #[arg(long, env = "EFS2S3_EXIT_CODE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub exit_code: bool,

@@ -14,6 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{Ending, Report, ReportSink, Route, Subject};
 use crate::shutdown::Shutdown;
+use crate::state::State;
 use crate::sync::changes::Changes;
 use crate::sync::plan::{PlanHeader, PlanSink, plan};
 use crate::sync::tally::{Seconds, Tally};
@@ -54,8 +55,14 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
         // Taken above: it reads its arguments twice.
         Command::Run(_) => ExitCode::Usage,
         Command::Sync(command) if command.dry_run => {
-            let command =
-                PlanCommand { output: None, all: false, json: false, exit_code: false, options: command.options };
+            let command = PlanCommand {
+                output: None,
+                all: false,
+                json: false,
+                exit_code: false,
+                state: command.state.state,
+                options: command.options,
+            };
             Box::pin(run_plan(command, header_rules, options, progress)).await
         }
         Command::Sync(command) => Box::pin(run_sync(*command, header_rules, progress)).await,
@@ -95,8 +102,8 @@ async fn run_plan(
         None => PlanSink::Text,
     };
     let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
-    // It writes nothing, and so may be made beside a run.
-    run_work("plan", command.options, &StateArgs::default(), rules, work, progress).await
+    let state = StateArgs { state: command.state, ..StateArgs::default() };
+    run_work("plan", command.options, &state, rules, work, progress).await
 }
 
 /// What sync and plan have in common: report, source and destination are known to be usable before the work begins.
@@ -164,11 +171,13 @@ async fn under_lease(
     control: Control<'_>,
 ) -> Result<Report, Stop> {
     let Control { shutdown, progress } = control;
-    let state = state::open(args, source, &config).await?;
-    let lease = state::lease(state.as_ref(), args, &config, shutdown).await?;
+    let state = state::open(args.state.as_ref(), source, &config).await?;
+    // A plan writes nothing, and so may be made beside a run.
+    let to_lease = state.as_ref().filter(|_| matches!(work, Work::Sync(_)));
+    let lease = state::lease(to_lease, args, &config, shutdown).await?;
     let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
-    let mut report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
-        Ok(setup) => do_work(&setup, subject, work).await,
+    let mut report = match config.open(show_kept, state.as_deref(), shutdown.clone(), progress.clone()).await {
+        Ok(setup) => do_work(&setup, state.as_deref(), subject, work).await,
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
     if let Some(lease) = lease {
@@ -178,10 +187,19 @@ async fn under_lease(
     Ok(report)
 }
 
-async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
+async fn do_work(setup: &Setup, state: Option<&State>, subject: &Subject, work: Work) -> Report {
     let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
     let result = match work {
-        Work::Sync(changes) => sync(setup, changes, &mut tally, &mut seconds).await,
+        Work::Sync(changes) => {
+            let synced = sync(setup, changes, &mut tally, &mut seconds).await;
+            // A run that ends early has other things to do, and what it has learnt can be learnt again.
+            if let (Some(index), Some(state), false) =
+                (&setup.context.index, state, setup.context.shutdown.is_requested())
+            {
+                index.write(state).await;
+            }
+            synced
+        }
         Work::Plan { sink, all, exit_code } => {
             plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
         }

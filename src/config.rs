@@ -16,6 +16,7 @@ use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
+use crate::index::Index;
 use crate::location::Location;
 use crate::manifest::{Manifest, ManifestError, ManifestLocation};
 use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
@@ -24,6 +25,7 @@ use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::walk::{Links, WalkOptions};
 use crate::source::{Requirements, Source, SourceError};
+use crate::state::State;
 use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
 use crate::sync::context::Context;
@@ -250,7 +252,13 @@ impl SyncConfig {
     ///
     /// # Errors
     /// Where the source is not there, or not as required, or no client can be had.
-    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+    pub async fn open(
+        self,
+        show_kept: bool,
+        state: Option<&State>,
+        shutdown: Shutdown,
+        progress: Progress,
+    ) -> Result<Setup, OpenError> {
         let source = Source::open(&self.source, self.requirements.clone(), self.walk.clone()).await?;
         let destination =
             Destination::connect(&self.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
@@ -264,12 +272,17 @@ impl SyncConfig {
             }
             None => None,
         };
+        let index = match state {
+            Some(state) => Some(Index::open(state, &self.destination, self.rules.preserve).await),
+            None => None,
+        };
         let context = Context {
             source,
             destination,
             preserve: self.rules.preserve,
             headers: self.headers,
             dialect: self.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
+            index,
             budget: ByteBudget::new(self.memory_bytes),
             part_size: self.part_size,
             multipart_threshold: self.multipart_threshold,

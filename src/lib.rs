@@ -12,6 +12,7 @@ pub mod demo;
 pub mod destination;
 pub mod exit_code;
 pub mod filter;
+pub mod index;
 pub mod lambda;
 pub mod lease;
 pub mod location;

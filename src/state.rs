@@ -1,12 +1,15 @@
 //! What is remembered from run to run: small files in a folder, or objects under a prefix of S3.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
@@ -76,6 +79,14 @@ pub enum StateError {
     /// The server cannot keep two writers apart.
     #[error("this server has no conditional writes, so nothing keeps two runs apart there: keep the state in a folder")]
     NoConditions,
+}
+
+impl StateError {
+    /// Of a file of this name.
+    #[must_use]
+    pub fn in_file(name: &str, source: io::Error) -> Self {
+        Self::Folder { path: name.to_owned(), source }
+    }
 }
 
 impl FromStr for StateLocation {
@@ -155,6 +166,78 @@ impl State {
                 blocking(move || folder::replace(&folder, &name, &content, &expected)).await
             }
             Self::Prefix(home) => prefix::replace(home, name, content, expected).await,
+        }
+    }
+}
+
+impl State {
+    /// What is remembered under a name and may be too large for memory; it stays as it is while it is read.
+    ///
+    /// # Errors
+    /// Where it cannot be looked up.
+    pub async fn read_file(&self, name: &str) -> Result<Option<File>, StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                blocking(move || folder::read_file(&path)).await
+            }
+            Self::Prefix(home) => prefix::read_file(home, name).await,
+        }
+    }
+
+    /// A file to be written and published: nobody sees it until then.
+    ///
+    /// # Errors
+    /// Where there is no room for it.
+    pub async fn new_file(&self) -> Result<NamedTempFile, StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let folder = folder.clone();
+                blocking(move || folder::new_file(&folder)).await
+            }
+            Self::Prefix(_) => NamedTempFile::new().map_err(|error| StateError::in_file("the temporary folder", error)),
+        }
+    }
+
+    /// Remembers a file under a name, whole or not at all, whatever was there.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn publish(&self, name: &str, file: NamedTempFile) -> Result<(), StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let (folder, name) = (folder.clone(), name.to_owned());
+                blocking(move || folder::publish(&folder, &name, file)).await
+            }
+            Self::Prefix(home) => prefix::publish(home, name, file.as_file()).await,
+        }
+    }
+
+    /// Forgets what is remembered under a name.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub async fn remove(&self, name: &str) -> Result<(), StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                blocking(move || folder::remove(&path)).await
+            }
+            Self::Prefix(home) => Ok(home.delete_any(name).await?),
+        }
+    }
+
+    /// The names under which something is remembered, of those that begin like this, in order.
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub async fn names(&self, beginning: &str) -> Result<Vec<String>, StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let (folder, beginning) = (folder.clone(), beginning.to_owned());
+                blocking(move || folder::names(&folder, &beginning)).await
+            }
+            Self::Prefix(home) => Ok(home.keys(beginning).await?),
         }
     }
 }

@@ -109,7 +109,7 @@ async fn go(
     let (plan, state_args) = (Plan::new(&command), std::mem::take(&mut command.state));
     let config = configure(*command, header_rules, known.as_ref())?;
     subject.destination = config.destination().to_string();
-    let state = state::open(&state_args, &plan.source, &config).await?;
+    let state = state::open(state_args.state.as_ref(), &plan.source, &config).await?;
     let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
     let requests = config.requests();
     let mut worked = work(&plan, config, known.as_ref(), state.as_deref(), changes, subject, control).await;
@@ -135,7 +135,7 @@ async fn work(
     let Control { shutdown, progress } = control;
     // Source, destination and settings are looked at before DataSync is set to work on them.
     let destination = config.destination().clone();
-    let mut setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+    let mut setup = config.open(false, state, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
     if let Some(Known { task: Ok(task), .. }) = known {
         check_folder(&plan.source, task, &setup).await?;
     }
@@ -149,7 +149,7 @@ async fn work(
         Direct::Refused(evidence) => Ok(without_work(subject, Some(&setup), Some(evidence), ExitCode::Fatal)),
         Direct::Sync { suspect, guard } => {
             setup.doubt(suspect, guard);
-            Ok(do_work(&setup, subject, Work::Sync(changes)).await)
+            Ok(do_work(&setup, state, subject, Work::Sync(changes)).await)
         }
     }
 }

@@ -12,8 +12,12 @@ use crate::shutdown::Shutdown;
 use crate::state::{State, StateLocation};
 
 /// The state, if there is one; refused where it would be copied or deleted.
-pub(super) async fn open(args: &StateArgs, source: &Path, config: &SyncConfig) -> Result<Option<Arc<State>>, Stop> {
-    let Some(place) = &args.state else {
+pub(super) async fn open(
+    place: Option<&StateLocation>,
+    source: &Path,
+    config: &SyncConfig,
+) -> Result<Option<Arc<State>>, Stop> {
+    let Some(place) = place else {
         return Ok(None);
     };
     if place.lies_in(source, config.destination()) {

@@ -108,6 +108,19 @@ impl Destination {
     }
 }
 
+impl Destination {
+    /// Deletes an object whatever it is; one that is not there is gone.
+    ///
+    /// # Errors
+    /// Where S3 refuses or does not answer.
+    pub async fn delete_any(&self, key: &str) -> Result<(), S3Error> {
+        match self.delete_one(&Doomed { key: key.to_owned(), etag: ETag::new(""), size_bytes: 0 }).await {
+            Deleted::Yes | Deleted::Changed => Ok(()),
+            Deleted::Failed(error) => Err(error),
+        }
+    }
+}
+
 fn condition(etag: &ETag) -> Option<String> {
     Some(etag.text()).filter(|etag| !etag.is_empty())
 }

@@ -43,11 +43,29 @@ impl Destination {
     /// # Errors
     /// Where S3 does not answer, or answers with what cannot be: keys out of order, outside the prefix, before the start.
     pub async fn page(&self, start: &PageStart) -> Result<Page, S3Error> {
+        self.page_of("", start).await
+    }
+
+    /// All keys that begin like this, in order. For a few.
+    ///
+    /// # Errors
+    /// As for [`Self::page`].
+    pub async fn keys(&self, beginning: &str) -> Result<Vec<String>, S3Error> {
+        let (mut keys, mut start) = (Vec::new(), Some(PageStart::After(String::new())));
+        while let Some(from) = start {
+            let page = self.page_of(beginning, &from).await?;
+            keys.extend(page.objects.into_iter().map(|object| object.key));
+            start = page.next;
+        }
+        Ok(keys)
+    }
+
+    async fn page_of(&self, beginning: &str, start: &PageStart) -> Result<Page, S3Error> {
         let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
-            .prefix(self.prefix.as_str())
+            .prefix(self.prefix.key(beginning))
             .encoding_type(EncodingType::Url)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let request = match start {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::{FlockOperation, flock};
@@ -15,6 +15,9 @@ use super::{Expected, Remembered, StateError, Version};
 /// The lock is held for a few system calls; who holds it for longer was stopped.
 const LOCKED_AT_MOST: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(20);
+/// What is being written has such a name; what is older than this was left by a run that was killed.
+const UNFINISHED: &str = ".efs2s3-";
+const LEFT_BEHIND: Duration = Duration::from_hours(6);
 
 pub(super) fn look(folder: &Path, name: &str) -> Result<Option<Remembered>, StateError> {
     let path = folder.join(name);
@@ -22,7 +25,7 @@ pub(super) fn look(folder: &Path, name: &str) -> Result<Option<Remembered>, Stat
         let content = Bytes::from(fs::read(&path)?);
         let written = fs::metadata(&path)?.modified()?;
         // The time by the clock of the file system, which may be another machine's.
-        let now = NamedTempFile::new_in(folder)?.as_file().metadata()?.modified()?;
+        let now = temporary(folder)?.as_file().metadata()?.modified()?;
         let age = now.duration_since(written).unwrap_or_default();
         Ok(Remembered { version: version(&content), content, age })
     };
@@ -56,14 +59,91 @@ pub(super) fn replace(
         if !is_as_expected {
             return Ok(None);
         }
-        let mut file = NamedTempFile::new_in(folder)?;
+        let mut file = temporary(folder)?;
         file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        File::open(folder)?.sync_all()?;
+        persist(folder, &path, file)?;
         Ok(Some(version(content)))
     };
     written().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Option<File>, StateError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::Folder { path: path.display().to_string(), source }),
+    }
+}
+
+pub(super) fn new_file(folder: &Path) -> Result<NamedTempFile, StateError> {
+    let new = || {
+        fs::create_dir_all(folder)?;
+        sweep(folder)?;
+        temporary(folder)
+    };
+    new().map_err(|source| StateError::Folder { path: folder.display().to_string(), source })
+}
+
+pub(super) fn publish(folder: &Path, name: &str, file: NamedTempFile) -> Result<(), StateError> {
+    let path = folder.join(name);
+    let published = || {
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        persist(folder, &path, file)
+    };
+    published().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+}
+
+pub(super) fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(|source| StateError::Folder { path: path.display().to_string(), source }),
+    }
+}
+
+/// `beginning` may name a folder below this one, and the beginning of names in it.
+pub(super) fn names(folder: &Path, beginning: &str) -> Result<Vec<String>, StateError> {
+    let below = beginning.rfind('/').map_or("", |slash| beginning.get(..=slash).unwrap_or_default());
+    let listed = || -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder.join(below))? {
+            let name = format!("{below}{}", entry?.file_name().display());
+            let is_lock = Path::new(&name).extension().is_some_and(|extension| extension == "lock");
+            if name.starts_with(beginning) && !is_lock {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    };
+    match listed() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(|source| StateError::Folder { path: folder.display().to_string(), source }),
+    }
+}
+
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)
+}
+
+fn persist(folder: &Path, path: &Path, file: NamedTempFile) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(path.parent().unwrap_or(folder))?.sync_all()
+}
+
+/// Removes what runs that were killed left half written.
+fn sweep(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        // Another run may have removed it.
+        let written = entry.metadata().and_then(|stat| stat.modified());
+        let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
+        if is_ours && age.is_some_and(|age| age > LEFT_BEHIND) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Contents of one name differ from writing to writing: each holds its time.

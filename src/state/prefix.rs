@@ -1,5 +1,7 @@
 //! State under a prefix of S3: conditional writes keep two writers apart.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +12,10 @@ use crate::destination::headers::ObjectHeaders;
 use crate::destination::{self, Destination, checksum};
 use crate::object::ETag;
 use crate::source::entry::EpochNanos;
+
+/// What is larger is sent in parts of this size; 10,000 of them hold 160 GB.
+const PIECE_BYTES: u64 = 16 << 20;
+const PIECE_STEP: usize = 16 << 20;
 
 pub(super) async fn look(home: &Destination, name: &str) -> Result<Option<Remembered>, StateError> {
     match home.get(name).await {
@@ -35,9 +41,8 @@ pub(super) async fn replace(
         Expected::Is(Version(etag)) => destination::Expected::Present(ETag::new(etag)),
         Expected::Anything => destination::Expected::Anything,
     };
-    let headers = ObjectHeaders { content_type: "application/json".to_owned(), ..ObjectHeaders::default() };
     let digest = checksum::digest(content.clone(), home.checksum()).await;
-    let put = home.put(name, &headers, &content, &digest, &over).await;
+    let put = home.put(name, &headers(), &content, &digest, &over).await;
     if *expected != Expected::Anything && !home.writes_are_conditional() {
         return Err(StateError::NoConditions);
     }
@@ -47,4 +52,49 @@ pub(super) async fn replace(
         Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+pub(super) async fn read_file(home: &Destination, name: &str) -> Result<Option<File>, StateError> {
+    let mut file = tempfile::tempfile().map_err(|error| StateError::in_file("the temporary folder", error))?;
+    match home.get_into(name, &mut file).await {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn publish(home: &Destination, name: &str, file: &File) -> Result<(), StateError> {
+    let unreadable = |error| StateError::in_file("the temporary folder", error);
+    let file_bytes = file.metadata().map_err(unreadable)?.len();
+    let piece = async |offset: u64| {
+        let length = usize::try_from(PIECE_BYTES.min(file_bytes - offset)).unwrap_or_default();
+        let mut content = vec![0; length];
+        file.read_exact_at(&mut content, offset).map_err(unreadable)?;
+        let content = Bytes::from(content);
+        Ok::<_, StateError>((content.clone(), checksum::digest(content, home.checksum()).await))
+    };
+    if file_bytes <= PIECE_BYTES {
+        let (content, digest) = piece(0).await?;
+        home.put(name, &headers(), &content, &digest, &destination::Expected::Anything).await?;
+        return Ok(());
+    }
+    let upload = home.begin_upload(name, &headers()).await?;
+    let sent = async {
+        let mut parts = Vec::new();
+        for (number, offset) in (1..).zip((0..file_bytes).step_by(PIECE_STEP)) {
+            let (content, digest) = piece(offset).await?;
+            parts.push(upload.part(number, content, digest).await?);
+        }
+        upload.complete(parts, &destination::Expected::Anything).await?;
+        Ok(())
+    };
+    let sent = sent.await;
+    if sent.is_err() {
+        upload.abort().await;
+    }
+    sent
+}
+
+fn headers() -> ObjectHeaders {
+    ObjectHeaders { content_type: "application/octet-stream".to_owned(), ..ObjectHeaders::default() }
 }

@@ -1,15 +1,17 @@
 //! What every step of a sync works with: the two sides, the limits, and the wish to stop.
 
 use super::budget::ByteBudget;
+use super::decide::Clocks;
 use super::dialect::DialectInUse;
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
+use crate::index::{Index, Row};
 use crate::metadata::{Dialect, Preserve, is_ours};
-use crate::object::Object;
+use crate::object::{ETag, Object};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
-use crate::source::entry::{EntryKind, Stat};
+use crate::source::entry::{EntryKind, EpochNanos, Stat};
 
 /// The two sides of a sync and what limits it.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Context {
     pub headers: HeaderRules,
     /// How metadata is written, where the mode has any.
     pub dialect: DialectInUse,
+    /// What is remembered of earlier runs, where there is a state.
+    pub index: Option<Index>,
     /// The memory for file content in flight.
     pub budget: ByteBudget,
     /// The size of a part.
@@ -41,6 +45,30 @@ impl Context {
     #[must_use]
     pub fn key(&self, relative: &str) -> String {
         self.destination.prefix().key(relative)
+    }
+
+    /// What is known of the clocks by now.
+    #[must_use]
+    pub fn clocks(&self) -> Clocks {
+        Clocks { difference: self.destination.clock_difference(), now: EpochNanos::now() }
+    }
+
+    /// Remembers that the object is equal to the file that was looked at like this.
+    pub fn remember(&self, object: &Object, stat: &Stat) {
+        if let Some(index) = &self.index
+            && let Some(row) = Row::of(object, stat, self.clocks().margin())
+        {
+            index.remember(row);
+        }
+    }
+
+    /// Remembers an object that was written a moment ago.
+    pub fn remember_written(&self, key: &str, etag: &ETag, stat: &Stat) {
+        if let Some(index) = &self.index
+            && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
+        {
+            index.remember(row);
+        }
     }
 
     /// What a file is uploaded with, in the place of `object` if there is one.

@@ -4,6 +4,11 @@
 //! |---|---|---|---|
 //! | present | absent | | upload |
 //! | present | present | other size | upload |
+//! | present | present | `auto`, `metadata`: both as remembered | keep |
+//! | present | present | `auto`, `metadata`: the object as remembered, the file not | compare content |
+//! | present | present | `auto`, `metadata`: the file as remembered, the object written since with the same ETag | compare metadata; keep where none is stored |
+//! | present | present | `auto`, `metadata`: the file as remembered, the object not | compare content |
+//! | present | present | `auto`, `metadata`: neither as remembered, or nothing remembered | the rows below |
 //! | present | present | same size, `size-only` | keep |
 //! | present | present | same size, `mtime`: mtime after LastModified | upload |
 //! | present | present | same size, `mtime`: otherwise | keep |
@@ -30,8 +35,9 @@ use serde::Serialize;
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
+use crate::index::Row;
 use crate::metadata::Preserve;
-use crate::object::Object;
+use crate::object::{ETagForm, Object};
 use crate::source::entry::{EpochNanos, FileEntry, SkipReason};
 
 /// How far times may be wrong besides the clocks' difference: EFS stamps its own, which a client cannot measure.
@@ -87,6 +93,8 @@ pub enum Reason {
     SameMetadata,
     /// The sizes are equal, and nothing else was asked for.
     SameSize,
+    /// The file is what it was when it was last known equal to the object.
+    Remembered,
 }
 
 /// How a file is compared with an object of the same size.
@@ -130,22 +138,39 @@ pub struct Suspect {
     pub content: bool,
 }
 
-/// What is to be done about `file`, seen at `now`, with S3's clock and the host's up to `clock_difference` apart.
+/// What is known of the two clocks when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// How far S3's and the host's may be apart.
+    pub difference: Duration,
+    /// The time now, by the host's.
+    pub now: EpochNanos,
+}
+
+impl Clocks {
+    /// How far a time of a file and one of S3 or the host must be apart to be told one from the other.
+    #[must_use]
+    pub const fn margin(self) -> Duration {
+        self.difference.saturating_add(UNKNOWN_CLOCK)
+    }
+}
+
+/// What is to be done about `file`, with this object at its key and this remembered of it.
 #[must_use]
 pub fn decide(
     file: &FileEntry,
     object: Option<&Object>,
+    remembered: Option<&Row>,
     rules: &Rules,
-    clock_difference: Duration,
-    now: EpochNanos,
+    clocks: Clocks,
 ) -> Decision {
-    if now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age) {
+    if clocks.now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age) {
         return Decision::Skip(SkipReason::TooYoung);
     }
     let Some(object) = object else {
         return Decision::Upload(Reason::Absent);
     };
-    let decision = decide_by_comparison(file, object, rules, clock_difference);
+    let decision = decide_by_comparison(file, object, remembered, rules, clocks);
     if rules.overwrite || matches!(decision, Decision::Keep(_)) {
         decision
     } else {
@@ -153,11 +178,20 @@ pub fn decide(
     }
 }
 
-fn decide_by_comparison(file: &FileEntry, object: &Object, rules: &Rules, clock_difference: Duration) -> Decision {
+fn decide_by_comparison(
+    file: &FileEntry,
+    object: &Object,
+    remembered: Option<&Row>,
+    rules: &Rules,
+    clocks: Clocks,
+) -> Decision {
     if file.stat.size_bytes != object.size_bytes {
         return Decision::Upload(Reason::Size);
     }
-    let margin = clock_difference.saturating_add(UNKNOWN_CLOCK);
+    if let Some(decision) = remembered.and_then(|row| decide_by_memory(file, object, row, rules)) {
+        return decision;
+    }
+    let margin = clocks.margin();
     let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
     match rules.compare_by {
         CompareBy::Size => Decision::Keep(Reason::SameSize),
@@ -177,6 +211,23 @@ fn decide_by_comparison(file: &FileEntry, object: &Object, rules: &Rules, clock_
                 Decision::Keep(Reason::Older)
             }
         }
+    }
+}
+
+/// What is remembered decides where it is of this file or of this object.
+fn decide_by_memory(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) -> Option<Decision> {
+    if !matches!(rules.compare_by, CompareBy::TimesOrContent | CompareBy::Metadata) {
+        return None;
+    }
+    match (row.is_of_file(&file.stat), row.is_of_object(object)) {
+        (true, true) => Some(Decision::Keep(Reason::Remembered)),
+        // Somebody else wrote it since, and not because of a change of the file.
+        (true, false) if row.has_content_of(object) && object.etag.form() != ETagForm::Opaque => {
+            let is_stored = rules.preserve.is_some();
+            Some(if is_stored { Decision::CompareMetadata } else { Decision::Keep(Reason::Remembered) })
+        }
+        (true, false) | (false, true) => Some(Decision::Compare),
+        (false, false) => None,
     }
 }
 
@@ -205,6 +256,12 @@ impl EpochNanos {
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
+    }
+
+    /// The time that long after this one.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
     }
 
     /// How long ago `earlier` was at this time; `None` if it is yet to come.
@@ -262,8 +319,12 @@ mod tests {
         Rules { compare_by, min_age: Duration::ZERO, delete: true, overwrite: true, preserve: None, suspect: None }
     }
 
+    fn clocks(difference: Duration) -> Clocks {
+        Clocks { difference, now: NOW }
+    }
+
     fn auto(file: &FileEntry) -> Decision {
-        decide(file, Some(&object(3)), &rules(CompareBy::TimesOrContent), Duration::ZERO, NOW)
+        decide(file, Some(&object(3)), None, &rules(CompareBy::TimesOrContent), clocks(Duration::ZERO))
     }
 
     const OLD: i128 = WRITTEN - 100 * SECOND;
@@ -271,7 +332,7 @@ mod tests {
     #[test]
     fn an_absent_object_is_uploaded_however_it_would_be_compared() {
         for compare in [CompareBy::TimesOrContent, CompareBy::Size, CompareBy::Mtime, CompareBy::Content] {
-            let decision = decide(&file(3, OLD, OLD), None, &rules(compare), Duration::ZERO, NOW);
+            let decision = decide(&file(3, OLD, OLD), None, None, &rules(compare), clocks(Duration::ZERO));
             assert_eq!(decision, Decision::Upload(Reason::Absent));
         }
     }
@@ -280,7 +341,8 @@ mod tests {
     fn another_size_is_uploaded_however_it_is_compared() {
         for compare in [CompareBy::TimesOrContent, CompareBy::Size, CompareBy::Mtime, CompareBy::Content] {
             for size in [0, 2, 4] {
-                let decision = decide(&file(size, OLD, OLD), Some(&object(3)), &rules(compare), Duration::ZERO, NOW);
+                let decision =
+                    decide(&file(size, OLD, OLD), Some(&object(3)), None, &rules(compare), clocks(Duration::ZERO));
                 assert_eq!(decision, Decision::Upload(Reason::Size));
             }
         }
@@ -312,36 +374,41 @@ mod tests {
     fn a_clock_that_is_off_widens_the_margin_in_either_direction() {
         let hour = Duration::from_hours(1);
         let just_outside = WRITTEN - 3602 * SECOND;
-        let decided =
-            |time| decide(&file(3, time, time), Some(&object(3)), &rules(CompareBy::TimesOrContent), hour, NOW);
+        let decided = |time| {
+            decide(&file(3, time, time), Some(&object(3)), None, &rules(CompareBy::TimesOrContent), clocks(hour))
+        };
         assert_eq!(decided(just_outside), Decision::Compare);
         assert_eq!(decided(just_outside - 1), Decision::Keep(Reason::Older));
     }
 
     #[test]
     fn size_only_looks_at_no_time() {
-        let decision = decide(&file(3, NOW.0, NOW.0), Some(&object(3)), &rules(CompareBy::Size), Duration::ZERO, NOW);
+        let decision =
+            decide(&file(3, NOW.0, NOW.0), Some(&object(3)), None, &rules(CompareBy::Size), clocks(Duration::ZERO));
         assert_eq!(decision, Decision::Keep(Reason::SameSize));
     }
 
     #[test]
     fn mtime_looks_at_nothing_else() {
-        let decided =
-            |mtime| decide(&file(3, mtime, NOW.0), Some(&object(3)), &rules(CompareBy::Mtime), Duration::ZERO, NOW);
+        let decided = |mtime| {
+            decide(&file(3, mtime, NOW.0), Some(&object(3)), None, &rules(CompareBy::Mtime), clocks(Duration::ZERO))
+        };
         assert_eq!(decided(WRITTEN + 1), Decision::Upload(Reason::Newer));
         assert_eq!(decided(WRITTEN), Decision::Keep(Reason::Older));
     }
 
     #[test]
     fn checksum_compares_whatever_the_times_say() {
-        let decision = decide(&file(3, OLD, OLD), Some(&object(3)), &rules(CompareBy::Content), Duration::ZERO, NOW);
+        let decision =
+            decide(&file(3, OLD, OLD), Some(&object(3)), None, &rules(CompareBy::Content), clocks(Duration::ZERO));
         assert_eq!(decision, Decision::Compare);
     }
 
     #[test]
     fn a_file_younger_than_asked_for_is_left_for_the_next_run() {
         let rules = Rules { min_age: Duration::from_mins(1), ..rules(CompareBy::TimesOrContent) };
-        let decided = |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, &rules, Duration::ZERO, NOW);
+        let decided =
+            |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, None, &rules, clocks(Duration::ZERO));
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
         assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a time that is yet to come says nothing of the age");
@@ -349,8 +416,9 @@ mod tests {
 
     #[test]
     fn by_metadata_the_metadata_tells_where_the_times_prove_the_content_and_else_the_content() {
-        let decided =
-            |time: i128, rules: &Rules| decide(&file(3, time, time), Some(&object(3)), rules, Duration::ZERO, NOW);
+        let decided = |time: i128, rules: &Rules| {
+            decide(&file(3, time, time), Some(&object(3)), None, rules, clocks(Duration::ZERO))
+        };
         let by_metadata = rules(CompareBy::Metadata);
         assert_eq!(decided(OLD, &by_metadata), Decision::CompareMetadata);
         assert_eq!(decided(WRITTEN, &by_metadata), Decision::Compare);
@@ -370,7 +438,8 @@ mod tests {
     fn with_overwrite_never_what_is_there_stays_and_what_is_absent_is_uploaded() {
         let never = Rules { overwrite: false, ..rules(CompareBy::TimesOrContent) };
         let there = object(3);
-        let decided = |size, time, object| decide(&file(size, time, time), object, &never, Duration::ZERO, NOW);
+        let decided =
+            |size, time, object| decide(&file(size, time, time), object, None, &never, clocks(Duration::ZERO));
         assert_eq!(decided(4, OLD, Some(&there)), Decision::Skip(SkipReason::NotOverwritten));
         assert_eq!(decided(3, WRITTEN, Some(&there)), Decision::Skip(SkipReason::NotOverwritten));
         assert_eq!(decided(3, OLD, Some(&there)), Decision::Keep(Reason::Older));
@@ -388,15 +457,60 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_decides_where_it_is_of_this_file_or_of_this_object() {
+        let later = WRITTEN + 50 * SECOND;
+        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, Duration::ZERO).unwrap();
+        let rewritten = Object { last_modified: EpochNanos(later), ..object(3) };
+        let replaced = Object { etag: ETag::new("y"), ..rewritten.clone() };
+        let decided = |file: &FileEntry, object: &Object, compare_by, preserve| {
+            let rules = Rules { preserve, ..rules(compare_by) };
+            decide(file, Some(object), Some(&row), &rules, clocks(Duration::ZERO))
+        };
+        let plain = |file: &FileEntry, object: &Object| decided(file, object, CompareBy::TimesOrContent, None);
+        let same = Decision::Keep(Reason::Remembered);
+        assert_eq!(plain(&file(3, OLD, OLD), &object(3)), same);
+        let mut below_moved = file(3, OLD, OLD);
+        below_moved.effective_ctime = NOW;
+        assert_eq!(plain(&below_moved, &object(3)), same, "its own ctime tells that it is the same file");
+        assert_eq!(plain(&file(3, OLD, OLD + 1), &object(3)), Decision::Compare, "the mtime was put back");
+        assert_eq!(plain(&file(3, OLD - 1, OLD), &object(3)), Decision::Compare, "however old it is");
+        assert_eq!(plain(&file(3, OLD, OLD), &replaced), Decision::Compare, "replaced behind our back");
+        assert_eq!(plain(&file(3, OLD + 1, OLD + 1), &replaced), Decision::Keep(Reason::Older), "by DataSync");
+        assert_eq!(plain(&file(4, OLD, OLD), &object(3)), Decision::Upload(Reason::Size));
+
+        let md5 = Object { etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"), ..object(3) };
+        let rewritten_md5 = Object { last_modified: EpochNanos(later), ..md5.clone() };
+        let row = Row::of(&md5, &file(3, OLD, OLD).stat, Duration::ZERO).unwrap();
+        let decided_md5 = |preserve| {
+            let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
+            decide(&file(3, OLD, OLD), Some(&rewritten_md5), Some(&row), &rules, clocks(Duration::ZERO))
+        };
+        assert_eq!(decided_md5(None), same, "the same content, written again");
+        assert_eq!(decided_md5(Some(Preserve::ALL)), Decision::CompareMetadata);
+        assert_eq!(
+            plain(&file(3, OLD, OLD), &rewritten),
+            Decision::Compare,
+            "an ETag that says nothing of the content"
+        );
+
+        let metadata = decided(&file(3, OLD, OLD), &object(3), CompareBy::Metadata, Some(Preserve::ALL));
+        assert_eq!(metadata, same);
+        let content = decided(&file(3, OLD, OLD), &object(3), CompareBy::Content, None);
+        assert_eq!(content, Decision::Compare, "asked for, whatever is remembered");
+        let mtime = decided(&file(3, OLD, OLD + 1), &object(3), CompareBy::Mtime, None);
+        assert_eq!(mtime, Decision::Keep(Reason::Older));
+    }
+
+    #[test]
     fn times_at_the_ends_of_time_are_compared_without_overflow() {
         for time in [i128::MIN, i128::MAX] {
             let extreme = Object { last_modified: EpochNanos(time), ..object(3) };
             let _ = decide(
                 &file(3, -time.saturating_neg(), time),
                 Some(&extreme),
+                None,
                 &rules(CompareBy::TimesOrContent),
-                Duration::MAX,
-                EpochNanos(time),
+                Clocks { difference: Duration::MAX, now: EpochNanos(time) },
             );
         }
     }

@@ -48,6 +48,18 @@ pub struct Pairs<'m> {
     complete: bool,
 }
 
+impl Pair {
+    /// The key; of a name that can be none there is none.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Entry(Entry { found: Found::Nameless(..), .. }, _) => None,
+            Self::Entry(entry, _) => Some(&entry.key),
+            Self::Orphan(object) | Self::Covered(object) => Some(&object.key),
+        }
+    }
+}
+
 impl Merge {
     /// The pairs of the next range, in order. Its objects come page by page.
     pub fn pairs(&mut self, entries: Vec<Entry>) -> Pairs<'_> {

@@ -228,7 +228,7 @@ impl Writer<'_> {
                 self.differences = true;
                 self.line(Action::RewriteMetadata, &job, Reason::Metadata)?;
             }
-            Compared::Done(Outcome::Unchanged(reason)) => {
+            Compared::Done(Outcome::Unchanged(reason, _)) => {
                 tally.counts.unchanged += 1;
                 if self.all {
                     self.line(Action::Keep, &job, reason)?;
@@ -240,7 +240,7 @@ impl Writer<'_> {
                 tally.failed(Failure::of_request(self.context.key(&job.key), &error));
             }
             // Nothing is written by a plan.
-            Compared::Done(Outcome::Uploaded(..) | Outcome::Rewritten) => {}
+            Compared::Done(Outcome::Uploaded(..) | Outcome::Rewritten(_)) => {}
         }
         self.context.progress.show(|| tally.line());
         Ok(())

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::decide::Reason;
 use super::settle::Job;
 use super::tally::Failure;
-use super::upload::{Outcome, settles_in, upload};
+use super::upload::{Outcome, Stored, settles_in, upload};
 use crate::destination::Expected;
 use crate::destination::copy::LARGEST_COPY_BYTES;
 use crate::destination::error::ErrorKind;
@@ -49,7 +49,7 @@ pub async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Outco
             upload(context, job, Expected::Present(rewritten), Reason::Content, None).await
         }
         // Gone since: its object is for the next run.
-        Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => Outcome::Rewritten,
+        Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => Outcome::Rewritten(Stored { etag: rewritten, stat }),
         Err(ReadError::Problem(problem)) => Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem)),
     }
 }

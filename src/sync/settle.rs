@@ -61,7 +61,7 @@ pub async fn settle(context: &Context, job: &Job) -> (Outcome, u64) {
 pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) {
     let object = match (job.decision, &job.object) {
         (Decision::Upload(reason), _) => return (Compared::Upload(reason), 0),
-        (Decision::Keep(reason), _) => return (Compared::Done(Outcome::Unchanged(reason)), 0),
+        (Decision::Keep(reason), _) => return (Compared::Done(Outcome::Unchanged(reason, job.file.stat)), 0),
         (Decision::Skip(reason), _) => return (Compared::Done(Outcome::Skipped(reason)), 0),
         (Decision::Compare | Decision::CompareMetadata, None) => return (Compared::Upload(Reason::Absent), 0),
         (Decision::Compare | Decision::CompareMetadata, Some(object)) => object,
@@ -76,7 +76,7 @@ pub async fn settle_comparison(context: &Context, job: &Job) -> (Compared, u64) 
     if job.decision == Decision::CompareMetadata {
         let stored = StoredMetadata::read(&headers.stored.metadata);
         if stored.matches(&job.file.stat, preserve) {
-            return (Compared::Done(Outcome::Unchanged(Reason::SameMetadata)), 0);
+            return (Compared::Done(Outcome::Unchanged(Reason::SameMetadata, job.file.stat)), 0);
         }
         // The times prove the content, and the mtime is none that DataSync would copy it for.
         if !preserve.mtime || stored.has_mtime_of(&job.file.stat) {
@@ -99,7 +99,7 @@ async fn compare_content(
             Some((headers, preserve)) if !StoredMetadata::read(&headers.stored.metadata).matches(&stat, preserve) => {
                 (to_rewrite(headers, stat), read_bytes)
             }
-            _ => (Compared::Done(Outcome::Unchanged(Reason::SameContent)), read_bytes),
+            _ => (Compared::Done(Outcome::Unchanged(Reason::SameContent, stat)), read_bytes),
         },
         Ok(Comparison { equal: None, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
         Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),

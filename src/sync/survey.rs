@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::decide::{Decision, OrphanDecision, decide, decide_orphan};
+use super::decide::{CompareBy, Decision, OrphanDecision, Reason, decide, decide_orphan};
 use super::listing::Listing;
 use super::merge::{Merge, Pair};
 use super::range::{self, Range};
@@ -14,9 +14,10 @@ use super::settle::Job;
 use super::tally::{Failure, Guard, Tally};
 use super::{Fatal, Setup};
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::index::Row;
 use crate::manifest::Manifest;
 use crate::object::Object;
-use crate::source::entry::{Entry, EntryKind, EpochNanos, Found};
+use crate::source::entry::{Entry, EntryKind, Found};
 
 /// Something that a survey found to be done.
 #[derive(Debug)]
@@ -60,6 +61,9 @@ pub async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some((mut pages, entries)) = next else {
+            if let Some(index) = context.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
+                index.recall_no_more().await;
+            }
             return Ok(());
         };
         let mut pairs = merge.pairs(entries);
@@ -82,7 +86,7 @@ pub async fn survey(
                 }
             };
             for pair in pairs.by_ref() {
-                if let Some(step) = step(setup, pair?, tally) {
+                if let Some(step) = step(setup, pair?, tally).await {
                     take(step, tally).await?;
                 }
             }
@@ -130,7 +134,7 @@ async fn survey_named(
             }
         };
         tally.counts.objects += u64::from(object.is_some());
-        if let Some(step) = step_of_entry(setup, entry, object, tally) {
+        if let Some(step) = step_of_entry(setup, entry, object, None, tally) {
             take(step, tally).await?;
         }
         context.progress.show(|| tally.line());
@@ -138,9 +142,16 @@ async fn survey_named(
 }
 
 /// Accounts for a pair; what is left to be done about it is a step.
-fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
+async fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
+    let remembered = match (&setup.context.index, pair.key()) {
+        (Some(index), Some(key)) => index.recall(key).await,
+        _ => None,
+    };
+    if let (Some(index), Some(row), Pair::Orphan(_)) = (&setup.context.index, &remembered, &pair) {
+        index.forget(&row.key);
+    }
     match pair {
-        Pair::Entry(entry, object) => step_of_entry(setup, entry, object, tally),
+        Pair::Entry(entry, object) => step_of_entry(setup, entry, object, remembered.as_ref(), tally),
         Pair::Covered(_) => None,
         Pair::Orphan(object) => match decide_orphan(&object.key, &setup.rules, &setup.filter) {
             OrphanDecision::Delete => Some(Step::Orphan(object)),
@@ -158,7 +169,13 @@ fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
     }
 }
 
-fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mut Tally) -> Option<Step> {
+fn step_of_entry(
+    setup: &Setup,
+    entry: Entry,
+    object: Option<Object>,
+    remembered: Option<&Row>,
+    tally: &mut Tally,
+) -> Option<Step> {
     let context = &setup.context;
     let failed = |kind, problem, tally: &mut Tally| {
         tally.saw(kind);
@@ -189,8 +206,13 @@ fn step_of_entry(setup: &Setup, entry: Entry, object: Option<Object>, tally: &mu
         Found::File(file) | Found::Symlink(file) | Found::Directory(file) => {
             tally.saw(file.stat.kind);
             tally.bytes.source += file.stat.size_bytes;
-            let difference = context.destination.clock_difference();
-            let decision = decide(&file, object.as_ref(), &setup.rules, difference, EpochNanos::now());
+            let decision = decide(&file, object.as_ref(), remembered, &setup.rules, context.clocks());
+            // By its times the file is known to be equal; by the mtime alone it is not.
+            if let (Decision::Keep(Reason::Older), Some(object)) = (decision, &object)
+                && setup.rules.compare_by != CompareBy::Mtime
+            {
+                context.remember(object, &file.stat);
+            }
             match decision {
                 Decision::Skip(reason) => tally.skipped(reason),
                 Decision::Keep(_) if !setup.show_kept => tally.counts.unchanged += 1,

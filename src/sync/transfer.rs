@@ -17,7 +17,7 @@ use super::changes::{Change, Changes};
 use super::context::Context;
 use super::settle::{Job, settle};
 use super::tally::{Failure, Tally};
-use super::upload::{Outcome, settles_in};
+use super::upload::{Outcome, Stored, settles_in};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::entry::{EpochNanos, SkipReason};
 
@@ -195,17 +195,25 @@ impl Transfers {
             *last = Instant::now();
         }
         match outcome {
-            Outcome::Unchanged(_) => tally.counts.unchanged += 1,
+            Outcome::Unchanged(_, stat) => {
+                tally.counts.unchanged += 1;
+                if let Some(object) = &job.object {
+                    self.context.remember(object, &stat);
+                }
+            }
             Outcome::Skipped(reason) => tally.skipped(reason),
             Outcome::SourceFailed(failure) => tally.failed(failure),
-            Outcome::Uploaded(reason, bytes) => {
+            Outcome::Uploaded(reason, Stored { etag, stat }) => {
+                let bytes = stat.size_bytes;
                 self.streak.broken();
+                self.context.remember_written(&job.key, &etag, &stat);
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += bytes;
                 self.changes.note(&Change::upload(self.context.key(&job.key), reason, bytes));
             }
-            Outcome::Rewritten => {
+            Outcome::Rewritten(Stored { etag, stat }) => {
                 self.streak.broken();
+                self.context.remember_written(&job.key, &etag, &stat);
                 tally.counts.metadata_rewritten += 1;
                 self.changes.note(&Change::rewrite_metadata(self.context.key(&job.key)));
             }

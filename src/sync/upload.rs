@@ -36,18 +36,27 @@ const PARTS_GRACE: Duration = Duration::from_secs(10);
 /// What became of a file.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Its object is as it should be.
-    Unchanged(Reason),
-    /// Uploaded: so many bytes, and why.
-    Uploaded(Reason, u64),
+    /// Its object is as it should be; and what the file was when that was seen.
+    Unchanged(Reason, Stat),
+    /// Uploaded, and why.
+    Uploaded(Reason, Stored),
     /// The metadata was rewritten.
-    Rewritten,
+    Rewritten(Stored),
     /// Left out.
     Skipped(SkipReason),
     /// Failed in the source.
     SourceFailed(Failure),
     /// Failed at the destination.
     DestinationFailed(S3Error),
+}
+
+/// An object that was written a moment ago, and the file that it is equal to.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The object's ETag.
+    pub etag: ETag,
+    /// What the file was when it was read.
+    pub stat: Stat,
 }
 
 /// Why a try came to nothing.
@@ -80,7 +89,7 @@ pub async fn upload(
     let key = &job.key;
     for _ in 0..TRIES {
         match publish(context, job, &mut expected, stored.as_ref()).await {
-            Ok(bytes) => return Outcome::Uploaded(reason, bytes),
+            Ok(stored) => return Outcome::Uploaded(reason, stored),
             Err(Trouble::Read(ReadError::Changed)) => {}
             Err(Trouble::Read(ReadError::Vanished)) => return Outcome::Skipped(SkipReason::Vanished),
             Err(Trouble::Read(ReadError::Problem(problem))) => {
@@ -99,7 +108,7 @@ async fn publish(
     job: &Job,
     expected: &mut Expected,
     stored: Option<&ObjectHeaders>,
-) -> Result<u64, Trouble> {
+) -> Result<Stored, Trouble> {
     let Job { key, file: entry, object, .. } = job;
     let file = open_settled(context, key, entry).await?;
     let headers = match stored {
@@ -112,11 +121,11 @@ async fn publish(
     } else {
         send_in_parts(context, key, &file, &headers, expected).await?
     };
-    *expected = Expected::Present(etag);
+    *expected = Expected::Present(etag.clone());
     match context.source.look(key, entry).await {
         Ok(now) if !now.is_same_content(file.stat()) => Err(ReadError::Changed.into()),
         // Gone since: its object is for the next run.
-        Ok(_) | Err(ReadError::Vanished) => Ok(size),
+        Ok(_) | Err(ReadError::Vanished) => Ok(Stored { etag, stat: *file.stat() }),
         Err(error) => Err(error.into()),
     }
 }

@@ -21,6 +21,7 @@ mod control;
 mod delete;
 mod equivalence;
 mod filters;
+mod index;
 mod lambda;
 mod lease;
 mod metadata;

@@ -1,0 +1,321 @@
+//! The index: what each object held when it was last known equal to its file.
+//!
+//! With it a run tells a file that changed from one that did not by its exact times, owner and mode, and an object that
+//! somebody else replaced by the plain listing, and asks S3 for nothing more.
+//!
+//! Times alone do not tell two files apart that were made in the same tick of the clock and then renamed: the inode does.
+//! The device number does not belong to it, which is another one after each mount.
+//!
+//! 1. *A row that was true once is true for ever*: the object with this ETag, size and time holds what the file with these
+//!    times held. So rows of another run, or of one that was killed, do no harm; one that fits neither side is not used.
+//! 2. *What changed within the margin* of being looked at is not remembered: a later write may carry the same times.
+//! 3. *Streamed*: the rows are read beside the merge, in the order of the keys; what differs from them is kept as edits and
+//!    merged into a new index at the end. A run in which nothing differs writes none.
+//! 4. *Never trusted*: damaged, cut off, of another destination or mode, or of a newer program, it is reported, ignored and
+//!    written anew.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::location::Location;
+use crate::metadata::Preserve;
+use crate::object::{ETag, Object};
+use crate::source::entry::{EpochNanos, Stat};
+use crate::state::{State, StateError, file_name};
+
+mod edit;
+mod file;
+mod place;
+
+use edit::{Edit, Edits};
+use file::Reader;
+pub use file::{Damage, Head};
+
+/// Rows are read on a thread of their own, so many at a time.
+const BATCH_ROWS: usize = 1000;
+const BATCHES_AHEAD: usize = 4;
+
+/// An object, and the file that it was equal to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The key below the prefix.
+    pub key: String,
+    /// The object's size.
+    pub size_bytes: u64,
+    /// The object's ETag.
+    pub etag: ETag,
+    /// When the object was written.
+    pub written: Written,
+    /// The file's times and attributes.
+    pub file: FileState,
+}
+
+/// When an object was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// As listed.
+    At(EpochNanos),
+    /// No later than this: by this program, whose request was answered then.
+    By(EpochNanos),
+}
+
+/// What tells that a file is still what it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    /// Last change of the content.
+    pub mtime: EpochNanos,
+    /// Last change of content or attributes.
+    pub ctime: EpochNanos,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Inode number: two files may have been made in the same tick of the clock.
+    pub inode: u64,
+}
+
+/// The index of one destination, as one run reads it and adds to it.
+#[derive(Debug)]
+pub struct Index {
+    name: String,
+    head: Head,
+    /// The rows so far, where there are any that can be trusted.
+    file: Option<Arc<File>>,
+    rows: tokio::sync::Mutex<Rows>,
+    edits: Mutex<Edits>,
+}
+
+/// The rows in order, one looked at in advance.
+#[derive(Debug)]
+struct Rows {
+    batches: mpsc::Receiver<Result<Vec<Row>, Damage>>,
+    batch: std::iter::Peekable<std::vec::IntoIter<Row>>,
+    damaged: bool,
+}
+
+impl Row {
+    /// What is remembered of an object that is known to be equal to the file that was looked at like this; nothing where
+    /// the file changed so lately, or so far in the future, that its times do not tell.
+    #[must_use]
+    pub fn of(object: &Object, stat: &Stat, margin: Duration) -> Option<Self> {
+        Self::new(&object.key, object.size_bytes, &object.etag, Written::At(object.last_modified), stat, margin)
+    }
+
+    /// The same of an object that was written a moment ago.
+    #[must_use]
+    pub fn of_written(key: &str, etag: &ETag, stat: &Stat, margin: Duration) -> Option<Self> {
+        // LastModified is S3's time, cut to the second.
+        let by = Written::By(EpochNanos::now().plus(margin));
+        Self::new(key, stat.size_bytes, etag, by, stat, margin)
+    }
+
+    fn new(key: &str, size_bytes: u64, etag: &ETag, written: Written, stat: &Stat, margin: Duration) -> Option<Self> {
+        let file = FileState::of(stat);
+        let settled = EpochNanos::now().minus(margin);
+        // Without an ETag nobody can tell the object from another one.
+        (stat.ctime < settled && !etag.is_empty()).then(|| Self {
+            key: key.to_owned(),
+            size_bytes,
+            etag: etag.clone(),
+            written,
+            file,
+        })
+    }
+
+    /// Whether the object listed is the very one that is remembered.
+    #[must_use]
+    pub fn is_of_object(&self, object: &Object) -> bool {
+        let in_time = match self.written {
+            Written::At(time) => object.last_modified == time,
+            Written::By(time) => object.last_modified <= time,
+        };
+        in_time && self.has_content_of(object)
+    }
+
+    /// Whether the object listed holds what the one that is remembered did; its metadata may be other.
+    #[must_use]
+    pub fn has_content_of(&self, object: &Object) -> bool {
+        self.size_bytes == object.size_bytes && self.etag == object.etag
+    }
+
+    /// Whether the file is unchanged.
+    #[must_use]
+    pub fn is_of_file(&self, stat: &Stat) -> bool {
+        self.file == FileState::of(stat)
+    }
+}
+
+impl FileState {
+    const fn of(stat: &Stat) -> Self {
+        Self {
+            mtime: stat.mtime,
+            ctime: stat.ctime,
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+            inode: stat.inode.1,
+        }
+    }
+}
+
+impl Head {
+    /// Of a destination, for a mode that keeps these attributes as metadata.
+    #[must_use]
+    pub fn new(destination: &Location, preserve: Option<Preserve>) -> Self {
+        let mode = match preserve {
+            None => "plain".to_owned(),
+            Some(Preserve { mtime, atime, uid, gid, permissions }) => {
+                let kept =
+                    [(mtime, "mtime"), (atime, "atime"), (uid, "uid"), (gid, "gid"), (permissions, "permissions")];
+                let kept = kept.into_iter().filter_map(|(is_kept, name)| is_kept.then_some(name));
+                std::iter::once("datasync").chain(kept).collect::<Vec<_>>().join(" ")
+            }
+        };
+        Self { destination: destination.to_string(), mode }
+    }
+}
+
+impl Index {
+    /// Opens the index of a destination; one that cannot be used is reported and counts as none.
+    pub async fn open(state: &State, destination: &Location, preserve: Option<Preserve>) -> Self {
+        let (name, head) = (file_name(destination, "index.csv.zst"), Head::new(destination, preserve));
+        let file = match state.read_file(&name).await {
+            Ok(file) => file.map(Arc::new),
+            Err(error) => {
+                tracing::warn!(%error, "the index cannot be read: as if nothing were remembered");
+                None
+            }
+        };
+        let opened = match &file {
+            Some(file) => open(file, &head).await.map(Some),
+            None => Ok(None),
+        };
+        let (file, reader) = match opened {
+            Ok(reader) => (file, reader),
+            Err(damage) => {
+                tracing::warn!(name, "the index {damage}: it is ignored, and written anew");
+                (None, None)
+            }
+        };
+        let rows = Rows::read(reader);
+        Self { name, head, file, rows: tokio::sync::Mutex::new(rows), edits: Mutex::default() }
+    }
+
+    /// What is remembered at a key. Keys must ascend from call to call; what is remembered of keys between two calls
+    /// belongs to nothing that is there now, and is forgotten.
+    pub async fn recall(&self, key: &str) -> Option<Row> {
+        let mut rows = self.rows.lock().await;
+        loop {
+            match rows.peek().await {
+                Some(row) if row.key.as_str() < key => self.forget_next(&mut rows),
+                Some(row) if row.key == key => return rows.batch.next(),
+                Some(_) | None => return None,
+            }
+        }
+    }
+
+    /// There are no more keys: what is left belongs to nothing that is there now.
+    pub async fn recall_no_more(&self) {
+        let mut rows = self.rows.lock().await;
+        while rows.peek().await.is_some() {
+            self.forget_next(&mut rows);
+        }
+    }
+
+    fn forget_next(&self, rows: &mut Rows) {
+        if let Some(row) = rows.batch.next() {
+            self.edit(Edit::forget(row.key));
+        }
+    }
+
+    /// Remembers, from the next run on.
+    pub fn remember(&self, row: Row) {
+        self.edit(Edit::put(row));
+    }
+
+    /// Forgets what is remembered at a key.
+    pub fn forget(&self, key: &str) {
+        self.edit(Edit::forget(key.to_owned()));
+    }
+
+    fn edit(&self, edit: Edit) {
+        self.edits.lock().unwrap_or_else(PoisonError::into_inner).push(edit);
+    }
+
+    /// Writes the index anew, if anything differs from it.
+    pub async fn write(&self, state: &State) {
+        let edits = std::mem::take(&mut *self.edits.lock().unwrap_or_else(PoisonError::into_inner));
+        if edits.is_empty() {
+            return;
+        }
+        if let Err(error) = self.merge(state, edits).await {
+            tracing::warn!(%error, "the index cannot be written: the next run compares as if this one had not been");
+        }
+    }
+
+    async fn merge(&self, state: &State, edits: Edits) -> Result<(), StateError> {
+        let mut new = state.new_file().await?;
+        let (old, head) = (self.old_rows().await, self.head.clone());
+        let written = tokio::task::spawn_blocking(move || -> io::Result<_> {
+            edits.merge_into(old, file::Writer::new(&mut new, &head)?)?;
+            Ok(new)
+        });
+        let new = written.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        state.publish(&self.name, new.map_err(|error| StateError::in_file(&self.name, error))?).await
+    }
+
+    /// The rows that the edits are made to; none if reading them came upon damage.
+    async fn old_rows(&self) -> Option<Reader> {
+        let is_damaged = self.rows.lock().await.damaged;
+        let file = self.file.as_ref().filter(|_| !is_damaged)?;
+        open(file, &self.head).await.ok()
+    }
+}
+
+/// Looks at all of the file first, which may be large.
+async fn open(file: &Arc<File>, head: &Head) -> Result<Reader, Damage> {
+    let (file, head) = (Arc::clone(file), head.clone());
+    let opened = tokio::task::spawn_blocking(move || Reader::open(&file, &head));
+    opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+impl Rows {
+    fn read(reader: Option<Reader>) -> Self {
+        let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
+        if let Some(mut reader) = reader {
+            tokio::task::spawn_blocking(move || {
+                loop {
+                    let batch: Result<Vec<Row>, Damage> = reader.by_ref().take(BATCH_ROWS).collect();
+                    let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+                    if sender.blocking_send(batch).is_err() || is_last {
+                        return;
+                    }
+                }
+            });
+        }
+        Self { batches, batch: Vec::new().into_iter().peekable(), damaged: false }
+    }
+
+    async fn peek(&mut self) -> Option<&Row> {
+        while self.batch.peek().is_none() {
+            match self.batches.recv().await {
+                Some(Ok(batch)) => self.batch = batch.into_iter().peekable(),
+                Some(Err(damage)) => {
+                    tracing::warn!("the index {damage}: from here on it is as if nothing were remembered");
+                    self.damaged = true;
+                }
+                None => return None,
+            }
+        }
+        self.batch.peek()
+    }
+}
+
+#[cfg(test)]
+mod tests;

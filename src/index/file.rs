@@ -1,0 +1,258 @@
+//! The file that holds an index: CSV, compressed with zstd, so that `zstdcat` shows it.
+//!
+//! ```text
+//! efs2s3 index,1,s3://site/www/,datasync mtime uid gid permissions,0.1.0      what it is, schema, destination, mode, program
+//! key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode
+//! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     `<` before a time: written no later than that
+//! end,1
+//! ```
+//!
+//! Behind the compressed data stands a skippable frame (RFC 8878, 3.1.2) with the CRC-64/NVME of all before it. It is
+//! looked at before any row is used.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::sync::Arc;
+
+use crc_fast::CrcAlgorithm;
+use csv::{ByteRecord, StringRecord};
+
+use super::place::Place;
+use super::{FileState, Row, Written};
+use crate::object::ETag;
+use crate::source::entry::EpochNanos;
+
+const NAME: &str = "efs2s3 index";
+const SCHEMA: &str = "1";
+const COLUMNS: [&str; 10] =
+    ["key", "size", "etag", "last_modified_ns", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "inode"];
+const END: &str = "end";
+/// zstd's own default.
+const LEVEL: i32 = 3;
+
+/// A skippable frame's magic number and length.
+const TRAILER_HEAD: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 8, 0, 0, 0];
+const TRAILER_BYTES: u64 = 16;
+
+/// What an index is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The destination.
+    pub destination: String,
+    /// The mode and what it keeps as metadata.
+    pub mode: String,
+}
+
+/// Why an index cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// It cannot be read.
+    #[error("cannot be read ({0})")]
+    Io(#[from] io::Error),
+    /// Its bytes are not what was written.
+    #[error("is damaged or cut off")]
+    Checksum,
+    /// Its bytes are right and make no sense.
+    #[error("is damaged ({0})")]
+    Content(&'static str),
+    /// Written by a newer program, or by another one.
+    #[error("is in another format ('{0}')")]
+    Format(String),
+    /// Of another destination or mode.
+    #[error("is of another {0}")]
+    Foreign(&'static str),
+}
+
+impl From<csv::Error> for Damage {
+    fn from(error: csv::Error) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+/// Writes an index.
+pub(super) struct Writer<W: Write> {
+    rows: csv::Writer<zstd::Encoder<'static, Summed<W>>>,
+    count: u64,
+}
+
+/// Reads an index; after the first error there is nothing more.
+pub(super) struct Reader {
+    rows: csv::Reader<zstd::Decoder<'static, BufReader<Place>>>,
+    record: StringRecord,
+    count: u64,
+    last_key: Option<String>,
+    ended: bool,
+}
+
+/// Passes on what is written, and sums it up.
+struct Summed<W> {
+    inner: W,
+    sum: crc_fast::Digest,
+}
+
+impl<W: Write> Writer<W> {
+    pub(super) fn new(inner: W, head: &Head) -> io::Result<Self> {
+        let sum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+        let encoder = zstd::Encoder::new(Summed { inner, sum }, LEVEL)?;
+        let mut rows = csv::WriterBuilder::new().flexible(true).from_writer(encoder);
+        rows.write_record([NAME, SCHEMA, &head.destination, &head.mode, env!("CARGO_PKG_VERSION")])?;
+        rows.write_record(COLUMNS)?;
+        Ok(Self { rows, count: 0 })
+    }
+
+    pub(super) fn write(&mut self, row: &Row) -> io::Result<()> {
+        self.count += 1;
+        Ok(self.rows.write_record(fields(row).iter())?)
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.rows.write_record([END, &self.count.to_string()])?;
+        let encoder = self.rows.into_inner().map_err(csv::IntoInnerError::into_error)?;
+        let Summed { mut inner, sum } = encoder.finish()?;
+        inner.write_all(&TRAILER_HEAD)?;
+        inner.write_all(&sum.finalize().to_be_bytes())?;
+        inner.flush()
+    }
+}
+
+impl Reader {
+    /// Looks at the whole of the file, and prepares to read its rows.
+    pub(super) fn open(file: &Arc<File>, head: &Head) -> Result<Self, Damage> {
+        let content = Place { file: Arc::clone(file), offset: 0, end: checked(file)? };
+        let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 16, content))?;
+        let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(decoder);
+        let mut record = StringRecord::new();
+        rows.read_record(&mut record)?;
+        let mut fields = record.iter();
+        match (fields.next(), fields.next()) {
+            (Some(NAME), Some(SCHEMA)) => {}
+            (Some(name), schema) => return Err(Damage::Format(format!("{name} {}", schema.unwrap_or_default()))),
+            (None, _) => return Err(Damage::Content("empty")),
+        }
+        if fields.next() != Some(&head.destination) {
+            return Err(Damage::Foreign("destination"));
+        }
+        if fields.next() != Some(&head.mode) {
+            return Err(Damage::Foreign("mode"));
+        }
+        rows.read_record(&mut record)?;
+        if record.iter().ne(COLUMNS) {
+            return Err(Damage::Content("other columns"));
+        }
+        Ok(Self { rows, record, count: 0, last_key: None, ended: false })
+    }
+
+    fn read(&mut self) -> Result<Option<Row>, Damage> {
+        if !self.rows.read_record(&mut self.record)? {
+            return Err(Damage::Content("no end"));
+        }
+        if self.record.len() == 2 {
+            let is_whole = self.record.get(0) == Some(END) && self.record.get(1) == Some(&self.count.to_string());
+            return if is_whole { Ok(None) } else { Err(Damage::Content("rows are missing")) };
+        }
+        let row = row_of(&self.record).ok_or(Damage::Content("a row that is none"))?;
+        if self.last_key.as_ref().is_some_and(|last| *last >= row.key) {
+            return Err(Damage::Content("rows out of order"));
+        }
+        self.count += 1;
+        self.last_key = Some(row.key.clone());
+        Ok(Some(row))
+    }
+}
+
+impl Iterator for Reader {
+    type Item = Result<Row, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let row = self.read().transpose();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.sum.update(bytes.get(..written).unwrap_or(bytes));
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// How many bytes stand before the trailer, which is right about them.
+fn checked(file: &Arc<File>) -> Result<u64, Damage> {
+    let file_bytes = file.metadata()?.len();
+    let content_bytes = file_bytes.checked_sub(TRAILER_BYTES).ok_or(Damage::Checksum)?;
+    let mut content = Place { file: Arc::clone(file), offset: 0, end: content_bytes };
+    let mut sum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
+    let mut piece = vec![0; 1 << 18];
+    loop {
+        match content.read(&mut piece)? {
+            0 => break,
+            length => sum.update(piece.get(..length).unwrap_or_default()),
+        }
+    }
+    let mut trailer = Vec::new();
+    Place { end: file_bytes, ..content }.read_to_end(&mut trailer)?;
+    let expected: Vec<u8> = TRAILER_HEAD.into_iter().chain(sum.finalize().to_be_bytes()).collect();
+    if trailer == expected { Ok(content_bytes) } else { Err(Damage::Checksum) }
+}
+
+/// A row as the fields of a record.
+pub(super) fn fields(row: &Row) -> ByteRecord {
+    let written = match row.written {
+        Written::At(time) => time.0.to_string(),
+        Written::By(time) => format!("<{}", time.0),
+    };
+    let FileState { mtime, ctime, mode, uid, gid, inode } = row.file;
+    let numbers = [
+        mtime.0.to_string(),
+        ctime.0.to_string(),
+        mode.to_string(),
+        uid.to_string(),
+        gid.to_string(),
+        inode.to_string(),
+    ];
+    let mut record = ByteRecord::with_capacity(row.key.len() + 160, COLUMNS.len());
+    record.push_field(row.key.as_bytes());
+    record.push_field(row.size_bytes.to_string().as_bytes());
+    record.push_field(row.etag.text().as_bytes());
+    record.push_field(written.as_bytes());
+    for number in &numbers {
+        record.push_field(number.as_bytes());
+    }
+    record
+}
+
+/// The row that a record holds, if it holds one.
+pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
+    if record.len() != COLUMNS.len() {
+        return None;
+    }
+    let mut fields = record.iter();
+    let (key, size, etag, written) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let time = |text: &str| Some(EpochNanos(text.parse().ok()?));
+    Some(Row {
+        key: key.to_owned(),
+        size_bytes: size.parse().ok()?,
+        etag: ETag::new(etag),
+        written: match written.strip_prefix('<') {
+            Some(by) => Written::By(time(by)?),
+            None => Written::At(time(written)?),
+        },
+        file: FileState {
+            mtime: time(fields.next()?)?,
+            ctime: time(fields.next()?)?,
+            mode: fields.next()?.parse().ok()?,
+            uid: fields.next()?.parse().ok()?,
+            gid: fields.next()?.parse().ok()?,
+            inode: fields.next()?.parse().ok()?,
+        },
+    })
+}

@@ -1,0 +1,237 @@
+use std::io::Write;
+
+use super::*;
+use crate::object::StorageClass;
+use crate::source::entry::EntryKind;
+
+const MARGIN: Duration = Duration::from_secs(2);
+const WRITTEN: EpochNanos = EpochNanos(1_700_000_000_000_000_000);
+
+fn stat(mtime: i128) -> Stat {
+    Stat {
+        kind: EntryKind::File,
+        size_bytes: 3,
+        mtime: EpochNanos(mtime),
+        ctime: WRITTEN,
+        atime: WRITTEN,
+        mode: 0o100_644,
+        uid: 1000,
+        gid: u32::MAX,
+        inode: (1, 1),
+    }
+}
+
+fn object(key: &str) -> Object {
+    Object {
+        key: key.to_owned(),
+        size_bytes: 3,
+        etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"),
+        last_modified: WRITTEN,
+        storage_class: StorageClass::Standard,
+    }
+}
+
+fn row(key: &str, mtime: i128) -> Row {
+    Row::of(&object(key), &stat(mtime), MARGIN).unwrap()
+}
+
+fn destination() -> Location {
+    "s3://site/www".parse().unwrap()
+}
+
+/// A folder for states, and what is done there.
+struct Place {
+    folder: tempfile::TempDir,
+    state: State,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::Folder(folder.path().to_owned());
+        Self { folder, state }
+    }
+
+    async fn open(&self) -> Index {
+        Index::open(&self.state, &destination(), None).await
+    }
+
+    async fn write(&self, rows: impl IntoIterator<Item = Row>) {
+        let index = self.open().await;
+        rows.into_iter().for_each(|row| index.remember(row));
+        index.write(&self.state).await;
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        let index = self.open().await;
+        let mut rows = index.rows.lock().await;
+        let mut found = Vec::new();
+        while rows.peek().await.is_some() {
+            found.extend(rows.batch.next());
+        }
+        found
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join(file_name(&destination(), "index.csv.zst"))
+    }
+}
+
+#[tokio::test]
+async fn what_is_remembered_is_recalled_whatever_the_keys_are() {
+    let place = Place::new();
+    let keys = ["", " ", "a", "a\nb\r\n", "a,\"b\"", "a/", "a0", "end", "\u{1}", "é", "😀"];
+    let mut rows: Vec<Row> = keys.iter().map(|key| row(key, -1)).collect();
+    rows.sort_by(|one, other| one.key.cmp(&other.key));
+    place.write(rows.iter().rev().cloned()).await;
+    assert_eq!(place.rows().await, rows);
+
+    let mut by_us = Row::of_written("b", &ETag::new("odd \"tag"), &stat(7), MARGIN).unwrap();
+    assert!(matches!(by_us.written, Written::By(_)));
+    by_us.file.mtime = EpochNanos(i128::MIN);
+    place.write([by_us.clone()]).await;
+    assert_eq!(place.open().await.recall("b").await, Some(by_us));
+}
+
+#[tokio::test]
+async fn what_is_passed_over_is_forgotten_and_what_is_not_reached_stays() {
+    let place = Place::new();
+    place.write(["a", "b", "c", "d", "e"].map(|key| row(key, 1))).await;
+    let index = place.open().await;
+    assert_eq!(index.recall("b").await, Some(row("b", 1)));
+    assert_eq!(index.recall("bb").await, None);
+    assert_eq!(index.recall("d").await, Some(row("d", 1)));
+    index.remember(row("d", 2));
+    index.remember(row("dd", 1));
+    index.write(&place.state).await;
+    let expected = [row("b", 1), row("d", 2), row("dd", 1), row("e", 1)];
+    assert_eq!(place.rows().await, expected, "a and c are forgotten, e was not reached");
+
+    let index = place.open().await;
+    index.recall("b").await;
+    index.recall_no_more().await;
+    index.forget("b");
+    index.write(&place.state).await;
+    assert_eq!(place.rows().await, []);
+}
+
+#[tokio::test]
+async fn where_nothing_differs_nothing_is_written() {
+    let place = Place::new();
+    place.write(["a", "b"].map(|key| row(key, 1))).await;
+    let before = std::fs::metadata(place.path()).unwrap().modified().unwrap();
+    let index = place.open().await;
+    index.recall("a").await;
+    index.recall("b").await;
+    index.recall_no_more().await;
+    index.write(&place.state).await;
+    assert_eq!(std::fs::metadata(place.path()).unwrap().modified().unwrap(), before);
+}
+
+#[tokio::test]
+async fn more_edits_than_fit_in_memory_come_out_in_order_and_the_last_of_a_key_counts() {
+    let place = Place::new();
+    let key = |number: u64| format!("{:07}/{}", number * 7919 % 150_000, "x".repeat(40));
+    let index = place.open().await;
+    for number in 0..150_000 {
+        index.remember(row(&key(number), 1));
+    }
+    for number in (0..150_000).step_by(3) {
+        index.remember(row(&key(number), 2));
+    }
+    for number in (0..150_000).step_by(5) {
+        index.forget(&key(number));
+    }
+    assert!(index.edits.lock().unwrap().spilled_stretches() > 3);
+    index.write(&place.state).await;
+    let mut expected: Vec<Row> = (0..150_000_u64)
+        .filter(|number| number % 5 != 0)
+        .map(|number| row(&key(number), if number % 3 == 0 { 2 } else { 1 }))
+        .collect();
+    expected.sort_by(|one, other| one.key.cmp(&other.key));
+    assert!(place.rows().await == expected);
+}
+
+#[tokio::test]
+async fn whatever_is_damaged_or_cut_off_is_not_used_and_is_written_anew() {
+    let place = Place::new();
+    place.write((0..300).map(|number| row(&format!("{number:03}"), number))).await;
+    let whole = std::fs::read(place.path()).unwrap();
+    let spoilt = |bytes: &[u8]| std::fs::write(place.path(), bytes).unwrap();
+    for length in (0..whole.len()).step_by(7) {
+        spoilt(&whole[..length]);
+        assert_eq!(place.rows().await, [], "cut off at {length}");
+    }
+    for at in (0..whole.len()).step_by(5) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        spoilt(&flipped);
+        assert_eq!(place.rows().await, [], "damaged at {at}");
+    }
+    spoilt(&[&whole[..], b"more"].concat());
+    assert_eq!(place.rows().await, []);
+    place.write([row("new", 1)]).await;
+    assert_eq!(place.rows().await, [row("new", 1)]);
+}
+
+#[tokio::test]
+async fn another_destination_mode_or_schema_is_not_used() {
+    let place = Place::new();
+    place.write([row("a", 1)]).await;
+    let head = Head::new(&destination(), None);
+    let file = Arc::new(File::open(place.path()).unwrap());
+    let refused = |head: Head| file::Reader::open(&file, &head).err().unwrap().to_string();
+    assert_eq!(refused(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }), "is of another destination");
+    assert_eq!(refused(Head::new(&destination(), Some(Preserve::ALL))), "is of another mode");
+    assert!(file::Reader::open(&file, &head).is_ok());
+
+    let newer = zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap();
+    let trailer = {
+        let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+        sum.update(&newer);
+        [&[0x5e, 0x2a, 0x4d, 0x18, 8, 0, 0, 0][..], &sum.finalize().to_be_bytes()].concat()
+    };
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&[newer, trailer].concat()).unwrap();
+    let refused = file::Reader::open(&Arc::new(file), &head).err().unwrap().to_string();
+    assert_eq!(refused, "is in another format ('efs2s3 index 2')");
+}
+
+#[tokio::test]
+async fn zstd_alone_shows_it() {
+    let place = Place::new();
+    place.write([row("a,b", 5)]).await;
+    let shown = zstd::decode_all(File::open(place.path()).unwrap()).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let expected = format!(
+        "efs2s3 index,1,s3://site/www/,plain,{version}\n\
+         key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode\n\
+         \"a,b\",3,9e107d9d372bb6826bd81d3542a419d6,{time},5,{time},33188,1000,4294967295,1\nend,1\n",
+        time = WRITTEN.0
+    );
+    assert_eq!(String::from_utf8(shown).unwrap(), expected);
+}
+
+#[test]
+fn what_changed_a_moment_ago_or_is_dated_in_the_future_is_not_remembered() {
+    let at = |ago: i128| Stat { ctime: EpochNanos(EpochNanos::now().0 - ago * 1_000_000_000), ..stat(1) };
+    assert!(Row::of(&object("a"), &at(1), MARGIN).is_none());
+    assert!(Row::of(&object("a"), &at(-60), MARGIN).is_none());
+    assert!(Row::of(&object("a"), &at(3), MARGIN).is_some());
+    assert!(Row::of(&object("a"), &at(3), Duration::from_mins(1)).is_none(), "nobody knows how the clocks stand");
+    let nameless = Object { etag: ETag::new(""), ..object("a") };
+    assert!(Row::of(&nameless, &at(3), MARGIN).is_none());
+}
+
+#[test]
+fn an_object_is_told_from_another_one_by_size_etag_and_time() {
+    let exact = row("a", 1);
+    let later = Object { last_modified: EpochNanos(WRITTEN.0 + 1_000_000_000), ..object("a") };
+    assert!(exact.is_of_object(&object("a")) && !exact.is_of_object(&later) && exact.has_content_of(&later));
+    let other = Object { etag: ETag::new("0"), ..object("a") };
+    assert!(!exact.is_of_object(&other) && !exact.has_content_of(&other));
+    let by = Row { written: Written::By(later.last_modified), ..exact };
+    assert!(by.is_of_object(&object("a")) && by.is_of_object(&later));
+    let latest = Object { last_modified: EpochNanos(WRITTEN.0 + 2_000_000_000), ..object("a") };
+    assert!(!by.is_of_object(&latest));
+}

@@ -1,0 +1,260 @@
+//! The index: what a run with a state knows that one without it has to look up, and what it makes of a spoilt one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use efs2s3::demo::s3::{Operation, Seed};
+
+use crate::trial::{Ended, READS, Trial, WRITES};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn state(trial: &Trial) -> String {
+    trial.folder.path().join("state").display().to_string()
+}
+
+fn index_file(trial: &Trial) -> PathBuf {
+    let mut names = fs::read_dir(state(trial)).unwrap().map(|entry| entry.unwrap().path());
+    names.find(|path| path.to_string_lossy().contains(".index.")).expect("an index")
+}
+
+/// Ten files, settled and synced with a state.
+fn synced(mode: &str) -> Trial {
+    let trial = Trial::new();
+    for number in 0..10 {
+        trial.write(format!("d{}/f{number}", number % 2), format!("content {number}"));
+    }
+    Trial::settle();
+    sync(&trial, mode).expect(0);
+    Trial::settle();
+    trial
+}
+
+fn sync(trial: &Trial, mode: &str) -> Ended {
+    trial.s3.clear_log();
+    let source = trial.tree().display().to_string();
+    trial.run_words(&["sync", &source, "s3://site/www", "--mode", mode, "--delete", "--state", &state(trial)], &[])
+}
+
+/// A run that sends listings and nothing else, and reads nothing.
+#[track_caller]
+fn assert_quiet(trial: &Trial, mode: &str) {
+    let ended = sync(trial, mode).expect(0);
+    assert_eq!((trial.count(READS), trial.count(WRITES)), (0, 0), "{:?}", trial.s3.log());
+    assert_eq!(ended.report["bytes"]["read_for_compare"], 0);
+    assert_eq!(ended.report["source_operations"]["open"], 3, "the directories");
+}
+
+#[test]
+fn a_directory_that_was_moved_and_back_costs_nothing() {
+    for mode in ["plain", "datasync"] {
+        let trial = synced(mode);
+        fs::rename(trial.tree().join("d0"), trial.tree().join("elsewhere")).unwrap();
+        fs::rename(trial.tree().join("elsewhere"), trial.tree().join("d0")).unwrap();
+        let written = fs::metadata(index_file(&trial)).unwrap().modified().unwrap();
+        if mode == "plain" {
+            assert_quiet(&trial, mode);
+            assert_eq!(fs::metadata(index_file(&trial)).unwrap().modified().unwrap(), written, "nothing to add");
+        } else {
+            // The directory itself has another ctime.
+            let ended = sync(&trial, mode).expect(0);
+            assert_eq!((trial.count(READS), trial.count(WRITES)), (1, 0), "{:?}", trial.s3.log());
+            assert_eq!(ended.report["bytes"]["read_for_compare"], 0);
+        }
+        assert_quiet(&trial, mode);
+    }
+}
+
+#[test]
+fn a_touched_file_is_read_once_and_not_by_each_run() {
+    let trial = synced("plain");
+    trial.set_mtime("d0/f0", SystemTime::now() - Duration::from_secs(5));
+    Trial::settle();
+    let ended = sync(&trial, "plain").expect(0);
+    assert_eq!(ended.report["bytes"]["read_for_compare"], 9);
+    assert_eq!(trial.count(WRITES), 0);
+    assert_quiet(&trial, "plain");
+}
+
+#[test]
+fn another_content_under_the_same_size_and_mtime_is_uploaded() {
+    for mode in ["plain", "datasync"] {
+        let trial = synced(mode);
+        let path = trial.tree().join("d0/f0");
+        let mtime = fs::metadata(&path).unwrap().modified().unwrap();
+        trial.write("d0/f0", "CONTENT 0");
+        trial.set_mtime("d0/f0", mtime);
+        Trial::settle();
+        sync(&trial, mode).expect(0);
+        assert_eq!(trial.stored("d0/f0").body, "CONTENT 0", "{mode}");
+        assert_quiet(&trial, mode);
+    }
+}
+
+#[test]
+fn an_older_file_moved_into_place_is_uploaded_even_into_a_directory_that_hides_it() {
+    let trial = Trial::new();
+    trial.write("site/page", "release 1");
+    trial.write("site.new/page", "release 2");
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    Trial::settle();
+    // The directory's mtime becomes newer than its ctime of the move: without an index nothing shows it.
+    fs::rename(trial.tree().join("site"), trial.folder.path().join("old")).unwrap();
+    fs::rename(trial.tree().join("site.new"), trial.tree().join("site")).unwrap();
+    Trial::settle();
+    trial.write("site/another", "makes the mtime newer");
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    assert_eq!(trial.stored("site/page").body, "release 2");
+    trial.assert_same();
+}
+
+#[test]
+fn an_object_replaced_behind_our_back_is_seen_in_the_listing_and_put_right() {
+    for mode in ["plain", "datasync"] {
+        let trial = synced(mode);
+        trial.object("d0/f0", "CONTENT 0", Duration::ZERO);
+        let ended = sync(&trial, mode).expect(0);
+        assert_eq!((ended.counted("uploaded"), trial.count(Operation::PutObject)), (1, 1), "{mode}");
+        assert_eq!(trial.stored("d0/f0").body, "content 0");
+        assert_quiet(&trial, mode);
+    }
+}
+
+#[test]
+fn metadata_rewritten_behind_our_back_is_seen_and_put_right() {
+    let trial = synced("datasync");
+    let stored = trial.stored("d0/f0");
+    let mut seed = Seed { headers: stored.headers.clone(), ..Seed::default() };
+    seed = seed.header("x-amz-meta-file-permissions", "0777");
+    trial.s3.put("site", "www/d0/f0", stored.body, seed);
+    let ended = sync(&trial, "datasync").expect(0);
+    assert_eq!(ended.counted("metadata_rewritten"), 1);
+    assert_eq!(ended.report["bytes"]["read_for_compare"], 0);
+    assert_quiet(&trial, "datasync");
+}
+
+#[test]
+fn a_mode_that_changed_costs_one_head_and_one_copy() {
+    let trial = synced("datasync");
+    fs::set_permissions(trial.tree().join("d0/f0"), fs::Permissions::from_mode(0o600)).unwrap();
+    Trial::settle();
+    sync(&trial, "datasync").expect(0);
+    assert_eq!((trial.count(Operation::HeadObject), trial.count(Operation::CopyObject)), (1, 1));
+    assert_eq!(trial.stored("d0/f0").metadata("file-permissions"), Some("0100600"));
+    assert_quiet(&trial, "datasync");
+}
+
+#[test]
+fn a_spoilt_index_is_said_and_ignored_and_written_anew() {
+    let spoil: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
+        ("empty", |_| Vec::new()),
+        ("cut off", |whole| whole[..whole.len() / 2].to_vec()),
+        ("flipped", |whole| whole.iter().map(|byte| byte ^ 1).collect()),
+        ("something else", |_| b"key,size\na,1\n".to_vec()),
+    ];
+    std::thread::scope(|scope| {
+        for (how, spoil) in spoil {
+            scope.spawn(move || spoilt_and_written_anew(how, spoil));
+        }
+    });
+}
+
+fn spoilt_and_written_anew(how: &str, spoil: fn(&[u8]) -> Vec<u8>) {
+    let trial = synced("plain");
+    let path = index_file(&trial);
+    fs::write(&path, spoil(&fs::read(&path).unwrap())).unwrap();
+    trial.write("d0/f0", "changed 0");
+    Trial::settle();
+    let ended = sync(&trial, "plain").expect(0);
+    assert!(ended.stderr.contains("the index is damaged or cut off"), "{how}: {}", ended.stderr);
+    trial.assert_same();
+    let ended = sync(&trial, "plain").expect(0);
+    assert!(!ended.stderr.contains("the index"), "{how}: {}", ended.stderr);
+    assert_quiet(&trial, "plain");
+}
+
+#[test]
+fn the_index_of_another_mode_is_ignored() {
+    let trial = synced("plain");
+    let ended = sync(&trial, "datasync").expect(0);
+    assert!(ended.stderr.contains("is of another mode"), "{}", ended.stderr);
+    assert_quiet(&trial, "datasync");
+}
+
+#[test]
+fn a_state_that_fills_up_loses_no_sync() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    // A folder stands where the index would go.
+    let index = index_file(&trial);
+    fs::remove_file(&index).unwrap();
+    fs::create_dir(&index).unwrap();
+    trial.write("b", "2");
+    Trial::settle();
+    let ended = sync(&trial, "plain").expect(0);
+    assert!(ended.stderr.contains("the index cannot be"), "{}", ended.stderr);
+    trial.assert_same();
+}
+
+#[test]
+fn on_s3_the_index_is_read_and_written_as_in_a_folder() {
+    let trial = Trial::new();
+    trial.s3.create_bucket("states");
+    for number in 0..10 {
+        trial.write(format!("d/f{number}"), format!("content {number}"));
+    }
+    Trial::settle();
+    let run = || {
+        trial.s3.clear_log();
+        trial.sync(&["--delete", "--state", "s3://states/of/site"]).expect(0)
+    };
+    run();
+    assert!(trial.s3.keys("states", "of/site/").iter().any(|key| key.contains(".index.")));
+    fs::rename(trial.tree().join("d"), trial.tree().join("e")).unwrap();
+    fs::rename(trial.tree().join("e"), trial.tree().join("d")).unwrap();
+    let ended = run();
+    assert_eq!(ended.report["source_operations"]["open"], 2, "the directories");
+    assert_eq!(ended.report["requests"]["put"], 2, "the lease, taken and given back");
+    assert_eq!(ended.report["requests"]["get"], 2, "the lease and the index");
+    trial.s3.put("site", "www/d/f0", "CONTENT 0", Seed::aged(Duration::ZERO));
+    run();
+    assert_eq!(trial.stored("d/f0").body, "content 0");
+}
+
+#[test]
+fn a_plan_with_the_state_is_what_a_sync_with_it_does_and_leaves_the_state_as_it_is() {
+    let trial = synced("plain");
+    trial.object("d0/f0", "CONTENT 0", Duration::ZERO);
+    let written = fs::metadata(index_file(&trial)).unwrap().modified().unwrap();
+    let ended = trial.plan(&["--state", &state(&trial)]).expect(0);
+    assert!(ended.stdout.contains("www/d0/f0") && ended.stdout.lines().count() == 1, "{}", ended.stdout);
+    assert_eq!(fs::metadata(index_file(&trial)).unwrap().modified().unwrap(), written);
+    let without = trial.plan(&[]).expect(0);
+    assert_eq!(without.stdout, "", "by the times alone it is not seen");
+}
+
+#[test]
+fn what_another_tool_copied_after_a_change_is_not_read_again() {
+    let trial = synced("plain");
+    trial.write("d0/f0", "changed 0");
+    Trial::settle();
+    trial.s3.put("site", "www/d0/f0", "changed 0", Seed::default());
+    assert_quiet(&trial, "plain");
+}
+
+#[test]
+fn keys_that_are_gone_leave_the_index() {
+    let trial = synced("plain");
+    let rows = || String::from_utf8(zstd::decode_all(fs::File::open(index_file(&trial)).unwrap()).unwrap()).unwrap();
+    assert!(rows().contains("\nd0/f0,") && rows().ends_with("\nend,10\n"), "{}", rows());
+    trial.remove("d0/f0");
+    trial.object("d0/older", "x", HOUR);
+    sync(&trial, "plain").expect(0);
+    assert!(!rows().contains("\nd0/f0,") && rows().ends_with("\nend,9\n"), "{}", rows());
+}
