@@ -8,7 +8,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use efs2s3::object::{ETag, Object, StorageClass};
 use efs2s3::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Stat};
-use efs2s3::sync::decide::{CompareBy, Decision, Rules, decide};
+use efs2s3::sync::decide::{Clocks, CompareBy, Decision, Rules, decide};
 use efs2s3::sync::merge::{Merge, Pair};
 
 const FILES: usize = 8_000;
@@ -49,11 +49,11 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         preserve: None,
         suspect: None,
     };
-    let now = EpochNanos::now();
+    let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now() };
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {
         Pair::Entry(Entry { found: Found::File(file), .. }, object) => {
-            matches!(decide(&file, object.as_ref(), &rules, Duration::ZERO, now), Decision::Keep(_))
+            matches!(decide(&file, object.as_ref(), None, &rules, clocks), Decision::Keep(_))
         }
         Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
     };

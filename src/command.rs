@@ -175,8 +175,9 @@ async fn under_lease(
     // A plan writes nothing, and so may be made beside a run.
     let to_lease = state.as_ref().filter(|_| matches!(work, Work::Sync(_)));
     let lease = state::lease(to_lease, args, &config, shutdown).await?;
+    let memory = state::recall(state.as_ref(), lease.is_some(), &config, shutdown).await;
     let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
-    let mut report = match config.open(show_kept, state.as_deref(), shutdown.clone(), progress.clone()).await {
+    let mut report = match config.open(show_kept, memory, shutdown.clone(), progress.clone()).await {
         Ok(setup) => do_work(&setup, state.as_deref(), subject, work).await,
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
@@ -194,7 +195,7 @@ async fn do_work(setup: &Setup, state: Option<&State>, subject: &Subject, work: 
             let synced = sync(setup, changes, &mut tally, &mut seconds).await;
             // A run that ends early has other things to do, and what it has learnt can be learnt again.
             if let (Some(index), Some(state), false) =
-                (&setup.context.index, state, setup.context.shutdown.is_requested())
+                (&setup.context.memory.index, state, setup.context.shutdown.is_requested())
             {
                 index.write(state).await;
             }

@@ -16,7 +16,6 @@ use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
-use crate::index::Index;
 use crate::location::Location;
 use crate::manifest::{Manifest, ManifestError, ManifestLocation};
 use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
@@ -25,10 +24,9 @@ use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::walk::{Links, WalkOptions};
 use crate::source::{Requirements, Source, SourceError};
-use crate::state::State;
 use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
-use crate::sync::context::Context;
+use crate::sync::context::{Context, Memory};
 use crate::sync::decide::{CompareBy, Rules};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::guard::DeleteRules;
@@ -231,6 +229,12 @@ impl SyncConfig {
         &self.destination
     }
 
+    /// What the mode keeps as metadata; nothing in plain mode.
+    #[must_use]
+    pub const fn preserve(&self) -> Option<Preserve> {
+        self.rules.preserve
+    }
+
     /// The same in a region, where the AWS settings name none.
     #[must_use]
     pub fn in_region(mut self, region: &str) -> Self {
@@ -255,7 +259,7 @@ impl SyncConfig {
     pub async fn open(
         self,
         show_kept: bool,
-        state: Option<&State>,
+        memory: Memory,
         shutdown: Shutdown,
         progress: Progress,
     ) -> Result<Setup, OpenError> {
@@ -272,17 +276,13 @@ impl SyncConfig {
             }
             None => None,
         };
-        let index = match state {
-            Some(state) => Some(Index::open(state, &self.destination, self.rules.preserve).await),
-            None => None,
-        };
         let context = Context {
             source,
             destination,
             preserve: self.rules.preserve,
             headers: self.headers,
             dialect: self.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
-            index,
+            memory,
             budget: ByteBudget::new(self.memory_bytes),
             part_size: self.part_size,
             multipart_threshold: self.multipart_threshold,

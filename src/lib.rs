@@ -28,3 +28,4 @@ pub mod source;
 pub mod state;
 pub mod sync;
 pub mod telemetry;
+pub mod uploads;

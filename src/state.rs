@@ -213,6 +213,20 @@ impl State {
         }
     }
 
+    /// Remembers something small under a name, whole or not at all, whatever was there.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub async fn write(&self, name: &str, content: Bytes) -> Result<(), StateError> {
+        match self {
+            Self::Folder(folder) => {
+                let (folder, name) = (folder.clone(), name.to_owned());
+                blocking(move || folder::write(&folder, &name, &content)).await
+            }
+            Self::Prefix(home) => prefix::replace(home, name, content, &Expected::Anything).await.map(|_| ()),
+        }
+    }
+
     /// Forgets what is remembered under a name.
     ///
     /// # Errors

@@ -132,6 +132,9 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         Ok(()) => transfers.finish(tally).await,
         Err(fatal) => Err(fatal),
     };
+    if let (Ok(()), Some(uploads), false) = (&transferred, &context.memory.uploads, context.shutdown.is_requested()) {
+        uploads.abort_left(&context.destination).await;
+    }
     if transferred.is_err() {
         // What is queued behind the request limit need not meet the same end.
         context.shutdown.wind_down();

@@ -11,6 +11,7 @@
 //! ```
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 mod prepare;
@@ -112,7 +113,7 @@ async fn go(
     let state = state::open(state_args.state.as_ref(), &plan.source, &config).await?;
     let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
     let requests = config.requests();
-    let mut worked = work(&plan, config, known.as_ref(), state.as_deref(), changes, subject, control).await;
+    let mut worked = Box::pin(work(&plan, config, known.as_ref(), state.as_ref(), changes, subject, control)).await;
     if let Some(lease) = lease {
         lease.release().await;
         if let Ok(report) = &mut worked {
@@ -127,7 +128,7 @@ async fn work(
     plan: &Plan,
     config: SyncConfig,
     known: Option<&Known>,
-    state: Option<&State>,
+    state: Option<&Arc<State>>,
     changes: Changes,
     subject: &mut Subject,
     control: Control<'_>,
@@ -135,7 +136,9 @@ async fn work(
     let Control { shutdown, progress } = control;
     // Source, destination and settings are looked at before DataSync is set to work on them.
     let destination = config.destination().clone();
-    let mut setup = config.open(false, state, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+    let memory = state::recall(state, true, &config, shutdown).await;
+    let state = state.map(Arc::as_ref);
+    let mut setup = config.open(false, memory, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
     if let Some(Known { task: Ok(task), .. }) = known {
         check_folder(&plan.source, task, &setup).await?;
     }

@@ -7,9 +7,12 @@ use super::Stop;
 use crate::cli::StateArgs;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
+use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
 use crate::shutdown::Shutdown;
 use crate::state::{State, StateLocation};
+use crate::sync::context::Memory;
+use crate::uploads::Uploads;
 
 /// The state, if there is one; refused where it would be copied or deleted.
 pub(super) async fn open(
@@ -32,6 +35,23 @@ pub(super) async fn open(
             State::Prefix(Box::new(config.connect_to(location, Shutdown::default()).await.map_err(Stop::fatal)?))
         }
     })))
+}
+
+/// What earlier runs left in the state; their uploads only for a run that may write.
+pub(super) async fn recall(
+    state: Option<&Arc<State>>,
+    may_write: bool,
+    config: &SyncConfig,
+    shutdown: &Shutdown,
+) -> Memory {
+    let Some(state) = state else {
+        return Memory::default();
+    };
+    let destination = config.destination();
+    let index = Index::open(state, destination, config.preserve()).await;
+    let uploads =
+        if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown.clone()).await) } else { None };
+    Memory { index: Some(index), uploads }
 }
 
 /// Takes the lease, where there is a state for it.

@@ -3,6 +3,11 @@
 //! 1. An answer to the last request may be lost: sent again, it meets `NoSuchUpload` or our own object. The ETag tells.
 //! 2. S3 may answer the last request with 200 and an error inside: the SDK reads it as the error that it is.
 //! 3. Whatever goes wrong, the parts cost money until the upload is aborted.
+//! 4. An upload that an earlier run left is gone on with: a part that S3 has is the one that would be sent if its size and
+//!    its MD5 or checksum are, which takes reading the file again, but not sending it.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -15,6 +20,7 @@ use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::put::{Expected, body, same_etag};
 use crate::object::ETag;
+use crate::source::entry::EpochNanos;
 
 /// S3's limit (S3 user guide, "Multipart upload limits").
 const MAX_PARTS: u64 = 10_000;
@@ -34,6 +40,14 @@ pub struct MultipartUpload<'a> {
     destination: &'a Destination,
     key: &'a str,
     id: String,
+}
+
+/// A part that an earlier run sent, as S3 describes it.
+#[derive(Clone, Debug)]
+pub struct StoredPart {
+    etag: String,
+    size_bytes: u64,
+    checksum: Option<Checksum>,
 }
 
 /// A part that S3 has.
@@ -66,11 +80,44 @@ impl Destination {
         let request = set_headers!(request, headers);
         let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
         match answer.upload_id() {
-            Some(id) => Ok(MultipartUpload { destination: self, key, id: id.to_owned() }),
+            Some(id) => Ok(self.upload(key, id)),
             None => {
                 Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload"))
             }
         }
+    }
+
+    /// An upload that was begun already.
+    #[must_use]
+    pub fn upload<'a>(&'a self, key: &'a str, id: &str) -> MultipartUpload<'a> {
+        MultipartUpload { destination: self, key, id: id.to_owned() }
+    }
+
+    /// The uploads of a key that were begun between two moments.
+    ///
+    /// # Errors
+    /// Where S3 refuses or does not answer.
+    pub async fn uploads_begun(&self, key: &str, between: RangeInclusive<EpochNanos>) -> Result<Vec<String>, S3Error> {
+        let key = self.prefix.key(key);
+        let request = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.bucket)
+            .prefix(&key)
+            .set_expected_bucket_owner(self.expected_owner.clone());
+        // Uploads of this very key come first.
+        let answer = self.sender.send(Operation::ListMultipartUploads, 0, |_| request.clone().send()).await?;
+        let is_meant = |upload: &&aws_sdk_s3::types::MultipartUpload| {
+            let begun = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
+            upload.key() == Some(&key) && begun.is_some_and(|begun| between.contains(&begun))
+        };
+        Ok(answer
+            .uploads()
+            .iter()
+            .filter(is_meant)
+            .filter_map(|upload| upload.upload_id())
+            .map(str::to_owned)
+            .collect())
     }
 }
 
@@ -87,7 +134,65 @@ const fn kind_of(algorithm: Algorithm) -> ChecksumType {
     if algorithm.adds_up() { ChecksumType::FullObject } else { ChecksumType::Composite }
 }
 
+impl StoredPart {
+    /// The part, if it is the one that has this digest.
+    #[must_use]
+    pub fn accept(&self, number: i32, digest: Digest) -> Option<Part> {
+        let is_same = self.size_bytes == digest.bytes
+            && match (self.checksum, digest.checksum) {
+                (Some(stored), Some(known)) if stored.algorithm() == known.algorithm() => stored == known,
+                _ => ETag::new(&self.etag) == ETag::single(digest.md5),
+            };
+        is_same.then(|| Part { number, etag: self.etag.clone(), digest })
+    }
+}
+
 impl MultipartUpload<'_> {
+    /// What S3 calls it.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The parts that S3 has, by their numbers.
+    ///
+    /// # Errors
+    /// Where S3 refuses, does not answer, or has no such upload any more.
+    pub async fn stored_parts(&self) -> Result<BTreeMap<i32, StoredPart>, S3Error> {
+        let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
+        let (mut parts, mut after) = (BTreeMap::new(), None);
+        loop {
+            let request = client
+                .list_parts()
+                .bucket(bucket)
+                .key(prefix.key(self.key))
+                .upload_id(&self.id)
+                .set_part_number_marker(after)
+                .set_expected_bucket_owner(expected_owner.clone());
+            let answer = sender.send(Operation::ListParts, 0, |_| request.clone().send()).await?;
+            for part in answer.parts() {
+                let stored = StoredPart {
+                    etag: part.e_tag().unwrap_or_default().to_owned(),
+                    size_bytes: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
+                    checksum: checksum.and_then(|algorithm| {
+                        let text = match algorithm {
+                            Algorithm::Crc64Nvme => part.checksum_crc64_nvme(),
+                            Algorithm::Crc32C => part.checksum_crc32_c(),
+                            Algorithm::Crc32 => part.checksum_crc32(),
+                            Algorithm::Sha256 => part.checksum_sha256(),
+                        };
+                        algorithm.read_header(text?)
+                    }),
+                };
+                parts.insert(part.part_number().unwrap_or_default(), stored);
+            }
+            after = answer.next_part_number_marker().map(str::to_owned);
+            if !answer.is_truncated().unwrap_or(false) || after.is_none() {
+                return Ok(parts);
+            }
+        }
+    }
+
     /// Sends a part; `number` counts from 1.
     ///
     /// # Errors
@@ -183,8 +288,8 @@ impl MultipartUpload<'_> {
         Ok(ETag::new(answer.e_tag().unwrap_or_default()))
     }
 
-    /// Gives the upload up, and what was sent of it.
-    pub async fn abort(self) {
+    /// Gives the upload up, and what was sent of it; whether nothing of it stays.
+    pub async fn abort(&self) -> bool {
         let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = client
             .abort_multipart_upload()
@@ -193,14 +298,17 @@ impl MultipartUpload<'_> {
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
         match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
-            Ok(_) => {}
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(
-                key = prefix.key(self.key),
-                upload_id = self.id,
-                %error,
-                "an unfinished multipart upload stays behind and costs storage: abort it, or let a lifecycle rule do so"
-            ),
+            Ok(_) => true,
+            Err(error) if error.kind == ErrorKind::NotFound => true,
+            Err(error) => {
+                tracing::warn!(
+                    key = prefix.key(self.key),
+                    upload_id = self.id,
+                    %error,
+                    "an unfinished multipart upload stays behind and costs storage: abort it, or let a lifecycle rule do so"
+                );
+                false
+            }
         }
     }
 }

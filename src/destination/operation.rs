@@ -83,6 +83,8 @@ impl Operation {
                 | Self::UploadPart
                 | Self::UploadPartCopy
                 | Self::CompleteMultipartUpload
+                // Another run may be going on with it.
+                | Self::AbortMultipartUpload
                 | Self::Delete
                 | Self::DeleteObjects
         )

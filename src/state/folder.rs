@@ -93,6 +93,18 @@ pub(super) fn publish(folder: &Path, name: &str, file: NamedTempFile) -> Result<
     published().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
 }
 
+pub(super) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
+    let path = folder.join(name);
+    let home = path.parent().unwrap_or(folder);
+    let written = || {
+        fs::create_dir_all(home)?;
+        let mut file = temporary(home)?;
+        file.write_all(content)?;
+        persist(home, &path, file)
+    };
+    written().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+}
+
 pub(super) fn remove(path: &Path) -> Result<(), StateError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -108,7 +120,7 @@ pub(super) fn names(folder: &Path, beginning: &str) -> Result<Vec<String>, State
         for entry in fs::read_dir(folder.join(below))? {
             let name = format!("{below}{}", entry?.file_name().display());
             let is_lock = Path::new(&name).extension().is_some_and(|extension| extension == "lock");
-            if name.starts_with(beginning) && !is_lock {
+            if name.starts_with(beginning) && !is_lock && !name.contains(UNFINISHED) {
                 names.push(name);
             }
         }

@@ -12,6 +12,7 @@ use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::entry::{EntryKind, EpochNanos, Stat};
+use crate::uploads::Uploads;
 
 /// The two sides of a sync and what limits it.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ pub struct Context {
     pub headers: HeaderRules,
     /// How metadata is written, where the mode has any.
     pub dialect: DialectInUse,
-    /// What is remembered of earlier runs, where there is a state.
-    pub index: Option<Index>,
+    /// What is remembered of earlier runs.
+    pub memory: Memory,
     /// The memory for file content in flight.
     pub budget: ByteBudget,
     /// The size of a part.
@@ -38,6 +39,15 @@ pub struct Context {
     pub shutdown: Shutdown,
     /// The line that shows how far the run is.
     pub progress: Progress,
+}
+
+/// What is remembered of earlier runs, where there is a state.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What each object held.
+    pub index: Option<Index>,
+    /// The uploads under way.
+    pub uploads: Option<Uploads>,
 }
 
 impl Context {
@@ -55,7 +65,7 @@ impl Context {
 
     /// Remembers that the object is equal to the file that was looked at like this.
     pub fn remember(&self, object: &Object, stat: &Stat) {
-        if let Some(index) = &self.index
+        if let Some(index) = &self.memory.index
             && let Some(row) = Row::of(object, stat, self.clocks().margin())
         {
             index.remember(row);
@@ -64,7 +74,7 @@ impl Context {
 
     /// Remembers an object that was written a moment ago.
     pub fn remember_written(&self, key: &str, etag: &ETag, stat: &Stat) {
-        if let Some(index) = &self.index
+        if let Some(index) = &self.memory.index
             && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
         {
             index.remember(row);

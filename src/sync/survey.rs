@@ -61,7 +61,7 @@ pub async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some((mut pages, entries)) = next else {
-            if let Some(index) = context.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
+            if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
                 index.recall_no_more().await;
             }
             return Ok(());
@@ -143,11 +143,11 @@ async fn survey_named(
 
 /// Accounts for a pair; what is left to be done about it is a step.
 async fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
-    let remembered = match (&setup.context.index, pair.key()) {
+    let remembered = match (&setup.context.memory.index, pair.key()) {
         (Some(index), Some(key)) => index.recall(key).await,
         _ => None,
     };
-    if let (Some(index), Some(row), Pair::Orphan(_)) = (&setup.context.index, &remembered, &pair) {
+    if let (Some(index), Some(row), Pair::Orphan(_)) = (&setup.context.memory.index, &remembered, &pair) {
         index.forget(&row.key);
     }
     match pair {

@@ -6,6 +6,7 @@
 //!    write when it begins: it gets time to settle.
 //! 4. A file that never settles is failed by name after [`TRIES`], and the object that was there stays.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -18,10 +19,11 @@ use crate::destination::Expected;
 use crate::destination::checksum;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
-use crate::destination::multipart::{MultipartUpload, Part, part_size};
+use crate::destination::multipart::{MultipartUpload, Part, StoredPart, part_size};
 use crate::object::ETag;
 use crate::source::entry::{EpochNanos, FileEntry, Problem, SkipReason, Stat};
 use crate::source::read::{OpenFile, ReadError};
+use crate::uploads::Sending;
 
 /// How often a file that changes is tried.
 const TRIES: usize = 3;
@@ -174,23 +176,37 @@ async fn send_in_parts(
     headers: &ObjectHeaders,
     expected: &Expected,
 ) -> Result<ETag, Trouble> {
-    let upload = context.destination.begin_upload(key, headers).await?;
-    let published = match send_parts(context, file, &upload).await {
+    let part_bytes = part_size(file.stat().size_bytes, context.part_size);
+    let (upload, stored) = match &context.memory.uploads {
+        Some(uploads) => {
+            let sending = Sending::new(file.stat(), part_bytes, headers);
+            uploads.begin(&context.destination, key, headers, sending).await?
+        }
+        None => (context.destination.begin_upload(key, headers).await?, BTreeMap::new()),
+    };
+    let published = match send_parts(context, file, &upload, part_bytes, &stored).await {
         Ok(parts) => match file.check_unchanged().await {
             Ok(()) => upload.complete(parts, expected).await.map_err(Trouble::from),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error),
     };
-    if published.is_err() {
-        upload.abort().await;
+    let is_over = published.is_ok() || upload.abort().await;
+    if let Some(uploads) = context.memory.uploads.as_ref().filter(|_| is_over) {
+        uploads.strike_out(key).await;
     }
     published
 }
 
-async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload<'_>) -> Result<Vec<Part>, Trouble> {
+/// Sends the parts; those that S3 has already are only looked at.
+async fn send_parts(
+    context: &Context,
+    file: &OpenFile,
+    upload: &MultipartUpload<'_>,
+    part_bytes: u64,
+    stored: &BTreeMap<i32, StoredPart>,
+) -> Result<Vec<Part>, Trouble> {
     let size = file.stat().size_bytes;
-    let part_bytes = part_size(size, context.part_size);
     let at_once = context.destination.most_requests().min(PARTS_AT_ONCE);
     let numbers = 1..=i32::try_from(size.div_ceil(part_bytes).max(1)).unwrap_or(i32::MAX);
     let parts = futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
@@ -202,7 +218,10 @@ async fn send_parts(context: &Context, file: &OpenFile, upload: &MultipartUpload
             let _share = context.budget.take(length).await;
             let body = file.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
             let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
-            Ok(upload.part(number, body, digest).await?)
+            match stored.get(&number).and_then(|part| part.accept(number, digest)) {
+                Some(part) => Ok(part),
+                None => Ok(upload.part(number, body, digest).await?),
+            }
         })
         .buffer_unordered(at_once)
         .try_collect();

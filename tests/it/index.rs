@@ -9,6 +9,8 @@ use efs2s3::demo::s3::{Operation, Seed};
 
 use crate::trial::{Ended, READS, Trial, WRITES};
 
+type Spoil = fn(&[u8]) -> Vec<u8>;
+
 const HOUR: Duration = Duration::from_hours(1);
 
 fn state(trial: &Trial) -> String {
@@ -150,7 +152,7 @@ fn a_mode_that_changed_costs_one_head_and_one_copy() {
 
 #[test]
 fn a_spoilt_index_is_said_and_ignored_and_written_anew() {
-    let spoil: [(&str, fn(&[u8]) -> Vec<u8>); 4] = [
+    let spoil: [(&str, Spoil); 4] = [
         ("empty", |_| Vec::new()),
         ("cut off", |whole| whole[..whole.len() / 2].to_vec()),
         ("flipped", |whole| whole.iter().map(|byte| byte ^ 1).collect()),
@@ -163,7 +165,7 @@ fn a_spoilt_index_is_said_and_ignored_and_written_anew() {
     });
 }
 
-fn spoilt_and_written_anew(how: &str, spoil: fn(&[u8]) -> Vec<u8>) {
+fn spoilt_and_written_anew(how: &str, spoil: Spoil) {
     let trial = synced("plain");
     let path = index_file(&trial);
     fs::write(&path, spoil(&fs::read(&path).unwrap())).unwrap();

@@ -27,6 +27,7 @@ mod lease;
 mod metadata;
 mod names;
 mod property;
+mod resume;
 mod run;
 mod scale;
 mod transfer;

@@ -1,0 +1,231 @@
+//! The multipart uploads of a destination that are under way, as the state remembers them: what a run that was killed left
+//! behind is gone on with by the next run, or aborted. Nobody else's upload is touched.
+//!
+//! 1. *Before* an upload is begun its key is written down, and the upload's id as soon as S3 has told it. A record without
+//!    an id stands for the uploads of that key that were begun just then.
+//! 2. *Gone on with* is an upload of the same file (size, times, inode), with the same headers, in parts of the same size.
+//!    Each part that S3 has is compared with the file once more.
+//! 3. *Aborted* is any other that is written down, at the latest at the end of the run.
+//! 4. *Struck out* is what is published or aborted, and nothing else. An upload that cannot be aborted is tried again by
+//!    the next run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::destination::Destination;
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::destination::headers::ObjectHeaders;
+use crate::destination::multipart::{MultipartUpload, StoredPart};
+use crate::location::Location;
+use crate::shutdown::Shutdown;
+use crate::source::entry::{EpochNanos, Stat};
+use crate::state::{State, StateError, file_name};
+
+const SCHEMA: u32 = 1;
+/// An upload whose id was never written down was begun at most so long after its record: the request and its retries.
+const BEGUN_WITHIN: Duration = Duration::from_mins(10);
+
+/// The uploads of one destination.
+#[derive(Debug)]
+pub struct Uploads {
+    state: Arc<State>,
+    folder: String,
+    destination: String,
+    shutdown: Shutdown,
+    /// What earlier runs left, by key.
+    left: Mutex<HashMap<String, Record>>,
+}
+
+/// What an upload sends, and in which parts: two that agree in this may be gone on with.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Sending {
+    size_bytes: u64,
+    mtime_ns: i128,
+    ctime_ns: i128,
+    inode: u64,
+    part_bytes: u64,
+    headers: String,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+struct Record {
+    schema: u32,
+    destination: String,
+    key: String,
+    begun: String,
+    upload_id: Option<String>,
+    sending: Sending,
+}
+
+impl Sending {
+    /// Of a file with these headers, in parts of this size.
+    #[must_use]
+    pub fn new(stat: &Stat, part_bytes: u64, headers: &ObjectHeaders) -> Self {
+        Self {
+            size_bytes: stat.size_bytes,
+            mtime_ns: stat.mtime.0,
+            ctime_ns: stat.ctime.0,
+            inode: stat.inode.1,
+            part_bytes,
+            headers: digest_of(&format!("{headers:?}")),
+        }
+    }
+}
+
+impl Uploads {
+    /// Reads what earlier runs left.
+    pub async fn open(state: Arc<State>, destination: &Location, shutdown: Shutdown) -> Self {
+        let uploads = Self {
+            folder: file_name(destination, "uploads/"),
+            destination: destination.to_string(),
+            state,
+            shutdown,
+            left: Mutex::default(),
+        };
+        match uploads.read().await {
+            Ok(left) => *uploads.left() = left,
+            Err(error) => {
+                tracing::warn!(%error, "the uploads that an earlier run may have left cannot be looked up: they stay as they are");
+            }
+        }
+        uploads
+    }
+
+    async fn read(&self) -> Result<HashMap<String, Record>, StateError> {
+        let mut left = HashMap::new();
+        for name in self.state.names(&self.folder).await? {
+            let Some(found) = self.state.look(&name).await? else {
+                continue;
+            };
+            match serde_json::from_slice::<Record>(&found.content) {
+                Ok(record) if record.schema == SCHEMA && record.destination == self.destination => {
+                    left.insert(record.key.clone(), record);
+                }
+                _ => {
+                    tracing::warn!(name, "the record of an upload is damaged, or of another program: it is struck out");
+                    self.state.remove(&name).await?;
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    /// Begins an upload, or goes on with one that is left; with the parts that S3 has of it.
+    ///
+    /// # Errors
+    /// Where S3 refuses or does not answer.
+    pub async fn begin<'a>(
+        &self,
+        destination: &'a Destination,
+        key: &'a str,
+        headers: &ObjectHeaders,
+        sending: Sending,
+    ) -> Result<(MultipartUpload<'a>, BTreeMap<i32, StoredPart>), S3Error> {
+        let left = self.left().remove(key);
+        if let Some(record) = left {
+            if let Some(id) = record.upload_id.as_ref().filter(|_| record.sending == sending) {
+                let upload = destination.upload(key, id);
+                match upload.stored_parts().await {
+                    Ok(parts) => {
+                        tracing::info!(key, parts = parts.len(), "going on with an upload that an earlier run left");
+                        return Ok((upload, parts));
+                    }
+                    Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+                    Err(error) => {
+                        tracing::info!(key, %error, "an upload that an earlier run left cannot be gone on with");
+                    }
+                }
+            }
+            self.abort(destination, &record).await;
+        }
+        let mut record = Record {
+            schema: SCHEMA,
+            destination: self.destination.clone(),
+            key: key.to_owned(),
+            begun: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+            upload_id: None,
+            sending,
+        };
+        self.write(&record).await;
+        let upload = destination.begin_upload(key, headers).await?;
+        record.upload_id = Some(upload.id().to_owned());
+        self.write(&record).await;
+        Ok((upload, BTreeMap::new()))
+    }
+
+    /// The upload of this key is published, or aborted.
+    pub async fn strike_out(&self, key: &str) {
+        // What belongs to the holder of the lease is not touched any more.
+        if !self.shutdown.may_write() {
+            return;
+        }
+        if let Err(error) = self.state.remove(&self.name(key)).await {
+            tracing::warn!(key, %error, "the record of an upload cannot be removed: the next run looks for it in vain");
+        }
+    }
+
+    /// Aborts what is left and was not gone on with.
+    pub async fn abort_left(&self, destination: &Destination) {
+        let left = std::mem::take(&mut *self.left());
+        for record in left.into_values() {
+            self.abort(destination, &record).await;
+        }
+    }
+
+    async fn abort(&self, destination: &Destination, record: &Record) {
+        let key = record.key.as_str();
+        let ids = match &record.upload_id {
+            Some(id) => vec![id.clone()],
+            None => match destination.uploads_begun(key, record.begun_between(destination.clock_difference())).await {
+                Ok(ids) => ids,
+                Err(error) => {
+                    return tracing::warn!(key, %error, "an upload that an earlier run may have left cannot be looked for");
+                }
+            },
+        };
+        let mut all_gone = true;
+        for id in ids {
+            tracing::info!(key, upload_id = id, "an upload that an earlier run left is aborted");
+            all_gone &= destination.upload(key, &id).abort().await;
+        }
+        if all_gone {
+            self.strike_out(key).await;
+        }
+    }
+
+    async fn write(&self, record: &Record) {
+        let content = serde_json::to_vec_pretty(record).unwrap_or_default();
+        if let Err(error) = self.state.write(&self.name(&record.key), Bytes::from(content)).await {
+            tracing::warn!(key = record.key, %error, "an upload cannot be written down: if this run is killed, nobody goes on with it");
+        }
+    }
+
+    fn name(&self, key: &str) -> String {
+        format!("{}{}.json", self.folder, digest_of(key))
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<String, Record>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    /// Between which moments of S3's clock its upload was begun.
+    fn begun_between(&self, clock_difference: Duration) -> std::ops::RangeInclusive<EpochNanos> {
+        let begun = humantime::parse_rfc3339(&self.begun).ok();
+        let begun = begun.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
+        let begun = EpochNanos(0).plus(begun);
+        // S3 cuts its times to the second.
+        let margin = clock_difference.saturating_add(Duration::from_secs(1));
+        begun.minus(margin)..=begun.plus(margin).plus(BEGUN_WITHIN)
+    }
+}
+
+fn digest_of(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
