@@ -34,7 +34,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 the destination matches the source; 1 fatal error; 2 wrong usage, nothing contacted; \
-3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do; \
+3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do, or verify a difference; \
 11 another run holds the lease, or took it over; 130/143 interrupted.";
 
 /// The commands.
@@ -46,6 +46,10 @@ pub enum Command {
     Run(Box<RunCommand>),
     /// Say what sync would do; write nothing
     Plan(Box<PlanCommand>),
+    /// Carry out a plan that somebody has looked at; what has changed since is left out
+    Apply(Box<ApplyCommand>),
+    /// Compare the content of everything, and list what differs
+    Verify(Box<VerifyCommand>),
     /// Show the whole flow on an embedded S3 server
     #[cfg(feature = "demo")]
     Demo,
@@ -193,6 +197,43 @@ pub struct PlanCommand {
     #[arg(long, env = "EFS2S3_EXIT_CODE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub exit_code: bool,
     /// What both commands share.
+    #[command(flatten)]
+    pub options: SyncArgs,
+}
+
+/// `efs2s3 apply`.
+#[derive(Args, Debug)]
+pub struct ApplyCommand {
+    /// The plan, as `efs2s3 plan -o FILE` wrote it: source, destination and options are taken from it
+    #[arg(value_name = "FILE")]
+    pub plan: PathBuf,
+    /// Write the report (JSON) to FILE; `-` is stdout
+    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write a line of JSON to FILE for each key that was written or deleted
+    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    pub changes: Option<PathBuf>,
+    /// What is remembered from run to run.
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// How much at once.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// How to reach S3.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// `efs2s3 verify`.
+#[derive(Args, Debug)]
+pub struct VerifyCommand {
+    /// Read objects of which nothing that S3 keeps tells whether they are equal
+    #[arg(long, env = "EFS2S3_READ", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub read: bool,
+    /// JSON lines on a terminal too (elsewhere they always are)
+    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    pub json: bool,
+    /// What it is to be compared as.
     #[command(flatten)]
     pub options: SyncArgs,
 }

@@ -6,8 +6,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::cli::file::Invocation;
-use crate::cli::{Command, PlanCommand, StateArgs, SyncArgs, SyncCommand};
+use crate::cli::file::{self, Invocation};
+use crate::cli::{ApplyCommand, Command, Compare, PlanCommand, StateArgs, SyncArgs, SyncCommand, VerifyCommand};
 use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
@@ -15,9 +15,11 @@ use crate::progress::Progress;
 use crate::report::{Ending, Report, ReportSink, Route, Subject};
 use crate::shutdown::Shutdown;
 use crate::state::State;
+use crate::sync::apply::PlanFile;
 use crate::sync::changes::Changes;
 use crate::sync::plan::{PlanHeader, PlanSink, plan};
 use crate::sync::tally::{Seconds, Tally};
+use crate::sync::verify::{VerifyOptions, verify};
 use crate::sync::{Setup, sync};
 
 mod run;
@@ -42,7 +44,16 @@ impl Stop {
 /// Where a command's results go, besides its report.
 enum Work {
     Sync(Changes),
+    Apply(Box<PlanFile>, Changes),
     Plan { sink: PlanSink, all: bool, exit_code: bool },
+    Verify(VerifyOptions),
+}
+
+impl Work {
+    /// Whether anything is written at the destination.
+    const fn writes(&self) -> bool {
+        matches!(self, Self::Sync(_) | Self::Apply(..))
+    }
 }
 
 /// Runs a command to its end.
@@ -50,7 +61,7 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
     if matches!(invocation.cli.command, Command::Run(_)) {
         return Box::pin(run::run(invocation, progress)).await;
     }
-    let Invocation { cli, header_rules, options, .. } = invocation;
+    let Invocation { cli, header_rules, options, given, .. } = invocation;
     match cli.command {
         // Taken above: it reads its arguments twice.
         Command::Run(_) => ExitCode::Usage,
@@ -66,6 +77,8 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
             Box::pin(run_plan(command, header_rules, options, progress)).await
         }
         Command::Sync(command) => Box::pin(run_sync(*command, header_rules, progress)).await,
+        Command::Apply(command) => Box::pin(run_apply(*command, &given, progress)).await,
+        Command::Verify(command) => Box::pin(run_verify(*command, header_rules, progress)).await,
         Command::Plan(command) => Box::pin(run_plan(*command, header_rules, options, progress)).await,
         #[cfg(feature = "demo")]
         Command::Demo => crate::demo::run().await,
@@ -89,9 +102,10 @@ async fn run_plan(
     let sink = match &command.output {
         Some(path) => {
             let header = PlanHeader::new(
-                command.options.source.display().to_string(),
+                &command.options.source,
                 command.options.destination.to_string(),
                 options,
+                rules.clone(),
             );
             match PlanSink::create(path, &header) {
                 Ok(sink) => sink,
@@ -106,7 +120,41 @@ async fn run_plan(
     run_work("plan", command.options, &state, rules, work, progress).await
 }
 
-/// What sync and plan have in common: report, source and destination are known to be usable before the work begins.
+async fn run_apply(command: ApplyCommand, given: &BTreeMap<String, Vec<String>>, progress: &Progress) -> ExitCode {
+    let plan = match PlanFile::open(&command.plan) {
+        Ok(plan) => plan,
+        Err(error) => {
+            tracing::error!("{error}");
+            return ExitCode::Usage;
+        }
+    };
+    let PlanHeader { source, destination, options, headers, .. } = plan.header();
+    let args = match file::recorded(source, destination, options, given) {
+        Ok(args) => SyncArgs { report: command.report, ..args },
+        Err(error) => {
+            tracing::error!("the plan's options: {}", error.to_string().trim_end());
+            return ExitCode::Usage;
+        }
+    };
+    let changes = match command.changes.as_deref().map(Changes::create).transpose() {
+        Ok(changes) => changes.unwrap_or_default(),
+        Err(error) => return cannot_write("changes file", command.changes.as_deref(), &error),
+    };
+    let rules = headers.clone();
+    run_work("apply", args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
+}
+
+async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
+    if !matches!(command.options.how.compare.compare, Compare::Auto | Compare::Checksum) {
+        tracing::error!("verify compares the content of everything: leave --compare out");
+        return ExitCode::Usage;
+    }
+    let json = command.json || !std::io::stdout().is_terminal();
+    let work = Work::Verify(VerifyOptions { read: command.read, json });
+    run_work("verify", command.options, &StateArgs::default(), rules, work, progress).await
+}
+
+/// What the commands have in common: report, source and destination are known to be usable before the work begins.
 async fn run_work(
     command: &'static str,
     args: SyncArgs,
@@ -125,6 +173,7 @@ async fn run_work(
     };
     let (source, report_path) = (args.source.clone(), args.report.clone());
     let config = match SyncConfig::new(args, rules) {
+        Ok(config) if matches!(work, Work::Verify(_)) => config.verifying(),
         Ok(config) => config,
         Err(error) => {
             tracing::error!("{error}");
@@ -173,15 +222,22 @@ async fn under_lease(
     let Control { shutdown, progress } = control;
     let state = state::open(args.state.as_ref(), source, &config).await?;
     // A plan writes nothing, and so may be made beside a run.
-    let to_lease = state.as_ref().filter(|_| matches!(work, Work::Sync(_)));
+    let to_lease = state.as_ref().filter(|_| work.writes());
     let lease = state::lease(to_lease, args, &config, shutdown).await?;
     let memory = state::recall(state.as_ref(), lease.is_some(), &config, shutdown).await;
+    let destination = config.destination().clone();
     let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
     let mut report = match config.open(show_kept, memory, shutdown.clone(), progress.clone()).await {
-        Ok(setup) => do_work(&setup, state.as_deref(), subject, work).await,
+        Ok(mut setup) => {
+            if let Work::Apply(plan, _) = &work {
+                setup.carry_out(plan.as_ref().clone()).await;
+            }
+            do_work(&setup, state.as_deref(), subject, work).await
+        }
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
-    if let Some(lease) = lease {
+    if let (Some(lease), Some(state)) = (lease, &state) {
+        state::keep_report(state, &destination, &report).await;
         lease.release().await;
         report.count_requests(&requests);
     }
@@ -191,7 +247,7 @@ async fn under_lease(
 async fn do_work(setup: &Setup, state: Option<&State>, subject: &Subject, work: Work) -> Report {
     let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
     let result = match work {
-        Work::Sync(changes) => {
+        Work::Sync(changes) | Work::Apply(_, changes) => {
             let synced = sync(setup, changes, &mut tally, &mut seconds).await;
             // A run that ends early has other things to do, and what it has learnt can be learnt again.
             if let (Some(index), Some(state), false) =
@@ -204,10 +260,13 @@ async fn do_work(setup: &Setup, state: Option<&State>, subject: &Subject, work: 
         Work::Plan { sink, all, exit_code } => {
             plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
         }
+        Work::Verify(options) => verify(setup, options, &mut tally).await.map(|found| differences = found),
     };
     let exit_code = match (&result, setup.context.shutdown.exit_code()) {
         (Err(_), _) => ExitCode::Fatal,
         (Ok(()), Some(signal)) => signal,
+        // A difference that was found is an answer, whatever could not be looked at.
+        (Ok(()), None) if differences && subject.command == "verify" => ExitCode::Differences,
         (Ok(()), None) if tally.is_incomplete() => ExitCode::Incomplete,
         (Ok(()), None) if differences => ExitCode::Differences,
         (Ok(()), None) => ExitCode::Success,

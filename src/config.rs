@@ -229,6 +229,14 @@ impl SyncConfig {
         &self.destination
     }
 
+    /// The same, comparing the content of everything.
+    #[must_use]
+    pub fn verifying(mut self) -> Self {
+        self.rules.compare_by = CompareBy::Content;
+        self.rules.overwrite = true;
+        self
+    }
+
     /// What the mode keeps as metadata; nothing in plain mode.
     #[must_use]
     pub const fn preserve(&self) -> Option<Preserve> {
@@ -294,6 +302,7 @@ impl SyncConfig {
             rules: self.rules,
             filter: self.filter,
             manifest,
+            planned: None,
             delete_rules: self.delete_rules,
             list_concurrency: self.list_concurrency,
             show_kept,

@@ -207,6 +207,21 @@ impl Report {
         )
     }
 
+    /// Which run this is: sorts by time, and no two are alike.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// The report as it is written.
+    #[must_use]
+    pub fn json(&self) -> String {
+        // Nothing in it can fail to be written: texts, numbers, and maps by names.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
     /// What ended the run early.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
@@ -310,8 +325,7 @@ impl ReportSink {
     /// # Errors
     /// Where that fails: a disk that filled up meanwhile.
     pub fn write(self, report: &Report) -> io::Result<()> {
-        let mut text = serde_json::to_string_pretty(report)?;
-        text.push('\n');
+        let text = report.json();
         match self {
             Self::Stdout => write_stdout(text.as_bytes()),
             Self::File(mut file) => {

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+pub mod apply;
 pub mod budget;
 pub mod changes;
 pub mod compare;
@@ -21,6 +22,7 @@ pub mod decide;
 pub mod delete;
 pub mod dialect;
 pub mod guard;
+pub mod inspect;
 pub mod listing;
 pub mod merge;
 pub mod orphan;
@@ -32,7 +34,9 @@ pub mod survey;
 pub mod tally;
 pub mod transfer;
 pub mod upload;
+pub mod verify;
 
+use apply::PlanFile;
 use changes::Changes;
 use context::Context;
 use decide::{Rules, Suspect};
@@ -60,6 +64,8 @@ pub struct Setup {
     pub filter: Arc<Filter>,
     /// The only files that are looked at, if they are named.
     pub manifest: Option<Manifest>,
+    /// The plan to be carried out, and nothing else, if there is one.
+    pub planned: Option<PlanFile>,
     /// What allows deletes.
     pub delete_rules: DeleteRules,
     /// How many ranges are listed at once.
@@ -91,6 +97,14 @@ impl Fatal {
 
     fn plan(error: &std::io::Error) -> Self {
         Self { message: format!("the plan cannot be written: {error}") }
+    }
+
+    fn unreadable_plan(error: &std::io::Error) -> Self {
+        Self { message: format!("the plan cannot be read to its end: {error}") }
+    }
+
+    fn result(error: &std::io::Error) -> Self {
+        Self { message: format!("the result cannot be written: {error}") }
     }
 }
 

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
-use super::Cli;
+use super::{Cli, SyncArgs};
 use crate::destination::headers::HeaderRule;
 
 /// What a command is run with.
@@ -24,6 +25,8 @@ pub struct Invocation {
     pub header_rules: Vec<HeaderRule>,
     /// All options in force, by their names.
     pub options: BTreeMap<String, Vec<String>>,
+    /// Those of them that command line or environment name.
+    pub given: BTreeMap<String, Vec<String>>,
     arguments: Vec<OsString>,
 }
 
@@ -62,7 +65,59 @@ fn parse_with(arguments: Vec<OsString>, mut defaults: toml::Table) -> Result<Inv
     let command = with_defaults(without_empty_variables(Cli::command()), &defaults)?;
     let matches = command.try_get_matches_from(&arguments)?;
     let options = matches.subcommand().map(|(_, matches)| options_in_force(matches)).unwrap_or_default();
-    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options, arguments })
+    let is_given = |id: &str| {
+        let source = matches.subcommand().and_then(|(_, matches)| matches.value_source(id));
+        matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
+    };
+    let given =
+        options.iter().filter(|(id, _)| is_given(id)).map(|(id, values)| (id.clone(), values.clone())).collect();
+    Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options, given, arguments })
+}
+
+/// What belongs to a run and not to what it is to do, and what a plan holds in its lines.
+const NOT_RECORDED: [&str; 10] = [
+    "source",
+    "destination",
+    "dry_run",
+    "report",
+    "changes",
+    "state",
+    "lease_ttl",
+    "config",
+    "log_format",
+    "from_manifest",
+];
+
+/// The arguments of a sync as a plan recorded them, with others on top. Neither environment nor config file count.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn recorded(
+    source: &str,
+    destination: &str,
+    options: &BTreeMap<String, Vec<String>>,
+    on_top: &BTreeMap<String, Vec<String>>,
+) -> Result<SyncArgs, clap::Error> {
+    let command = each_command(Cli::command(), |command| command.mut_args(|argument| argument.env(Resettable::Reset)));
+    let mut words = vec!["efs2s3".to_owned(), "sync".to_owned()];
+    for argument in command.find_subcommand("sync").into_iter().flat_map(Command::get_arguments) {
+        let id = argument.get_id().as_str();
+        let values = on_top.get(id).or_else(|| options.get(id)).filter(|_| !NOT_RECORDED.contains(&id));
+        for (value, long) in values.into_iter().flatten().zip(std::iter::repeat(argument.get_long())) {
+            let Some(long) = long else {
+                continue;
+            };
+            if !matches!(argument.get_action(), ArgAction::SetTrue) {
+                words.push(format!("--{long}={value}"));
+            } else if value == "true" {
+                words.push(format!("--{long}"));
+            }
+        }
+    }
+    words.extend(["--", source, destination].map(str::to_owned));
+    let matches = command.try_get_matches_from(words)?;
+    let (_, sync) = matches.subcommand().ok_or_else(|| Cli::command().error(ErrorKind::MissingSubcommand, "sync"))?;
+    SyncArgs::from_arg_matches(sync)
 }
 
 /// Every option that has a value, and its values as they were written.

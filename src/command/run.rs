@@ -112,9 +112,12 @@ async fn go(
     subject.destination = config.destination().to_string();
     let state = state::open(state_args.state.as_ref(), &plan.source, &config).await?;
     let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
-    let requests = config.requests();
+    let (requests, destination) = (config.requests(), config.destination().clone());
     let mut worked = Box::pin(work(&plan, config, known.as_ref(), state.as_ref(), changes, subject, control)).await;
-    if let Some(lease) = lease {
+    if let (Some(lease), Some(state)) = (lease, &state) {
+        if let Ok(report) = &worked {
+            state::keep_report(state, &destination, report).await;
+        }
         lease.release().await;
         if let Ok(report) = &mut worked {
             report.count_requests(&requests);

@@ -9,10 +9,15 @@ use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
+use crate::location::Location;
+use crate::report::Report;
 use crate::shutdown::Shutdown;
-use crate::state::{State, StateLocation};
+use crate::state::{State, StateError, StateLocation, file_name};
 use crate::sync::context::Memory;
 use crate::uploads::Uploads;
+
+/// How many reports of past runs are kept of each destination: those of three and a half days at a run every 5 minutes.
+const PAST_REPORTS: usize = 1000;
 
 /// The state, if there is one; refused where it would be copied or deleted.
 pub(super) async fn open(
@@ -52,6 +57,22 @@ pub(super) async fn recall(
     let uploads =
         if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown.clone()).await) } else { None };
     Memory { index: Some(index), uploads }
+}
+
+/// Keeps the report among those of past runs.
+pub(super) async fn keep_report(state: &State, destination: &Location, report: &Report) {
+    let beginning = format!("runs/{}", file_name(destination, ""));
+    let kept = async {
+        state.write(&format!("{beginning}{}.json", report.run_id()), report.json().into()).await?;
+        let names = state.names(&beginning).await?;
+        for name in names.iter().take(names.len().saturating_sub(PAST_REPORTS)) {
+            state.remove(name).await?;
+        }
+        Ok::<_, StateError>(())
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "the report cannot be kept in the state");
+    }
 }
 
 /// Takes the lease, where there is a state for it.

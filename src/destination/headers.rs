@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::filter::{Filter, FilterError};
 use crate::object::StorageClass;
@@ -14,7 +14,7 @@ use crate::object::StorageClass;
 pub(super) const UNKNOWN_TYPE: &str = "binary/octet-stream";
 
 /// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderRule {
     /// DataSync patterns, as for `--include`.

@@ -2,9 +2,12 @@
 //!
 //! | what S3 keeps | how it is compared |
 //! |---|---|
-//! | ETag of one request | the MD5 of the file; if it differs, the object may be encrypted under a key: the next row |
-//! | ETag that is no MD5 | the stored checksum of the whole object, if there is one; otherwise nobody can tell: different |
-//! | ETag of several parts | the MD5 of the parts' MD5s, for the part size that S3 tells, or for those that give as many parts |
+//! | ETag of one request | the MD5 of the file; if it differs, the object may be encrypted under a key: the last row |
+//! | ETag of several parts | the MD5 of the parts' MD5s, for the part size that S3 tells, or for those that give as many parts; if it differs, the parts may be of several sizes: the last row |
+//! | ETag that is no MD5 | the last row |
+//! | checksum of the whole object | that checksum of the file; without one nobody can tell |
+//!
+//! What nobody can tell is uploaded by a sync, and told by reading the object where that is asked for ([`read_object`]).
 
 use super::context::Context;
 use crate::destination::checksum::{Algorithm, Checksum, Hasher, md5_of_md5s, on_pool};
@@ -23,10 +26,27 @@ const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 6
 /// The result of a comparison.
 #[derive(Debug)]
 pub struct Comparison {
-    /// What the file was when it was read and found equal; none if the contents differ.
-    pub equal: Option<Stat>,
+    /// What it found.
+    pub finding: Finding,
     /// How much of the file was read.
     pub read_bytes: u64,
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub enum Finding {
+    /// The contents are equal; the file was this when it was read.
+    Equal(Stat),
+    /// The contents differ.
+    Different,
+    /// Nothing that S3 keeps of the object tells.
+    CannotTell,
+}
+
+impl Finding {
+    fn equal_if(is_equal: bool, stat: Stat) -> Self {
+        if is_equal { Self::Equal(stat) } else { Self::Different }
+    }
 }
 
 /// Why two contents could not be compared.
@@ -51,7 +71,7 @@ pub async fn compare(
 ) -> Result<Comparison, CompareError> {
     if object.size_bytes == 0 {
         let now = context.source.look(key, entry).await.map_err(CompareError::Read)?;
-        return Ok(Comparison { equal: (now.size_bytes == 0).then_some(now), read_bytes: 0 });
+        return Ok(Comparison { finding: Finding::equal_if(now.size_bytes == 0, now), read_bytes: 0 });
     }
     match object.etag.form() {
         ETagForm::Single(md5) => {
@@ -59,7 +79,7 @@ pub async fn compare(
             if digests.parts.first().is_some_and(|parts| parts.as_slice() == [md5]) {
                 return Ok(digests.equal());
             }
-            by_checksum(context, key, entry, Some(digests), headers).await
+            by_checksum(context, key, entry, object, Some(digests), headers).await
         }
         ETagForm::Multipart(_, parts) => {
             let sizes = part_sizes(context, key, object, parts).await?;
@@ -67,9 +87,9 @@ pub async fn compare(
             if digests.parts.iter().any(|parts| ETag::multipart(md5_of_md5s(parts), parts.len()) == object.etag) {
                 return Ok(digests.equal());
             }
-            by_checksum(context, key, entry, Some(digests), headers).await
+            by_checksum(context, key, entry, object, Some(digests), headers).await
         }
-        ETagForm::Opaque => by_checksum(context, key, entry, None, headers).await,
+        ETagForm::Opaque => by_checksum(context, key, entry, object, None, headers).await,
     }
 }
 
@@ -78,6 +98,7 @@ async fn by_checksum(
     context: &Context,
     key: &str,
     entry: &FileEntry,
+    object: &Object,
     digests: Option<Digests>,
     headers: Option<&Headers>,
 ) -> Result<Comparison, CompareError> {
@@ -89,8 +110,13 @@ async fn by_checksum(
         asked = context.destination.head(key).await.map_err(CompareError::Ask)?;
         &asked
     };
-    let Some(stored) = headers.checksum.filter(|_| !headers.etag_is_md5) else {
-        return Ok(Comparison { equal: None, read_bytes: read_before });
+    let is_one_md5 = headers.etag_is_md5 && matches!(object.etag.form(), ETagForm::Single(_));
+    let stored = match headers.checksum {
+        Some(stored) if !is_one_md5 => stored,
+        _ => {
+            let finding = if is_one_md5 { Finding::Different } else { Finding::CannotTell };
+            return Ok(Comparison { finding, read_bytes: read_before });
+        }
     };
     let is_known = |digests: &Digests| digests.checksum.is_some_and(|known| known.algorithm() == stored.algorithm());
     let (digests, read_bytes) = if let Some(digests) = digests.filter(is_known) {
@@ -100,7 +126,25 @@ async fn by_checksum(
         let read_bytes = read_before + digests.stat.size_bytes;
         (digests, read_bytes)
     };
-    Ok(Comparison { equal: (digests.checksum == Some(stored)).then_some(digests.stat), read_bytes })
+    Ok(Comparison { finding: Finding::equal_if(digests.checksum == Some(stored), digests.stat), read_bytes })
+}
+
+/// Compares by reading both, whole.
+///
+/// # Errors
+/// Where the file cannot be read, or S3 not be asked.
+pub async fn read_object(context: &Context, key: &str, entry: &FileEntry) -> Result<Comparison, CompareError> {
+    let mut stored = Hasher::new(None);
+    let read = context.destination.get_pieces(key, |piece| {
+        stored.update(piece);
+        Ok(())
+    });
+    read.await.map_err(CompareError::Ask)?;
+    let stored = stored.finish();
+    let digests = digest_file(context, key, entry, vec![u64::MAX], None).await?;
+    let is_equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [stored.md5]);
+    let read_bytes = digests.stat.size_bytes;
+    Ok(Comparison { finding: Finding::equal_if(is_equal, digests.stat), read_bytes })
 }
 
 /// The part sizes that the object may have been sent in.
@@ -132,7 +176,7 @@ struct Digests {
 
 impl Digests {
     fn equal(&self) -> Comparison {
-        Comparison { equal: Some(self.stat), read_bytes: self.stat.size_bytes }
+        Comparison { finding: Finding::Equal(self.stat), read_bytes: self.stat.size_bytes }
     }
 }
 

@@ -31,7 +31,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
@@ -70,7 +70,7 @@ pub enum OrphanDecision {
 }
 
 /// Why something is done, or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// There is no object.
@@ -81,6 +81,8 @@ pub enum Reason {
     Newer,
     /// The contents differ.
     Content,
+    /// Nothing that S3 keeps of the object tells whether the contents differ.
+    Unverifiable,
     /// The metadata differs, and nothing else.
     Metadata,
     /// There is no file.
@@ -249,6 +251,13 @@ pub fn decide_orphan(key: &str, rules: &Rules, filter: &Filter) -> OrphanDecisio
 fn is_possible_path(key: &str) -> bool {
     let path = key.strip_suffix('/').unwrap_or(key);
     !key.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = serde_json::to_value(self).ok();
+        f.write_str(name.as_ref().and_then(|name| name.as_str()).unwrap_or_default())
+    }
 }
 
 impl EpochNanos {

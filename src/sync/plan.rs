@@ -5,29 +5,25 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::FuturesOrdered;
-use serde::Serialize;
-use tokio::task::JoinError;
-use tokio_util::task::AbortOnDropHandle;
+use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::decide::Reason;
 use super::delete::for_each_batch;
-use super::orphan::Orphans;
+use super::inspect::{Inspected, inspect};
 use super::settle::{Compared, Job, settle_comparison};
-use super::survey::{Step, survey};
-use super::tally::{Failure, Tally};
+use super::tally::Tally;
 use super::upload::Outcome;
 use super::{Fatal, Setup};
 use crate::destination::delete::Doomed;
+use crate::destination::headers::HeaderRule;
 use crate::result_file::ResultFile;
 
 /// The version of the plan's lines.
 const PLAN: u32 = 1;
 
 /// One line of a plan.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PlanLine {
     /// What would be done.
     pub action: Action,
@@ -46,7 +42,7 @@ pub struct PlanLine {
 }
 
 /// What would be done with a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Upload the file.
@@ -60,12 +56,18 @@ pub enum Action {
 }
 
 /// The first line of a plan in a file: what it was made from.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PlanHeader {
     plan: u32,
-    source: String,
-    destination: String,
-    options: BTreeMap<String, Vec<String>>,
+    /// The source, by its whole path.
+    pub source: String,
+    /// The destination.
+    pub destination: String,
+    /// The options in force.
+    pub options: BTreeMap<String, Vec<String>>,
+    /// The config file's header rules.
+    #[serde(default)]
+    pub headers: Vec<HeaderRule>,
     created: String,
 }
 
@@ -85,9 +87,23 @@ pub enum PlanSink {
 impl PlanHeader {
     /// For a plan made now.
     #[must_use]
-    pub fn new(source: String, destination: String, options: BTreeMap<String, Vec<String>>) -> Self {
+    pub fn new(
+        source: &Path,
+        destination: String,
+        options: BTreeMap<String, Vec<String>>,
+        headers: Vec<HeaderRule>,
+    ) -> Self {
+        let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned()).display().to_string();
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
-        Self { plan: PLAN, source, destination, options, created }
+        Self { plan: PLAN, source, destination, options, headers, created }
+    }
+}
+
+impl PlanHeader {
+    /// Whether this program knows what it means.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.plan == PLAN
     }
 }
 
@@ -142,10 +158,8 @@ impl std::fmt::Display for PlanLine {
             Action::Delete => "delete ",
             Action::Keep => "keep   ",
         };
-        let reason = serde_json::to_value(self.reason).ok();
-        let reason = reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or_default();
         let size = bytesize::ByteSize(self.size).display().iec();
-        write!(f, "{action}  {}  ({reason}, {size})", self.key.escape_debug())
+        write!(f, "{action}  {}  ({}, {size})", self.key.escape_debug(), self.reason)
     }
 }
 
@@ -155,27 +169,12 @@ impl std::fmt::Display for PlanLine {
 /// Where a side cannot be trusted, or the plan cannot be written.
 pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tally) -> Result<bool, Fatal> {
     let context = &setup.context;
-    let mut orphans = Orphans::default();
     let mut writer = Writer { sink: &mut sink, context, all, differences: false };
-    let mut comparing = FuturesOrdered::new();
-    survey(setup, tally, async |step, tally| {
-        match step {
-            Step::Orphan(object) => orphans.push(&object),
-            Step::File(job) => {
-                if comparing.len() >= context.destination.most_requests()
-                    && let Some(compared) = comparing.next().await
-                {
-                    writer.file(compared, tally)?;
-                }
-                comparing.push_back(compare(context, job));
-            }
-        }
-        Ok(())
-    })
-    .await?;
-    while let Some(compared) = comparing.next().await {
-        writer.file(compared, tally)?;
-    }
+    let compare = async |context: Arc<Context>, job: Job| {
+        let (compared, read_bytes) = settle_comparison(&context, &job).await;
+        Inspected { job, compared, read_bytes }
+    };
+    let orphans = inspect(setup, tally, compare, |inspected, tally| writer.file(inspected, tally)).await?;
     if context.shutdown.is_requested() {
         // Half a plan is none: the file does not appear.
         return Ok(false);
@@ -194,17 +193,6 @@ pub async fn plan(setup: &Setup, mut sink: PlanSink, all: bool, tally: &mut Tall
     Ok(differences)
 }
 
-type Comparison = (Job, Compared, u64);
-
-/// Compares on a task of its own, so that it goes on while others are waited for.
-fn compare(context: &Arc<Context>, job: Job) -> AbortOnDropHandle<Comparison> {
-    let context = Arc::clone(context);
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let (compared, read_bytes) = settle_comparison(&context, &job).await;
-        (job, compared, read_bytes)
-    }))
-}
-
 struct Writer<'a> {
     sink: &'a mut PlanSink,
     context: &'a Context,
@@ -213,37 +201,26 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn file(&mut self, done: Result<Comparison, JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
-        let (job, compared, read_bytes) = done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        tally.read_for_compare(read_bytes);
+    fn file(&mut self, Inspected { job, compared, .. }: Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         match compared {
             Compared::Upload(reason) => {
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += job.file.stat.size_bytes;
                 self.differences = true;
-                self.line(Action::Upload, &job, reason)?;
+                self.line(Action::Upload, &job, reason)
             }
             Compared::Rewrite(_) => {
                 tally.counts.metadata_rewritten += 1;
                 self.differences = true;
-                self.line(Action::RewriteMetadata, &job, Reason::Metadata)?;
+                self.line(Action::RewriteMetadata, &job, Reason::Metadata)
             }
             Compared::Done(Outcome::Unchanged(reason, _)) => {
                 tally.counts.unchanged += 1;
-                if self.all {
-                    self.line(Action::Keep, &job, reason)?;
-                }
+                if self.all { self.line(Action::Keep, &job, reason) } else { Ok(()) }
             }
-            Compared::Done(Outcome::Skipped(reason)) => tally.skipped(reason),
-            Compared::Done(Outcome::SourceFailed(failure)) => tally.failed(failure),
-            Compared::Done(Outcome::DestinationFailed(error)) => {
-                tally.failed(Failure::of_request(self.context.key(&job.key), &error));
-            }
-            // Nothing is written by a plan.
-            Compared::Done(Outcome::Uploaded(..) | Outcome::Rewritten(_)) => {}
+            // Accounted for by the inspection; nothing is written by a plan.
+            Compared::Done(_) => Ok(()),
         }
-        self.context.progress.show(|| tally.line());
-        Ok(())
     }
 
     fn line(&mut self, action: Action, job: &Job, reason: Reason) -> Result<(), Fatal> {

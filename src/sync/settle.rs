@@ -1,6 +1,6 @@
 //! Settling one file: comparing where the decision asks for it, and writing what is different.
 
-use super::compare::{CompareError, Comparison, compare};
+use super::compare::{CompareError, Comparison, Finding, compare};
 use super::context::Context;
 use super::decide::{Decision, Reason};
 use super::rewrite::{Rewrite, rewrite};
@@ -95,13 +95,16 @@ async fn compare_content(
 ) -> (Compared, u64) {
     let known = headers.as_ref().map(|(headers, _)| headers);
     match compare(context, &job.key, &job.file, object, known).await {
-        Ok(Comparison { equal: Some(stat), read_bytes }) => match headers {
+        Ok(Comparison { finding: Finding::Equal(stat), read_bytes }) => match headers {
             Some((headers, preserve)) if !StoredMetadata::read(&headers.stored.metadata).matches(&stat, preserve) => {
                 (to_rewrite(headers, stat), read_bytes)
             }
             _ => (Compared::Done(Outcome::Unchanged(Reason::SameContent, stat)), read_bytes),
         },
-        Ok(Comparison { equal: None, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
+        Ok(Comparison { finding: Finding::Different, read_bytes }) => (Compared::Upload(Reason::Content), read_bytes),
+        Ok(Comparison { finding: Finding::CannotTell, read_bytes }) => {
+            (Compared::Upload(Reason::Unverifiable), read_bytes)
+        }
         Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),
         Err(CompareError::Read(ReadError::Vanished)) => (Compared::Done(Outcome::Skipped(SkipReason::Vanished)), 0),
         // What changes while it is compared is different; the upload waits until it settles.

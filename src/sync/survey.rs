@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
+use super::apply::survey_planned;
 use super::decide::{CompareBy, Decision, OrphanDecision, Reason, decide, decide_orphan};
 use super::listing::Listing;
 use super::merge::{Merge, Pair};
@@ -37,6 +38,9 @@ pub async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
+    if let Some(plan) = &setup.planned {
+        return survey_planned(setup, plan, tally, take).await;
+    }
     if let Some(manifest) = &setup.manifest {
         return survey_named(setup, manifest, tally, take).await;
     }

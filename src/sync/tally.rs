@@ -258,6 +258,31 @@ impl Failure {
         }
     }
 
+    /// Of a file that could not be verified.
+    #[must_use]
+    pub fn unverifiable(key: String) -> Self {
+        let message = "nothing that S3 keeps of this object tells whether its content is the file's: pass --read to read the object";
+        Self {
+            key,
+            operation: "compare".to_owned(),
+            kind: "unverifiable".to_owned(),
+            message: message.to_owned(),
+            request_id: None,
+        }
+    }
+
+    /// Of a line of a plan that does not hold any more.
+    #[must_use]
+    pub fn changed_since_plan(key: String, what: &str) -> Self {
+        Self {
+            key,
+            operation: "apply".to_owned(),
+            kind: "changed_since_plan".to_owned(),
+            message: format!("{what} since the plan was made: left as it is, make a new plan"),
+            request_id: None,
+        }
+    }
+
     /// Of a request.
     #[must_use]
     pub fn of_request(key: String, error: &S3Error) -> Self {

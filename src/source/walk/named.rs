@@ -29,7 +29,9 @@ pub(in crate::source) fn named(root: &Root, operations: &Operations, options: &W
     })
 }
 
+/// A path that ends in `/` names a directory.
 fn look(root: &Root, operations: &Operations, links: Links, path: &str) -> Result<Found, Errno> {
+    let (path, wants_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
     let mut laid = moved_at(&operations.stat(root.fd(), b".", LastLink::Keep)?);
     let mut through_link = false;
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
@@ -40,7 +42,9 @@ fn look(root: &Root, operations: &Operations, links: Links, path: &str) -> Resul
         if stat.kind == EntryKind::Symlink {
             match links {
                 Links::Skip => return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed)),
-                Links::Keep if is_last => return Ok(Found::Symlink(entry(stat, laid, through_link))),
+                Links::Keep if is_last && !wants_directory => {
+                    return Ok(Found::Symlink(entry(stat, laid, through_link)));
+                }
                 // What is behind a link is not below the source, where links stand for themselves.
                 Links::Keep => return Err(Errno::NOTDIR),
                 Links::Follow => {
@@ -50,11 +54,14 @@ fn look(root: &Root, operations: &Operations, links: Links, path: &str) -> Resul
             }
         }
         match stat.kind {
+            EntryKind::Directory if is_last && wants_directory => {
+                return Ok(Found::Directory(entry(stat, laid, through_link)));
+            }
             EntryKind::Directory if is_last => {
                 return Ok(Found::Failed(EntryKind::Directory, Problem::named_and_directory()));
             }
             EntryKind::Directory => laid = laid.max(moved_at(&stat)),
-            _ if !is_last => return Err(Errno::NOTDIR),
+            _ if !is_last || wants_directory => return Err(Errno::NOTDIR),
             EntryKind::File => return Ok(Found::File(entry(stat, laid, through_link))),
             EntryKind::Symlink | EntryKind::Special => return Ok(Found::Special),
         }
