@@ -160,7 +160,7 @@ impl Report {
             peak_memory_bytes: peak_memory_bytes(),
             counts: tally.counts,
             skipped_because: tally.skipped_because,
-            bytes: tally.bytes,
+            bytes: ByteCounts { downloaded: requests.map_or(0, Requests::downloaded_bytes), ..tally.bytes },
             withheld_because: tally.withheld,
             failures_count: tally.failures_count,
             failures: tally.failures,
@@ -173,6 +173,7 @@ impl Report {
     pub fn count_requests(&mut self, requests: &Requests) {
         self.estimated_request_cost_usd = request_cost_usd(requests);
         self.requests = requests.by_name();
+        self.bytes.downloaded = requests.downloaded_bytes();
     }
 
     /// One line that says what happened.

@@ -57,7 +57,9 @@ impl Destination {
         let broken = |what: String| S3Error::local(Operation::Get, ErrorKind::Transient, what);
         let mut body = self.get_object(key).await?.body;
         while let Some(piece) = body.next().await {
-            each(&piece.map_err(|error| broken(error.to_string()))?).map_err(broken)?;
+            let piece = piece.map_err(|error| broken(error.to_string()))?;
+            self.sender.requests.count_downloaded(piece.len());
+            each(&piece).map_err(broken)?;
         }
         Ok(())
     }

@@ -20,16 +20,16 @@ pub struct HeaderRule {
     /// DataSync patterns, as for `--include`.
     pub pattern: String,
     /// Cache-Control.
-    #[serde(default, deserialize_with = "checked_header")]
+    #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
     pub cache_control: Option<String>,
     /// Content-Type.
-    #[serde(default, deserialize_with = "checked_header")]
+    #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Content-Encoding.
-    #[serde(default, deserialize_with = "checked_header")]
+    #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
     pub content_encoding: Option<String>,
     /// Content-Disposition.
-    #[serde(default, deserialize_with = "checked_header")]
+    #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
     pub content_disposition: Option<String>,
 }
 

@@ -97,6 +97,7 @@ pub struct Requests {
     sent: Counters,
     retries: AtomicU64,
     throttled: AtomicU64,
+    downloaded_bytes: AtomicU64,
 }
 
 impl Requests {
@@ -109,6 +110,16 @@ impl Requests {
 
     pub(super) fn count_throttled(&self) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_downloaded(&self, bytes: usize) {
+        self.downloaded_bytes.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// How much of objects' content was received.
+    #[must_use]
+    pub fn downloaded_bytes(&self) -> u64 {
+        self.downloaded_bytes.load(Ordering::Relaxed)
     }
 
     /// How many requests of an operation were sent.

@@ -19,6 +19,8 @@ use crate::source::read::{OpenFile, ReadError};
 
 /// How much is read at a time.
 const PIECE_BYTES: u64 = 4 << 20;
+/// How often an object is read again that breaks off.
+const TRIES: usize = 2;
 const MIB: u64 = 1 << 20;
 /// Part sizes that programs use, in MiB, for servers that do not tell: from AWS's own tools, rclone, s5cmd, `MinIO`.
 const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024];
@@ -93,6 +95,23 @@ pub async fn compare(
     }
 }
 
+/// The MD5 of an object's content; a body that breaks off is read once more from its beginning.
+async fn digest_object(context: &Context, key: &str) -> Result<[u8; 16], S3Error> {
+    let mut tried = 0;
+    loop {
+        let mut hasher = Hasher::new(None);
+        let read = context.destination.get_pieces(key, |piece| {
+            hasher.update(piece);
+            Ok(())
+        });
+        match read.await {
+            Ok(()) => return Ok(hasher.finish().md5),
+            Err(error) if error.kind.is_worth_retrying() && tried < TRIES => tried += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// By the stored checksum, where the ETag is none of the content; `digests` are what reading the file told already.
 async fn by_checksum(
     context: &Context,
@@ -134,15 +153,9 @@ async fn by_checksum(
 /// # Errors
 /// Where the file cannot be read, or S3 not be asked.
 pub async fn read_object(context: &Context, key: &str, entry: &FileEntry) -> Result<Comparison, CompareError> {
-    let mut stored = Hasher::new(None);
-    let read = context.destination.get_pieces(key, |piece| {
-        stored.update(piece);
-        Ok(())
-    });
-    read.await.map_err(CompareError::Ask)?;
-    let stored = stored.finish();
+    let stored = digest_object(context, key).await.map_err(CompareError::Ask)?;
     let digests = digest_file(context, key, entry, vec![u64::MAX], None).await?;
-    let is_equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [stored.md5]);
+    let is_equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [stored]);
     let read_bytes = digests.stat.size_bytes;
     Ok(Comparison { finding: Finding::equal_if(is_equal, digests.stat), read_bytes })
 }

@@ -56,6 +56,8 @@ pub struct ByteCounts {
     pub uploaded: u64,
     /// What was read only to be compared.
     pub read_for_compare: u64,
+    /// The content of objects that was received: of those that were compared by reading them, and of the state.
+    pub downloaded: u64,
 }
 
 /// How long the steps took; they overlap, but for the deletes.

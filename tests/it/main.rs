@@ -16,6 +16,7 @@ mod odd_fs;
 #[path = "../support/trial.rs"]
 mod trial;
 
+mod apply;
 mod compare;
 mod control;
 mod delete;
@@ -31,4 +32,5 @@ mod resume;
 mod run;
 mod scale;
 mod transfer;
+mod verify;
 mod walk;

@@ -1,0 +1,215 @@
+//! Applying a plan that somebody has looked at: what holds is done, what has changed since is refused by name.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Operation, Rule};
+
+use crate::trial::{Ended, Trial, WRITES};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Two new files, two changed ones and two orphans, planned.
+fn planned(options: &[&str]) -> Trial {
+    let trial = Trial::new();
+    for name in ["changed1", "changed2", "new1", "new2", "same"] {
+        trial.write(name, format!("now {name}"));
+    }
+    Trial::settle();
+    for name in ["changed1", "changed2", "orphan1", "orphan2"] {
+        trial.object(name, format!("then {name}"), HOUR);
+    }
+    trial.object("same", "now same", Duration::ZERO);
+    plan(&trial, options);
+    trial
+}
+
+fn plan(trial: &Trial, options: &[&str]) {
+    trial.plan(&[&["--delete", "-o", "plan.jsonl"], options].concat()).expect(0);
+    trial.s3.clear_log();
+}
+
+fn apply(trial: &Trial, options: &[&str]) -> Ended {
+    trial.run_words(&[&["apply", "plan.jsonl"], options].concat(), &[])
+}
+
+#[test]
+fn a_plan_that_still_holds_is_carried_out_to_the_letter() {
+    let trial = planned(&[]);
+    let ended = apply(&trial, &[]).expect(0);
+    trial.assert_same();
+    assert_eq!((ended.counted("uploaded"), ended.counted("deleted")), (4, 2));
+    assert_eq!(trial.count(Operation::ListObjectsV2), 0, "only what the plan names is looked at");
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!(ended.counted("failed"), 4, "it holds no more");
+}
+
+#[test]
+fn a_line_whose_file_or_object_has_changed_is_refused_and_the_others_are_done() {
+    let trial = planned(&[]);
+    trial.write("changed1", "changed after the plan");
+    trial.object("changed2", "written by somebody else", Duration::ZERO);
+    trial.object("orphan1", "written by somebody else", Duration::ZERO);
+    trial.write("orphan2", "back again");
+    let ended = apply(&trial, &[]).expect(3);
+    let objects = trial.objects();
+    assert_eq!(objects["changed1"], b"then changed1");
+    assert_eq!(objects["changed2"], b"written by somebody else");
+    assert_eq!(objects["orphan1"], b"written by somebody else");
+    assert_eq!(objects["orphan2"], b"then orphan2");
+    assert_eq!((&objects["new1"][..], &objects["new2"][..]), (&b"now new1"[..], &b"now new2"[..]));
+    assert_eq!((ended.counted("failed"), ended.withheld_by("changed_since_plan")), (2, 2));
+    for name in ["changed1", "changed2", "orphan1", "orphan2"] {
+        assert!(ended.stderr.contains(&format!("www/{name}")), "{name}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_new_file_that_is_refused_withholds_the_deletes() {
+    let trial = planned(&[]);
+    trial.remove("new1");
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!(ended.withheld_by("uploads"), 2, "it may be the new name of one of them");
+    assert!(trial.has("orphan1") && trial.has("new2"));
+}
+
+#[test]
+fn an_object_that_appeared_is_not_overwritten_and_one_that_is_gone_is_no_trouble() {
+    let trial = planned(&[]);
+    trial.object("new1", "somebody else's", Duration::ZERO);
+    trial.s3.remove("site", "www/orphan1");
+    apply(&trial, &[]).expect(3);
+    assert_eq!(trial.objects()["new1"], b"somebody else's");
+    let trial = planned(&[]);
+    trial.s3.remove("site", "www/orphan1");
+    apply(&trial, &[]).expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn a_write_between_the_look_and_the_upload_wins() {
+    let trial = planned(&[]);
+    let (s3, once) = (trial.s3.clone(), std::sync::Once::new());
+    let write = move || once.call_once(|| s3.put("site", "www/changed1", "quick", efs2s3::demo::s3::Seed::default()));
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("changed1").does(Fault::before(write)));
+    apply(&trial, &[]).expect(3);
+    assert_eq!(trial.objects()["changed1"], b"quick");
+}
+
+#[test]
+fn an_empty_source_deletes_nothing() {
+    let trial = planned(&[]);
+    fs::rename(trial.tree(), trial.folder.path().join("away")).unwrap();
+    fs::create_dir(trial.tree()).unwrap();
+    let plan = fs::read_to_string(trial.folder.path().join("plan.jsonl")).unwrap();
+    let deletes = plan.lines().enumerate().filter(|(number, line)| *number == 0 || line.contains("\"delete\""));
+    let deletes: Vec<&str> = deletes.map(|(_, line)| line).collect();
+    fs::write(trial.folder.path().join("plan.jsonl"), deletes.join("\n")).unwrap();
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!(ended.withheld_by("empty_source"), 2);
+    assert!(trial.has("orphan1") && trial.has("orphan2"));
+}
+
+#[test]
+fn a_plan_from_which_lines_were_taken_out_does_the_rest() {
+    let trial = planned(&["--all"]);
+    let path = trial.folder.path().join("plan.jsonl");
+    let plan = fs::read_to_string(&path).unwrap();
+    let kept: Vec<&str> = plan.lines().filter(|line| !line.contains("orphan2") && !line.contains("new2")).collect();
+    fs::write(&path, kept.join("\n")).unwrap();
+    let ended = apply(&trial, &[]).expect(0);
+    assert_eq!((ended.counted("uploaded"), ended.counted("deleted")), (3, 1));
+    assert!(trial.has("orphan2") && !trial.has("new2") && !trial.has("orphan1"));
+}
+
+#[test]
+fn options_and_header_rules_come_from_the_plan_and_not_from_where_it_is_applied() {
+    let trial = Trial::new();
+    trial.write("page.html", "<p>");
+    Trial::settle();
+    let config = trial.folder.path().join("config.toml");
+    fs::write(&config, "cache-control = 'max-age=1'\n[[header]]\npattern = '*.html'\ncontent_encoding = 'br'\n")
+        .unwrap();
+    plan(&trial, &["--config", &config.display().to_string(), "--storage-class", "STANDARD_IA"]);
+    let elsewhere = [("EFS2S3_CACHE_CONTROL", "no-store"), ("EFS2S3_MODE", "datasync"), ("EFS2S3_EXCLUDE", "*")];
+    trial.run_words(&["apply", "plan.jsonl"], &elsewhere).expect(0);
+    let stored = trial.stored("page.html");
+    assert_eq!(stored.headers["cache-control"], "max-age=1");
+    assert_eq!(stored.headers["content-encoding"], "br");
+    assert_eq!(stored.headers["x-amz-storage-class"], "STANDARD_IA");
+    assert_eq!(stored.metadata("file-mtime"), None, "plain, as it was planned");
+}
+
+#[test]
+fn directories_links_and_metadata_are_carried_out_too() {
+    let trial = Trial::new();
+    trial.write("d/file", "content");
+    trial.link("file", "d/link");
+    Trial::settle();
+    let source = trial.tree().display().to_string();
+    let words = ["sync", &source, "s3://site/www", "--mode", "datasync"];
+    trial.run_words(&words, &[]).expect(0);
+    fs::set_permissions(trial.tree().join("d/file"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::create_dir(trial.tree().join("new")).unwrap();
+    trial.link("elsewhere", "new/link");
+    Trial::settle();
+    trial.run_words(&["plan", &source, "s3://site/www", "--mode", "datasync", "-o", "plan.jsonl"], &[]).expect(0);
+    trial.s3.clear_log();
+    let ended = apply(&trial, &[]).expect(0);
+    assert_eq!((ended.counted("uploaded"), ended.counted("metadata_rewritten")), (2, 1));
+    assert_eq!(trial.stored("d/file").metadata("file-permissions"), Some("0100600"));
+    assert_eq!(trial.stored("new/link").body, "elsewhere");
+    trial.s3.clear_log();
+    trial.run_words(&words, &[]).expect(0);
+    assert_eq!(trial.count(WRITES), 0);
+}
+
+#[test]
+fn what_is_no_plan_is_refused_before_anything_is_done() {
+    let trial = planned(&[]);
+    let path = trial.folder.path().join("plan.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let (header, lines) = whole.split_once('\n').unwrap();
+    let newer = header.replace("\"plan\":1", "\"plan\":2");
+    for (text, says) in [
+        (String::new(), "is no plan that can be applied"),
+        (lines.to_owned(), "is no plan that can be applied"),
+        (newer, "is of another version"),
+        (format!("{header}\n{lines}{{\"action\":\"upl"), "is no line of a plan"),
+        (format!("{header}\n{}", lines.replace("\"upload\"", "\"explode\"")), "line 2 of plan.jsonl"),
+        (whole.replace("s3://site/www", "http://x"), "a destination is written s3://bucket/prefix"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let ended = apply(&trial, &[]).expect(2);
+        assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+    }
+    fs::remove_file(&path).unwrap();
+    let ended = apply(&trial, &[]).expect(2);
+    assert!(ended.stderr.contains("cannot be read"), "{}", ended.stderr);
+    assert!(trial.s3.log().is_empty());
+}
+
+#[test]
+fn a_line_of_another_destination_is_refused() {
+    let trial = planned(&[]);
+    let path = trial.folder.path().join("plan.jsonl");
+    let plan = fs::read_to_string(&path).unwrap();
+    fs::write(&path, plan.replace("\"key\":\"www/", "\"key\":\"www2/")).unwrap();
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!((ended.counted("failed"), trial.count(WRITES)), (4, 0));
+}
+
+#[test]
+fn with_a_state_it_takes_the_lease_and_the_next_sync_knows_what_it_did() {
+    let trial = planned(&[]);
+    let state = trial.folder.path().join("state").display().to_string();
+    apply(&trial, &["--state", &state]).expect(0);
+    let runs: Vec<_> = fs::read_dir(format!("{state}/runs")).unwrap().collect();
+    assert_eq!(runs.len(), 1);
+    fs::rename(trial.tree(), trial.folder.path().join("moved")).unwrap();
+    fs::rename(trial.folder.path().join("moved"), trial.tree()).unwrap();
+    trial.s3.clear_log();
+    trial.sync(&["--delete", "--state", &state]).expect(0);
+    assert_eq!(trial.count(WRITES), 0);
+}

@@ -1,0 +1,151 @@
+//! Verifying: the content of everything, a line for each difference, and nothing written.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
+use serde_json::Value;
+
+use crate::trial::{Ended, Trial, WRITES};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// `efs2s3 verify TREE s3://site/www --mode plain` with these options; nothing is ever written.
+fn verify(trial: &Trial, options: &[&str]) -> Ended {
+    verify_as(trial, "plain", options)
+}
+
+fn verify_as(trial: &Trial, mode: &str, options: &[&str]) -> Ended {
+    trial.s3.clear_log();
+    let source = trial.tree().display().to_string();
+    let words = [&["verify", &source, "s3://site/www", "--mode", mode], options].concat();
+    let ended = trial.run_words(&words, &[]);
+    assert_eq!(trial.count(WRITES), 0);
+    ended
+}
+
+/// What differs, by key: `content www/a`.
+fn differences(ended: &Ended) -> Vec<String> {
+    let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.map(|line| format!("{} {}", line["difference"].as_str().unwrap(), line["key"].as_str().unwrap())).collect()
+}
+
+/// Files that were synced.
+fn synced(mode: &str) -> Trial {
+    let trial = Trial::new();
+    for name in ["a", "b/c", "b/d", "e"] {
+        trial.write(name, format!("content of {name}"));
+    }
+    Trial::settle();
+    let source = trial.tree().display().to_string();
+    trial.run_words(&["sync", &source, "s3://site/www", "--mode", mode], &[]).expect(0);
+    trial
+}
+
+#[test]
+fn what_a_sync_left_is_verified_by_reading_every_file_and_no_object() {
+    let trial = synced("plain");
+    let ended = verify(&trial, &[]).expect(0);
+    assert_eq!(ended.stdout, "");
+    assert_eq!((ended.counted("unchanged"), trial.count(Operation::GetObject)), (4, 0));
+    assert_eq!(ended.report["bytes"]["read_for_compare"], ended.report["bytes"]["source"]);
+    assert_eq!(ended.report["bytes"]["downloaded"], 0);
+}
+
+#[test]
+fn each_kind_of_difference_has_its_line_and_the_exit_code_is_10() {
+    let trial = synced("plain");
+    // All are older than the files: no time tells.
+    trial.object("a", "CONTENT OF a", HOUR);
+    trial.object("b/c", "longer than the content", Duration::ZERO);
+    trial.s3.remove("site", "www/b/d");
+    trial.object("extra", "x", HOUR);
+    let ended = verify(&trial, &["--delete"]).expect(10);
+    let expected = ["content www/a", "size www/b/c", "absent www/b/d", "orphan www/extra"];
+    assert_eq!(differences(&ended), expected);
+    assert_eq!(ended.report["exit_code"], 10);
+    let ended = verify(&trial, &[]).expect(10);
+    assert_eq!(differences(&ended), expected[..3], "a sync without --delete leaves what has no file");
+}
+
+#[test]
+fn an_object_replaced_under_the_same_size_by_a_newer_one_is_found() {
+    let trial = synced("plain");
+    trial.object("a", "CONTENT OF a", Duration::ZERO);
+    trial.sync(&["--dry-run"]).expect(0);
+    assert_eq!(differences(&verify(&trial, &["--overwrite", "never"]).expect(10)), ["content www/a"]);
+}
+
+#[test]
+fn metadata_that_differs_is_a_difference_where_the_mode_keeps_it() {
+    let trial = synced("datasync");
+    assert_eq!(verify_as(&trial, "datasync", &[]).expect(0).stdout, "");
+    fs::set_permissions(trial.tree().join("b"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(trial.tree().join("b/c"), fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = verify_as(&trial, "datasync", &[]).expect(10);
+    assert_eq!(differences(&ended), ["metadata www/b/", "metadata www/b/c"]);
+}
+
+#[test]
+fn an_object_in_parts_of_any_size_is_verified_by_its_etag() {
+    let trial = Trial::new();
+    let content = vec![b'x'; 11 << 20];
+    trial.write("large", &content);
+    trial.s3.put("site", "www/large", content, Seed::default().in_parts_of(7 << 20));
+    verify(&trial, &[]).expect(0);
+    assert_eq!(trial.count(Operation::GetObject), 0);
+}
+
+#[test]
+fn what_nothing_tells_of_is_read_where_that_is_asked_for_and_else_named() {
+    let trial = Trial::new();
+    let kms = |age| Seed::aged(age).header("x-amz-server-side-encryption", "aws:kms");
+    trial.write("equal", "12345");
+    trial.write("other", "12345");
+    trial.s3.put("site", "www/equal", "12345", kms(HOUR));
+    trial.s3.put("site", "www/other", "54321", kms(HOUR));
+    trial.s3.settings(|settings| settings.checksums = false);
+    let ended = verify(&trial, &[]).expect(3);
+    assert_eq!(ended.stdout, "");
+    let failures = ended.report["failures"].as_array().unwrap();
+    assert!(failures.iter().all(|failure| failure["kind"] == "unverifiable"), "{failures:?}");
+    assert_eq!((failures.len(), ended.counted("failed")), (2, 2));
+    assert!(ended.stderr.contains("--read"), "{}", ended.stderr);
+
+    let ended = verify(&trial, &["--read"]).expect(10);
+    assert_eq!(differences(&ended), ["content www/other"]);
+    assert_eq!((ended.counted("unchanged"), trial.count(Operation::GetObject)), (1, 2));
+    assert_eq!(ended.report["bytes"]["downloaded"], 10);
+}
+
+#[test]
+fn an_object_that_breaks_off_while_it_is_read_is_read_again() {
+    let trial = Trial::new();
+    trial.write("a", "12345");
+    let kms = Seed::aged(HOUR).header("x-amz-server-side-encryption", "aws:kms");
+    trial.s3.put("site", "www/a", "12345", kms);
+    trial.s3.settings(|settings| settings.checksums = false);
+    trial.s3.rule(Rule::on(Operation::GetObject).does(Fault::TruncatedBody));
+    verify(&trial, &["--read"]).expect(0);
+    trial.s3.rule(Rule::on(Operation::GetObject).always().does(Fault::TruncatedBody));
+    verify(&trial, &["--read"]).expect(3);
+}
+
+#[test]
+fn a_listing_that_cannot_be_trusted_verifies_nothing() {
+    let trial = synced("plain");
+    let backwards = Fault::page(|mut keys, more| {
+        keys.reverse();
+        (keys, more)
+    });
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(backwards));
+    verify(&trial, &["--delete"]).expect(1);
+}
+
+#[test]
+fn another_way_to_compare_is_refused() {
+    let trial = Trial::new();
+    let ended = verify(&trial, &["--compare", "size-only"]).expect(2);
+    assert!(ended.stderr.contains("leave --compare out"), "{}", ended.stderr);
+}
