@@ -15,6 +15,8 @@
 mod odd_fs;
 #[path = "../support/trial.rs"]
 mod trial;
+#[path = "../support/within.rs"]
+mod within;
 
 mod apply;
 mod compare;

@@ -65,11 +65,15 @@ pub(crate) struct Ended {
 
 impl Trial {
     pub(crate) fn new() -> Self {
+        Self::on(S3Server::start_blocking().unwrap())
+    }
+
+    /// With this server.
+    pub(crate) fn on(s3: S3Server) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Runs as another user write their reports here.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         fs::create_dir(folder.path().join("tree")).unwrap();
-        let s3 = S3Server::start_blocking().unwrap();
         s3.create_bucket(BUCKET);
         Self { folder, s3 }
     }

@@ -1,0 +1,114 @@
+//! A sync within the test's own process: the same pipeline as the program's, without the process around it. Hundreds go side
+//! by side, and one is killed by being dropped wherever it stands.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use efs2s3::cli::{Command as Words, file};
+use efs2s3::config::SyncConfig;
+use efs2s3::index::Index;
+use efs2s3::progress::Progress;
+use efs2s3::report::{Ending, Report, Route, Subject};
+use efs2s3::shutdown::Shutdown;
+use efs2s3::state::{State, StateLocation};
+use efs2s3::sync::changes::Changes;
+use efs2s3::sync::context::Memory;
+use efs2s3::sync::sync;
+use efs2s3::sync::tally::{Seconds, Tally};
+use efs2s3::uploads::Uploads;
+use serde_json::Value;
+
+use crate::trial::{Ended, SECRETS, Trial};
+
+/// Runs the test in a process that has credentials: the AWS SDK takes them from the environment, which no test may change.
+pub(crate) fn with_credentials(test: &str, body: impl FnOnce()) {
+    const INNER: &str = "EFS2S3_TEST_INNER";
+    if std::env::var_os(INNER).is_some() {
+        return body();
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command.env(INNER, "1").env("AWS_ACCESS_KEY_ID", "AKIDTRIAL").env("AWS_SECRET_ACCESS_KEY", SECRETS[0]);
+    command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+    assert!(command.status().unwrap().success());
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(8192).build().unwrap()
+}
+
+/// Runs a sync, and stops it after a time: `-TERM` asks it to, `-KILL` drops it.
+pub(crate) async fn run(trial: &Trial, words: &[&str], stop: Option<(&'static str, Duration)>) -> Ended {
+    let shutdown = Shutdown::default();
+    let run = Box::pin(to_its_end(trial, words, shutdown.clone()));
+    match stop {
+        None => run.await,
+        Some(("-KILL", after)) => tokio::time::timeout(after, run).await.unwrap_or_else(|_| ended(137, Value::Null)),
+        Some((_, after)) => {
+            let asking = tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                shutdown.wind_down();
+            });
+            let ended = run.await;
+            asking.abort();
+            ended
+        }
+    }
+}
+
+async fn to_its_end(trial: &Trial, words: &[&str], shutdown: Shutdown) -> Ended {
+    let url = trial.s3.url();
+    let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
+    let Words::Sync(command) = file::parse(words.into_iter().map(Into::into)).unwrap().cli.command else {
+        panic!("only syncs");
+    };
+    let subject = Subject {
+        command: "sync",
+        source: String::new(),
+        destination: String::new(),
+        started: SystemTime::now(),
+        route: Route::Direct,
+        datasync: None,
+    };
+    let state = command.state.state.map(|place| match place {
+        StateLocation::Folder(folder) => Arc::new(State::Folder(folder)),
+        StateLocation::Prefix(_) => panic!("only folders"),
+    });
+    let config = SyncConfig::new(command.options, Vec::new()).unwrap();
+    let memory = match &state {
+        Some(state) => Memory {
+            index: Some(Index::open(state, config.destination(), config.preserve()).await),
+            uploads: Some(Uploads::open(Arc::clone(state), config.destination(), shutdown.clone()).await),
+        },
+        None => Memory::default(),
+    };
+    let setup = config.open(false, memory, shutdown.clone(), Progress::new(false, false)).await.unwrap();
+    let (mut tally, mut seconds) = (Tally::default(), Seconds::default());
+    let result = sync(&setup, Changes::default(), &mut tally, &mut seconds).await;
+    if let (Some(index), Some(state), false) = (&setup.context.memory.index, &state, shutdown.is_requested()) {
+        index.write(state).await;
+    }
+    let code = match &result {
+        Err(_) => 1,
+        Ok(()) if shutdown.is_requested() => 143,
+        Ok(()) if tally.is_incomplete() => 3,
+        Ok(()) => 0,
+    };
+    let exit_code = efs2s3::exit_code::ExitCode::Success;
+    let ending = Ending {
+        tally,
+        requests: Some(setup.context.destination.requests()),
+        operations: Some(setup.context.source.operations()),
+        seconds,
+        error: result.err().map(|fatal| fatal.to_string()),
+        exit_code,
+    };
+    let mut report: Value = serde_json::from_str(&Report::new(&subject, ending).json()).unwrap();
+    report["exit_code"] = code.into();
+    ended(code, report)
+}
+
+fn ended(code: i32, report: Value) -> Ended {
+    Ended { code, stdout: String::new(), stderr: report["error"].to_string(), report, time: Duration::ZERO }
+}
