@@ -153,6 +153,12 @@ impl Uploads {
         };
         self.write(&record).await;
         let upload = destination.begin_upload(key, headers).await?;
+        if upload.may_have_twins() {
+            let begun = self.begun(destination, &record).await.unwrap_or_default();
+            for twin in begun.iter().filter(|id| *id != upload.id()) {
+                destination.upload(key, twin).abort().await;
+            }
+        }
         record.upload_id = Some(upload.id().to_owned());
         self.write(&record).await;
         Ok((upload, BTreeMap::new()))
@@ -180,13 +186,11 @@ impl Uploads {
     async fn abort(&self, destination: &Destination, record: &Record) {
         let key = record.key.as_str();
         let ids = match &record.upload_id {
-            Some(id) => vec![id.clone()],
-            None => match destination.uploads_begun(key, record.begun_between(destination.clock_difference())).await {
-                Ok(ids) => ids,
-                Err(error) => {
-                    return tracing::warn!(key, %error, "an upload that an earlier run may have left cannot be looked for");
-                }
-            },
+            Some(id) => Some(vec![id.clone()]),
+            None => self.begun(destination, record).await,
+        };
+        let Some(ids) = ids else {
+            return;
         };
         let mut all_gone = true;
         for id in ids {
@@ -196,6 +200,17 @@ impl Uploads {
         if all_gone {
             self.strike_out(key).await;
         }
+    }
+
+    /// The uploads that a record without an id stands for; nothing where nobody can tell.
+    async fn begun(&self, destination: &Destination, record: &Record) -> Option<Vec<String>> {
+        let between = record.begun_between(destination.clock_difference());
+        let begun = destination.uploads_begun(&record.key, between).await;
+        begun
+            .inspect_err(|error| {
+                tracing::warn!(key = record.key, %error, "an upload that may have been left cannot be looked for");
+            })
+            .ok()
     }
 
     async fn write(&self, record: &Record) {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct MultipartUpload<'a> {
     destination: &'a Destination,
     key: &'a str,
     id: String,
+    /// Whether it was asked for more than once: an answer that was lost may have begun another one.
+    may_have_twins: bool,
 }
 
 /// A part that an earlier run sent, as S3 describes it.
@@ -78,9 +81,14 @@ impl Destination {
             .set_checksum_type(self.checksum.map(kind_of))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let request = set_headers!(request, headers);
-        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, |_| request.clone().send()).await?;
+        let asked = AtomicUsize::new(0);
+        let ask = |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            request.clone().send()
+        };
+        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, ask).await?;
         match answer.upload_id() {
-            Some(id) => Ok(self.upload(key, id)),
+            Some(id) => Ok(MultipartUpload { may_have_twins: asked.into_inner() > 1, ..self.upload(key, id) }),
             None => {
                 Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload"))
             }
@@ -90,7 +98,7 @@ impl Destination {
     /// An upload that was begun already.
     #[must_use]
     pub fn upload<'a>(&'a self, key: &'a str, id: &str) -> MultipartUpload<'a> {
-        MultipartUpload { destination: self, key, id: id.to_owned() }
+        MultipartUpload { destination: self, key, id: id.to_owned(), may_have_twins: false }
     }
 
     /// The uploads of a key that were begun between two moments.
@@ -99,25 +107,32 @@ impl Destination {
     /// Where S3 refuses or does not answer.
     pub async fn uploads_begun(&self, key: &str, between: RangeInclusive<EpochNanos>) -> Result<Vec<String>, S3Error> {
         let key = self.prefix.key(key);
-        let request = self
-            .client
-            .list_multipart_uploads()
-            .bucket(&self.bucket)
-            .prefix(&key)
-            .set_expected_bucket_owner(self.expected_owner.clone());
-        // Uploads of this very key come first.
-        let answer = self.sender.send(Operation::ListMultipartUploads, 0, |_| request.clone().send()).await?;
-        let is_meant = |upload: &&aws_sdk_s3::types::MultipartUpload| {
-            let begun = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
-            upload.key() == Some(&key) && begun.is_some_and(|begun| between.contains(&begun))
-        };
-        Ok(answer
-            .uploads()
-            .iter()
-            .filter(is_meant)
-            .filter_map(|upload| upload.upload_id())
-            .map(str::to_owned)
-            .collect())
+        let (mut begun, mut after) = (Vec::new(), (None, None));
+        loop {
+            let (key_marker, id_marker) = after.clone();
+            let request = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&self.bucket)
+                .prefix(&key)
+                .set_key_marker(key_marker)
+                .set_upload_id_marker(id_marker)
+                .set_expected_bucket_owner(self.expected_owner.clone());
+            let answer = self.sender.send(Operation::ListMultipartUploads, 0, |_| request.clone().send()).await?;
+            for upload in answer.uploads().iter().filter(|upload| upload.key() == Some(&key)) {
+                let time = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
+                if time.is_some_and(|time| between.contains(&time)) {
+                    begun.extend(upload.upload_id().map(str::to_owned));
+                }
+            }
+            let next = (answer.next_key_marker().map(str::to_owned), answer.next_upload_id_marker().map(str::to_owned));
+            // Uploads of this very key come before those of keys that begin with it.
+            let is_past = next.0.as_ref() != Some(&key);
+            if !answer.is_truncated().unwrap_or(false) || is_past || next == after {
+                return Ok(begun);
+            }
+            after = next;
+        }
     }
 }
 
@@ -152,6 +167,12 @@ impl MultipartUpload<'_> {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whether it was asked for more than once: an answer that was lost may have begun another one.
+    #[must_use]
+    pub const fn may_have_twins(&self) -> bool {
+        self.may_have_twins
     }
 
     /// The parts that S3 has, by their numbers.

@@ -59,7 +59,8 @@ fn presence(root: &Root, operations: &Operations, key: &str, links: Links) -> Pr
     };
     match looked {
         Ok(true) => Presence::There,
-        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR) => Presence::Gone,
+        // A link that leads back to itself on the way: nothing is behind it.
+        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Presence::Gone,
         Err(errno) => Presence::Unknown(Problem::of("stat", errno)),
     }
 }
@@ -106,6 +107,7 @@ mod tests {
         std::fs::write(path.join("d/f"), "x").unwrap();
         std::os::unix::fs::symlink("nowhere", path.join("broken")).unwrap();
         std::os::unix::fs::symlink("d", path.join("link")).unwrap();
+        std::os::unix::fs::symlink("loop", path.join("loop")).unwrap();
         let root = Root::open(path).unwrap();
         for (key, expected) in [
             ("d/f", Presence::There),
@@ -114,6 +116,9 @@ mod tests {
             ("broken", Presence::There),
             ("link/f", Presence::There),
             ("link/", Presence::There),
+            ("loop", Presence::There),
+            ("loop/f", Presence::Gone),
+            ("loop/f/g", Presence::Gone),
             ("link", Presence::Gone),
             ("d", Presence::Gone),
             ("d/f/", Presence::Gone),
@@ -130,6 +135,7 @@ mod tests {
             ("link", Presence::There),
             ("link/", Presence::Gone),
             ("link/f", Presence::Gone),
+            ("loop/f", Presence::Gone),
             ("d", Presence::Gone),
             ("d/f/g", Presence::Gone),
             ("none/f", Presence::Gone),

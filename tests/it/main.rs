@@ -23,6 +23,7 @@ mod compare;
 mod control;
 mod delete;
 mod equivalence;
+mod faults;
 mod filters;
 mod index;
 mod lambda;

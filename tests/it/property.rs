@@ -479,15 +479,14 @@ fn run(world: &World, troubles: &[Trouble]) -> Ended {
     }
     match &world.how {
         How::Program => run_program(trial, &words, troubles),
-        How::Within(runtime) => runtime.block_on(within::run(trial, &words, stop(troubles))),
+        How::Within(runtime) => runtime.block_on(within::run_on(&trial.s3, &words, stop(troubles))),
     }
 }
 
 /// How the run is asked to stop, and when.
 fn stop(troubles: &[Trouble]) -> Option<(&'static str, Duration)> {
-    troubles.iter().find_map(|trouble| match trouble {
-        Trouble::Stop(signal, after) => Some((*signal, Duration::from_millis(*after))),
-        _ => None,
+    troubles.iter().find_map(|trouble| {
+        if let Trouble::Stop(signal, after) = trouble { Some((*signal, Duration::from_millis(*after))) } else { None }
     })
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use efs2s3::cli::{Command as Words, file};
 use efs2s3::config::SyncConfig;
+use efs2s3::demo::s3::S3Server;
 use efs2s3::index::Index;
 use efs2s3::progress::Progress;
 use efs2s3::report::{Ending, Report, Route, Subject};
@@ -19,7 +20,7 @@ use efs2s3::sync::tally::{Seconds, Tally};
 use efs2s3::uploads::Uploads;
 use serde_json::Value;
 
-use crate::trial::{Ended, SECRETS, Trial};
+use crate::trial::{Ended, SECRETS};
 
 /// Runs the test in a process that has credentials: the AWS SDK takes them from the environment, which no test may change.
 pub(crate) fn with_credentials(test: &str, body: impl FnOnce()) {
@@ -38,10 +39,10 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(8192).build().unwrap()
 }
 
-/// Runs a sync, and stops it after a time: `-TERM` asks it to, `-KILL` drops it.
-pub(crate) async fn run(trial: &Trial, words: &[&str], stop: Option<(&'static str, Duration)>) -> Ended {
+/// Runs a sync with a server, and stops it after a time: `-TERM` asks it to, `-KILL` drops it.
+pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static str, Duration)>) -> Ended {
     let shutdown = Shutdown::default();
-    let run = Box::pin(to_its_end(trial, words, shutdown.clone()));
+    let run = Box::pin(to_its_end(s3, words, shutdown.clone()));
     match stop {
         None => run.await,
         Some(("-KILL", after)) => tokio::time::timeout(after, run).await.unwrap_or_else(|_| ended(137, Value::Null)),
@@ -57,8 +58,8 @@ pub(crate) async fn run(trial: &Trial, words: &[&str], stop: Option<(&'static st
     }
 }
 
-async fn to_its_end(trial: &Trial, words: &[&str], shutdown: Shutdown) -> Ended {
-    let url = trial.s3.url();
+async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
+    let url = s3.url();
     let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
     let Words::Sync(command) = file::parse(words.into_iter().map(Into::into)).unwrap().cli.command else {
         panic!("only syncs");
@@ -110,5 +111,6 @@ async fn to_its_end(trial: &Trial, words: &[&str], shutdown: Shutdown) -> Ended 
 }
 
 fn ended(code: i32, report: Value) -> Ended {
-    Ended { code, stdout: String::new(), stderr: report["error"].to_string(), report, time: Duration::ZERO }
+    let stderr = format!("{} {} {}", report["error"], report["failures"], report["withheld_because"]);
+    Ended { code, stdout: String::new(), stderr, report, time: Duration::ZERO }
 }

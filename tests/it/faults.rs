@@ -1,0 +1,304 @@
+//! The fault matrix: each operation, each fault, at the first request, one in the middle, the last one, or all of them.
+//!
+//! After the run with the fault no object is lost and none torn, the exit code is true, and one run without faults makes
+//! everything right. What came of each is a table in `docs/reliability.md`, which is held against the runs;
+//! `EFS2S3_WRITE_DOCS=1` writes it anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Object, Operation, Rule, S3Server, Seed};
+use futures::StreamExt;
+
+use crate::trial::{Ended, Trial, WRITES};
+use crate::within;
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+const MARKS: [&str; 2] = ["<!-- matrix -->\n", "<!-- /matrix -->\n"];
+/// They mostly wait: for a retry, or for a silence to be over.
+const AT_ONCE: usize = 48;
+const MIB: usize = 1 << 20;
+const HOUR: Duration = Duration::from_hours(1);
+const OPTIONS: [&str; 15] = [
+    "s3://site/www",
+    "--mode",
+    "datasync",
+    "--delete",
+    "--max-delete",
+    "100%",
+    "--retries",
+    "2",
+    "--part-size",
+    "5MiB",
+    "--multipart-threshold",
+    "5MiB",
+    "--walkers",
+    "2",
+    "--allow-empty-source",
+];
+const OPERATIONS: [(&str, Operation); 10] = [
+    ("ListObjectsV2", Operation::ListObjectsV2),
+    ("HeadObject", Operation::HeadObject),
+    ("PutObject", Operation::PutObject),
+    ("CopyObject", Operation::CopyObject),
+    ("CreateMultipartUpload", Operation::CreateMultipartUpload),
+    ("UploadPart", Operation::UploadPart),
+    ("CompleteMultipartUpload", Operation::CompleteMultipartUpload),
+    ("AbortMultipartUpload", Operation::AbortMultipartUpload),
+    ("DeleteObjects", Operation::DeleteObjects),
+    ("DeleteObject", Operation::DeleteObject),
+];
+const POSITIONS: [&str; 4] = ["first", "middle", "last", "always"];
+
+fn faults() -> [(&'static str, Fault); 15] {
+    [
+        ("400 InvalidRequest", Fault::status(400, "InvalidRequest")),
+        ("403 AccessDenied", Fault::status(403, "AccessDenied")),
+        ("404 NoSuchKey", Fault::status(404, "NoSuchKey")),
+        ("409 ConditionalRequestConflict", Fault::status(409, "ConditionalRequestConflict")),
+        ("412 PreconditionFailed", Fault::status(412, "PreconditionFailed")),
+        ("429 TooManyRequests", Fault::status(429, "TooManyRequests")),
+        ("500 InternalError", Fault::status(500, "InternalError")),
+        ("503 SlowDown", Fault::status(503, "SlowDown")),
+        ("reset before the effect", Fault::ResetBefore),
+        ("reset after the effect", Fault::ResetAfter),
+        ("silence, then a reset", Fault::Stall(Duration::from_secs(1))),
+        ("answer cut off", Fault::TruncatedBody),
+        ("error inside 200", Fault::ErrorInside200("InternalError")),
+        ("body damaged on its way", Fault::CorruptBody),
+        ("answer with a wrong ETag", Fault::WrongEtag),
+    ]
+}
+
+/// The tree, the bucket before the run, and how many requests of each operation a run without faults sends.
+struct Stage {
+    home: Trial,
+    before: BTreeMap<String, Object>,
+    requests: BTreeMap<&'static str, usize>,
+}
+
+struct Cell {
+    operation: (&'static str, Operation),
+    fault: (&'static str, Fault),
+    position: &'static str,
+}
+
+/// What the matrix adds up to.
+#[derive(Default)]
+struct Figures {
+    runs: AtomicU64,
+    faults: AtomicU64,
+}
+
+/// A tree with something to do of every kind: more to upload, to rewrite and to delete than one of each.
+async fn stage(with_parts: bool) -> Stage {
+    let home = Trial::on(S3Server::start().await.unwrap());
+    for number in 0..3 {
+        home.write(format!("same/{number}"), format!("same {number}"));
+        home.write(format!("changed/{number}"), format!("changed {number}"));
+        home.write(format!("new/{number}"), format!("new {number}"));
+        let path = home.write(format!("rewritten/{number}"), format!("rewritten {number}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    if with_parts {
+        for number in 0..2 {
+            home.write(format!("parts/{number}"), vec![b'a' + number; 5 * MIB + 100]);
+        }
+    }
+    Trial::settle();
+    run(&home, &home.s3).await.expect(0);
+    let mut before = BTreeMap::new();
+    for key in home.s3.keys("site", "www/") {
+        let mut object = home.s3.object("site", &key).unwrap();
+        if key.starts_with("www/new/") && !key.ends_with('/') || key == "www/parts/1" {
+            continue;
+        }
+        if key.starts_with("www/changed/") && !key.ends_with('/') || key == "www/parts/0" {
+            object.body = format!("before {key}").into();
+        } else if key.starts_with("www/rewritten/") && !key.ends_with('/') {
+            object.headers.insert("x-amz-meta-file-permissions".to_owned(), "0100644".to_owned());
+        }
+        before.insert(key, object);
+    }
+    let orphan = before["www/same/0"].clone();
+    for name in ["orphan/0", "orphan/1", "orphan/2", "orphan/\u{1}0", "orphan/\u{1}1"] {
+        before.insert(format!("www/{name}"), orphan.clone());
+    }
+    let mut stage = Stage { home, before, requests: BTreeMap::new() };
+    let trial = stage.trial().await;
+    run(&stage.home, &trial.s3).await.expect(0);
+    for (name, operation) in OPERATIONS {
+        // One upload is given up where aborting is tried.
+        let count = if operation == Operation::AbortMultipartUpload { 1 } else { trial.count(operation) };
+        stage.requests.insert(name, count);
+    }
+    stage
+}
+
+impl Stage {
+    /// A server with the bucket as it was before.
+    async fn trial(&self) -> Trial {
+        let trial = Trial::on(S3Server::start().await.unwrap());
+        trial.s3.settings(|settings| settings.page_size = 5);
+        for (key, Object { body, headers, .. }) in &self.before {
+            let age = if key.contains("rewritten") || key.contains("changed") { HOUR } else { Duration::ZERO };
+            trial.s3.put("site", key, body.clone(), Seed { age, headers: headers.clone(), ..Seed::default() });
+        }
+        trial
+    }
+}
+
+async fn run(home: &Trial, s3: &S3Server) -> Ended {
+    let source = home.tree().display().to_string();
+    let words = [&["sync", &source], &OPTIONS[..]].concat();
+    within::run_on(s3, &words, None).await
+}
+
+/// Runs a cell, and says in a few words what came of it.
+async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
+    let Cell { operation: (name, operation), fault: (fault_name, fault), position } = cell;
+    let title = format!("{name}, {fault_name}, {position}");
+    let trial = stage.trial().await;
+    let count = u64::try_from(stage.requests[name]).unwrap();
+    assert!(count > 0, "{title}: no such request is sent");
+    let rule = Rule::on(*operation);
+    let rule = match *position {
+        "first" => rule,
+        "middle" => rule.skip(count / 2),
+        "last" => rule.skip(count - 1),
+        _ => rule.always(),
+    };
+    trial.s3.rule(rule.does(fault.clone()));
+    if *operation == Operation::AbortMultipartUpload {
+        let refused = Rule::on(Operation::UploadPart).key_contains("parts/0").always();
+        trial.s3.rule(refused.does(Fault::status(400, "InvalidRequest")));
+    }
+    let ended = run(&stage.home, &trial.s3).await;
+    let met = if *position == "always" { trial.count(*operation) } else { 1 };
+    figures.faults.fetch_add(u64::try_from(met).unwrap(), Ordering::Relaxed);
+    check(stage, &trial, &ended, &title);
+
+    trial.s3.clear_rules();
+    let healed = run(&stage.home, &trial.s3).await;
+    assert_eq!(healed.code, 0, "{title}: the next run: {}", healed.report);
+    assert_eq!(trial.objects(), stage.home.objects(), "{title}: after the next run");
+    trial.s3.clear_log();
+    run(&stage.home, &trial.s3).await;
+    assert_eq!(trial.count(WRITES), 0, "{title}: the run after that writes");
+    figures.runs.fetch_add(3, Ordering::Relaxed);
+    outcome(&ended)
+}
+
+/// What must hold after the run with the fault.
+fn check(stage: &Stage, trial: &Trial, ended: &Ended, title: &str) {
+    let (wanted, found) = (stage.home.objects(), trial.objects());
+    let says = &ended.report;
+    assert!([0, 1, 3].contains(&ended.code), "{title}: exit {}: {says}", ended.code);
+    for (key, object) in &stage.before {
+        let name = key.strip_prefix("www/").unwrap();
+        match found.get(name) {
+            None => assert!(!wanted.contains_key(name), "{title}: {name} is lost: {says}"),
+            Some(body) => {
+                let is_whole = *body == object.body || wanted.get(name) == Some(body);
+                assert!(is_whole, "{title}: {name} is torn: {says}");
+            }
+        }
+    }
+    for (name, body) in &found {
+        let is_known = stage.before.contains_key(&format!("www/{name}")) || wanted.get(name) == Some(body);
+        assert!(is_known, "{title}: {name} is torn: {says}");
+    }
+    // A server that says of an object that it is gone is taken at its word; S3 never says so of a delete.
+    let is_lie = title.starts_with("Delete") && title.contains("404");
+    if ended.code == 0 && !is_lie {
+        let withheld = says["withheld_because"].as_array().unwrap().iter().filter_map(|entry| entry["keys"].as_array());
+        let withheld: Vec<String> =
+            withheld.flatten().map(|key| key.as_str().unwrap()["www/".len()..].to_owned()).collect();
+        let found: BTreeMap<_, _> = found.clone().into_iter().filter(|(name, _)| !withheld.contains(name)).collect();
+        assert_eq!(found, wanted, "{title}: exit 0, and not as it should be");
+    }
+    let is_new_missing = wanted.keys().any(|name| !found.contains_key(name));
+    if ended.code == 1 || is_new_missing {
+        let orphans = found.keys().filter(|name| !wanted.contains_key(*name)).count();
+        assert_eq!(orphans, 5, "{title}: deleted although something is missing: {says}");
+    }
+    if ended.code != 1 {
+        ended.assert_adds_up();
+    }
+}
+
+fn outcome(ended: &Ended) -> String {
+    let withheld = if ended.counted("deletes_withheld") > 0 { ", no deletes" } else { "" };
+    match ended.code {
+        0 if ended.report["requests"]["retries"].as_u64() > Some(0) => "retried".to_owned(),
+        0 => "no harm".to_owned(),
+        1 => "exit 1".to_owned(),
+        code => format!("exit {code}{withheld}"),
+    }
+}
+
+fn table(outcomes: &BTreeMap<(&str, &str, &str), String>) -> String {
+    let mut text = String::new();
+    for (operation, _) in OPERATIONS {
+        let _ = write!(text, "\n### {operation}\n\n| fault | {} |\n|---|---|---|---|---|\n", POSITIONS.join(" | "));
+        for (fault, _) in faults() {
+            let cells: Vec<&str> = POSITIONS.iter().map(|place| &*outcomes[&(operation, fault, *place)]).collect();
+            let _ = writeln!(text, "| {fault} | {} |", cells.join(" | "));
+        }
+    }
+    text + "\n"
+}
+
+#[test]
+fn no_fault_of_any_operation_loses_or_tears_an_object_and_the_next_run_heals() {
+    within::with_credentials(
+        "faults::no_fault_of_any_operation_loses_or_tears_an_object_and_the_next_run_heals",
+        || within::runtime().block_on(matrix()),
+    );
+}
+
+async fn matrix() {
+    let (small, with_parts, figures) = (stage(false).await, stage(true).await, Figures::default());
+    let mut cells = Vec::new();
+    for operation in OPERATIONS {
+        for fault in faults() {
+            for position in POSITIONS {
+                cells.push(Cell { operation, fault: fault.clone(), position });
+            }
+        }
+    }
+    let stage_of = |cell: &Cell| {
+        let is_of_parts = cell.operation.0.contains("Multipart") || cell.operation.0.contains("Part");
+        if is_of_parts { &with_parts } else { &small }
+    };
+    let outcomes = futures::stream::iter(&cells).map(async |each| {
+        let key = (each.operation.0, each.fault.0, each.position);
+        (key, cell(stage_of(each), each, &figures).await)
+    });
+    let outcomes: BTreeMap<_, _> = outcomes.buffer_unordered(AT_ONCE).collect().await;
+    let (runs, faults) = (figures.runs.into_inner(), figures.faults.into_inner());
+    let table = format!(
+        "\n{} cells, {runs} runs, more than {} faults; objects lost: 0, objects torn: 0.\n{}",
+        cells.len(),
+        faults / 100 * 100,
+        table(&outcomes)
+    );
+    hold_against_document(&table);
+}
+
+fn hold_against_document(table: &str) {
+    let document = fs::read_to_string(Path::new(DOCUMENT)).unwrap();
+    let (head, rest) = document.split_once(MARKS[0]).unwrap();
+    let (written, tail) = rest.split_once(MARKS[1]).unwrap();
+    if std::env::var_os("EFS2S3_WRITE_DOCS").is_some() {
+        fs::write(DOCUMENT, format!("{head}{}{table}{}{tail}", MARKS[0], MARKS[1])).unwrap();
+        return;
+    }
+    let differing: Vec<_> = written.lines().zip(table.lines()).filter(|(before, now)| before != now).collect();
+    assert!(differing.is_empty(), "docs/reliability.md says otherwise (EFS2S3_WRITE_DOCS=1 writes it): {differing:?}");
+}
