@@ -24,7 +24,8 @@ const MARKS: [&str; 2] = ["<!-- matrix -->\n", "<!-- /matrix -->\n"];
 const AT_ONCE: usize = 48;
 const MIB: usize = 1 << 20;
 const HOUR: Duration = Duration::from_hours(1);
-const OPTIONS: [&str; 15] = [
+/// One request at a time, so that the first, the middle and the last are the same ones each time.
+const OPTIONS: [&str; 19] = [
     "s3://site/www",
     "--mode",
     "datasync",
@@ -40,6 +41,10 @@ const OPTIONS: [&str; 15] = [
     "--walkers",
     "2",
     "--allow-empty-source",
+    "--concurrency",
+    "1",
+    "--list-concurrency",
+    "1",
 ];
 const OPERATIONS: [(&str, Operation); 10] = [
     ("ListObjectsV2", Operation::ListObjectsV2),
