@@ -266,7 +266,10 @@ impl MultipartUpload<'_> {
         match sent {
             // Answers that a lost success leaves for the next try.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
-                self.destination.own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)
+                let etag = self.destination.own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)?;
+                // Ours, or the same content by somebody else: then this upload is open still.
+                self.abort().await;
+                Ok(etag)
             }
             // Ceph's gateway answers without an ETag.
             Ok(etag) if etag.is_empty() => Ok(self.destination.head(self.key).await?.etag),

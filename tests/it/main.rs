@@ -34,6 +34,7 @@ mod property;
 mod resume;
 mod run;
 mod scale;
+mod soak;
 mod torn;
 mod transfer;
 mod verify;

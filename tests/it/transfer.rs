@@ -247,6 +247,21 @@ fn a_server_that_completes_without_an_etag_is_asked_for_it() {
     assert_eq!(conditions, [false, true]);
 }
 
+#[test]
+fn an_upload_whose_content_somebody_else_published_meanwhile_is_aborted() {
+    let trial = Trial::new();
+    let content = random(7 * MIB);
+    trial.write("big", &content);
+    let s3 = trial.s3.clone();
+    let publish = Fault::before(move || {
+        s3.put("site", "www/big", content.clone(), Seed::default().in_parts_of(5 * MIB));
+    });
+    trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(publish));
+    trial.sync(&IN_PARTS).expect(0);
+    trial.assert_same();
+    assert_eq!(trial.s3.uploads(), []);
+}
+
 // --- what objects are stored with ---
 
 #[test]
