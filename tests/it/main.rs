@@ -25,6 +25,7 @@ mod delete;
 mod equivalence;
 mod faults;
 mod filters;
+mod foreign;
 mod index;
 mod lambda;
 mod lease;
