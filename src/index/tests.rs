@@ -185,16 +185,55 @@ async fn another_destination_mode_or_schema_is_not_used() {
     assert_eq!(refused(Head::new(&destination(), Some(Preserve::ALL))), "is of another mode");
     assert!(file::Reader::open(&file, &head).is_ok());
 
-    let newer = zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap();
-    let trailer = {
-        let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
-        sum.update(&newer);
-        [&[0x5e, 0x2a, 0x4d, 0x18, 8, 0, 0, 0][..], &sum.finalize().to_be_bytes()].concat()
-    };
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&[newer, trailer].concat()).unwrap();
-    let refused = file::Reader::open(&Arc::new(file), &head).err().unwrap().to_string();
+    let newer = sealed(&zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap());
+    let refused = file::Reader::open(&newer, &head).err().unwrap().to_string();
     assert_eq!(refused, "is in another format ('efs2s3 index 2')");
+}
+
+/// These bytes with a trailer that is right about them.
+fn sealed(bytes: &[u8]) -> Arc<File> {
+    let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
+    sum.update(bytes);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.write_all(&[0x5e, 0x2a, 0x4d, 0x18, 8, 0, 0, 0]).unwrap();
+    file.write_all(&sum.finalize().to_be_bytes()).unwrap();
+    Arc::new(file)
+}
+
+#[tokio::test]
+async fn any_content_under_a_right_checksum_is_read_or_refused() {
+    let place = Place::new();
+    place.write(["a", "b,\"c\"", "d"].map(|key| row(key, 1))).await;
+    let text = zstd::decode_all(File::open(place.path()).unwrap()).unwrap();
+    let packed = zstd::encode_all(&text[..], 1).unwrap();
+    let head = Head::new(&destination(), None);
+    let mut random = fastrand::Rng::with_seed(1);
+    let change = |bytes: &[u8], random: &mut fastrand::Rng| {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..random.usize(1..4) {
+            let at = random.usize(0..bytes.len());
+            match random.u8(0..4) {
+                0 => bytes[at] = random.u8(..),
+                1 => bytes.truncate(at.max(1)),
+                2 => drop(bytes.drain(at..(at + random.usize(0..9)).min(bytes.len()))),
+                _ => drop(bytes.splice(at..at, *b"9,\n\"")),
+            }
+            bytes.push(b'\n');
+        }
+        bytes
+    };
+    for _ in 0..3000 {
+        let changed_text = zstd::encode_all(&change(&text, &mut random)[..], 1).unwrap();
+        for bytes in [changed_text, change(&packed, &mut random)] {
+            let Ok(reader) = file::Reader::open(&sealed(&bytes), &head) else {
+                continue;
+            };
+            let rows: Vec<_> = reader.take(100).collect();
+            let keys: Vec<_> = rows.iter().flatten().map(|row| &row.key).collect();
+            assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -480,15 +480,29 @@ fn no_secret_appears_in_any_output_at_any_level() {
     trial.write("denied", "2");
     trial.write("big", random(7 * MIB));
     trial.object("orphan", "o", LONG_AGO);
+    trial.s3.create_bucket("state");
     let on_put = || Rule::on(Operation::PutObject);
     trial.s3.rule(on_put().key_contains("denied").always().does(Fault::status(403, "AccessDenied")));
     trial.s3.rule(on_put().does(Fault::status(500, "InternalError")));
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::ResetBefore));
     for level in ["trace", "trace,aws_smithy_runtime=trace,aws_config=trace,hyper=trace,aws_runtime=trace"] {
-        let options = [&IN_PARTS[..], &["--delete", "--log-format", "json"]].concat();
+        let options = [&IN_PARTS[..], &["--delete", "--log-format", "json", "--state", "s3://state/here"]].concat();
         let run = trial.start_with(&options, &[("RUST_LOG", level)]).end().expect(3);
         assert!(run.stderr.contains("\"DEBUG\"") || run.stderr.contains("\"TRACE\""), "{}", run.stderr);
-        let everything = format!("{}{}{}", run.stdout, run.stderr, run.report);
+        let verified = trial.run_words(&["verify", "tree", "s3://site/www", "--mode", "plain"], &[("RUST_LOG", level)]);
+        trial.plan(&["-o", "plan.jsonl"]);
+        let applied = trial.run_words(&["apply", "plan.jsonl"], &[("RUST_LOG", level)]);
+        let kept: Vec<_> = trial.s3.bodies("state", "").into_values().collect();
+        let plan = fs::read_to_string(trial.folder.path().join("plan.jsonl")).unwrap();
+        let everything = format!(
+            "{}{}{}{}{}{plan}{}",
+            run.stdout,
+            run.stderr,
+            run.report,
+            verified.stderr,
+            applied.stderr,
+            String::from_utf8_lossy(&kept.concat())
+        );
         for secret in SECRETS.into_iter().chain(["AKIDTRIAL", "Signature=", "AWS4-HMAC"]) {
             assert!(!everything.contains(secret), "{secret}");
         }

@@ -19,6 +19,7 @@ mod trial;
 mod within;
 
 mod apply;
+mod cases;
 mod compare;
 mod control;
 mod delete;
@@ -31,6 +32,7 @@ mod lambda;
 mod lease;
 mod metadata;
 mod names;
+mod permissions;
 mod property;
 mod resume;
 mod run;

@@ -100,6 +100,25 @@ fn everyday_flow(site: &Site) {
     assert_eq!(quiet.sent(&["list"]), 1);
 }
 
+/// The state beside the site: a lease, an index that is used, and an object that somebody else replaced.
+fn with_state(site: &Site) {
+    for number in 0..20 {
+        site.write(&format!("kept/f{number:02}.txt"), number.to_string());
+    }
+    Site::settle();
+    let state = site.beside_the_site("state");
+    let options = ["--delete", "--state", &state];
+    site.sync(&options).expect(0);
+    std::fs::rename(site.tree().join("kept"), site.tree().join("aside")).unwrap();
+    std::fs::rename(site.tree().join("aside"), site.tree().join("kept")).unwrap();
+    let quiet = site.sync(&options).expect(0);
+    assert_eq!((quiet.sent(&["head"]), quiet.report["bytes"]["read_for_compare"].as_u64()), (0, Some(0)));
+    site.put("www/kept/f00.txt", b"9");
+    let healed = site.sync(&options).expect(0);
+    assert_eq!(healed.counted("uploaded"), 1);
+    site.assert_same(true);
+}
+
 fn awkward_names(site: &Site, without: &str) {
     for name in AWKWARD.into_iter().filter(|name| *name != without) {
         site.write(name, name);
@@ -186,6 +205,18 @@ fn moto_holds_what_datasync_would_write() {
 fn ceph_holds_what_datasync_would_write() {
     let Some(site) = Site::on(Server::Ceph) else { return };
     datasync_mode(&site);
+}
+
+#[test]
+fn moto_keeps_a_state() {
+    let Some(site) = Site::on(Server::Moto) else { return };
+    with_state(&site);
+}
+
+#[test]
+fn ceph_keeps_a_state() {
+    let Some(site) = Site::on(Server::Ceph) else { return };
+    with_state(&site);
 }
 
 #[test]

@@ -102,6 +102,11 @@ impl Site {
         std::thread::sleep(Duration::from_millis(3200));
     }
 
+    /// Another prefix of the bucket.
+    pub(crate) fn beside_the_site(&self, prefix: &str) -> String {
+        format!("s3://{}/{prefix}", self.bucket)
+    }
+
     /// An object as another tool left it.
     pub(crate) fn put(&self, key: &str, content: &'static [u8]) {
         let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from_static(content));

@@ -1,0 +1,51 @@
+//! The table of cases: each names tests that are there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+const TABLE: &str = include_str!("../cases.md");
+const CASES: &str = "1 2 3 4 5 5a 5b 5c 6 7 8 9 10 11 12 20 21 22 23 24 25 26 27 28 29 29a 30 31 32 33 34 35 40 41 42 42a 43 44 45 \
+    46 47 50 51 52 53 54 55 56 57 60 61 62 63 64 65 66 67 67a 67b 68 69 70 71 72 80 81 82 83 90 91 92 93 94 95 96 97 100 101 \
+    102 103 104 105 106 107 108 109 110 111 112 113";
+
+/// All Rust below a folder, as one text.
+fn source(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = entries.map(|path| {
+        if path.is_dir() {
+            source(&path)
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            fs::read_to_string(path).unwrap()
+        } else {
+            String::new()
+        }
+    });
+    texts.collect()
+}
+
+#[test]
+fn each_case_names_tests_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (program, real) = (source(&root.join("src")), source(&root.join("tests/real_s3")));
+    let mut cases = BTreeSet::new();
+    for line in TABLE.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        cases.insert(line.split('|').nth(1).unwrap().trim());
+        let tests = line.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2);
+        for test in tests {
+            let path: Vec<&str> = test.split("::").collect();
+            let is_there = |text: &str, name: &str| text.contains(&format!("fn {name}("));
+            let is_there = match path.as_slice() {
+                ["it", module, name] => {
+                    is_there(&fs::read_to_string(root.join(format!("tests/it/{module}.rs"))).unwrap(), name)
+                }
+                ["real", name] => is_there(&real, name),
+                [name] => is_there(&program, name),
+                _ => false,
+            };
+            assert!(is_there, "there is no test `{test}`");
+        }
+    }
+    let missing: Vec<&str> = CASES.split_whitespace().filter(|case| !cases.contains(case)).collect();
+    assert!(missing.is_empty(), "no test is named for {missing:?}");
+}

@@ -1,0 +1,97 @@
+//! The permissions that the documents name, held against the requests that runs send.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
+
+use crate::trial::Trial;
+
+const README: &str = include_str!("../../README.md");
+
+/// What S3 asks for a request (Service Authorization Reference, "Actions for Amazon S3").
+fn actions(operation: Operation) -> &'static [&'static str] {
+    match operation {
+        Operation::ListObjectsV2 => &["s3:ListBucket"],
+        Operation::HeadObject | Operation::GetObject => &["s3:GetObject"],
+        Operation::PutObject
+        | Operation::CreateMultipartUpload
+        | Operation::UploadPart
+        | Operation::CompleteMultipartUpload => &["s3:PutObject"],
+        Operation::CopyObject => &["s3:GetObject", "s3:PutObject"],
+        Operation::AbortMultipartUpload => &["s3:AbortMultipartUpload"],
+        Operation::ListParts => &["s3:ListMultipartUploadParts"],
+        Operation::ListMultipartUploads => &["s3:ListBucketMultipartUploads"],
+        Operation::DeleteObject | Operation::DeleteObjects => &["s3:DeleteObject"],
+        Operation::HeadBucket | Operation::GetObjectAttributes | Operation::UploadPartCopy | Operation::Other => {
+            panic!("{operation:?} is asked for, and no document names a permission for it")
+        }
+    }
+}
+
+/// The actions on S3 in the row of the README's table that begins like this.
+fn documented(row: &str) -> BTreeSet<&'static str> {
+    let line = README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap();
+    line.split('`').filter(|word| word.starts_with("s3:") && !word.starts_with("s3://")).collect()
+}
+
+/// What a bucket was asked for.
+fn asked(trial: &Trial, bucket: &str) -> BTreeSet<&'static str> {
+    let log = trial.s3.log().into_iter().filter(|request| request.bucket == bucket);
+    log.flat_map(|request| actions(request.operation)).copied().collect()
+}
+
+#[test]
+fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
+    let trial = Trial::new();
+    trial.s3.create_bucket("state");
+    let source = trial.tree().display().to_string();
+    let options = ["--delete", "--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "1s"];
+    let sync = [&["sync", &source, "s3://site/www", "--mode", "datasync"], &options[..]].concat();
+    let with_state = [&sync[..], &["--state", "s3://state/here"]].concat();
+    trial.write("file", "1");
+    trial.write("large", vec![b'x'; 6 << 20]);
+    trial.object("orphan", "1", Duration::ZERO);
+    trial.object("orphan\u{1}", "1", Duration::ZERO);
+    // An upload that fails is aborted; one that is killed is looked for by the run after it, and aborted or gone on with.
+    trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(Fault::status(400, "InvalidRequest")));
+    trial.run_words(&sync, &[]).expect(3);
+    trial.set_mtime("file", std::time::SystemTime::now() - Duration::from_secs(9));
+    Trial::settle();
+    trial.run_words(&sync, &[]).expect(0);
+    trial.run_words(&["verify", &source, "s3://site/www"], &[]);
+    trial.run_words(&["plan", &source, "s3://site/www", "--delete"], &[]);
+    let without_state = asked(&trial, "site");
+    let allowed: BTreeSet<_> = documented("the direct sync").union(&documented("on its objects")).copied().collect();
+    // Copies of objects with tags ask for these as well, which the server in memory does not keep.
+    let of_tags = BTreeSet::from(["s3:GetObjectTagging", "s3:PutObjectTagging"]);
+    assert_eq!(without_state.union(&of_tags).copied().collect::<BTreeSet<_>>(), allowed);
+
+    trial.s3.clear_log();
+    for (killed_before, content) in [(Operation::CreateMultipartUpload, b'y'), (Operation::UploadPart, b'z')] {
+        let sent_before = trial.count(killed_before);
+        trial.write("large", vec![content; 6 << 20]);
+        Trial::settle();
+        let hang = Fault::after(|| thread::sleep(Duration::from_secs(20)));
+        trial.s3.rule(Rule::on(killed_before).does(hang));
+        let run = trial.start_words(&with_state, &[]);
+        trial.await_requests(killed_before, sent_before + 1);
+        run.signal("-KILL");
+        run.end();
+        trial.s3.clear_rules();
+        while trial.run_words(&with_state, &[]).code == 11 {
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+    trial.s3.put("state", "here/left", "nobody's", Seed::default());
+    let mut allowed = documented("`--state s3://…`");
+    assert!(asked(&trial, "state").is_subset(&allowed), "{:?}", asked(&trial, "state"));
+    allowed.extend(documented("uploads gone on with"));
+    allowed.extend(without_state);
+    let with_state = asked(&trial, "site");
+    assert!(with_state.is_subset(&allowed), "{with_state:?}");
+    for action in documented("uploads gone on with") {
+        assert!(with_state.contains(action), "{action} is never asked for");
+    }
+}
