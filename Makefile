@@ -3,7 +3,7 @@
 NEXTEST_VERSION = 0.9.143
 DENY_VERSION = 0.20.2
 
-.PHONY: demo test test-quick lint bench
+.PHONY: demo test test-quick soak lint bench
 
 # The whole flow on embedded servers. Built as the tests build it, with one of them, so that nothing is built twice.
 demo:
@@ -18,6 +18,12 @@ test: nextest
 # The same without the real servers.
 test-quick: nextest
 	cargo nextest run --locked --all-features --lib --test it
+
+# The random tests for longer, some 20 minutes: other seeds each time.
+soak: nextest
+	EFS2S3_PROPERTY_SEED=$$(date +%s) EFS2S3_PROPERTY_CASES=10000 EFS2S3_SOAK_SECONDS=300 EFS2S3_KILLS=60 \
+	EFS2S3_FUZZ_CASES=5000 EFS2S3_EQUIVALENCE_CASES=100 cargo nextest run --locked --all-features --test it \
+	-E 'test(property::whatever_happens_within) | test(soak) | test(resume) | test(foreign) | test(equivalence)'
 
 # What CI checks besides the tests.
 lint:

@@ -6,6 +6,7 @@
 pub mod datasync;
 mod direct;
 mod first;
+mod kept;
 pub mod s3;
 mod stage;
 mod tree;
@@ -29,7 +30,8 @@ async fn tell() -> Result<(), DemoError> {
     let server = S3Server::start().await?;
     tokio::task::spawn_blocking(move || {
         direct::tell(&mut Stage::open(server.clone(), "site")?)?;
-        first::tell(&mut Stage::open(server, "assets")?)
+        first::tell(&mut Stage::open(server.clone(), "assets")?)?;
+        kept::tell(&mut Stage::open(server, "archive")?)
     })
     .await
     .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

@@ -185,11 +185,21 @@ impl Report {
         }
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
-        let (to_upload, to_delete) =
-            if self.command == "plan" { ("to upload", "to delete") } else { ("uploaded", "deleted") };
         let bytes = ByteSize(self.bytes.uploaded).display().iec();
-        let mut text =
-            format!("{files} files: {unchanged} unchanged, {uploaded} {to_upload} ({bytes}), {deleted} {to_delete}");
+        let mut text = match self.command {
+            "plan" => {
+                format!("{files} files: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
+            }
+            "verify" => {
+                let (different, rewritten) = (uploaded, self.counts.metadata_rewritten);
+                let read = ByteSize(self.bytes.read_for_compare).display().iec();
+                format!(
+                    "{files} files: {unchanged} equal, {different} different or missing, {rewritten} with other metadata, \
+                     {deleted} objects without a file; {read} read"
+                )
+            }
+            _ => format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted"),
+        };
         for (count, what) in [
             (skipped, "skipped"),
             (failed, "failed"),

@@ -2,11 +2,15 @@
 
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::s3::S3Server;
 use super::tree::AssetTree;
+
+/// How long a step is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why the demo could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,37 @@ impl Stage {
         self.program(&shown, &words, &[], expected)
     }
 
+    /// Begins a command as [`Self::step`] does, and kills it as soon as this holds.
+    pub(super) fn kill_when(&mut self, words: &[&str], holds: impl Fn() -> bool) -> Result<(), DemoError> {
+        let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
+        let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
+        self.say(&format!("\n$ efs2s3 {command} {source} {destination} {}      … and kill -9", options.join(" ")))?;
+        let mut run =
+            self.command(&[&[command, source.as_str(), &destination, "--mode", "plain"], options].concat())?;
+        let mut run = run.spawn()?;
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() && Instant::now() < deadline && run.try_wait()?.is_none() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        run.kill()?;
+        run.wait()?;
+        ensure(holds(), "it never came to what it was to be killed at")
+    }
+
+    fn command(&self, words: &[&str]) -> Result<Command, DemoError> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(words)
+            .args(["--endpoint-url", &self.server.url()])
+            .env("AWS_ACCESS_KEY_ID", "demo")
+            .env("AWS_SECRET_ACCESS_KEY", "demo")
+            .env("AWS_REGION", "us-east-1")
+            .env_remove("AWS_PROFILE")
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit());
+        Ok(command)
+    }
+
     /// Runs the program, shows what a user would see, and checks what came of it.
     pub(super) fn program(
         &mut self,
@@ -62,19 +97,9 @@ impl Stage {
     ) -> Result<Value, DemoError> {
         let report_path = self.folder.path().join("report.json");
         self.say(&format!("\n$ efs2s3 {shown}"))?;
-        let output = Command::new(std::env::current_exe()?)
-            .args(words)
-            .arg("--report")
-            .arg(&report_path)
-            .args(["--endpoint-url", &self.server.url()])
-            .env("AWS_ACCESS_KEY_ID", "demo")
-            .env("AWS_SECRET_ACCESS_KEY", "demo")
-            .env("AWS_REGION", "us-east-1")
-            .env_remove("AWS_PROFILE")
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()?;
+        let mut command = self.command(words)?;
+        command.arg("--report").arg(&report_path).envs(environment.iter().copied());
+        let output = command.output()?;
         self.show_plan(&String::from_utf8_lossy(&output.stdout))?;
         let report: Value = serde_json::from_slice(&std::fs::read(&report_path)?)?;
         self.show(&report)?;
