@@ -224,11 +224,13 @@ async fn under_lease(
     // A plan writes nothing, and so may be made beside a run.
     let to_lease = state.as_ref().filter(|_| work.writes());
     let lease = state::lease(to_lease, args, &config, shutdown).await?;
-    let memory = state::recall(state.as_ref(), lease.is_some(), &config, shutdown).await;
     let destination = config.destination().clone();
     let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
-    let mut report = match config.open(show_kept, memory, shutdown.clone(), progress.clone()).await {
+    let mut report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
         Ok(mut setup) => {
+            if let Some(state) = &state {
+                setup.recall(state, &destination, lease.is_some()).await;
+            }
             if let Work::Apply(plan, _) = &work {
                 setup.carry_out(plan.as_ref().clone()).await;
             }

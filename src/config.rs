@@ -237,12 +237,6 @@ impl SyncConfig {
         self
     }
 
-    /// What the mode keeps as metadata; nothing in plain mode.
-    #[must_use]
-    pub const fn preserve(&self) -> Option<Preserve> {
-        self.rules.preserve
-    }
-
     /// The same in a region, where the AWS settings name none.
     #[must_use]
     pub fn in_region(mut self, region: &str) -> Self {
@@ -264,13 +258,7 @@ impl SyncConfig {
     ///
     /// # Errors
     /// Where the source is not there, or not as required, or no client can be had.
-    pub async fn open(
-        self,
-        show_kept: bool,
-        memory: Memory,
-        shutdown: Shutdown,
-        progress: Progress,
-    ) -> Result<Setup, OpenError> {
+    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let source = Source::open(&self.source, self.requirements.clone(), self.walk.clone()).await?;
         let destination =
             Destination::connect(&self.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
@@ -290,7 +278,7 @@ impl SyncConfig {
             preserve: self.rules.preserve,
             headers: self.headers,
             dialect: self.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
-            memory,
+            memory: Memory::default(),
             budget: ByteBudget::new(self.memory_bytes),
             part_size: self.part_size,
             multipart_threshold: self.multipart_threshold,

@@ -38,7 +38,7 @@ pub mod verify;
 
 use apply::PlanFile;
 use changes::Changes;
-use context::Context;
+use context::{Context, Memory};
 use decide::{Rules, Suspect};
 use delete::delete_orphans;
 use guard::DeleteRules;
@@ -50,8 +50,12 @@ use transfer::Transfers;
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
 use crate::filter::Filter;
+use crate::index::Index;
+use crate::location::Location;
 use crate::manifest::Manifest;
 use crate::source::walk::WalkError;
+use crate::state::State;
+use crate::uploads::Uploads;
 
 /// A sync that is ready to begin.
 #[derive(Debug)]
@@ -80,6 +84,20 @@ impl Setup {
     pub fn doubt(&mut self, suspect: Option<Suspect>, guard: Option<Guard>) {
         self.rules.suspect = suspect;
         self.delete_rules.objection = guard;
+    }
+}
+
+impl Setup {
+    /// What earlier runs left in the state; their uploads only for a run that may write. For a sync that has not begun.
+    pub async fn recall(&mut self, state: &Arc<State>, destination: &Location, may_write: bool) {
+        let (preserve, shutdown) = (self.context.preserve, self.context.shutdown.clone());
+        let index = Some(Index::open(state, destination, preserve).await);
+        let uploads =
+            if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown).await) } else { None };
+        // Nobody else works with it yet.
+        if let Some(context) = Arc::get_mut(&mut self.context) {
+            context.memory = Memory { index, uploads };
+        }
     }
 }
 

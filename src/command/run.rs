@@ -139,14 +139,12 @@ async fn work(
     let Control { shutdown, progress } = control;
     // Source, destination and settings are looked at before DataSync is set to work on them.
     let destination = config.destination().clone();
-    let memory = state::recall(state, true, &config, shutdown).await;
-    let state = state.map(Arc::as_ref);
-    let mut setup = config.open(false, memory, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+    let mut setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
     if let Some(Known { task: Ok(task), .. }) = known {
         check_folder(&plan.source, task, &setup).await?;
     }
 
-    let memory = BreakerMemory::new(state, &destination);
+    let memory = BreakerMemory::new(state.map(Arc::as_ref), &destination);
     match through_datasync(plan, known, &memory, subject, control).await {
         Direct::Nothing => {
             let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Success);
@@ -155,7 +153,10 @@ async fn work(
         Direct::Refused(evidence) => Ok(without_work(subject, Some(&setup), Some(evidence), ExitCode::Fatal)),
         Direct::Sync { suspect, guard } => {
             setup.doubt(suspect, guard);
-            Ok(do_work(&setup, state, subject, Work::Sync(changes)).await)
+            if let Some(state) = state {
+                setup.recall(state, &destination, true).await;
+            }
+            Ok(do_work(&setup, state.map(Arc::as_ref), subject, Work::Sync(changes)).await)
         }
     }
 }

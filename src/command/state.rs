@@ -7,14 +7,11 @@ use super::Stop;
 use crate::cli::StateArgs;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
-use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
 use crate::location::Location;
 use crate::report::Report;
 use crate::shutdown::Shutdown;
 use crate::state::{State, StateError, StateLocation, file_name};
-use crate::sync::context::Memory;
-use crate::uploads::Uploads;
 
 /// How many reports of past runs are kept of each destination: those of three and a half days at a run every 5 minutes.
 const PAST_REPORTS: usize = 1000;
@@ -40,23 +37,6 @@ pub(super) async fn open(
             State::Prefix(Box::new(config.connect_to(location, Shutdown::default()).await.map_err(Stop::fatal)?))
         }
     })))
-}
-
-/// What earlier runs left in the state; their uploads only for a run that may write.
-pub(super) async fn recall(
-    state: Option<&Arc<State>>,
-    may_write: bool,
-    config: &SyncConfig,
-    shutdown: &Shutdown,
-) -> Memory {
-    let Some(state) = state else {
-        return Memory::default();
-    };
-    let destination = config.destination();
-    let index = Index::open(state, destination, config.preserve()).await;
-    let uploads =
-        if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown.clone()).await) } else { None };
-    Memory { index: Some(index), uploads }
 }
 
 /// Keeps the report among those of past runs.

@@ -2,6 +2,7 @@
 //!
 //! An execution that succeeds may really copy ([`mod@reference`]). Requests meet the [`Trouble`] that was ordered for them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -99,6 +100,12 @@ impl DataSyncServer {
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         self.service().log.iter().filter(|(seen, _)| seen == operation).count()
+    }
+
+    /// The operations that were asked for.
+    #[must_use]
+    pub fn operations(&self) -> BTreeSet<String> {
+        self.service().log.iter().map(|(operation, _)| operation.clone()).collect()
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {

@@ -124,6 +124,7 @@ pub(super) fn names(folder: &Path, beginning: &str) -> Result<Vec<String>, State
                 names.push(name);
             }
         }
+        sweep(&folder.join(below))?;
         names.sort_unstable();
         Ok(names)
     };

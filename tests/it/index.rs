@@ -1,13 +1,15 @@
 //! The index: what a run with a state knows that one without it has to look up, and what it makes of a spoilt one.
 
 use std::fs;
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use efs2s3::demo::s3::{Operation, Seed};
+use efs2s3::demo::s3::{Operation, S3Server, Seed};
 
 use crate::trial::{Ended, READS, Trial, WRITES};
+use crate::within;
 
 type Spoil = fn(&[u8]) -> Vec<u8>;
 
@@ -227,6 +229,29 @@ fn on_s3_the_index_is_read_and_written_as_in_a_folder() {
     trial.s3.put("site", "www/d/f0", "CONTENT 0", Seed::aged(Duration::ZERO));
     run();
     assert_eq!(trial.stored("d/f0").body, "content 0");
+}
+
+#[test]
+fn a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back() {
+    within::with_credentials("index::a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back", || {
+        within::runtime().block_on(async {
+            let s3 = S3Server::start().await.unwrap();
+            s3.create_bucket("states");
+            let state = within::state_on(&s3, "s3://states/here").await;
+            let mut content = vec![0; (40 << 20) + 7];
+            fastrand::Rng::with_seed(3).fill(&mut content);
+            let mut file = state.new_file().await.unwrap();
+            file.write_all(&content).unwrap();
+            state.publish("large", file).await.unwrap();
+            assert_eq!((s3.count(Operation::UploadPart), s3.uploads().len()), (3, 0));
+            let mut read = Vec::new();
+            let mut file = state.read_file("large").await.unwrap().unwrap();
+            file.rewind().unwrap();
+            file.read_to_end(&mut read).unwrap();
+            assert!(read == content);
+            assert!(state.read_file("none").await.unwrap().is_none());
+        });
+    });
 }
 
 #[test]

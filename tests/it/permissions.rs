@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
+use efs2s3::demo::datasync::DataSyncServer;
 use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
 
 use crate::trial::Trial;
@@ -94,4 +95,20 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     for action in documented("uploads gone on with") {
         assert!(with_state.contains(action), "{action} is never asked for");
     }
+}
+
+#[test]
+fn a_run_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
+    let trial = Trial::new();
+    trial.write("file", "1");
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    datasync.change(|service| service.script = vec![("LAUNCHING", Duration::from_hours(1))]);
+    trial.run(&datasync, &[]);
+    let documented: BTreeSet<String> = ["`run`, on the task", "`run`, on the locations"]
+        .iter()
+        .flat_map(|row| README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`'))
+        .filter_map(|word| word.strip_prefix("datasync:"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(datasync.operations(), documented);
 }

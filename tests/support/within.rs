@@ -8,16 +8,13 @@ use std::time::{Duration, SystemTime};
 use efs2s3::cli::{Command as Words, file};
 use efs2s3::config::SyncConfig;
 use efs2s3::demo::s3::S3Server;
-use efs2s3::index::Index;
 use efs2s3::progress::Progress;
 use efs2s3::report::{Ending, Report, Route, Subject};
 use efs2s3::shutdown::Shutdown;
 use efs2s3::state::{State, StateLocation};
 use efs2s3::sync::changes::Changes;
-use efs2s3::sync::context::Memory;
 use efs2s3::sync::sync;
 use efs2s3::sync::tally::{Seconds, Tally};
-use efs2s3::uploads::Uploads;
 use serde_json::Value;
 
 use crate::trial::{Ended, SECRETS};
@@ -58,6 +55,18 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
     }
 }
 
+/// A state on S3.
+pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
+    let url = s3.url();
+    let words = ["efs2s3", "sync", "/", "s3://elsewhere", "--endpoint-url", &url];
+    let Words::Sync(command) = file::parse(words.map(Into::into)).unwrap().cli.command else {
+        panic!("only syncs");
+    };
+    let config = SyncConfig::new(command.options, Vec::new()).unwrap();
+    let home = config.connect_to(&place.parse().unwrap(), Shutdown::default()).await.unwrap();
+    State::Prefix(Box::new(home))
+}
+
 async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
     let url = s3.url();
     let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
@@ -77,14 +86,11 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
         StateLocation::Prefix(_) => panic!("only folders"),
     });
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
-    let memory = match &state {
-        Some(state) => Memory {
-            index: Some(Index::open(state, config.destination(), config.preserve()).await),
-            uploads: Some(Uploads::open(Arc::clone(state), config.destination(), shutdown.clone()).await),
-        },
-        None => Memory::default(),
-    };
-    let setup = config.open(false, memory, shutdown.clone(), Progress::new(false, false)).await.unwrap();
+    let destination = config.destination().clone();
+    let mut setup = config.open(false, shutdown.clone(), Progress::new(false, false)).await.unwrap();
+    if let Some(state) = &state {
+        setup.recall(state, &destination, true).await;
+    }
     let (mut tally, mut seconds) = (Tally::default(), Seconds::default());
     let result = sync(&setup, Changes::default(), &mut tally, &mut seconds).await;
     if let (Some(index), Some(state), false) = (&setup.context.memory.index, &state, shutdown.is_requested()) {
