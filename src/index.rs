@@ -52,6 +52,8 @@ pub struct Row {
     pub written: Written,
     /// The file's times and attributes.
     pub file: FileState,
+    /// Whether the object's metadata was looked at, or written here; its date alone tells of the content.
+    pub metadata_seen: bool,
 }
 
 /// When an object was written.
@@ -103,28 +105,28 @@ impl Row {
     /// What is remembered of an object that is known to be equal to the file that was looked at like this; nothing where
     /// the file changed so lately, or so far in the future, that its times do not tell.
     #[must_use]
-    pub fn of(object: &Object, stat: &Stat, margin: Duration) -> Option<Self> {
-        Self::new(&object.key, object.size_bytes, &object.etag, Written::At(object.last_modified), stat, margin)
+    pub fn of(object: &Object, stat: &Stat, metadata_seen: bool, margin: Duration) -> Option<Self> {
+        is_settled(stat, margin).then(|| Self {
+            key: object.key.clone(),
+            size_bytes: object.size_bytes,
+            etag: object.etag.clone(),
+            written: Written::At(object.last_modified),
+            file: FileState::of(stat),
+            metadata_seen,
+        })
     }
 
     /// The same of an object that was written a moment ago.
     #[must_use]
     pub fn of_written(key: &str, etag: &ETag, stat: &Stat, margin: Duration) -> Option<Self> {
-        // LastModified is S3's time, cut to the second.
-        let by = Written::By(EpochNanos::now().plus(margin));
-        Self::new(key, stat.size_bytes, etag, by, stat, margin)
-    }
-
-    fn new(key: &str, size_bytes: u64, etag: &ETag, written: Written, stat: &Stat, margin: Duration) -> Option<Self> {
-        let file = FileState::of(stat);
-        let settled = EpochNanos::now().minus(margin);
-        // Without an ETag nobody can tell the object from another one.
-        (stat.ctime < settled && !etag.is_empty()).then(|| Self {
+        is_settled(stat, margin).then(|| Self {
             key: key.to_owned(),
-            size_bytes,
+            size_bytes: stat.size_bytes,
             etag: etag.clone(),
-            written,
-            file,
+            // LastModified is S3's time, cut to the second.
+            written: Written::By(EpochNanos::now().plus(margin)),
+            file: FileState::of(stat),
+            metadata_seen: true,
         })
     }
 
@@ -141,7 +143,8 @@ impl Row {
     /// Whether the object listed holds what the one that is remembered did; its metadata may be other.
     #[must_use]
     pub fn has_content_of(&self, object: &Object) -> bool {
-        self.size_bytes == object.size_bytes && self.etag == object.etag
+        // Without an ETag nobody can tell the object from another one.
+        self.size_bytes == object.size_bytes && self.etag == object.etag && !self.etag.is_empty()
     }
 
     /// Whether the file is unchanged.
@@ -149,6 +152,11 @@ impl Row {
     pub fn is_of_file(&self, stat: &Stat) -> bool {
         self.file == FileState::of(stat)
     }
+}
+
+/// Whether the file's times tell it from what it may be changed to from now on.
+fn is_settled(stat: &Stat, margin: Duration) -> bool {
+    stat.ctime < EpochNanos::now().minus(margin)
 }
 
 impl FileState {

@@ -164,7 +164,9 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         Ok(()) => transfers.finish(tally).await,
         Err(fatal) => Err(fatal),
     };
-    if let (Ok(()), Some(uploads), false) = (&transferred, &context.memory.uploads, context.shutdown.is_requested()) {
+    // Of a few files alone nobody knows whether the next run goes on with others.
+    let is_of_all = setup.manifest.is_none() && setup.planned.is_none() && !context.shutdown.is_requested();
+    if let (Ok(()), Some(uploads), true) = (&transferred, &context.memory.uploads, is_of_all) {
         uploads.abort_left(&context.destination).await;
     }
     if transferred.is_err() {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! efs2s3 index,1,s3://site/www/,datasync mtime uid gid permissions,0.1.0      what it is, schema, destination, mode, program
-//! key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode
+//! key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode,metadata
 //! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     `<` before a time: written no later than that
 //! end,1
 //! ```
@@ -24,9 +24,11 @@ use crate::source::entry::EpochNanos;
 
 const NAME: &str = "efs2s3 index";
 const SCHEMA: &str = "1";
-const COLUMNS: [&str; 10] =
-    ["key", "size", "etag", "last_modified_ns", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "inode"];
+const COLUMNS: [&str; 11] =
+    ["key", "size", "etag", "last_modified_ns", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "inode", "metadata"];
 const END: &str = "end";
+const SEEN: &str = "seen";
+const UNSEEN: &str = "";
 /// zstd's own default.
 const LEVEL: i32 = 3;
 
@@ -227,6 +229,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
     for number in &numbers {
         record.push_field(number.as_bytes());
     }
+    record.push_field(if row.metadata_seen { SEEN } else { UNSEEN }.as_bytes());
     record
 }
 
@@ -253,6 +256,11 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
             uid: fields.next()?.parse().ok()?,
             gid: fields.next()?.parse().ok()?,
             inode: fields.next()?.parse().ok()?,
+        },
+        metadata_seen: match fields.next()? {
+            SEEN => true,
+            UNSEEN => false,
+            _ => return None,
         },
     })
 }

@@ -32,7 +32,7 @@ fn object(key: &str) -> Object {
 }
 
 fn row(key: &str, mtime: i128) -> Row {
-    Row::of(&object(key), &stat(mtime), MARGIN).unwrap()
+    Row::of(&object(key), &stat(mtime), mtime % 2 == 0, MARGIN).unwrap()
 }
 
 fn destination() -> Location {
@@ -244,8 +244,8 @@ async fn zstd_alone_shows_it() {
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
         "efs2s3 index,1,s3://site/www/,plain,{version}\n\
-         key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode\n\
-         \"a,b\",3,9e107d9d372bb6826bd81d3542a419d6,{time},5,{time},33188,1000,4294967295,1\nend,1\n",
+         key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode,metadata\n\
+         \"a,b\",3,9e107d9d372bb6826bd81d3542a419d6,{time},5,{time},33188,1000,4294967295,1,\nend,1\n",
         time = WRITTEN.0
     );
     assert_eq!(String::from_utf8(shown).unwrap(), expected);
@@ -254,12 +254,10 @@ async fn zstd_alone_shows_it() {
 #[test]
 fn what_changed_a_moment_ago_or_is_dated_in_the_future_is_not_remembered() {
     let at = |ago: i128| Stat { ctime: EpochNanos(EpochNanos::now().0 - ago * 1_000_000_000), ..stat(1) };
-    assert!(Row::of(&object("a"), &at(1), MARGIN).is_none());
-    assert!(Row::of(&object("a"), &at(-60), MARGIN).is_none());
-    assert!(Row::of(&object("a"), &at(3), MARGIN).is_some());
-    assert!(Row::of(&object("a"), &at(3), Duration::from_mins(1)).is_none(), "nobody knows how the clocks stand");
-    let nameless = Object { etag: ETag::new(""), ..object("a") };
-    assert!(Row::of(&nameless, &at(3), MARGIN).is_none());
+    assert!(Row::of(&object("a"), &at(1), true, MARGIN).is_none());
+    assert!(Row::of(&object("a"), &at(-60), true, MARGIN).is_none());
+    assert!(Row::of(&object("a"), &at(3), true, MARGIN).is_some());
+    assert!(Row::of(&object("a"), &at(3), true, Duration::from_mins(1)).is_none(), "nobody knows how the clocks stand");
 }
 
 #[test]
@@ -269,6 +267,8 @@ fn an_object_is_told_from_another_one_by_size_etag_and_time() {
     assert!(exact.is_of_object(&object("a")) && !exact.is_of_object(&later) && exact.has_content_of(&later));
     let other = Object { etag: ETag::new("0"), ..object("a") };
     assert!(!exact.is_of_object(&other) && !exact.has_content_of(&other));
+    let nameless = Object { etag: ETag::new(""), ..object("a") };
+    assert!(!Row::of(&nameless, &stat(1), true, MARGIN).unwrap().is_of_object(&nameless), "it may be any object");
     let by = Row { written: Written::By(later.last_modified), ..exact };
     assert!(by.is_of_object(&object("a")) && by.is_of_object(&later));
     let latest = Object { last_modified: EpochNanos(WRITTEN.0 + 2_000_000_000), ..object("a") };

@@ -63,10 +63,10 @@ impl Context {
         Clocks { difference: self.destination.clock_difference(), now: EpochNanos::now() }
     }
 
-    /// Remembers that the object is equal to the file that was looked at like this.
-    pub fn remember(&self, object: &Object, stat: &Stat) {
+    /// Remembers that the object is equal to the file that was looked at like this; in its metadata too, if that was seen.
+    pub fn remember(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
         if let Some(index) = &self.memory.index
-            && let Some(row) = Row::of(object, stat, self.clocks().margin())
+            && let Some(row) = Row::of(object, stat, metadata_seen, self.clocks().margin())
         {
             index.remember(row);
         }

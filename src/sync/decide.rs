@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | present | absent | | upload |
 //! | present | present | other size | upload |
-//! | present | present | `auto`, `metadata`: both as remembered | keep |
+//! | present | present | `auto`, `metadata`: both as remembered | keep (`metadata`, where it was never looked at: compare metadata) |
 //! | present | present | `auto`, `metadata`: the object as remembered, the file not | compare content |
 //! | present | present | `auto`, `metadata`: the file as remembered, the object written since with the same ETag | compare metadata; keep where none is stored |
 //! | present | present | `auto`, `metadata`: the file as remembered, the object not | compare content |
@@ -222,6 +222,9 @@ fn decide_by_memory(file: &FileEntry, object: &Object, row: &Row, rules: &Rules)
         return None;
     }
     match (row.is_of_file(&file.stat), row.is_of_object(object)) {
+        (true, true) if rules.compare_by == CompareBy::Metadata && !row.metadata_seen => {
+            Some(Decision::CompareMetadata)
+        }
         (true, true) => Some(Decision::Keep(Reason::Remembered)),
         // Somebody else wrote it since, and not because of a change of the file.
         (true, false) if row.has_content_of(object) && object.etag.form() != ETagForm::Opaque => {
@@ -468,7 +471,7 @@ mod tests {
     #[test]
     fn what_is_remembered_decides_where_it_is_of_this_file_or_of_this_object() {
         let later = WRITTEN + 50 * SECOND;
-        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, Duration::ZERO).unwrap();
+        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, true, Duration::ZERO).unwrap();
         let rewritten = Object { last_modified: EpochNanos(later), ..object(3) };
         let replaced = Object { etag: ETag::new("y"), ..rewritten.clone() };
         let decided = |file: &FileEntry, object: &Object, compare_by, preserve| {
@@ -489,7 +492,7 @@ mod tests {
 
         let md5 = Object { etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"), ..object(3) };
         let rewritten_md5 = Object { last_modified: EpochNanos(later), ..md5.clone() };
-        let row = Row::of(&md5, &file(3, OLD, OLD).stat, Duration::ZERO).unwrap();
+        let row = Row::of(&md5, &file(3, OLD, OLD).stat, true, Duration::ZERO).unwrap();
         let decided_md5 = |preserve| {
             let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&rewritten_md5), Some(&row), &rules, clocks(Duration::ZERO))
@@ -504,6 +507,13 @@ mod tests {
 
         let metadata = decided(&file(3, OLD, OLD), &object(3), CompareBy::Metadata, Some(Preserve::ALL));
         assert_eq!(metadata, same);
+        let unseen = Row { metadata_seen: false, ..row };
+        let rules_of = |compare_by| Rules { preserve: Some(Preserve::ALL), ..rules(compare_by) };
+        let by = |compare_by| {
+            decide(&file(3, OLD, OLD), Some(&md5), Some(&unseen), &rules_of(compare_by), clocks(Duration::ZERO))
+        };
+        assert_eq!(by(CompareBy::Metadata), Decision::CompareMetadata, "asked for, and never looked at");
+        assert_eq!(by(CompareBy::TimesOrContent), same);
         let content = decided(&file(3, OLD, OLD), &object(3), CompareBy::Content, None);
         assert_eq!(content, Decision::Compare, "asked for, whatever is remembered");
         let mtime = decided(&file(3, OLD, OLD + 1), &object(3), CompareBy::Mtime, None);

@@ -215,7 +215,7 @@ fn step_of_entry(
             if let (Decision::Keep(Reason::Older), Some(object)) = (decision, &object)
                 && setup.rules.compare_by != CompareBy::Mtime
             {
-                context.remember(object, &file.stat);
+                context.remember(object, &file.stat, false);
             }
             match decision {
                 Decision::Skip(reason) => tally.skipped(reason),

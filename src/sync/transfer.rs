@@ -198,7 +198,7 @@ impl Transfers {
             Outcome::Unchanged(_, stat) => {
                 tally.counts.unchanged += 1;
                 if let Some(object) = &job.object {
-                    self.context.remember(object, &stat);
+                    self.context.remember(object, &stat, true);
                 }
             }
             Outcome::Skipped(reason) => tally.skipped(reason),

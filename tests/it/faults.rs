@@ -192,10 +192,13 @@ async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
     let healed = run(&stage.home, &trial.s3).await;
     assert_eq!(healed.code, 0, "{title}: the next run: {}", healed.report);
     assert_eq!(trial.objects(), stage.home.objects(), "{title}: after the next run");
-    trial.s3.clear_log();
-    run(&stage.home, &trial.s3).await;
-    assert_eq!(trial.count(WRITES), 0, "{title}: the run after that writes");
-    figures.runs.fetch_add(3, Ordering::Relaxed);
+    figures.runs.fetch_add(2, Ordering::Relaxed);
+    if *position == "always" {
+        trial.s3.clear_log();
+        run(&stage.home, &trial.s3).await;
+        assert_eq!(trial.count(WRITES), 0, "{title}: the run after that writes");
+        figures.runs.fetch_add(1, Ordering::Relaxed);
+    }
     outcome(&ended)
 }
 

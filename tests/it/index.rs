@@ -153,6 +153,24 @@ fn a_mode_that_changed_costs_one_head_and_one_copy() {
 }
 
 #[test]
+fn metadata_that_was_never_looked_at_is_looked_at_where_that_is_asked_for() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    Trial::settle();
+    // As another tool left it: without metadata, and newer than the file.
+    trial.object("a", "1", Duration::ZERO);
+    let counted = |ended: &Ended| (ended.counted("unchanged"), ended.counted("metadata_rewritten"));
+    assert_eq!(counted(&sync(&trial, "datasync").expect(0)), (1, 0), "its date vouches for the content");
+    let source = trial.tree().display().to_string();
+    let state = state(&trial);
+    let words = ["sync", &source, "s3://site/www", "--state", &state, "--compare", "metadata"];
+    assert_eq!(counted(&trial.run_words(&words, &[]).expect(0)), (0, 1));
+    trial.s3.clear_log();
+    assert_eq!(counted(&trial.run_words(&words, &[]).expect(0)), (1, 0));
+    assert_eq!(trial.count(READS), 0, "looked at once, and then remembered");
+}
+
+#[test]
 fn a_spoilt_index_is_said_and_ignored_and_written_anew() {
     let spoil: [(&str, Spoil); 4] = [
         ("empty", |_| Vec::new()),

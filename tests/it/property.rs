@@ -24,7 +24,7 @@ use crate::trial::{Ended, Trial, WRITES};
 use crate::within;
 
 /// Runs of the program take a process each.
-const CASES: u64 = 12;
+const CASES: u64 = 6;
 const AT_ONCE: usize = 6;
 const CASES_WITHIN: u64 = 1000;
 const AT_ONCE_WITHIN: usize = 250;
