@@ -101,15 +101,15 @@ impl Lease {
 
     /// Gives the lease back.
     pub async fn release(self) {
+        let Keeper { state, name, held, .. } = &*self.keeper;
+        // A renewal that is under way comes to its end first.
+        let held = held.lock().await;
         self.renewing.abort();
-        let Keeper { state, name, shutdown, held, .. } = &*self.keeper;
-        let Held { record, version, .. } = held.lock().await.clone();
-        // What was lost is somebody else's.
-        if shutdown.may_write() {
-            let released = Record { released: true, renewed: now(), ..record };
-            if let Err(error) = state.replace(name, content(&released), &Expected::Is(version)).await {
-                tracing::warn!(%error, "the lease cannot be given back: it ends by itself");
-            }
+        let Held { record, version, .. } = held.clone();
+        let released = Record { released: true, renewed: now(), ..record };
+        // What was taken over meanwhile has another version, and stays.
+        if let Err(error) = state.replace(name, content(&released), &Expected::Is(version)).await {
+            tracing::warn!(%error, "the lease cannot be given back: it ends by itself");
         }
     }
 }

@@ -38,7 +38,18 @@ pub struct Uploads {
     destination: String,
     shutdown: Shutdown,
     /// What earlier runs left, by key.
-    left: Mutex<HashMap<String, Record>>,
+    left: Mutex<HashMap<String, Vec<Record>>>,
+}
+
+/// An upload that is written down.
+#[derive(Debug)]
+pub struct Begun<'a> {
+    /// The upload.
+    pub upload: MultipartUpload<'a>,
+    /// The parts that S3 has of it, by their numbers.
+    pub stored: BTreeMap<i32, StoredPart>,
+    /// Where it is written down.
+    name: String,
 }
 
 /// What an upload sends, and in which parts: two that agree in this may be gone on with.
@@ -54,6 +65,9 @@ pub struct Sending {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Record {
+    /// Under which it is kept.
+    #[serde(skip)]
+    name: String,
     schema: u32,
     destination: String,
     key: String,
@@ -96,18 +110,19 @@ impl Uploads {
         uploads
     }
 
-    async fn read(&self) -> Result<HashMap<String, Record>, StateError> {
-        let mut left = HashMap::new();
+    async fn read(&self) -> Result<HashMap<String, Vec<Record>>, StateError> {
+        let mut left: HashMap<String, Vec<Record>> = HashMap::new();
         for name in self.state.names(&self.folder).await? {
             let Some(found) = self.state.look(&name).await? else {
                 continue;
             };
             match serde_json::from_slice::<Record>(&found.content) {
                 Ok(record) if record.schema == SCHEMA && record.destination == self.destination => {
-                    left.insert(record.key.clone(), record);
+                    left.entry(record.key.clone()).or_default().push(Record { name, ..record });
                 }
-                _ => {
-                    tracing::warn!(name, "the record of an upload is damaged, or of another program: it is struck out");
+                Ok(_) => tracing::warn!(name, "the record of an upload is of another program or destination: it stays"),
+                Err(error) => {
+                    tracing::warn!(name, %error, "the record of an upload is damaged: it is struck out");
                     self.state.remove(&name).await?;
                 }
             }
@@ -115,7 +130,7 @@ impl Uploads {
         Ok(left)
     }
 
-    /// Begins an upload, or goes on with one that is left; with the parts that S3 has of it.
+    /// Begins an upload, or goes on with one that is left.
     ///
     /// # Errors
     /// Where S3 refuses or does not answer.
@@ -125,29 +140,37 @@ impl Uploads {
         key: &'a str,
         headers: &ObjectHeaders,
         sending: Sending,
-    ) -> Result<(MultipartUpload<'a>, BTreeMap<i32, StoredPart>), S3Error> {
-        let left = self.left().remove(key);
-        if let Some(record) = left {
-            if let Some(id) = record.upload_id.as_ref().filter(|_| record.sending == sending) {
-                let upload = destination.upload(key, id);
-                match upload.stored_parts().await {
-                    Ok(parts) => {
-                        tracing::info!(key, parts = parts.len(), "going on with an upload that an earlier run left");
-                        return Ok((upload, parts));
-                    }
-                    Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
-                    Err(error) => {
-                        tracing::info!(key, %error, "an upload that an earlier run left cannot be gone on with");
-                    }
-                }
+    ) -> Result<Begun<'a>, S3Error> {
+        let left = self.left().remove(key).unwrap_or_default();
+        let mut begun = None;
+        for record in left.iter().filter(|record| record.sending == sending) {
+            if let Some(id) = record.upload_id.as_ref().filter(|_| begun.is_none()) {
+                begun = go_on(destination.upload(key, id), record).await?;
             }
-            self.abort(destination, &record).await;
         }
+        for record in left.iter().filter(|record| begun.as_ref().is_none_or(|begun| begun.name != record.name)) {
+            self.abort(destination, record, begun.as_ref().map(|begun| begun.upload.id())).await;
+        }
+        match begun {
+            Some(begun) => Ok(begun),
+            None => self.begin_anew(destination, key, headers, sending).await,
+        }
+    }
+
+    async fn begin_anew<'a>(
+        &self,
+        destination: &'a Destination,
+        key: &'a str,
+        headers: &ObjectHeaders,
+        sending: Sending,
+    ) -> Result<Begun<'a>, S3Error> {
+        let begun = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
         let mut record = Record {
+            name: format!("{}{}.json", self.folder, digest_of(&format!("{key}\n{begun}"))),
             schema: SCHEMA,
             destination: self.destination.clone(),
             key: key.to_owned(),
-            begun: humantime::format_rfc3339_nanos(SystemTime::now()).to_string(),
+            begun,
             upload_id: None,
             sending,
         };
@@ -161,29 +184,34 @@ impl Uploads {
         }
         record.upload_id = Some(upload.id().to_owned());
         self.write(&record).await;
-        Ok((upload, BTreeMap::new()))
+        Ok(Begun { upload, stored: BTreeMap::new(), name: record.name })
     }
 
-    /// The upload of this key is published, or aborted.
-    pub async fn strike_out(&self, key: &str) {
+    /// The upload is published, or aborted.
+    pub async fn strike_out(&self, begun: &Begun<'_>) {
+        self.remove(&begun.name).await;
+    }
+
+    async fn remove(&self, name: &str) {
         // What belongs to the holder of the lease is not touched any more.
         if !self.shutdown.may_write() {
             return;
         }
-        if let Err(error) = self.state.remove(&self.name(key)).await {
-            tracing::warn!(key, %error, "the record of an upload cannot be removed: the next run looks for it in vain");
+        if let Err(error) = self.state.remove(name).await {
+            tracing::warn!(name, %error, "the record of an upload cannot be removed: the next run looks for it in vain");
         }
     }
 
     /// Aborts what is left and was not gone on with.
     pub async fn abort_left(&self, destination: &Destination) {
         let left = std::mem::take(&mut *self.left());
-        for record in left.into_values() {
-            self.abort(destination, &record).await;
+        for record in left.into_values().flatten() {
+            self.abort(destination, &record, None).await;
         }
     }
 
-    async fn abort(&self, destination: &Destination, record: &Record) {
+    /// Aborts what a record stands for, but for one that is gone on with.
+    async fn abort(&self, destination: &Destination, record: &Record, but_for: Option<&str>) {
         let key = record.key.as_str();
         let ids = match &record.upload_id {
             Some(id) => Some(vec![id.clone()]),
@@ -193,12 +221,12 @@ impl Uploads {
             return;
         };
         let mut all_gone = true;
-        for id in ids {
+        for id in ids.into_iter().filter(|id| Some(id.as_str()) != but_for) {
             tracing::info!(key, upload_id = id, "an upload that an earlier run left is aborted");
             all_gone &= destination.upload(key, &id).abort().await;
         }
         if all_gone {
-            self.strike_out(key).await;
+            self.remove(&record.name).await;
         }
     }
 
@@ -215,16 +243,12 @@ impl Uploads {
 
     async fn write(&self, record: &Record) {
         let content = serde_json::to_vec_pretty(record).unwrap_or_default();
-        if let Err(error) = self.state.write(&self.name(&record.key), Bytes::from(content)).await {
+        if let Err(error) = self.state.write(&record.name, Bytes::from(content)).await {
             tracing::warn!(key = record.key, %error, "an upload cannot be written down: if this run is killed, nobody goes on with it");
         }
     }
 
-    fn name(&self, key: &str) -> String {
-        format!("{}{}.json", self.folder, digest_of(key))
-    }
-
-    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<String, Record>> {
+    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Record>>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -238,6 +262,22 @@ impl Record {
         // S3 cuts its times to the second.
         let margin = clock_difference.saturating_add(Duration::from_secs(1));
         begun.minus(margin)..=begun.plus(margin).plus(BEGUN_WITHIN)
+    }
+}
+
+/// An upload that is left, if S3 still has it.
+async fn go_on<'a>(upload: MultipartUpload<'a>, record: &Record) -> Result<Option<Begun<'a>>, S3Error> {
+    let key = record.key.as_str();
+    match upload.stored_parts().await {
+        Ok(stored) => {
+            tracing::info!(key, parts = stored.len(), "going on with an upload that an earlier run left");
+            Ok(Some(Begun { upload, stored, name: record.name.clone() }))
+        }
+        Err(error) if error.kind == ErrorKind::Interrupted => Err(error),
+        Err(error) => {
+            tracing::info!(key, %error, "an upload that an earlier run left cannot be gone on with");
+            Ok(None)
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Settling one file: comparing where the decision asks for it, and writing what is different.
 
-use super::compare::{CompareError, Comparison, Finding, compare};
+use super::compare::{CompareError, Comparison, Finding, compare, read_object};
 use super::context::Context;
 use super::decide::{Decision, Reason};
 use super::rewrite::{Rewrite, rewrite};
@@ -105,13 +105,50 @@ async fn compare_content(
         Ok(Comparison { finding: Finding::CannotTell, read_bytes }) => {
             (Compared::Upload(Reason::Unverifiable), read_bytes)
         }
-        Err(CompareError::Ask(error)) => (Compared::Done(asked_in_vain(error)), 0),
-        Err(CompareError::Read(ReadError::Vanished)) => (Compared::Done(Outcome::Skipped(SkipReason::Vanished)), 0),
+        Err(error) => (compared_in_vain(context, job, error), 0),
+    }
+}
+
+/// What is left to be done where two contents could not be compared.
+fn compared_in_vain(context: &Context, job: &Job, error: CompareError) -> Compared {
+    match error {
+        CompareError::Ask(error) => Compared::Done(asked_in_vain(error)),
+        CompareError::Read(ReadError::Vanished) => Compared::Done(Outcome::Skipped(SkipReason::Vanished)),
         // What changes while it is compared is different; the upload waits until it settles.
-        Err(CompareError::Read(ReadError::Changed)) => (Compared::Upload(Reason::Content), 0),
-        Err(CompareError::Read(ReadError::Problem(problem))) => {
-            (Compared::Done(Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem))), 0)
+        CompareError::Read(ReadError::Changed) => Compared::Upload(Reason::Content),
+        CompareError::Read(ReadError::Problem(problem)) => {
+            Compared::Done(Outcome::SourceFailed(Failure::of_source(context.key(&job.key), problem)))
         }
+    }
+}
+
+/// The same as [`settle_comparison`], and where nothing that S3 keeps of the object tells, it is read.
+pub async fn settle_by_reading(context: &Context, job: &Job) -> (Compared, u64) {
+    let (compared, read_bytes) = settle_comparison(context, job).await;
+    if !matches!(compared, Compared::Upload(Reason::Unverifiable)) {
+        return (compared, read_bytes);
+    }
+    let (compared, more_bytes) = match read_object(context, &job.key, &job.file).await {
+        Ok(Comparison { finding: Finding::Equal(stat), read_bytes }) => {
+            (settle_metadata(context, job, stat).await, read_bytes)
+        }
+        Ok(Comparison { read_bytes, .. }) => (Compared::Upload(Reason::Content), read_bytes),
+        Err(error) => (compared_in_vain(context, job, error), 0),
+    };
+    (compared, read_bytes + more_bytes)
+}
+
+/// Compares the metadata alone, of a file whose content is equal.
+async fn settle_metadata(context: &Context, job: &Job, stat: Stat) -> Compared {
+    let Some(preserve) = context.preserve else {
+        return Compared::Done(Outcome::Unchanged(Reason::SameContent, stat));
+    };
+    match context.destination.head(&job.key).await {
+        Ok(headers) if StoredMetadata::read(&headers.stored.metadata).matches(&stat, preserve) => {
+            Compared::Done(Outcome::Unchanged(Reason::SameContent, stat))
+        }
+        Ok(headers) => to_rewrite(headers, stat),
+        Err(error) => Compared::Done(asked_in_vain(error)),
     }
 }
 

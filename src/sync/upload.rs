@@ -177,14 +177,31 @@ async fn send_in_parts(
     expected: &Expected,
 ) -> Result<ETag, Trouble> {
     let part_bytes = part_size(file.stat().size_bytes, context.part_size);
-    let (upload, stored) = match &context.memory.uploads {
-        Some(uploads) => {
-            let sending = Sending::new(file.stat(), part_bytes, headers);
-            uploads.begin(&context.destination, key, headers, sending).await?
-        }
-        None => (context.destination.begin_upload(key, headers).await?, BTreeMap::new()),
+    let Some(uploads) = &context.memory.uploads else {
+        let upload = context.destination.begin_upload(key, headers).await?;
+        let (published, _) = send_and_complete(context, file, &upload, part_bytes, &BTreeMap::new(), expected).await;
+        return published;
     };
-    let published = match send_parts(context, file, &upload, part_bytes, &stored).await {
+    let sending = Sending::new(file.stat(), part_bytes, headers);
+    let begun = uploads.begin(&context.destination, key, headers, sending).await?;
+    let (published, is_over) =
+        send_and_complete(context, file, &begun.upload, part_bytes, &begun.stored, expected).await;
+    if is_over {
+        uploads.strike_out(&begun).await;
+    }
+    published
+}
+
+/// Sends the parts and publishes the object, or aborts the upload; also returns whether nothing of it is left open.
+async fn send_and_complete(
+    context: &Context,
+    file: &OpenFile,
+    upload: &MultipartUpload<'_>,
+    part_bytes: u64,
+    stored: &BTreeMap<i32, StoredPart>,
+    expected: &Expected,
+) -> (Result<ETag, Trouble>, bool) {
+    let published = match send_parts(context, file, upload, part_bytes, stored).await {
         Ok(parts) => match file.check_unchanged().await {
             Ok(()) => upload.complete(parts, expected).await.map_err(Trouble::from),
             Err(error) => Err(error.into()),
@@ -192,10 +209,7 @@ async fn send_in_parts(
         Err(error) => Err(error),
     };
     let is_over = published.is_ok() || upload.abort().await;
-    if let Some(uploads) = context.memory.uploads.as_ref().filter(|_| is_over) {
-        uploads.strike_out(key).await;
-    }
-    published
+    (published, is_over)
 }
 
 /// Sends the parts; those that S3 has already are only looked at.

@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::compare::{CompareError, Comparison, Finding, read_object};
 use super::context::Context;
 use super::decide::Reason;
 use super::inspect::{Inspected, inspect};
-use super::settle::{Compared, Job, settle_comparison};
+use super::settle::{Compared, Job, settle_by_reading, settle_comparison};
 use super::tally::{Failure, Tally};
-use super::upload::Outcome;
 use super::{Fatal, Setup};
 
 /// How to verify.
@@ -61,20 +59,9 @@ pub async fn verify(setup: &Setup, options: VerifyOptions, tally: &mut Tally) ->
 }
 
 async fn compare(context: Arc<Context>, job: Job, read: bool) -> Inspected {
-    let (compared, read_bytes) = settle_comparison(&context, &job).await;
-    if !read || !matches!(compared, Compared::Upload(Reason::Unverifiable)) {
-        return Inspected { job, compared, read_bytes };
-    }
-    let (compared, more_bytes) = match read_object(&context, &job.key, &job.file).await {
-        Ok(Comparison { finding: Finding::Equal(stat), read_bytes }) => {
-            (Compared::Done(Outcome::Unchanged(Reason::SameContent, stat)), read_bytes)
-        }
-        Ok(Comparison { read_bytes, .. }) => (Compared::Upload(Reason::Content), read_bytes),
-        Err(CompareError::Ask(error)) => (Compared::Done(Outcome::DestinationFailed(error)), 0),
-        // What changes while it is read is not what the object holds.
-        Err(CompareError::Read(_)) => (Compared::Upload(Reason::Content), 0),
-    };
-    Inspected { job, compared, read_bytes: read_bytes + more_bytes }
+    let (compared, read_bytes) =
+        if read { settle_by_reading(&context, &job).await } else { settle_comparison(&context, &job).await };
+    Inspected { job, compared, read_bytes }
 }
 
 struct Lines {

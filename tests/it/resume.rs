@@ -161,6 +161,21 @@ fn an_upload_that_cannot_be_aborted_is_tried_again_by_the_next_run() {
 }
 
 #[test]
+fn an_upload_that_cannot_be_aborted_is_remembered_although_its_file_is_sent_anew() {
+    let trial = with_a_large_file();
+    let state = state(&trial);
+    kill_in_the_middle(&trial, &state);
+    trial.write("d/large", random(51 * MIB));
+    trial.s3.rule(Rule::on(Operation::AbortMultipartUpload).always().does(Fault::status(403, "AccessDenied")));
+    next_run(&trial, &state);
+    trial.assert_same();
+    assert_eq!(open_uploads(&trial), ["www/d/large"]);
+    trial.s3.clear_rules();
+    start(&trial, &state).end().expect(0);
+    assert_eq!(open_uploads(&trial), [""; 0]);
+}
+
+#[test]
 fn a_damaged_record_is_struck_out() {
     let trial = with_a_large_file();
     let state = state(&trial);

@@ -120,6 +120,21 @@ fn what_nothing_tells_of_is_read_where_that_is_asked_for_and_else_named() {
 }
 
 #[test]
+fn what_was_read_has_its_metadata_compared_too() {
+    let trial = Trial::new();
+    trial.s3.settings(|settings| (settings.kms, settings.checksums) = (true, false));
+    trial.write("a", "12345");
+    trial.write("b", "12345");
+    Trial::settle();
+    let source = trial.tree().display().to_string();
+    trial.run_words(&["sync", &source, "s3://site/www"], &[]).expect(0);
+    fs::set_permissions(trial.tree().join("a"), fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = verify_as(&trial, "datasync", &["--read"]).expect(10);
+    assert_eq!(differences(&ended), ["metadata www/a"]);
+    assert_eq!(ended.counted("unchanged"), 1);
+}
+
+#[test]
 fn an_object_that_breaks_off_while_it_is_read_is_read_again() {
     let trial = Trial::new();
     trial.write("a", "12345");
