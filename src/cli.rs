@@ -205,7 +205,7 @@ pub struct PlanCommand {
 #[derive(Args, Debug)]
 pub struct ApplyCommand {
     /// The plan, as `efs2s3 plan -o FILE` wrote it: source, destination and options are taken from it
-    #[arg(value_name = "FILE")]
+    #[arg(env = "EFS2S3_PLAN", value_name = "FILE")]
     pub plan: PathBuf,
     /// Write the report (JSON) to FILE; `-` is stdout
     #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]

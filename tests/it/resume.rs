@@ -10,7 +10,7 @@ use efs2s3::demo::s3::{Fault, Operation, Rule};
 use crate::trial::{Ended, Run, Trial, WRITES};
 
 const MIB: usize = 1 << 20;
-const IN_PARTS: [&str; 6] = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "1s"];
+const IN_PARTS: [&str; 6] = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "2s"];
 
 fn state(trial: &Trial) -> String {
     trial.folder.path().join("state").display().to_string()
@@ -193,7 +193,7 @@ fn a_damaged_record_is_struck_out() {
 
 /// How many runs are killed; a longer suite sets more.
 fn kills() -> usize {
-    std::env::var("EFS2S3_KILLS").map_or(20, |text| text.parse().unwrap())
+    std::env::var("EFS2S3_KILLS").map_or(15, |text| text.parse().unwrap())
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn killed_again_and_again(seed: u64) -> usize {
             let whole = body.first().map(|&byte| vec![byte; body.len()]).unwrap_or_default();
             assert!(body == whole, "{name} is torn (EFS2S3_KILL_SEED={seed})");
         }
-        thread::sleep(Duration::from_millis(u64::from(random.u8(0..2)) * 1300));
+        thread::sleep(Duration::from_millis(u64::from(random.u8(0..2)) * 2300));
     }
     Trial::settle();
     next_run(&trial, &state);

@@ -121,5 +121,5 @@ fn assert_one_writer_at_a_time(trial: &Trial, seed: u64) {
         }
         last = Some(run);
     }
-    assert!(ended.len() > 3, "hardly any run wrote");
+    assert!(ended.len() > 1, "hardly any run wrote");
 }
