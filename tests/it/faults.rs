@@ -307,6 +307,10 @@ fn hold_against_document(table: &str) {
         fs::write(DOCUMENT, format!("{head}{}{table}{}{tail}", MARKS[0], MARKS[1])).unwrap();
         return;
     }
-    let differing: Vec<_> = written.lines().zip(table.lines()).filter(|(before, now)| before != now).collect();
+    // How many requests met a fault that met all of them is not the same each time.
+    let rows = |text: &str| text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect::<Vec<_>>();
+    let (before, now) = (rows(written), rows(table));
+    assert_eq!(before.len(), now.len(), "docs/reliability.md has other rows (EFS2S3_WRITE_DOCS=1 writes it)");
+    let differing: Vec<_> = before.iter().zip(&now).filter(|(before, now)| before != now).collect();
     assert!(differing.is_empty(), "docs/reliability.md says otherwise (EFS2S3_WRITE_DOCS=1 writes it): {differing:?}");
 }
