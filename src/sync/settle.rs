@@ -1,5 +1,7 @@
 //! Settling one file: comparing where the decision asks for it, and writing what is different.
 
+use std::time::Duration;
+
 use super::compare::{CompareError, Comparison, Finding, compare, read_object};
 use super::context::Context;
 use super::decide::{Decision, Reason};
@@ -39,6 +41,18 @@ pub enum Compared {
 }
 
 impl Job {
+    /// Whether the file has another size than its object, and by all its times has not changed since that was written: it
+    /// may be cut at this very moment.
+    #[must_use]
+    pub fn has_another_size_and_old_times(&self, margin: Duration) -> bool {
+        self.object.as_ref().is_some_and(|object| {
+            let before = object.last_modified.minus(margin);
+            object.size_bytes != self.file.stat.size_bytes
+                && self.file.stat.mtime < before
+                && self.file.effective_ctime < before
+        })
+    }
+
     /// What may be overwritten at the key.
     #[must_use]
     pub fn expected(&self) -> Expected {

@@ -17,7 +17,7 @@ use super::changes::{Change, Changes};
 use super::context::Context;
 use super::settle::{Job, settle};
 use super::tally::{Failure, Tally};
-use super::upload::{Outcome, Stored, settles_in};
+use super::upload::{Outcome, SETTLED, Stored, settles_in};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::entry::{EpochNanos, SkipReason};
 
@@ -64,7 +64,8 @@ impl Transfers {
     /// # Errors
     /// Where outcomes so far show that no other will do better.
     pub async fn begin(&mut self, job: Job, tally: &mut Tally) -> Result<(), Fatal> {
-        let young = settles_in(&job.file.stat, EpochNanos::now());
+        let young = settles_in(&job.file.stat, EpochNanos::now())
+            .or_else(|| job.has_another_size_and_old_times(self.context.clocks().margin()).then_some(SETTLED));
         if let Err(fatal) = self.make_room(young.is_some(), tally).await {
             tally.skipped(SkipReason::Interrupted);
             return Err(fatal);

@@ -3,7 +3,8 @@
 //! 1. What changes while it is read is not published: size, times and inode are looked at before and after.
 //! 2. What changes after that, while S3 answers, is uploaded again: the path is looked at once more at the end.
 //! 3. A file that changed a moment ago may be in the middle of a write that its times do not show, because Linux stamps a
-//!    write when it begins: it gets time to settle.
+//!    write when it begins: it gets time to settle. So does one whose size changed and whose times did not: a truncation
+//!    shows its size before its times, for milliseconds.
 //! 4. A file that never settles is failed by name after [`TRIES`], and the object that was there stays.
 
 use std::collections::BTreeMap;
@@ -135,7 +136,8 @@ async fn publish(
 /// Opens the file once its last change is old enough.
 async fn open_settled(context: &Context, key: &str, entry: &FileEntry) -> Result<OpenFile, Trouble> {
     let file = context.source.open_file(key, entry).await?;
-    let Some(wait) = settles_in(file.stat(), EpochNanos::now()) else {
+    let is_another = !file.stat().is_same_content(&entry.stat);
+    let Some(wait) = settles_in(file.stat(), EpochNanos::now()).or(is_another.then_some(SETTLED)) else {
         return Ok(file);
     };
     tokio::select! {

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use efs2s3::demo::s3::Operation;
+
+use crate::odd_fs::{Fault as OddFault, OddFs};
 use crate::trial::Trial;
 
 const FILES: usize = 300;
@@ -126,6 +129,16 @@ fn whatever_writers_do_meanwhile_each_object_is_a_version_that_its_file_had_as_a
     Trial::settle();
     trial.sync(&options).expect(0);
     trial.assert_same();
+}
+
+#[test]
+fn a_cut_that_shows_in_the_size_before_it_shows_in_the_times_is_not_published() {
+    let trial = Trial::new();
+    let _odd = OddFs::mount(&trial.tree(), &["file"], &[("file", OddFault::CutWhenOpened)]);
+    trial.sync(&[]).expect(0);
+    assert_eq!(trial.stored("file").body, "file");
+    let sizes: Vec<_> = trial.s3.requests(Operation::PutObject).iter().map(|request| request.body_bytes).collect();
+    assert_eq!(sizes, [4], "an empty one was published first");
 }
 
 fn check(objects: &BTreeMap<String, Vec<u8>>) {

@@ -42,7 +42,14 @@ pub(crate) enum Fault {
     ReadHangs,
     /// Its directory calls it a link, and it is none when looked at.
     CalledALink,
+    /// Somebody empties it when it is opened and fills it again, and the first looks show the new size with the old times.
+    CutWhenOpened,
 }
+
+/// When that was, after 1970.
+const CUT: Duration = Duration::from_secs(1);
+/// So many looks at an open file see it cut: one at the beginning of a read, and one at its end.
+const LOOKS_AT_A_CUT: usize = 2;
 
 /// A mounted tree of directories (named with a `/` at the end) and files from 1970, each holding its own path.
 pub(crate) struct OddFs {
@@ -62,6 +69,8 @@ struct Odd {
     faults: HashMap<String, Fault>,
     held: Arc<Held>,
     stale: AtomicUsize,
+    /// Looks since what is [`Fault::CutWhenOpened`] was opened; none before.
+    looks_at_a_cut: Mutex<Option<usize>>,
 }
 
 struct Node {
@@ -80,6 +89,7 @@ impl OddFs {
             faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
             held: Arc::clone(&held),
             stale: AtomicUsize::new(0),
+            looks_at_a_cut: Mutex::new(None),
         };
         let session = fuser::spawn_mount(odd, at, &fuser::Config::default()).unwrap();
         let late = Arc::downgrade(&held);
@@ -151,6 +161,22 @@ impl Odd {
         Some(self.attributes(INodeNo(u64::try_from(index).unwrap() + 2)))
     }
 
+    /// As [`Fault::CutWhenOpened`] shows a file.
+    fn with_cut(&self, inode: INodeNo, honest: FileAttr) -> FileAttr {
+        let mut looks = self.looks_at_a_cut.lock().unwrap();
+        match &mut *looks {
+            Some(looks) if self.fault(self.path_of(inode)) == Some(Fault::CutWhenOpened) => {
+                *looks += 1;
+                if *looks <= LOOKS_AT_A_CUT {
+                    FileAttr { size: 0, ..honest }
+                } else {
+                    FileAttr { mtime: UNIX_EPOCH + CUT, ctime: UNIX_EPOCH + CUT, ..honest }
+                }
+            }
+            _ => honest,
+        }
+    }
+
     fn attributes(&self, inode: INodeNo) -> FileAttr {
         let file = self.node(inode).filter(|node| !node.is_directory);
         FileAttr {
@@ -208,10 +234,13 @@ impl Filesystem for Odd {
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&Duration::ZERO, &self.attributes(inode));
+        reply.attr(&Duration::ZERO, &self.with_cut(inode, self.attributes(inode)));
     }
 
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if self.fault(self.path_of(inode)) == Some(Fault::CutWhenOpened) {
+            self.looks_at_a_cut.lock().unwrap().get_or_insert(0);
+        }
         self.opened(inode, reply);
     }
 
