@@ -151,7 +151,8 @@ impl Stage {
         let trial = Trial::on(S3Server::start().await.unwrap());
         trial.s3.settings(|settings| settings.page_size = 5);
         for (key, Object { body, headers, .. }) in &self.before {
-            let age = if key.contains("rewritten") || key.contains("changed") { HOUR } else { Duration::ZERO };
+            let is_older = ["rewritten", "changed", "parts"].iter().any(|name| key.contains(name));
+            let age = if is_older { HOUR } else { Duration::ZERO };
             trial.s3.put("site", key, body.clone(), Seed { age, headers: headers.clone(), ..Seed::default() });
         }
         trial
@@ -192,6 +193,10 @@ async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
     let healed = run(&stage.home, &trial.s3).await;
     assert_eq!(healed.code, 0, "{title}: the next run: {}", healed.report);
     assert_eq!(trial.objects(), stage.home.objects(), "{title}: after the next run");
+    for number in 0..3 {
+        let rewritten = trial.stored(&format!("rewritten/{number}"));
+        assert_eq!(rewritten.metadata("file-permissions"), Some("0100600"), "{title}: after the next run");
+    }
     figures.runs.fetch_add(2, Ordering::Relaxed);
     if *position == "always" {
         trial.s3.clear_log();

@@ -26,7 +26,7 @@ use crate::within;
 /// Runs of the program take a process each.
 const CASES: u64 = 6;
 const AT_ONCE: usize = 6;
-const CASES_WITHIN: u64 = 1000;
+const CASES_WITHIN: u64 = 500;
 const AT_ONCE_WITHIN: usize = 250;
 const DELETES: [Operation; 2] = [Operation::DeleteObject, Operation::DeleteObjects];
 const OPTIONS: [&str; 14] = [
