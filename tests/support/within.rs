@@ -50,14 +50,14 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
     let run = Box::pin(to_its_end(s3, words, shutdown.clone()));
     match stop {
         None => run.await,
-        Some(("-KILL", after)) => match tokio::time::timeout(after, run).await {
-            Ok(ended) => ended,
-            Err(_) => {
+        Some(("-KILL", after)) => {
+            let ended_by_itself = tokio::time::timeout(after, run).await.ok();
+            if ended_by_itself.is_none() {
                 // What the server has received already is carried out: it comes to its end before the next run begins.
                 tokio::time::sleep(IN_FLIGHT).await;
-                ended(137, Value::Null)
             }
-        },
+            ended_by_itself.unwrap_or_else(|| ended(137, Value::Null))
+        }
         Some((_, after)) => {
             let asking = tokio::spawn(async move {
                 tokio::time::sleep(after).await;
