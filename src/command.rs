@@ -14,7 +14,6 @@ use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{Ending, Report, ReportSink, Route, Subject};
 use crate::shutdown::Shutdown;
-use crate::state::State;
 use crate::sync::apply::PlanFile;
 use crate::sync::changes::Changes;
 use crate::sync::plan::{PlanHeader, PlanSink, plan};
@@ -234,31 +233,20 @@ async fn under_lease(
             if let Work::Apply(plan, _) = &work {
                 setup.carry_out(plan.as_ref().clone()).await;
             }
-            do_work(&setup, state.as_deref(), subject, work).await
+            do_work(&setup, subject, work).await
         }
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
     if let (Some(lease), Some(state)) = (lease, &state) {
-        state::keep_report(state, &destination, &report).await;
-        lease.release().await;
-        report.count_requests(&requests);
+        state::conclude(lease, state, &destination, Some(&mut report), &requests).await;
     }
     Ok(report)
 }
 
-async fn do_work(setup: &Setup, state: Option<&State>, subject: &Subject, work: Work) -> Report {
+async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
     let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
     let result = match work {
-        Work::Sync(changes) | Work::Apply(_, changes) => {
-            let synced = sync(setup, changes, &mut tally, &mut seconds).await;
-            // A run that ends early has other things to do, and what it has learnt can be learnt again.
-            if let (Some(index), Some(state), false) =
-                (&setup.context.memory.index, state, setup.context.shutdown.is_requested())
-            {
-                index.write(state).await;
-            }
-            synced
-        }
+        Work::Sync(changes) | Work::Apply(_, changes) => sync(setup, changes, &mut tally, &mut seconds).await,
         Work::Plan { sink, all, exit_code } => {
             plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
         }

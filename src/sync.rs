@@ -96,7 +96,7 @@ impl Setup {
             if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown).await) } else { None };
         // Nobody else works with it yet.
         if let Some(context) = Arc::get_mut(&mut self.context) {
-            context.memory = Memory { index, uploads };
+            context.memory = Memory { state: Some(Arc::clone(state)), index, uploads };
         }
     }
 }
@@ -195,6 +195,12 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         ),
     }
     transfers.changes().finish();
+    // A run that ends early has other things to do, and what it has learnt can be learnt again.
+    if let (Some(index), Some(state), false) =
+        (&context.memory.index, &context.memory.state, context.shutdown.is_requested())
+    {
+        index.write(state).await;
+    }
     transferred
 }
 

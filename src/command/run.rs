@@ -115,13 +115,7 @@ async fn go(
     let (requests, destination) = (config.requests(), config.destination().clone());
     let mut worked = Box::pin(work(&plan, config, known.as_ref(), state.as_ref(), changes, subject, control)).await;
     if let (Some(lease), Some(state)) = (lease, &state) {
-        if let Ok(report) = &worked {
-            state::keep_report(state, &destination, report).await;
-        }
-        lease.release().await;
-        if let Ok(report) = &mut worked {
-            report.count_requests(&requests);
-        }
+        state::conclude(lease, state, &destination, worked.as_mut().ok(), &requests).await;
     }
     worked
 }
@@ -156,7 +150,7 @@ async fn work(
             if let Some(state) = state {
                 setup.recall(state, &destination, true).await;
             }
-            Ok(do_work(&setup, state.map(Arc::as_ref), subject, Work::Sync(changes)).await)
+            Ok(do_work(&setup, subject, Work::Sync(changes)).await)
         }
     }
 }

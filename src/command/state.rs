@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Stop;
 use crate::cli::StateArgs;
 use crate::config::SyncConfig;
+use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::lease::{Lease, LeaseError};
 use crate::location::Location;
@@ -39,8 +40,25 @@ pub(super) async fn open(
     })))
 }
 
+/// Keeps the report, if there is one, and gives the lease back; the report counts the requests of that too.
+pub(super) async fn conclude(
+    lease: Lease,
+    state: &State,
+    destination: &Location,
+    report: Option<&mut Report>,
+    requests: &Requests,
+) {
+    if let Some(report) = report.as_deref() {
+        keep_report(state, destination, report).await;
+    }
+    lease.release().await;
+    if let Some(report) = report {
+        report.count_requests(requests);
+    }
+}
+
 /// Keeps the report among those of past runs.
-pub(super) async fn keep_report(state: &State, destination: &Location, report: &Report) {
+async fn keep_report(state: &State, destination: &Location, report: &Report) {
     let beginning = format!("runs/{}", file_name(destination, ""));
     let kept = async {
         state.write(&format!("{beginning}{}.json", report.run_id()), report.json().into()).await?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::datasync::DataSyncServer;
 use super::datasync::reference::Copy;
-use super::stage::{DemoError, Expected, Stage, ensure};
+use super::stage::{DemoError, Expected, Stage, ensure, settle};
 
 const STEP: Duration = Duration::from_millis(400);
 const FOREVER: Duration = Duration::from_hours(1);
@@ -79,11 +79,6 @@ pub(super) fn tell(stage: &mut Stage) -> Result<(), DemoError> {
     stage
         .say(&format!("  The bucket saw {asked} request: the listing that checks that the right folder is mounted."))?;
     equivalent(stage)
-}
-
-/// Lets times grow apart: what was written within seconds of its file's last change is looked at one by one.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(3500));
 }
 
 /// Runs `efs2s3 run` with the task alone, and these options.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::s3::{Fault, Operation, Rule, Seed};
-use super::stage::{DemoError, Expected, Stage, ensure};
+use super::stage::{DemoError, Expected, Stage, ensure, settle};
 
 const LARGE_BYTES: usize = 24 << 20;
 const IN_PARTS: [&str; 6] = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "1s"];
@@ -66,9 +66,4 @@ pub(super) fn tell(stage: &mut Stage) -> Result<(), DemoError> {
 
 fn is_page(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "html")
-}
-
-/// Lets times grow apart: what was written within seconds of its file's last change is looked at one by one.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(3500));
 }

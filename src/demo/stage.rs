@@ -176,6 +176,11 @@ impl Stage {
     }
 }
 
+/// Lets times grow apart: what was written within seconds of its file's last change is looked at one by one.
+pub(super) fn settle() {
+    std::thread::sleep(Duration::from_millis(3500));
+}
+
 /// Ends the demo unless this holds.
 pub(super) fn ensure(holds: bool, otherwise: &str) -> Result<(), DemoError> {
     if holds { Ok(()) } else { Err(DemoError::Unexpected(otherwise.to_owned())) }

@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
 
 use super::Destination;
 use super::checksum::{Algorithm, Checksum};
-use super::error::S3Error;
+use super::error::{ErrorKind, S3Error};
 use super::headers::{Encryption, ObjectHeaders, UNKNOWN_TYPE};
 use super::operation::Operation;
 use crate::object::{ETag, Object, StorageClass};
@@ -52,6 +52,18 @@ impl Destination {
     /// Where S3 does not answer, or has no such object.
     pub async fn head(&self, key: &str) -> Result<Headers, S3Error> {
         self.head_part(key, None).await
+    }
+
+    /// An object as a listing would show it; nothing where there is none.
+    ///
+    /// # Errors
+    /// Where S3 does not answer.
+    pub async fn object(&self, key: &str) -> Result<Option<Object>, S3Error> {
+        match self.head(key).await {
+            Ok(headers) => Ok(Some(headers.listed(key))),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The headers of an object's first part: its size is what the uploader chose.

@@ -200,9 +200,8 @@ async fn check(context: &Context, line: PlanLine) -> Checked {
     let Some(key) = context.destination.prefix().relative(&line.key).map(str::to_owned) else {
         return Checked::Refused(line, "it is not below the destination, which changed".to_owned());
     };
-    let object = match context.destination.head(&key).await {
-        Ok(headers) => Some(headers.listed(&key)),
-        Err(error) if error.kind == ErrorKind::NotFound && error.code.as_deref() != Some("NoSuchBucket") => None,
+    let object = match context.destination.object(&key).await {
+        Ok(object) => object,
         Err(error) => return Checked::Failed(line, error),
     };
     if line.action == Action::Delete {

@@ -1,5 +1,7 @@
 //! What every step of a sync works with: the two sides, the limits, and the wish to stop.
 
+use std::sync::Arc;
+
 use super::budget::ByteBudget;
 use super::decide::Clocks;
 use super::dialect::DialectInUse;
@@ -12,6 +14,7 @@ use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::entry::{EntryKind, EpochNanos, Stat};
+use crate::state::State;
 use crate::uploads::Uploads;
 
 /// The two sides of a sync and what limits it.
@@ -44,6 +47,8 @@ pub struct Context {
 /// What is remembered of earlier runs, where there is a state.
 #[derive(Debug, Default)]
 pub struct Memory {
+    /// Where it is kept.
+    pub state: Option<Arc<State>>,
     /// What each object held.
     pub index: Option<Index>,
     /// The uploads under way.

@@ -97,9 +97,7 @@ impl PlanHeader {
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         Self { plan: PLAN, source, destination, options, headers, created }
     }
-}
 
-impl PlanHeader {
     /// Whether this program knows what it means.
     #[must_use]
     pub const fn is_known(&self) -> bool {

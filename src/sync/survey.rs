@@ -113,8 +113,8 @@ async fn survey_named(
     let looks = manifest.paths().map(|path| async move {
         let entry = context.source.named(path).await;
         let is_wanted = matches!(entry.found, Found::File(_) | Found::Symlink(_));
-        let headers = if is_wanted { Some(context.destination.head(path).await) } else { None };
-        (entry, headers)
+        let object = if is_wanted { context.destination.object(path).await } else { Ok(None) };
+        (entry, object)
     });
     let mut looked = std::pin::pin!(futures::stream::iter(looks).buffered(context.destination.most_requests()));
     loop {
@@ -122,12 +122,11 @@ async fn survey_named(
             next = looked.next() => next,
             () = context.shutdown.requested() => None,
         };
-        let Some((entry, headers)) = next else {
+        let Some((entry, object)) = next else {
             return Ok(());
         };
-        let object = match headers.transpose() {
-            Ok(headers) => headers.map(|headers| headers.listed(&entry.key)),
-            Err(error) if error.kind == ErrorKind::NotFound => None,
+        let object = match object {
+            Ok(object) => object,
             Err(error) if error.kind == ErrorKind::Unusable => {
                 return Err(Fatal::destination(&context.destination, &error));
             }

@@ -108,9 +108,6 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
     }
     let (mut tally, mut seconds) = (Tally::default(), Seconds::default());
     let result = sync(&setup, Changes::default(), &mut tally, &mut seconds).await;
-    if let (Some(index), Some(state), false) = (&setup.context.memory.index, &state, shutdown.is_requested()) {
-        index.write(state).await;
-    }
     let code = match &result {
         Err(_) => 1,
         Ok(()) if shutdown.is_requested() => 143,
