@@ -38,6 +38,8 @@ fn walk(root: &Path, walkers: usize) -> usize {
         leave_reserved: false,
         max_key_bytes: 1024,
         filter: Arc::new(Filter::default()),
+        section: Arc::default(),
+        names_only: false,
     };
     let root = Arc::new(Root::open(root).unwrap());
     let mut batches = start(root, options, Arc::new(Operations::default()), Arc::default()).unwrap();

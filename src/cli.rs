@@ -11,8 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::datasync::TaskArn;
 use crate::destination::headers::ContentType;
-use crate::location::Location;
-use crate::manifest::ManifestLocation;
+use crate::location::{FileLocation, Location};
 use crate::state::StateLocation;
 use crate::sync::guard::MaxDelete;
 
@@ -50,6 +49,11 @@ pub enum Command {
     Apply(Box<ApplyCommand>),
     /// Compare the content of everything, and list what differs
     Verify(Box<VerifyCommand>),
+    /// Cut the keys into ranges of about the same size, for several runs that share the work
+    Ranges(Box<RangesCommand>),
+    /// Work with the reports of past runs
+    #[command(subcommand)]
+    Report(ReportCommand),
     /// Show the whole flow on an embedded S3 server
     #[cfg(feature = "demo")]
     Demo,
@@ -238,6 +242,68 @@ pub struct VerifyCommand {
     pub options: SyncArgs,
 }
 
+/// `efs2s3 ranges`.
+#[derive(Args, Debug)]
+pub struct RangesCommand {
+    /// The directory to copy
+    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
+    pub source: PathBuf,
+    /// Where to: `s3://bucket/prefix`
+    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    pub destination: Location,
+    /// How many ranges; fewer where there are fewer entries
+    #[arg(long, env = "EFS2S3_COUNT", value_name = "N", value_parser = value::parts)]
+    pub count: usize,
+    /// Write them here instead of to stdout
+    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE|S3_URL")]
+    pub output: Option<FileLocation>,
+    /// A folder, or `s3://bucket/prefix`: what runs remember here is counted, and nothing walked
+    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    pub state: Option<StateLocation>,
+    /// The ranges of the runs so far: with --state, what those remember is counted where no run over all keys does
+    #[arg(long, env = "EFS2S3_PREVIOUS", value_name = "FILE|S3_URL", requires = "state")]
+    pub previous: Option<FileLocation>,
+    /// What objects stand for
+    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
+    pub mode: Mode,
+    /// What to walk.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+    /// How to reach S3.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
+/// `efs2s3 report`.
+#[derive(Debug, Subcommand)]
+pub enum ReportCommand {
+    /// Add up the reports of runs that shared the work; ends with the worst of their exit codes
+    Merge(MergeCommand),
+}
+
+/// `efs2s3 report merge`.
+#[derive(Args, Debug)]
+pub struct MergeCommand {
+    /// The reports
+    #[arg(value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
+    pub reports: Vec<PathBuf>,
+    /// Or the last report of each range, from the state of the runs
+    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL", requires_all = ["ranges", "destination"])]
+    pub state: Option<StateLocation>,
+    /// The ranges, as `efs2s3 ranges` wrote them
+    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", requires = "state")]
+    pub ranges: Option<FileLocation>,
+    /// What the runs wrote to
+    #[arg(long, env = "EFS2S3_DESTINATION", value_name = "S3_URL", requires = "state")]
+    pub destination: Option<Location>,
+    /// Write the report (JSON) to FILE instead of to stdout
+    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE", default_value = "-", hide_default_value = true)]
+    pub report: PathBuf,
+    /// How to reach S3.
+    #[command(flatten)]
+    pub s3: S3Args,
+}
+
 /// The options of a sync.
 #[derive(Args, Debug)]
 #[group(skip)]
@@ -251,9 +317,37 @@ pub struct SyncArgs {
     /// Write the report (JSON) to FILE; `-` is stdout
     #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Which of the keys.
+    #[command(flatten)]
+    pub range: RangeArgs,
     /// How to sync.
     #[command(flatten)]
     pub how: HowArgs,
+}
+
+/// Which of the keys one of several runs works on.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+#[command(next_help_heading = "Range of keys")]
+pub struct RangeArgs {
+    /// Only keys after KEY, as they are called below DIR; nothing is no bound
+    #[arg(long, env = "EFS2S3_RANGE_AFTER", value_name = "KEY")]
+    pub range_after: Option<String>,
+    /// Only keys up to KEY, and KEY itself; nothing is no bound
+    #[arg(long, env = "EFS2S3_RANGE_TO", value_name = "KEY")]
+    pub range_to: Option<String>,
+    /// Only a range of those that `efs2s3 ranges` wrote here
+    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", conflicts_with_all = ["range_after", "range_to"])]
+    pub ranges: Option<FileLocation>,
+    /// Which, from 0 [default: the index of the Batch array job or of the indexed Kubernetes Job that this runs in]
+    #[arg(long, env = "EFS2S3_RANGE_INDEX", value_name = "N")]
+    pub range_index: Option<usize>,
+    /// As AWS Batch tells it.
+    #[arg(long, env = "AWS_BATCH_JOB_ARRAY_INDEX", hide = true)]
+    pub batch_index: Option<usize>,
+    /// As Kubernetes tells it.
+    #[arg(long, env = "JOB_COMPLETION_INDEX", hide = true)]
+    pub kubernetes_index: Option<usize>,
 }
 
 /// How to sync: what `sync`, `plan` and `run` have in common.
@@ -311,21 +405,31 @@ pub struct DeleteArgs {
 #[group(skip)]
 #[command(next_help_heading = "Source")]
 pub struct SourceArgs {
+    /// What to walk.
+    #[command(flatten)]
+    pub tree: TreeArgs,
+    /// Only the files that FILE names: a path below DIR a line, as in DataSync's manifests; nothing is deleted
+    #[arg(long, env = "EFS2S3_FROM_MANIFEST", value_name = "FILE|S3_URL")]
+    pub from_manifest: Option<FileLocation>,
+    /// Leave files younger than this for the next run; their objects stay
+    #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    pub min_age: Duration,
+}
+
+/// What to walk, and how.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Source")]
+pub struct TreeArgs {
     /// Only what matches: DataSync patterns, separated by `|`
     #[arg(long, env = "EFS2S3_INCLUDE", value_name = "PATTERNS")]
     pub include: Option<String>,
     /// Not what matches: DataSync patterns, separated by `|`; its objects stay as they are
     #[arg(long, env = "EFS2S3_EXCLUDE", value_name = "PATTERNS")]
     pub exclude: Option<String>,
-    /// Only the files that FILE names: a path below DIR a line, as in DataSync's manifests; nothing is deleted
-    #[arg(long, env = "EFS2S3_FROM_MANIFEST", value_name = "FILE|S3_URL")]
-    pub from_manifest: Option<ManifestLocation>,
     /// What becomes of symbolic links with --mode plain [default: follow]
     #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW")]
     pub symlinks: Option<Symlinks>,
-    /// Leave files younger than this for the next run; their objects stay
-    #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
-    pub min_age: Duration,
     /// Give up a file or directory of which nothing is heard for so long; what is below it is then unknown, not empty
     #[arg(long, env = "EFS2S3_SOURCE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
     pub source_timeout: Duration,

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::cli::file::{self, Invocation};
-use crate::cli::{ApplyCommand, Command, Compare, PlanCommand, StateArgs, SyncArgs, SyncCommand, VerifyCommand};
+use crate::cli::{
+    ApplyCommand, Command, Compare, PlanCommand, ReportCommand, StateArgs, SyncArgs, SyncCommand, VerifyCommand,
+};
 use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
@@ -21,6 +23,8 @@ use crate::sync::tally::{Seconds, Tally};
 use crate::sync::verify::{VerifyOptions, verify};
 use crate::sync::{Setup, sync};
 
+mod merge;
+mod ranges;
 mod run;
 mod state;
 
@@ -78,6 +82,8 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
         Command::Sync(command) => Box::pin(run_sync(*command, header_rules, progress)).await,
         Command::Apply(command) => Box::pin(run_apply(*command, &given, progress)).await,
         Command::Verify(command) => Box::pin(run_verify(*command, header_rules, progress)).await,
+        Command::Ranges(command) => ranges::run(*command, &options, progress).await,
+        Command::Report(ReportCommand::Merge(command)) => merge::run(command, options).await,
         Command::Plan(command) => Box::pin(run_plan(*command, header_rules, options, progress)).await,
         #[cfg(feature = "demo")]
         Command::Demo => crate::demo::run().await,
@@ -162,10 +168,11 @@ async fn run_work(
     work: Work,
     progress: &Progress,
 ) -> ExitCode {
-    let subject = Subject {
+    let mut subject = Subject {
         command,
         source: args.source.display().to_string(),
         destination: args.destination.to_string(),
+        keys: None,
         started: SystemTime::now(),
         route: Route::Direct,
         datasync: None,
@@ -191,7 +198,7 @@ async fn run_work(
         }
     };
     let control = Control { shutdown: &shutdown, progress };
-    let report = match Box::pin(under_lease(config, state, &source, &subject, work, control)).await {
+    let report = match Box::pin(under_lease(config, state, &source, &mut subject, work, control)).await {
         Ok(report) => report,
         Err(Stop { message, exit_code: ExitCode::Usage }) => {
             tracing::error!("{message}");
@@ -214,21 +221,23 @@ async fn under_lease(
     config: SyncConfig,
     args: &StateArgs,
     source: &Path,
-    subject: &Subject,
+    subject: &mut Subject,
     work: Work,
     control: Control<'_>,
 ) -> Result<Report, Stop> {
     let Control { shutdown, progress } = control;
+    let config = config.settle(shutdown).await.map_err(Stop::fatal)?;
     let state = state::open(args.state.as_ref(), source, &config).await?;
     // A plan writes nothing, and so may be made beside a run.
     let to_lease = state.as_ref().filter(|_| work.writes());
     let lease = state::lease(to_lease, args, &config, shutdown).await?;
-    let destination = config.destination().clone();
+    let scope = config.scope().clone();
+    subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
     let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
     let mut report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
         Ok(mut setup) => {
             if let Some(state) = &state {
-                setup.recall(state, &destination, lease.is_some()).await;
+                setup.recall(state, &scope, lease.is_some()).await;
             }
             if let Work::Apply(plan, _) = &work {
                 setup.carry_out(plan.as_ref().clone()).await;
@@ -238,7 +247,7 @@ async fn under_lease(
         Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
     };
     if let (Some(lease), Some(state)) = (lease, &state) {
-        state::conclude(lease, state, &destination, Some(&mut report), &requests).await;
+        state::conclude(lease, state, &scope, Some(&mut report), &requests).await;
     }
     Ok(report)
 }

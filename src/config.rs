@@ -1,27 +1,31 @@
 //! Arguments as meant: what the command line, environment and config file say together, checked and with every default in
 //! its place.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::{
-    Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, Symlinks,
-    SyncArgs,
+    Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, RangeArgs,
+    Symlinks, SyncArgs,
 };
+use crate::cut::{Cut, CutError};
 use crate::destination::checksum::Algorithm;
 use crate::destination::error::S3Error;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
-use crate::location::Location;
-use crate::manifest::{Manifest, ManifestError, ManifestLocation};
+use crate::key_range::{EmptyRange, KeyRange};
+use crate::location::{FileLocation, Location};
+use crate::manifest::{Manifest, ManifestError};
 use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
 use crate::object::StorageClass;
 use crate::progress::Progress;
+use crate::scope::Scope;
 use crate::shutdown::Shutdown;
+use crate::source::section::Section;
 use crate::source::walk::{Links, WalkOptions};
 use crate::source::{Requirements, Source, SourceError};
 use crate::sync::Setup;
@@ -50,7 +54,8 @@ pub struct SyncConfig {
     source: PathBuf,
     requirements: Requirements,
     walk: WalkOptions,
-    destination: Location,
+    scope: Scope,
+    keys_in: Option<KeysIn>,
     endpoint: Endpoint,
     send: SendOptions,
     headers: HeaderRules,
@@ -72,6 +77,14 @@ enum NamedFiles {
     In(Location, String),
 }
 
+/// A range of a cut that is to be fetched.
+#[derive(Debug)]
+struct KeysIn {
+    folder: Location,
+    name: String,
+    index: usize,
+}
+
 /// Options that are each right and do not go together.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -81,6 +94,38 @@ pub enum ConfigError {
     /// A manifest that DataSync would refuse.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// A file that is named cannot be read.
+    #[error("the {what} {path} cannot be read: {source}")]
+    Read {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No such range.
+    #[error(transparent)]
+    Range(#[from] EmptyRange),
+    /// No ranges, or not this one.
+    #[error("{file}: {source}")]
+    Cut {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: CutError,
+    },
+    /// A cut without the number of a range.
+    #[error(
+        "--ranges names all ranges: say which with --range-index (a Batch array job or an indexed Kubernetes Job does)"
+    )]
+    NoIndex,
+    /// A number without a cut.
+    #[error("--range-index is the number of a range in a file: name it with --ranges")]
+    NoRanges,
+    /// Named files and a range.
+    #[error("--from-manifest names the files one by one: leave out the range of keys")]
+    RangeOfNamed,
     /// `--symlinks` where links are objects.
     #[error("--symlinks goes with --mode plain: with --mode datasync a link is an object that holds its target's name")]
     SymlinksWithoutPlain,
@@ -107,6 +152,9 @@ pub enum OpenError {
     /// The manifest is none.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// The ranges cannot be had.
+    #[error("the ranges cannot be read: {0}")]
+    FetchRanges(String),
 }
 
 impl SyncConfig {
@@ -115,13 +163,14 @@ impl SyncConfig {
     /// # Errors
     /// Where they contradict one another.
     pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
-        let SyncArgs { source, destination, report: _, how } = args;
+        let SyncArgs { source, destination, report: _, range, how } = args;
+        let (keys, keys_in) = keys_of(range)?;
         let HowArgs { delete, source_args, compare, upload, limits, s3 } = how;
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
         }
         let preserve = preserved(&compare)?;
-        let links = match (compare.mode, source_args.symlinks) {
+        let links = match (compare.mode, source_args.tree.symlinks) {
             (Mode::Datasync, None) => Links::Keep,
             (Mode::Datasync, Some(_)) => return Err(ConfigError::SymlinksWithoutPlain),
             (Mode::Plain, None | Some(Symlinks::Follow)) => Links::Follow,
@@ -132,7 +181,10 @@ impl SyncConfig {
             tracing::warn!("with --from-manifest nothing is deleted: only the files that it names are looked at");
         }
         let is_named = manifest.is_some();
-        let filter = Arc::new(Filter::new(source_args.include.as_deref(), source_args.exclude.as_deref())?);
+        if is_named && (keys_in.is_some() || !keys.is_all()) {
+            return Err(ConfigError::RangeOfNamed);
+        }
+        let filter = Arc::new(Filter::new(source_args.tree.include.as_deref(), source_args.tree.exclude.as_deref())?);
         for pattern in filter.matching_nothing() {
             tracing::warn!(
                 pattern,
@@ -142,15 +194,17 @@ impl SyncConfig {
         Ok(Self {
             requirements: Requirements { mount: delete.require_mount, sentinel: delete.sentinel },
             walk: WalkOptions {
-                walkers: source_args.walkers.or(WALKERS),
+                walkers: source_args.tree.walkers.or(WALKERS),
                 look_ahead_entries: LOOK_AHEAD_ENTRIES,
                 batch_entries: BATCH_ENTRIES,
-                source_timeout: source_args.source_timeout,
+                source_timeout: source_args.tree.source_timeout,
                 warn_after: WARN_AFTER,
                 links,
                 leave_reserved: preserve.is_some(),
                 max_key_bytes: destination.prefix.room_bytes(),
                 filter: Arc::clone(&filter),
+                section: Arc::new(Section::of(keys.clone())),
+                names_only: false,
             },
             endpoint: Endpoint {
                 url: s3.endpoint_url,
@@ -212,7 +266,8 @@ impl SyncConfig {
             part_size: upload.part_size,
             multipart_threshold: upload.multipart_threshold,
             source,
-            destination,
+            scope: Scope { destination, keys },
+            keys_in,
             filter,
         })
     }
@@ -223,10 +278,26 @@ impl SyncConfig {
         Arc::clone(&self.send.requests)
     }
 
-    /// Where objects go.
+    /// What the run works on; known once the range is ([`Self::settle`]).
     #[must_use]
-    pub const fn destination(&self) -> &Location {
-        &self.destination
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Fetches the range of keys, where it is written down in an object.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
+        if let Some(KeysIn { folder, name, index }) = self.keys_in.take() {
+            let home = self.connect_to(&folder, shutdown.clone()).await?;
+            let fetched = home.get(&name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
+            let keys = Cut::read(&fetched.content).and_then(|cut| cut.keys(index));
+            let wrong = |error: CutError| OpenError::FetchRanges(format!("{folder}{name}: {error}"));
+            self.scope.keys = keys.map_err(wrong)?;
+            self.walk.section = Arc::new(Section::of(self.scope.keys.clone()));
+        }
+        Ok(self)
     }
 
     /// The same, comparing the content of everything.
@@ -235,6 +306,19 @@ impl SyncConfig {
         self.rules.compare_by = CompareBy::Content;
         self.rules.overwrite = true;
         self
+    }
+
+    /// The same, looking at no file whose name tells enough.
+    #[must_use]
+    pub const fn of_names(mut self) -> Self {
+        self.walk.names_only = true;
+        self
+    }
+
+    /// What the mode keeps as metadata.
+    #[must_use]
+    pub const fn preserve(&self) -> Option<Preserve> {
+        self.rules.preserve
     }
 
     /// The same in a region, where the AWS settings name none.
@@ -259,9 +343,14 @@ impl SyncConfig {
     /// # Errors
     /// Where the source is not there, or not as required, or no client can be had.
     pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+        let config = self.settle(&shutdown).await?;
+        Box::pin(config.open_settled(show_kept, shutdown, progress)).await
+    }
+
+    async fn open_settled(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let source = Source::open(&self.source, self.requirements.clone(), self.walk.clone()).await?;
         let destination =
-            Destination::connect(&self.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
+            Destination::connect(&self.scope.destination, &self.endpoint, self.send.clone(), shutdown.clone()).await?;
         let manifest = match &self.manifest {
             Some(NamedFiles::Known(manifest)) => Some(manifest.clone()),
             Some(NamedFiles::In(location, name)) => {
@@ -321,14 +410,32 @@ fn preserved(compare: &CompareArgs) -> Result<Option<Preserve>, ConfigError> {
     }))
 }
 
-fn named_files(location: ManifestLocation) -> Result<NamedFiles, ManifestError> {
+fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {
     match location {
-        ManifestLocation::Object(location, name) => Ok(NamedFiles::In(location, name)),
-        ManifestLocation::File(path) => match std::fs::read(&path) {
-            Ok(text) => Manifest::read(&text).map(NamedFiles::Known),
-            Err(source) => Err(ManifestError::Read { path: path.display().to_string(), source }),
-        },
+        FileLocation::Object(location, name) => Ok(NamedFiles::In(location, name)),
+        FileLocation::Path(path) => Ok(NamedFiles::Known(Manifest::read(&read("manifest", &path)?)?)),
     }
+}
+
+/// The range of keys, or where it is to be fetched.
+fn keys_of(range: RangeArgs) -> Result<(KeyRange, Option<KeysIn>), ConfigError> {
+    let keys = KeyRange::new(range.range_after.unwrap_or_default(), range.range_to.unwrap_or_default())?;
+    let index = range.range_index.or(range.batch_index).or(range.kubernetes_index);
+    match (range.ranges, index) {
+        (None, _) if range.range_index.is_some() => Err(ConfigError::NoRanges),
+        (None, _) => Ok((keys, None)),
+        (Some(_), None) => Err(ConfigError::NoIndex),
+        (Some(FileLocation::Object(folder, name)), Some(index)) => Ok((keys, Some(KeysIn { folder, name, index }))),
+        (Some(FileLocation::Path(path)), Some(index)) => {
+            let text = read("ranges file", &path)?;
+            let wrong = |source| ConfigError::Cut { file: path.display().to_string(), source };
+            Ok((Cut::read(&text).and_then(|cut| cut.keys(index)).map_err(wrong)?, None))
+        }
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    std::fs::read(path).map_err(|source| ConfigError::Read { what, path: path.display().to_string(), source })
 }
 
 const fn compare_by(compare: Compare) -> CompareBy {

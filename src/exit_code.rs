@@ -40,6 +40,31 @@ impl ExitCode {
     }
 }
 
+impl ExitCode {
+    const ALL: [Self; 8] = [
+        Self::Success,
+        Self::Differences,
+        Self::Incomplete,
+        Self::Terminated,
+        Self::Interrupted,
+        Self::LeaseHeld,
+        Self::Usage,
+        Self::Fatal,
+    ];
+
+    /// The one with this number.
+    #[must_use]
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.code() == code)
+    }
+
+    /// The worse of two: the one that leaves more to be done.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        Self::ALL.into_iter().rev().find(|one| *one == self || *one == other).unwrap_or(self)
+    }
+}
+
 impl From<ExitCode> for ProcessExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code.code())

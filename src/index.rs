@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::location::Location;
 use crate::metadata::Preserve;
 use crate::object::{ETag, Object};
+use crate::scope::Scope;
 use crate::source::entry::{EpochNanos, Stat};
-use crate::state::{State, StateError, file_name};
+use crate::state::{State, StateError};
 
 mod edit;
 mod file;
@@ -175,7 +175,7 @@ impl FileState {
 impl Head {
     /// Of a destination, for a mode that keeps these attributes as metadata.
     #[must_use]
-    pub fn new(destination: &Location, preserve: Option<Preserve>) -> Self {
+    pub fn new(scope: &Scope, preserve: Option<Preserve>) -> Self {
         let mode = match preserve {
             None => "plain".to_owned(),
             Some(Preserve { mtime, atime, uid, gid, permissions }) => {
@@ -185,14 +185,14 @@ impl Head {
                 std::iter::once("datasync").chain(kept).collect::<Vec<_>>().join(" ")
             }
         };
-        Self { destination: destination.to_string(), mode }
+        Self { destination: scope.to_string(), mode }
     }
 }
 
 impl Index {
     /// Opens the index of a destination; one that cannot be used is reported and counts as none.
-    pub async fn open(state: &State, destination: &Location, preserve: Option<Preserve>) -> Self {
-        let (name, head) = (file_name(destination, "index.csv.zst"), Head::new(destination, preserve));
+    pub async fn open(state: &State, scope: &Scope, preserve: Option<Preserve>) -> Self {
+        let (name, head) = (scope.file_name("index.csv.zst"), Head::new(scope, preserve));
         let file = match state.read_file(&name).await {
             Ok(file) => file.map(Arc::new),
             Err(error) => {
@@ -234,6 +234,17 @@ impl Index {
         while rows.peek().await.is_some() {
             self.forget_next(&mut rows);
         }
+    }
+
+    /// Brings each key that is remembered before `each`, in order. False where there is no index, or where it breaks off.
+    pub async fn for_each_key(&self, mut each: impl FnMut(&str)) -> bool {
+        let mut rows = self.rows.lock().await;
+        while rows.peek().await.is_some() {
+            if let Some(row) = rows.batch.next() {
+                each(&row.key);
+            }
+        }
+        self.file.is_some() && !rows.damaged
     }
 
     fn forget_next(&self, rows: &mut Rows) {

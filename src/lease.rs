@@ -1,4 +1,4 @@
-//! The lease: at most one run writes to a destination at a time, where a state is given.
+//! The lease: at most one run writes to a key at a time, where a state is given.
 //!
 //! 1. *Taking it* is one conditional write. A lease that was not renewed for its time to live is taken over; its age is told
 //!    by the clock of where it is kept, not by the holder's.
@@ -7,24 +7,30 @@
 //! 3. *A process may be stopped and wake up late*: no write is sent once the time to live has passed since the last renewal
 //!    was begun ([`Shutdown::may_write`]). What lies between that look and the sending is for the conditional writes.
 //! 4. *Giving it back* leaves it as released, so that the generations go on counting.
-//! 5. *Damaged*, it counts as held by nobody knows whom until the time to live has passed since it was written.
+//! 5. *Ranges* have a lease each. Whoever has taken one looks at the others of the destination, and gives it back where one
+//!    is held whose keys overlap: of two that look after they have taken theirs, one at least sees the other.
+//! 6. *Damaged*, it counts as held by nobody knows whom until the time to live has passed since it was written.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::location::Location;
+use crate::key_range::KeyRange;
+use crate::scope::Scope;
 use crate::shutdown::Shutdown;
-use crate::state::{Expected, Remembered, State, StateError, Version, file_name};
+use crate::state::{Expected, Remembered, State, StateError, Version};
 
 const SCHEMA: u32 = 1;
 /// How often a lease is looked at that somebody else changes at the same time.
 const TRIES: usize = 3;
 const RENEWALS: u32 = 3;
+const LEASE: &str = "lease.json";
+const LOOKS_AT_ONCE: usize = 16;
 
 /// A lease that is held, and renewed until it is given back.
 #[derive(Debug)]
@@ -53,6 +59,8 @@ pub enum LeaseError {
 struct Record {
     schema: u32,
     destination: String,
+    #[serde(default)]
+    keys: KeyRange,
     generation: u64,
     host: String,
     pid: u32,
@@ -79,24 +87,47 @@ struct Held {
 }
 
 impl Lease {
-    /// Takes the lease of a destination.
+    /// Takes the lease of a scope.
     ///
     /// # Errors
     /// Where another run holds it, or the state cannot be used.
-    pub async fn take(
-        state: Arc<State>,
-        destination: &Location,
-        ttl: Duration,
-        shutdown: Shutdown,
-    ) -> Result<Self, LeaseError> {
-        let name = file_name(destination, "lease.json");
+    pub async fn take(state: Arc<State>, scope: &Scope, ttl: Duration, shutdown: Shutdown) -> Result<Self, LeaseError> {
+        let name = scope.file_name(LEASE);
         let begun = Instant::now();
-        let (record, version) = take(&state, &name, &destination.to_string(), ttl).await?;
+        let (record, version) = take(&state, &name, scope, ttl).await?;
         shutdown.write_until(begun + ttl);
         let held = tokio::sync::Mutex::new(Held { record, version, renewed: begun });
         let keeper = Arc::new(Keeper { state, name, ttl, shutdown, held });
         let renewing = tokio::spawn(renew(Arc::clone(&keeper)));
-        Ok(Self { keeper, renewing })
+        let lease = Self { keeper, renewing };
+        match lease.rival(scope).await {
+            Ok(None) => Ok(lease),
+            rival => {
+                lease.release().await;
+                Err(rival
+                    .map_or_else(LeaseError::from, |holder| LeaseError::Held { holder: holder.unwrap_or_default() }))
+            }
+        }
+    }
+
+    /// Who holds a lease of keys that this one is of too.
+    async fn rival(&self, scope: &Scope) -> Result<Option<String>, StateError> {
+        let Keeper { state, name, ttl, .. } = &*self.keeper;
+        let mut names = state.names(&scope.ranges_folder()).await?;
+        names.push(Scope::whole(scope.destination.clone()).file_name(LEASE));
+        names.retain(|other| other.ends_with(LEASE) && other != name);
+        let mut found = futures::stream::iter(names.iter().map(|other| state.look(other))).buffered(LOOKS_AT_ONCE);
+        while let Some(found) = found.next().await {
+            let Some(found) = found? else {
+                continue;
+            };
+            if let Judgement::Held { by, keys } = judge(&found, *ttl)
+                && keys.overlaps(&scope.keys)
+            {
+                return Ok(Some(format!("{by}, on {keys}")));
+            }
+        }
+        Ok(None)
     }
 
     /// Gives the lease back.
@@ -114,19 +145,20 @@ impl Lease {
     }
 }
 
-async fn take(state: &State, name: &str, destination: &str, ttl: Duration) -> Result<(Record, Version), LeaseError> {
+async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result<(Record, Version), LeaseError> {
     let mut holder = "it changes hands at this moment".to_owned();
     for _ in 0..TRIES {
         let (expected, generation) = match state.look(name).await? {
             None => (Expected::Absent, 1),
             Some(found) => match judge(&found, ttl) {
                 Judgement::Free { generation } => (Expected::Is(found.version), generation + 1),
-                Judgement::Held(by) => return Err(LeaseError::Held { holder: by }),
+                Judgement::Held { by, .. } => return Err(LeaseError::Held { holder: by }),
             },
         };
         let record = Record {
             schema: SCHEMA,
-            destination: destination.to_owned(),
+            destination: scope.destination.to_string(),
+            keys: scope.keys.clone(),
             generation,
             host: host(),
             pid: std::process::id(),
@@ -143,8 +175,14 @@ async fn take(state: &State, name: &str, destination: &str, ttl: Duration) -> Re
 }
 
 enum Judgement {
-    Free { generation: u64 },
-    Held(String),
+    Free {
+        generation: u64,
+    },
+    /// Of damaged ones nobody knows the keys: they count as all.
+    Held {
+        by: String,
+        keys: KeyRange,
+    },
 }
 
 fn judge(found: &Remembered, ttl: Duration) -> Judgement {
@@ -155,11 +193,15 @@ fn judge(found: &Remembered, ttl: Duration) -> Judgement {
             if record.released || found.age > its_ttl {
                 Judgement::Free { generation: record.generation }
             } else {
-                Judgement::Held(format!("process {} on {}, last heard of {age} ago", record.pid, record.host))
+                let by = format!("process {} on {}, last heard of {age} ago", record.pid, record.host);
+                Judgement::Held { by, keys: record.keys }
             }
         }
         _ if found.age > ttl => Judgement::Free { generation: 0 },
-        _ => Judgement::Held(format!("its lease is damaged, so nobody knows whose it is; written {age} ago")),
+        _ => Judgement::Held {
+            by: format!("its lease is damaged, so nobody knows whose it is; written {age} ago"),
+            keys: KeyRange::default(),
+        },
     }
 }
 
@@ -210,14 +252,14 @@ mod tests {
 
     const TTL: Duration = Duration::from_millis(600);
 
-    fn place() -> (tempfile::TempDir, Arc<State>, Location) {
+    fn place() -> (tempfile::TempDir, Arc<State>, Scope) {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::new(State::Folder(folder.path().to_owned()));
-        (folder, state, "s3://site/www".parse().unwrap())
+        (folder, state, Scope::whole("s3://site/www".parse().unwrap()))
     }
 
-    async fn take(state: &Arc<State>, destination: &Location, shutdown: &Shutdown) -> Result<Lease, LeaseError> {
-        Lease::take(Arc::clone(state), destination, TTL, shutdown.clone()).await
+    async fn take(state: &Arc<State>, scope: &Scope, shutdown: &Shutdown) -> Result<Lease, LeaseError> {
+        Lease::take(Arc::clone(state), scope, TTL, shutdown.clone()).await
     }
 
     #[tokio::test]
@@ -226,7 +268,7 @@ mod tests {
         let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
         let held = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
         assert!(held.to_string().contains(&format!("process {}", std::process::id())), "{held}");
-        let elsewhere: Location = "s3://site/other".parse().unwrap();
+        let elsewhere = Scope::whole("s3://site/other".parse().unwrap());
         take(&state, &elsewhere, &Shutdown::default()).await.unwrap();
         tokio::time::sleep(TTL * 2).await;
         take(&state, &destination, &Shutdown::default()).await.unwrap_err();
@@ -255,7 +297,7 @@ mod tests {
         let (folder, state, destination) = place();
         let shutdown = Shutdown::default();
         let _first = take(&state, &destination, &shutdown).await.unwrap();
-        let file = folder.path().join(file_name(&destination, "lease.json"));
+        let file = folder.path().join(destination.file_name(LEASE));
         std::fs::write(&file, "somebody else's").unwrap();
         tokio::time::timeout(TTL, shutdown.requested()).await.unwrap();
         assert_eq!(shutdown.exit_code(), Some(crate::exit_code::ExitCode::LeaseHeld));
@@ -264,5 +306,27 @@ mod tests {
         assert!(unknown.to_string().contains("damaged"), "{unknown}");
         tokio::time::sleep(TTL + TTL / 2).await;
         take(&state, &destination, &Shutdown::default()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn ranges_run_side_by_side_and_never_beside_one_that_overlaps() {
+        let (_folder, state, whole) = place();
+        let range = |after: &str, to: &str| {
+            let keys = KeyRange::new(after.to_owned(), to.to_owned()).unwrap();
+            Scope { keys, ..whole.clone() }
+        };
+        let first = take(&state, &range("", "m"), &Shutdown::default()).await.unwrap();
+        let second = take(&state, &range("m", ""), &Shutdown::default()).await.unwrap();
+        for overlapping in [whole.clone(), range("a", "b"), range("l", "n"), range("x", "")] {
+            let held = take(&state, &overlapping, &Shutdown::default()).await.unwrap_err();
+            assert!(held.to_string().contains("on keys"), "{held}");
+        }
+        first.release().await;
+        take(&state, &range("a", "b"), &Shutdown::default()).await.unwrap().release().await;
+        second.release().await;
+        let all = take(&state, &whole, &Shutdown::default()).await.unwrap();
+        take(&state, &range("", "m"), &Shutdown::default()).await.unwrap_err();
+        all.release().await;
+        take(&state, &range("", "m"), &Shutdown::default()).await.unwrap();
     }
 }

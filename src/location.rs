@@ -1,6 +1,7 @@
-//! Where objects go: a bucket and a prefix, as `s3://bucket/prefix` names them.
+//! Where objects go, a bucket and a prefix as `s3://bucket/prefix` names them; and where a single file is.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The longest key that S3 takes, in bytes (S3 user guide, "Naming Amazon S3 objects").
@@ -21,6 +22,15 @@ pub struct Location {
     pub bucket: BucketName,
     /// The prefix, with its own boundary: `img` never covers `img2/x`.
     pub prefix: Prefix,
+}
+
+/// Where a file is that is read or written as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileLocation {
+    /// On a file system.
+    Path(PathBuf),
+    /// An object: what it is under, and its name there.
+    Object(Location, String),
 }
 
 /// Why a text is no destination.
@@ -119,6 +129,30 @@ impl FromStr for Location {
     }
 }
 
+impl FromStr for FileLocation {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let Some(path) = text.strip_prefix("s3://") else {
+            return Ok(Self::Path(PathBuf::from(text)));
+        };
+        let (folder, name) = path.rsplit_once('/').unwrap_or((path, ""));
+        if name.is_empty() {
+            return Err(LocationError::Scheme);
+        }
+        Ok(Self::Object(format!("s3://{folder}").parse()?, name.to_owned()))
+    }
+}
+
+impl fmt::Display for FileLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Object(at, name) => write!(f, "{at}{name}"),
+        }
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "s3://{}/{}", self.bucket.0, self.prefix.0)
@@ -158,6 +192,16 @@ mod tests {
             assert!(matches!(text.parse::<Location>(), Err(LocationError::Bucket(_))), "{text}");
         }
         assert_eq!("http://site/www".parse::<Location>(), Err(LocationError::Scheme));
+    }
+
+    #[test]
+    fn a_file_is_on_a_file_system_or_an_object() {
+        assert_eq!("m.csv".parse(), Ok(FileLocation::Path("m.csv".into())));
+        let object: FileLocation = "s3://lists/a/m.csv".parse().unwrap();
+        assert!(matches!(&object, FileLocation::Object(at, name) if name == "m.csv" && at.prefix.as_str() == "a/"));
+        assert_eq!(object.to_string(), "s3://lists/a/m.csv");
+        assert!("s3://lists".parse::<FileLocation>().is_err());
+        assert!("s3://lists/a/".parse::<FileLocation>().is_err());
     }
 
     #[test]

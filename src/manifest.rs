@@ -3,19 +3,8 @@
 //! source, no folders, at most 1,024 bytes each. A second column, an object's version, means nothing for files.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::str::FromStr;
 
-use crate::location::{Location, LocationError, MAX_KEY_BYTES};
-
-/// Where a manifest is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ManifestLocation {
-    /// A file.
-    File(PathBuf),
-    /// An object: what it is under, and its name there.
-    Object(Location, String),
-}
+use crate::location::MAX_KEY_BYTES;
 
 /// The paths of a manifest, each once, in byte order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,14 +15,6 @@ pub struct Manifest {
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It cannot be read.
-    #[error("the manifest {path} cannot be read: {source}")]
-    Read {
-        /// Where it is.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
     /// A line that DataSync would refuse.
     #[error("the manifest's line {line} {wrong}")]
     Line {
@@ -45,21 +26,6 @@ pub enum ManifestError {
     /// No line at all.
     #[error("the manifest names no file: write one path a line")]
     Empty,
-}
-
-impl FromStr for ManifestLocation {
-    type Err = LocationError;
-
-    fn from_str(text: &str) -> Result<Self, LocationError> {
-        let Some(path) = text.strip_prefix("s3://") else {
-            return Ok(Self::File(PathBuf::from(text)));
-        };
-        let (folder, name) = path.rsplit_once('/').unwrap_or((path, ""));
-        if name.is_empty() {
-            return Err(LocationError::Scheme);
-        }
-        Ok(Self::Object(format!("s3://{folder}").parse()?, name.to_owned()))
-    }
 }
 
 impl Manifest {
@@ -133,14 +99,5 @@ mod tests {
         assert!(Manifest::read("x".repeat(1025).as_bytes()).is_err());
         assert!(Manifest::read("x".repeat(1024).as_bytes()).is_ok());
         assert!(matches!(Manifest::read(b"\n\n"), Err(ManifestError::Empty)));
-    }
-
-    #[test]
-    fn a_manifest_is_a_file_or_an_object() {
-        assert_eq!("m.csv".parse(), Ok(ManifestLocation::File("m.csv".into())));
-        let object: ManifestLocation = "s3://lists/a/m.csv".parse().unwrap();
-        assert!(matches!(object, ManifestLocation::Object(at, name) if name == "m.csv" && at.prefix.as_str() == "a/"));
-        assert!("s3://lists".parse::<ManifestLocation>().is_err());
-        assert!("s3://lists/a/".parse::<ManifestLocation>().is_err());
     }
 }

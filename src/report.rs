@@ -1,5 +1,6 @@
 //! The report: what a run did, in numbers that add up, and why. JSON with stable names, versioned by `schema`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,14 +8,20 @@ use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::destination::operation::{Operation, Requests};
 use crate::exit_code::ExitCode;
+use crate::key_range::KeyRange;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::source::operations::Operations;
 use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Tally, Withheld};
+
+mod merge;
+
+pub use merge::{MergeError, Part};
 
 /// The version of the report's names and meanings.
 const SCHEMA: u32 = 1;
@@ -26,21 +33,27 @@ const EFS_READ_USD: f64 = 0.03 / 1e9;
 const EFS_LEAST_BYTES: f64 = 4096.0;
 
 /// A report.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Report {
     schema: u32,
     run_id: String,
-    version: &'static str,
-    command: &'static str,
+    version: Cow<'static, str>,
+    command: Cow<'static, str>,
     route: Route,
     started: String,
     finished: String,
     source: String,
     destination: String,
+    /// None where the run was for all keys.
+    #[serde(default)]
+    keys: Option<KeyRange>,
+    /// Where it adds up others: what each of them was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    merged: Vec<Part>,
     counts: Counts,
     skipped_because: BTreeMap<SkipReason, u64>,
     bytes: ByteCounts,
-    requests: BTreeMap<&'static str, u64>,
+    requests: BTreeMap<Cow<'static, str>, u64>,
     source_operations: SourceOperations,
     estimated_request_cost_usd: f64,
     estimated_efs_read_cost_usd: f64,
@@ -51,12 +64,12 @@ pub struct Report {
     failures_count: u64,
     failures: Vec<Failure>,
     error: Option<String>,
-    #[serde(serialize_with = "as_number")]
+    #[serde(serialize_with = "as_number", deserialize_with = "from_number")]
     exit_code: ExitCode,
 }
 
 /// What the file system was asked.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 struct SourceOperations {
     readdir: u64,
     stat: u64,
@@ -73,6 +86,8 @@ pub struct Subject {
     pub source: String,
     /// The destination as given.
     pub destination: String,
+    /// The range of keys, where it is not all.
+    pub keys: Option<KeyRange>,
     /// When the run began.
     pub started: SystemTime,
     /// Which way the work took.
@@ -82,7 +97,7 @@ pub struct Subject {
 }
 
 /// Which way the work took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
     /// The direct sync, as it was asked for or because the breaker is open.
@@ -94,7 +109,7 @@ pub enum Route {
 }
 
 /// What came of DataSync.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct DataSyncPart {
     /// The execution, where there was one.
     pub execution_arn: Option<String>,
@@ -107,7 +122,7 @@ pub struct DataSyncPart {
     /// DataSync's words for the error.
     pub error_detail: Option<String>,
     /// The verdict.
-    pub verdict: &'static str,
+    pub verdict: Cow<'static, str>,
     /// What the verdict rests on, for people.
     pub evidence: String,
     /// How long it took.
@@ -144,13 +159,15 @@ impl Report {
         Self {
             schema: SCHEMA,
             run_id: run_id(subject.started),
-            version: env!("CARGO_PKG_VERSION"),
-            command: subject.command,
+            version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+            command: Cow::Borrowed(subject.command),
             route: subject.route,
             started: humantime::format_rfc3339_millis(subject.started).to_string(),
             finished: humantime::format_rfc3339_millis(finished).to_string(),
             source: subject.source.clone(),
             destination: subject.destination.clone(),
+            keys: subject.keys.clone(),
+            merged: Vec::new(),
             estimated_request_cost_usd: requests.map_or(0.0, request_cost_usd),
             estimated_efs_read_cost_usd: source_operations.read_cost_usd(&tally.bytes),
             source_operations,
@@ -186,7 +203,7 @@ impl Report {
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
         let bytes = ByteSize(self.bytes.uploaded).display().iec();
-        let mut text = match self.command {
+        let mut text = match &*self.command {
             "plan" => {
                 format!("{files} files: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
             }
@@ -248,7 +265,7 @@ impl Report {
     fn request_count(&self) -> u64 {
         self.requests
             .iter()
-            .filter(|(name, _)| !matches!(**name, "retries" | "throttled"))
+            .filter(|(name, _)| !matches!(&***name, "retries" | "throttled"))
             .map(|(_, count)| count)
             .sum()
     }
@@ -262,6 +279,13 @@ impl SourceOperations {
             open: operations.open.load(Ordering::Relaxed),
             readlink: operations.readlink.load(Ordering::Relaxed),
         }
+    }
+
+    const fn add(&mut self, other: Self) {
+        self.readdir += other.readdir;
+        self.stat += other.stat;
+        self.open += other.open;
+        self.readlink += other.readlink;
     }
 
     fn read_cost_usd(self, bytes: &ByteCounts) -> f64 {
@@ -311,6 +335,11 @@ fn peak_memory_bytes() -> Option<u64> {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(code.code())
+}
+
+fn from_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExitCode, D::Error> {
+    let number = u8::deserialize(deserializer)?;
+    ExitCode::of_code(number).ok_or_else(|| D::Error::custom(format!("there is no exit code {number}")))
 }
 
 /// Where the report goes.

@@ -94,7 +94,7 @@ impl Attempt {
             status: last.map(|execution| execution.status_name.clone()),
             error_code: told(|execution| execution.error_code.as_ref(), &self.verdict.code),
             error_detail: told(|execution| execution.error_detail.as_ref(), &self.verdict.detail),
-            verdict: self.verdict.kind.name(),
+            verdict: self.verdict.kind.name().into(),
             evidence: self.verdict.evidence.clone(),
             seconds: self.took.as_secs_f64(),
         }

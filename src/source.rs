@@ -13,12 +13,14 @@ pub mod presence;
 mod problem;
 pub mod read;
 pub mod root;
+pub mod section;
 pub mod walk;
 
 use entry::{Entry, EntryKind, Found};
 use operations::Operations;
 use read::{ReadError, SourcePatience};
 use root::{Root, RootError};
+use section::Section;
 use walk::{WalkError, WalkOptions};
 
 /// An opened source.
@@ -109,6 +111,12 @@ impl Source {
             }
         };
         Entry { key: path.to_owned(), found }
+    }
+
+    /// The part of the tree that is walked.
+    #[must_use]
+    pub fn section(&self) -> &Section {
+        &self.walk.section
     }
 
     fn patience(&self) -> SourcePatience {

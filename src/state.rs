@@ -8,7 +8,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::destination::Destination;
@@ -121,18 +120,6 @@ impl StateLocation {
             }
         }
     }
-}
-
-/// What something is called that is remembered of a destination: `site-www-1f2e3d4c.lease.json`. For people, and no two
-/// destinations alike.
-#[must_use]
-pub fn file_name(destination: &Location, what: &str) -> String {
-    let destination = destination.to_string();
-    let digest = Sha256::digest(destination.as_bytes());
-    let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
-    let path = destination.trim_start_matches("s3://").trim_end_matches('/');
-    let shown: String = path.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-    format!("{shown}-{number:08x}.{what}")
 }
 
 impl State {
@@ -281,14 +268,6 @@ mod tests {
         assert!(lies_in(folder.path().join("link/state").to_str().unwrap()), "through a link");
         let whole: Location = "s3://site".parse().unwrap();
         assert!("s3://site/x".parse::<StateLocation>().unwrap().lies_in(&source, &whole));
-    }
-
-    #[test]
-    fn names_are_for_people_and_no_two_destinations_have_the_same() {
-        let name = |url: &str| file_name(&url.parse().unwrap(), "lease.json");
-        assert!(name("s3://site/www").starts_with("site-www-") && name("s3://site/www").ends_with(".lease.json"));
-        assert_ne!(name("s3://site/www"), name("s3://site-www"));
-        assert_eq!(name("s3://site/www"), name("s3://site/www/"));
     }
 
     #[tokio::test]

@@ -51,8 +51,8 @@ use crate::destination::Destination;
 use crate::destination::error::S3Error;
 use crate::filter::Filter;
 use crate::index::Index;
-use crate::location::Location;
 use crate::manifest::Manifest;
+use crate::scope::Scope;
 use crate::source::walk::WalkError;
 use crate::state::State;
 use crate::uploads::Uploads;
@@ -89,11 +89,10 @@ impl Setup {
 
 impl Setup {
     /// What earlier runs left in the state; their uploads only for a run that may write. For a sync that has not begun.
-    pub async fn recall(&mut self, state: &Arc<State>, destination: &Location, may_write: bool) {
+    pub async fn recall(&mut self, state: &Arc<State>, scope: &Scope, may_write: bool) {
         let (preserve, shutdown) = (self.context.preserve, self.context.shutdown.clone());
-        let index = Some(Index::open(state, destination, preserve).await);
-        let uploads =
-            if may_write { Some(Uploads::open(Arc::clone(state), destination, shutdown).await) } else { None };
+        let index = Some(Index::open(state, scope, preserve).await);
+        let uploads = if may_write { Some(Uploads::open(Arc::clone(state), scope, shutdown).await) } else { None };
         // Nobody else works with it yet.
         if let Some(context) = Arc::get_mut(&mut self.context) {
             context.memory = Memory { state: Some(Arc::clone(state)), index, uploads };

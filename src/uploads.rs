@@ -21,10 +21,10 @@ use crate::destination::Destination;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart};
-use crate::location::Location;
+use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::source::entry::{EpochNanos, Stat};
-use crate::state::{State, StateError, file_name};
+use crate::state::{State, StateError};
 
 const SCHEMA: u32 = 1;
 /// An upload whose id was never written down was begun at most so long after its record: the request and its retries.
@@ -93,10 +93,10 @@ impl Sending {
 
 impl Uploads {
     /// Reads what earlier runs left.
-    pub async fn open(state: Arc<State>, destination: &Location, shutdown: Shutdown) -> Self {
+    pub async fn open(state: Arc<State>, scope: &Scope, shutdown: Shutdown) -> Self {
         let uploads = Self {
-            folder: file_name(destination, "uploads/"),
-            destination: destination.to_string(),
+            folder: scope.file_name("uploads/"),
+            destination: scope.to_string(),
             state,
             shutdown,
             left: Mutex::default(),

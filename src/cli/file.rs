@@ -64,14 +64,20 @@ fn parse_with(arguments: Vec<OsString>, mut defaults: toml::Table) -> Result<Inv
     defaults.extend(file.options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)));
     let command = with_defaults(without_empty_variables(Cli::command()), &defaults)?;
     let matches = command.try_get_matches_from(&arguments)?;
-    let options = matches.subcommand().map(|(_, matches)| options_in_force(matches)).unwrap_or_default();
+    let innermost = innermost(&matches);
+    let options = options_in_force(innermost);
     let is_given = |id: &str| {
-        let source = matches.subcommand().and_then(|(_, matches)| matches.value_source(id));
+        let source = innermost.value_source(id);
         matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable))
     };
     let given =
         options.iter().filter(|(id, _)| is_given(id)).map(|(id, values)| (id.clone(), values.clone())).collect();
     Ok(Invocation { cli: Cli::from_arg_matches(&matches)?, header_rules: file.header, options, given, arguments })
+}
+
+/// The matches of the command itself: `merge` of `report merge`.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
 }
 
 /// What belongs to a run and not to what it is to do, and what a plan holds in its lines.
@@ -163,7 +169,12 @@ fn without_empty_variables(command: Command) -> Command {
 fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, clap::Error> {
     let names =
         |command: &Command| command.get_arguments().map(|argument| argument.get_id().to_string()).collect::<Vec<_>>();
-    let known: Vec<String> = names(&command).into_iter().chain(command.get_subcommands().flat_map(names)).collect();
+    let mut known = names(&command);
+    let mut commands: Vec<&Command> = command.get_subcommands().collect();
+    while let Some(command) = commands.pop() {
+        known.extend(names(command));
+        commands.extend(command.get_subcommands());
+    }
     let mut defaults = Vec::new();
     for (id, value) in options {
         let name = id.replace('_', "-");
@@ -191,8 +202,13 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
 }
 
 fn each_command(command: Command, change: impl Fn(Command) -> Command) -> Command {
-    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
-    names.into_iter().fold(change(command), |command, name| command.mut_subcommand(name, &change))
+    fn each(command: Command, change: &dyn Fn(Command) -> Command) -> Command {
+        let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+        names
+            .into_iter()
+            .fold(change(command), |command, name| command.mut_subcommand(name, |inner| each(inner, change)))
+    }
+    each(command, &change)
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {

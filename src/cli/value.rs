@@ -40,6 +40,14 @@ pub(super) fn amount(text: &str) -> Result<Amount, String> {
     }
 }
 
+/// As many as a Batch array job can have.
+pub(super) fn parts(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=10_000) => Ok(number),
+        _ => Err(format!("'{text}' is no number from 1 to 10000")),
+    }
+}
+
 fn size(text: &str) -> Result<u64, String> {
     text.parse::<ByteSize>()
         .map(|size| size.as_u64())

@@ -54,6 +54,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
         command: "run",
         source: command.source.display().to_string(),
         destination: command.destination.as_ref().map(ToString::to_string).unwrap_or_default(),
+        keys: None,
         started: SystemTime::now(),
         route: Route::Direct,
         datasync: None,
@@ -109,13 +110,13 @@ async fn go(
     };
     let (plan, state_args) = (Plan::new(&command), std::mem::take(&mut command.state));
     let config = configure(*command, header_rules, known.as_ref())?;
-    subject.destination = config.destination().to_string();
+    subject.destination = config.scope().destination.to_string();
     let state = state::open(state_args.state.as_ref(), &plan.source, &config).await?;
     let lease = state::lease(state.as_ref(), &state_args, &config, shutdown).await?;
-    let (requests, destination) = (config.requests(), config.destination().clone());
+    let (requests, scope) = (config.requests(), config.scope().clone());
     let mut worked = Box::pin(work(&plan, config, known.as_ref(), state.as_ref(), changes, subject, control)).await;
     if let (Some(lease), Some(state)) = (lease, &state) {
-        state::conclude(lease, state, &destination, worked.as_mut().ok(), &requests).await;
+        state::conclude(lease, state, &scope, worked.as_mut().ok(), &requests).await;
     }
     worked
 }
@@ -132,13 +133,13 @@ async fn work(
 ) -> Result<Report, Stop> {
     let Control { shutdown, progress } = control;
     // Source, destination and settings are looked at before DataSync is set to work on them.
-    let destination = config.destination().clone();
+    let scope = config.scope().clone();
     let mut setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
     if let Some(Known { task: Ok(task), .. }) = known {
         check_folder(&plan.source, task, &setup).await?;
     }
 
-    let memory = BreakerMemory::new(state.map(Arc::as_ref), &destination);
+    let memory = BreakerMemory::new(state.map(Arc::as_ref), &scope.destination);
     match through_datasync(plan, known, &memory, subject, control).await {
         Direct::Nothing => {
             let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Success);
@@ -148,7 +149,7 @@ async fn work(
         Direct::Sync { suspect, guard } => {
             setup.doubt(suspect, guard);
             if let Some(state) = state {
-                setup.recall(state, &destination, true).await;
+                setup.recall(state, &scope, true).await;
             }
             Ok(do_work(&setup, subject, Work::Sync(changes)).await)
         }

@@ -1,5 +1,6 @@
 //! A request to S3 by the name of its operation, and how many of each were sent.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -130,7 +131,7 @@ impl Requests {
 
     /// All counts by the report's names.
     #[must_use]
-    pub fn by_name(&self) -> BTreeMap<&'static str, u64> {
+    pub fn by_name(&self) -> BTreeMap<Cow<'static, str>, u64> {
         Operation::ALL
             .iter()
             .map(|&operation| (operation.report_name(), self.sent(operation)))
@@ -138,6 +139,7 @@ impl Requests {
                 ("retries", self.retries.load(Ordering::Relaxed)),
                 ("throttled", self.throttled.load(Ordering::Relaxed)),
             ])
+            .map(|(name, count)| (Cow::Borrowed(name), count))
             .collect()
     }
 }

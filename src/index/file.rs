@@ -39,7 +39,7 @@ const TRAILER_BYTES: u64 = 16;
 /// What an index is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The destination.
+    /// The destination, and the range of its keys.
     pub destination: String,
     /// The mode and what it keeps as metadata.
     pub mode: String,

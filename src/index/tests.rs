@@ -35,8 +35,8 @@ fn row(key: &str, mtime: i128) -> Row {
     Row::of(&object(key), &stat(mtime), mtime % 2 == 0, MARGIN).unwrap()
 }
 
-fn destination() -> Location {
-    "s3://site/www".parse().unwrap()
+fn scope() -> Scope {
+    Scope::whole("s3://site/www".parse().unwrap())
 }
 
 /// A folder for states, and what is done there.
@@ -53,7 +53,7 @@ impl Place {
     }
 
     async fn open(&self) -> Index {
-        Index::open(&self.state, &destination(), None).await
+        Index::open(&self.state, &scope(), None).await
     }
 
     async fn write(&self, rows: impl IntoIterator<Item = Row>) {
@@ -73,7 +73,7 @@ impl Place {
     }
 
     fn path(&self) -> std::path::PathBuf {
-        self.folder.path().join(file_name(&destination(), "index.csv.zst"))
+        self.folder.path().join(scope().file_name("index.csv.zst"))
     }
 }
 
@@ -178,11 +178,11 @@ async fn whatever_is_damaged_or_cut_off_is_not_used_and_is_written_anew() {
 async fn another_destination_mode_or_schema_is_not_used() {
     let place = Place::new();
     place.write([row("a", 1)]).await;
-    let head = Head::new(&destination(), None);
+    let head = Head::new(&scope(), None);
     let file = Arc::new(File::open(place.path()).unwrap());
     let refused = |head: Head| file::Reader::open(&file, &head).err().unwrap().to_string();
     assert_eq!(refused(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }), "is of another destination");
-    assert_eq!(refused(Head::new(&destination(), Some(Preserve::ALL))), "is of another mode");
+    assert_eq!(refused(Head::new(&scope(), Some(Preserve::ALL))), "is of another mode");
     assert!(file::Reader::open(&file, &head).is_ok());
 
     let newer = sealed(&zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap());
@@ -207,7 +207,7 @@ async fn any_content_under_a_right_checksum_is_read_or_refused() {
     place.write(["a", "b,\"c\"", "d"].map(|key| row(key, 1))).await;
     let text = zstd::decode_all(File::open(place.path()).unwrap()).unwrap();
     let packed = zstd::encode_all(&text[..], 1).unwrap();
-    let head = Head::new(&destination(), None);
+    let head = Head::new(&scope(), None);
     let mut random = fastrand::Rng::with_seed(1);
     let change = |bytes: &[u8], random: &mut fastrand::Rng| {
         let mut bytes = bytes.to_vec();

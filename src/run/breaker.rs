@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
-use crate::state::{Expected, State, file_name};
+use crate::scope::Scope;
+use crate::state::{Expected, State};
 
 const SCHEMA: u32 = 1;
 
@@ -77,7 +78,11 @@ impl<'a> BreakerMemory<'a> {
     /// For one destination.
     #[must_use]
     pub fn new(state: Option<&'a State>, destination: &Location) -> Self {
-        Self { state, destination: destination.to_string(), name: file_name(destination, "breaker.json") }
+        Self {
+            state,
+            destination: destination.to_string(),
+            name: Scope::whole(destination.clone()).file_name("breaker.json"),
+        }
     }
 
     /// What is remembered.

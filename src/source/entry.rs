@@ -1,6 +1,6 @@
 //! What the walk found at one place of the source tree.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A point in time, in nanoseconds since the Unix epoch; negative before 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,7 +44,7 @@ pub struct Stat {
 }
 
 /// Why an entry is left out without being a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// The name was there when the directory was read, and gone (or of another kind) when it was looked at.
@@ -99,6 +99,8 @@ pub enum Found {
     Directory(FileEntry),
     /// A device, socket or FIFO.
     Special,
+    /// Something that is there and was not looked at, in a walk of names alone.
+    Named(EntryKind),
     /// Left out, for a reason that is no failure.
     Skipped(EntryKind, SkipReason),
     /// An exclude matches it, or no include does. A filtered directory is not walked and stands for all below it.
@@ -144,7 +146,8 @@ impl Found {
             | Self::File(_)
             | Self::Symlink(_)
             | Self::Directory(_)
-            | Self::Special => None,
+            | Self::Special
+            | Self::Named(_) => None,
         }
     }
 }

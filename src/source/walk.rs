@@ -42,6 +42,7 @@ use tokio::sync::mpsc;
 use super::entry::Entry;
 use super::operations::Operations;
 use super::root::Root;
+use super::section::Section;
 use crate::filter::Filter;
 use budget::Gauge;
 use emit::Emitter;
@@ -69,6 +70,10 @@ pub struct WalkOptions {
     pub max_key_bytes: usize,
     /// What belongs to the sync.
     pub filter: Arc<Filter>,
+    /// The part of the tree to walk: nothing else is looked at.
+    pub section: Arc<Section>,
+    /// Whether to leave out the looks at files whose kind the directory tells.
+    pub names_only: bool,
     /// Whether names that DataSync keeps for itself are left out.
     pub leave_reserved: bool,
 }

@@ -44,7 +44,7 @@ pub(super) fn replace(
 ) -> Result<Option<Version>, StateError> {
     let path = folder.join(name);
     let written = || -> io::Result<Option<Version>> {
-        fs::create_dir_all(folder)?;
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
         let _lock = lock(&folder.join(format!("{name}.lock")))?;
         let found = match fs::read(&path) {
             Ok(content) => Some(version(&content)),

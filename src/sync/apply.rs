@@ -215,7 +215,12 @@ async fn check(context: &Context, line: PlanLine) -> Checked {
         Found::Failed(_, problem) => {
             return Checked::Refused(line, format!("the file has changed ({})", problem.message));
         }
-        Found::Special | Found::Skipped(..) | Found::Filtered(_) | Found::Nameless(..) | Found::Unknown { .. } => {
+        Found::Special
+        | Found::Named(_)
+        | Found::Skipped(..)
+        | Found::Filtered(_)
+        | Found::Nameless(..)
+        | Found::Unknown { .. } => {
             return Checked::Refused(line, "the file is gone, or something else is in its place".to_owned());
         }
     };

@@ -55,8 +55,8 @@ pub struct DeleteRules {
 #[must_use]
 pub fn objection(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
     let object = |name, message: String| Some(Guard { name, message, is_normal: false });
-    let source_is_empty =
-        tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
+    let source_is_empty = !tally.saw_beyond
+        && tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
     let allowed = most_deletes(rules.max_delete, tally.counts.objects);
     if orphans == 0 {
         None
@@ -170,6 +170,14 @@ mod tests {
         assert_eq!(guard(1, &tally(0, 10), &RULES), Some("empty_source"));
         assert_eq!(guard(1, &tally(0, 10), &DeleteRules { allow_empty_source: true, ..RULES }), None);
         assert_eq!(guard(0, &tally(0, 10), &RULES), None);
+    }
+
+    #[test]
+    fn a_range_without_files_is_no_empty_source_where_there_is_more_of_it() {
+        let elsewhere = Tally { saw_beyond: true, ..tally(0, 10) };
+        assert_eq!(guard(1, &elsewhere, &RULES), None);
+        let many = Tally { saw_beyond: true, ..tally(0, 1000) };
+        assert_eq!(guard(1000, &many, &RULES), Some("limit"));
     }
 
     #[test]

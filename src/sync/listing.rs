@@ -50,7 +50,8 @@ impl Listing {
     /// # Errors
     /// Where the bucket cannot be listed.
     pub async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
-        let page = context.destination.page(&PageStart::After(String::new())).await?;
+        let after = context.source.section().keys().after().to_owned();
+        let page = context.destination.page(&PageStart::After(after)).await?;
         context.dialect.may_learn_from(&page.objects);
         Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
     }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use futures::Stream;
 use tokio::sync::mpsc::Receiver;
 
+use crate::key_range::KeyRange;
 use crate::object::Object;
 use crate::source::entry::{Entry, Found};
 
@@ -34,9 +35,9 @@ pub struct Range {
 pub struct Bounds {
     /// From 0, in order.
     pub index: usize,
-    /// Every key of the range is after this one; empty for the first.
+    /// Every key of the range is after this one; empty for the first of all keys.
     pub after: String,
-    /// No key of the range is after this one; the last range has no such bound.
+    /// No key of the range is after this one; the last range has no such bound where the run has none.
     pub up_to: Option<String>,
 }
 
@@ -54,10 +55,11 @@ impl Bounds {
     }
 }
 
-/// Cuts the walk into ranges; `with_directories` where directories are objects too.
-pub fn cut(walk: Receiver<Vec<Entry>>, with_directories: bool) -> impl Stream<Item = Range> {
-    let next = Some(Range::begin(0, String::new()));
-    let cutter = Cutter { walk, with_directories, waiting: VecDeque::new(), next, stored: 0 };
+/// Cuts the walk over a range of keys into ranges; `with_directories` where directories are objects too.
+pub fn cut(walk: Receiver<Vec<Entry>>, keys: &KeyRange, with_directories: bool) -> impl Stream<Item = Range> + use<> {
+    let next = Some(Range::begin(0, keys.after().to_owned()));
+    let last = keys.to().map(str::to_owned);
+    let cutter = Cutter { walk, with_directories, waiting: VecDeque::new(), next, stored: 0, last };
     futures::stream::unfold(cutter, |mut cutter| async { cutter.cut().await.map(|range| (range, cutter)) })
 }
 
@@ -69,6 +71,8 @@ struct Cutter {
     next: Option<Range>,
     /// How many entries in it have an object.
     stored: usize,
+    /// The upper bound of the last range.
+    last: Option<String>,
 }
 
 impl Range {
@@ -104,7 +108,10 @@ impl Cutter {
             }
             match self.walk.recv().await {
                 Some(batch) => self.waiting = batch.into(),
-                None => return Some(range),
+                None => {
+                    range.bounds.up_to = self.last.take();
+                    return Some(range);
+                }
             }
         }
     }
@@ -143,7 +150,7 @@ mod tests {
                 sender.send(batch.to_vec()).await.unwrap();
             }
         });
-        cut(receiver, false).collect().await
+        cut(receiver, &KeyRange::default(), false).collect().await
     }
 
     #[tokio::test]

@@ -54,7 +54,7 @@ pub async fn survey(
         Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
         opened => Arc::new(opened.map_err(unusable)?),
     };
-    let ranges = range::cut(context.source.walk()?, context.preserve.is_some());
+    let ranges = range::cut(context.source.walk()?, context.source.section().keys(), context.preserve.is_some());
     // A range is listed as soon as it is known; what waits here is ready from the start.
     let begin = |range: Range| std::future::ready((listing.range(range.bounds), range.entries));
     let mut listed = std::pin::pin!(ranges.map(begin).buffered(setup.list_concurrency));
@@ -65,6 +65,7 @@ pub async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some((mut pages, entries)) = next else {
+            tally.saw_beyond = context.source.section().saw_beyond();
             if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
                 index.recall_no_more().await;
             }
@@ -192,6 +193,10 @@ fn step_of_entry(
             tally.saw(EntryKind::Directory);
             tally.counts.filtered += 1;
         }
+        // Another run looks at it, whose keys hold its own; what lies below it and within is known all the same.
+        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..)
+            if !context.source.section().keys().holds(entry.key.as_bytes()) => {}
+        Found::Named(kind) => tally.saw(kind),
         Found::Special => tally.saw(EntryKind::Special),
         Found::Skipped(kind, reason) => {
             tally.saw(kind);

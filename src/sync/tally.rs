@@ -1,9 +1,10 @@
 //! The tally: what happened, added up as it happens. Report and exit code are derived from it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytesize::ByteSize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::entry::{EntryKind, Problem, SkipReason};
@@ -15,7 +16,7 @@ pub const LIST_LIMIT: usize = 1000;
 const MUCH_READ: u64 = 1 << 30;
 
 /// How many of everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Counts {
     /// Regular files, followed links to files included.
     pub files: u64,
@@ -48,7 +49,7 @@ pub struct Counts {
 }
 
 /// How many bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ByteCounts {
     /// The size of all files together.
     pub source: u64,
@@ -61,7 +62,7 @@ pub struct ByteCounts {
 }
 
 /// How long the steps took; they overlap, but for the deletes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Seconds {
     /// All of the run.
     pub total: f64,
@@ -76,7 +77,7 @@ pub struct Seconds {
 }
 
 /// An entry or object that failed, and why.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Failure {
     /// The key.
     pub key: String,
@@ -102,10 +103,10 @@ pub struct Guard {
 }
 
 /// Deletes that a guard withheld.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Withheld {
     /// The guard's name.
-    pub guard: &'static str,
+    pub guard: Cow<'static, str>,
     /// How many deletes.
     pub count: u64,
     /// The first of their keys.
@@ -134,6 +135,8 @@ pub struct Tally {
     pub withheld: Vec<Withheld>,
     /// Directories of which something could not be seen.
     pub unknown_directories: u64,
+    /// Whether the source holds anything outside the range of keys that the run is for.
+    pub saw_beyond: bool,
     /// Uploads to keys without an object that failed at the destination.
     pub absent_uploads_failed: u64,
 }
@@ -203,7 +206,7 @@ impl Tally {
         match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name) {
             Some(withheld) => withheld.count += count,
             None => self.withheld.push(Withheld {
-                guard: guard.name,
+                guard: Cow::Borrowed(guard.name),
                 count,
                 keys: Vec::new(),
                 message: guard.message.clone(),
@@ -232,7 +235,46 @@ impl Tally {
     }
 }
 
+impl Counts {
+    /// Adds those of another run.
+    pub const fn add(&mut self, other: &Self) {
+        self.files += other.files;
+        self.directories += other.directories;
+        self.symlinks += other.symlinks;
+        self.special_skipped += other.special_skipped;
+        self.filtered += other.filtered;
+        self.objects += other.objects;
+        self.unchanged += other.unchanged;
+        self.uploaded += other.uploaded;
+        self.metadata_rewritten += other.metadata_rewritten;
+        self.skipped += other.skipped;
+        self.deleted += other.deleted;
+        self.deletes_withheld += other.deletes_withheld;
+        self.deletes_failed += other.deletes_failed;
+        self.failed += other.failed;
+    }
+}
+
+impl ByteCounts {
+    /// Adds those of another run.
+    pub const fn add(&mut self, other: &Self) {
+        self.source += other.source;
+        self.uploaded += other.uploaded;
+        self.read_for_compare += other.read_for_compare;
+        self.downloaded += other.downloaded;
+    }
+}
+
 impl Seconds {
+    /// Of each step the longer time: runs that share the work go on side by side.
+    pub const fn take_longer(&mut self, other: &Self) {
+        self.total = self.total.max(other.total);
+        self.datasync = self.datasync.max(other.datasync);
+        self.walk = self.walk.max(other.walk);
+        self.transfer = self.transfer.max(other.transfer);
+        self.delete = self.delete.max(other.delete);
+    }
+
     /// To the millisecond.
     #[must_use]
     pub fn rounded(self) -> Self {

@@ -19,8 +19,9 @@ use efs2s3::manifest::Manifest;
 use efs2s3::metadata::{Dialect, Preserve, StoredMetadata};
 use efs2s3::object::ETag;
 use efs2s3::run::breaker::BreakerMemory;
+use efs2s3::scope::Scope;
 use efs2s3::shutdown::Shutdown;
-use efs2s3::state::{State, file_name};
+use efs2s3::state::State;
 use efs2s3::sync::apply::PlanFile;
 use efs2s3::uploads::Uploads;
 use futures::StreamExt;
@@ -220,7 +221,7 @@ fn plans() {
 async fn leases_breakers_and_records_of_uploads() {
     let folder = tempfile::tempdir().unwrap();
     let state = Arc::new(State::Folder(folder.path().to_owned()));
-    let destination: Location = "s3://bucket/www".parse().unwrap();
+    let scope = Scope::whole("s3://bucket/www".parse().unwrap());
     let record = "{\"schema\":1,\"destination\":\"s3://bucket/www/\",\"generation\":7,\"host\":\"h\",\"pid\":1,\
                   \"renewed\":\"\",\"ttl_seconds\":60.0,\"released\":false,\"failures_in_a_row\":3,\
                   \"last_failure\":\"2026-01-01T00:00:00Z\"}";
@@ -228,24 +229,24 @@ async fn leases_breakers_and_records_of_uploads() {
                   \"upload_id\":null,\"sending\":{\"size_bytes\":1,\"mtime_ns\":1,\"ctime_ns\":1,\"inode\":1,\
                   \"part_bytes\":5,\"headers\":\"\"}}";
     let write = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(file_name(&destination, name));
+        let path = folder.path().join(scope.file_name(name));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     };
     for bytes in samples(Box::leak(Box::new([record, upload]))) {
         write("lease.json", &bytes);
-        let taken = Lease::take(Arc::clone(&state), &destination, Duration::from_mins(1), Shutdown::default()).await;
+        let taken = Lease::take(Arc::clone(&state), &scope, Duration::from_mins(1), Shutdown::default()).await;
         let released = String::from_utf8_lossy(&bytes).replace(' ', "").contains("\"released\":true");
         assert!(taken.is_err() || released || bytes.is_empty() || says_expired(&bytes), "taken: {bytes:?}");
         if let Ok(lease) = taken {
             lease.release().await;
         }
         write("breaker.json", &bytes);
-        BreakerMemory::new(Some(&state), &destination).load().await;
+        BreakerMemory::new(Some(&state), &scope.destination).load().await;
         write("uploads/x.json", &bytes);
-        let _ = Uploads::open(Arc::clone(&state), &destination, Shutdown::default()).await;
+        let _ = Uploads::open(Arc::clone(&state), &scope, Shutdown::default()).await;
         write("index.csv.zst", &bytes);
-        let index = Index::open(&state, &destination, None).await;
+        let index = Index::open(&state, &scope, None).await;
         assert_eq!(index.recall("a").await, None);
     }
 }

@@ -34,6 +34,7 @@ mod metadata;
 mod names;
 mod permissions;
 mod property;
+mod ranges;
 mod resume;
 mod run;
 mod scale;

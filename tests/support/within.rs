@@ -92,6 +92,7 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
         command: "sync",
         source: String::new(),
         destination: String::new(),
+        keys: None,
         started: SystemTime::now(),
         route: Route::Direct,
         datasync: None,
@@ -101,10 +102,10 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
         StateLocation::Prefix(_) => panic!("only folders"),
     });
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
-    let destination = config.destination().clone();
+    let scope = config.scope().clone();
     let mut setup = config.open(false, shutdown.clone(), Progress::new(false, false)).await.unwrap();
     if let Some(state) = &state {
-        setup.recall(state, &destination, true).await;
+        setup.recall(state, &scope, true).await;
     }
     let (mut tally, mut seconds) = (Tally::default(), Seconds::default());
     let result = sync(&setup, Changes::default(), &mut tally, &mut seconds).await;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::Stop;
 use crate::cli::file::Invocation;
-use crate::cli::{Command, Policy, RunCommand, SyncArgs};
+use crate::cli::{Command, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::error::ServiceErrorKind;
 use crate::datasync::{DataSync, SourceOfTask, Task};
@@ -93,7 +93,8 @@ pub(super) fn configure(
     let Some(destination) = command.destination else {
         return Err(Stop::fatal("nobody knows where to copy to: name the destination"));
     };
-    let args = SyncArgs { source: command.source, destination, report: command.report, how: command.how };
+    let range = RangeArgs::default();
+    let args = SyncArgs { source: command.source, destination, report: command.report, range, how: command.how };
     let config = SyncConfig::new(args, rules).map_err(Stop::usage)?;
     Ok(match known {
         Some(known) => config.in_region(known.datasync.task_arn().region()),

@@ -67,7 +67,12 @@ impl Emitter {
         while let Some(emitting) = self.path.last_mut() {
             match emitting.next() {
                 Next::Item(Item::Entry(entry)) => self.emit(entry)?,
-                Next::Item(Item::Directory(directory, entry)) => self.enter(&directory, entry)?,
+                Next::Item(Item::Directory(directory, entry)) => {
+                    // Where its name told no kind, what is below it may lie elsewhere.
+                    if self.scheduler.walk.options.section.reaches(&directory.key) {
+                        self.enter(&directory, entry)?;
+                    }
+                }
                 Next::Wait(position) => {
                     let outcome = self.wait(&position)?;
                     if let (Outcome::Looked(chunk), Some(emitting)) = (outcome, self.path.last_mut()) {
@@ -130,6 +135,9 @@ impl Emitter {
     }
 
     fn emit(&mut self, entry: Entry) -> Result<(), Ended> {
+        if !self.scheduler.walk.options.section.takes(&entry) {
+            return Ok(());
+        }
         if self.outbox.push(entry)? {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(Ended);

@@ -54,6 +54,19 @@ impl Looker<'_> {
         }
     }
 
+    /// Whether the name, or something below it, may lie in the section that the walk is for.
+    pub(super) fn may_be_wanted(&self, name: Name<'_>) -> bool {
+        let path = [self.directory.key.as_bytes(), name.bytes].concat();
+        let (is_file, is_directory) = match name.hint {
+            Hint::File | Hint::Special => (true, false),
+            Hint::Directory => (false, true),
+            // It is not looked into.
+            Hint::Symlink | Hint::Unknown if std::str::from_utf8(name.bytes).is_err() => (true, false),
+            Hint::Symlink | Hint::Unknown => (true, true),
+        };
+        self.walk.options.section.may_take(&path, is_file, is_directory)
+    }
+
     /// Whether the kind of what the name will be emitted as is open until it is looked at.
     pub(super) fn undecided(&self, name: Name<'_>) -> bool {
         match name.hint {
@@ -74,7 +87,10 @@ impl Looker<'_> {
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {
             Hint::Directory => return self.directory_by_key(kind, key + "/").map_err(without_slash),
-            Hint::File => self.file_by_key(kind, &key).or_else(|| leftover(text)),
+            Hint::File => self
+                .file_by_key(kind, &key)
+                .or_else(|| leftover(text))
+                .or_else(|| self.walk.options.names_only.then_some(Found::Named(kind))),
             Hint::Special => Some(Found::Special),
             Hint::Symlink => self.link_by_key(&key),
             Hint::Unknown => self.too_long(kind, &key),

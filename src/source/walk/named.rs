@@ -93,6 +93,8 @@ mod tests {
             max_key_bytes: 20,
             filter: Arc::new(Filter::new(None, Some("*.tmp")).unwrap()),
             leave_reserved: true,
+            section: Arc::default(),
+            names_only: false,
         };
         named(&Root::open(folder).unwrap(), &Operations::default(), &options, path)
     }

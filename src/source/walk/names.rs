@@ -55,8 +55,13 @@ impl Names {
     }
 
     pub(super) fn get(&self, index: usize) -> Option<Name<'_>> {
-        let place = *self.places.get(index)?;
-        Some(Name { bytes: bytes_at(&self.bytes, place), hint: place.hint, number: place.start, slash: place.slash })
+        self.places.get(index).map(|place| name_at(&self.bytes, *place))
+    }
+
+    /// Drops the names that are not wanted.
+    pub(super) fn retain(&mut self, wanted: impl Fn(Name<'_>) -> bool) {
+        let bytes = &self.bytes;
+        self.places.retain(|place| wanted(name_at(bytes, *place)));
     }
 
     /// Sorts by the bare names, and drops repetitions (a directory that changes while it is read may name an entry twice).
@@ -94,6 +99,10 @@ impl Names {
         let bytes = &self.bytes;
         self.places.sort_by(|a, b| compare_keys((bytes_at(bytes, *a), a.slash), (bytes_at(bytes, *b), b.slash)));
     }
+}
+
+fn name_at(bytes: &[u8], place: Place) -> Name<'_> {
+    Name { bytes: bytes_at(bytes, place), hint: place.hint, number: place.start, slash: place.slash }
 }
 
 fn bytes_at(bytes: &[u8], place: Place) -> &[u8] {

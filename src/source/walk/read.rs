@@ -129,6 +129,7 @@ impl Reading {
         let looker = Looker { walk, directory, open: Some(open.fd()) };
         let Some(ambiguous) = &mut self.ambiguous else {
             if read_names(walk, open, first, &mut self.names).map_err(|errno| ("readdir", errno))? {
+                self.names.retain(|name| looker.may_be_wanted(name));
                 self.names.sort_bare();
                 let ambiguous = self.names.ambiguous(|name| looker.undecided(name));
                 self.ambiguous = Some(ambiguous.into_iter());

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::entry::{Found, SkipReason};
+use crate::key_range::KeyRange;
+use crate::source::entry::{EntryKind, Found, SkipReason};
 
 /// A walk with everything it needs.
 pub(super) struct Trial {
@@ -37,6 +38,8 @@ impl Trial {
                 leave_reserved: false,
                 max_key_bytes: 1_024,
                 filter: Arc::default(),
+                section: Arc::default(),
+                names_only: false,
             },
             kinds_unknown: false,
             operations: Arc::default(),
@@ -114,6 +117,7 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
         Found::Symlink(_) => "symlink".to_owned(),
         Found::Directory(_) => "directory".to_owned(),
         Found::Special => "special".to_owned(),
+        Found::Named(kind) => format!("named {kind:?}"),
         Found::Skipped(kind, reason) => format!("skipped {kind:?} {reason:?}"),
         Found::Filtered(kind) => format!("filtered {kind:?}"),
         Found::Failed(kind, problem) => format!("failed {kind:?} {} {}", problem.operation, problem.kind),
@@ -161,6 +165,92 @@ fn the_order_is_the_byte_order_of_keys_at_every_depth() {
         let entries = Trial { kinds_unknown, ..Trial::new() }.walk(folder.path());
         assert_eq!(keys(&entries), expected.iter().map(String::as_str).collect::<Vec<_>>());
     }
+}
+
+/// A random tree: few names, so that keys are neighbours of one another at all depths.
+fn tree_of_neighbours(random: &mut fastrand::Rng) -> tempfile::TempDir {
+    let names = ["a", "a!", "a-b", "a.txt", "a0", "b", "é"];
+    let mut paths: Vec<String> = vec![String::new()];
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..40 {
+        let below = random.choice(&paths).unwrap().clone();
+        let path = format!("{below}{}", random.choice(&names).unwrap());
+        if folder.path().join(&path).symlink_metadata().is_ok() {
+            continue;
+        }
+        match random.u8(..10) {
+            0..4 => {
+                fs::create_dir(folder.path().join(&path)).unwrap();
+                paths.push(path + "/");
+            }
+            4 => std::os::unix::fs::symlink(folder.path(), folder.path().join(&path)).unwrap(),
+            _ => fs::write(folder.path().join(&path), &path).unwrap(),
+        }
+    }
+    fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"a\xff")), "").unwrap();
+    folder
+}
+
+#[test]
+fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
+    for seed in 0..60 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let folder = tree_of_neighbours(&mut random);
+        let kinds_unknown = random.bool();
+        let links = *random.choice(&[Links::Keep, Links::Skip, Links::Follow]).unwrap();
+        let trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
+        let whole = trial.walk(folder.path());
+        // Bounds that are keys, and such that are none.
+        let mut bounds: BTreeSet<String> = BTreeSet::new();
+        for _ in 0..random.usize(..6) {
+            let key = &random.choice(&whole).unwrap().key;
+            let bound = [key.clone(), format!("{key}0"), key.trim_end_matches('/').to_owned(), format!("{key}/a")];
+            bounds.insert(random.choice(&bound).unwrap().clone());
+        }
+        let mut seen: Vec<Entry> = Vec::new();
+        let mut after = String::new();
+        for to in bounds.iter().chain([&String::new()]) {
+            let keys = KeyRange::new(std::mem::replace(&mut after, to.clone()), to.clone()).unwrap();
+            let mut trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
+            trial.options.section = Arc::new(Section::of(keys.clone()));
+            let (within, covers): (Vec<Entry>, Vec<Entry>) = trial
+                .walk(folder.path())
+                .into_iter()
+                .partition(|entry| keys.holds(entry.key.as_bytes()) || matches!(entry.found, Found::Nameless(..)));
+            assert!(covers.iter().all(|entry| entry.found.covers(&entry.key).is_some()), "{covers:?}");
+            seen.extend(within);
+        }
+        assert_eq!(shown(&seen), shown(&whole), "seed {seed}, bounds {bounds:?}");
+    }
+}
+
+#[test]
+fn a_range_looks_at_its_own_names_and_the_directories_above_them() {
+    let files: Vec<String> =
+        (0..3).flat_map(|folder| (0..50).map(move |file| format!("d{folder}/f{file:02}"))).collect();
+    let folder = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut trial = Trial::new();
+    trial.options.section = Arc::new(Section::of(KeyRange::new("d1/f09".into(), "d1/f29".into()).unwrap()));
+    assert_eq!(trial.walk(folder.path()).len(), 20);
+    // The root, d1, and the files; the root and d1 are read.
+    assert_eq!(trial.calls(), (2, 22, 2));
+    assert!(trial.options.section.saw_beyond());
+    let mut all = Trial::new();
+    all.options.section = Arc::new(Section::of(KeyRange::new("d".into(), "e".into()).unwrap()));
+    assert_eq!(all.walk(folder.path()).len(), 153);
+    assert!(!all.options.section.saw_beyond());
+}
+
+#[test]
+fn names_alone_cost_a_look_at_each_directory_and_none_at_files() {
+    let files: Vec<String> =
+        (0..3).flat_map(|folder| (0..50).map(move |file| format!("d{folder}/f{file:02}"))).collect();
+    let folder = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut trial = Trial::new();
+    trial.options.names_only = true;
+    let entries = trial.walk(folder.path());
+    assert_eq!(entries.iter().filter(|entry| entry.found == Found::Named(EntryKind::File)).count(), 150);
+    assert_eq!(trial.calls(), (4, 4, 4));
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! `efs2s3 report merge`: the reports of runs that shared the work, added up.
+
+use std::collections::BTreeMap;
+
+use super::{Stop, cannot_write, conclude, ranges, state};
+use crate::cli::{MergeCommand, file};
+use crate::config::SyncConfig;
+use crate::exit_code::ExitCode;
+use crate::report::{Report, ReportSink};
+use crate::scope::Scope;
+
+/// Adds them up, and writes the sum.
+pub(super) async fn run(command: MergeCommand, mut options: BTreeMap<String, Vec<String>>) -> ExitCode {
+    // All of them are meant, not one.
+    options.remove("ranges");
+    let sink = match ReportSink::open(&command.report) {
+        Ok(sink) => sink,
+        Err(error) => return cannot_write("report", Some(&command.report), &error),
+    };
+    let path = command.report.clone();
+    let merged = match Box::pin(reports(command, &options)).await {
+        Ok(reports) => Report::merge(reports).map_err(Stop::usage),
+        Err(stop) => Err(stop),
+    };
+    match merged {
+        Ok(sum) => conclude(&sum, Some(sink), Some(&path)),
+        Err(Stop { message, exit_code }) => {
+            tracing::error!("{message}");
+            exit_code
+        }
+    }
+}
+
+async fn reports(command: MergeCommand, options: &BTreeMap<String, Vec<String>>) -> Result<Vec<Report>, Stop> {
+    let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
+        let read = |path: &std::path::PathBuf| {
+            let wrong = |what: String| Stop::usage(format!("the report {} cannot be read: {what}", path.display()));
+            let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+            Report::read(&text).map_err(|error| wrong(error.to_string()))
+        };
+        return command.reports.iter().map(read).collect();
+    };
+    // How to reach S3 is all that counts of it: no source is looked at.
+    let args = file::recorded("/", &destination.to_string(), options, &BTreeMap::new());
+    let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
+    let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?;
+    let cut = ranges::read_cut(ranges, &config).await?;
+    let state = state::at(place, &config).await?;
+    let mut reports = Vec::with_capacity(cut.ranges().len());
+    for range in cut.ranges() {
+        let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };
+        // One that is missing leaves a gap, which is said.
+        reports.extend(state::last_report(&state, &scope).await.map_err(Stop::fatal)?);
+    }
+    Ok(reports)
+}

@@ -1,0 +1,178 @@
+//! `efs2s3 ranges`: the keys cut into ranges of about the same size, counted in what earlier runs remember, or else in the
+//! tree, whose files are not looked at where a directory tells what they are.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use super::{Stop, state};
+use crate::cli::{RangesCommand, file};
+use crate::config::SyncConfig;
+use crate::cut::{Cut, Sample};
+use crate::exit_code::ExitCode;
+use crate::index::Index;
+use crate::location::FileLocation;
+use crate::progress::Progress;
+use crate::report::write_stdout;
+use crate::result_file::ResultFile;
+use crate::scope::Scope;
+use crate::shutdown::Shutdown;
+use crate::source::entry::{EntryKind, Found};
+use crate::state::State;
+
+/// Cuts, and writes the cut.
+pub(super) async fn run(
+    command: RangesCommand,
+    options: &BTreeMap<String, Vec<String>>,
+    progress: &Progress,
+) -> ExitCode {
+    match Box::pin(cut(command, options, progress)).await {
+        Ok(()) => ExitCode::Success,
+        Err(Stop { message, exit_code }) => {
+            progress.finish();
+            tracing::error!("{message}");
+            exit_code
+        }
+    }
+}
+
+async fn cut(command: RangesCommand, options: &BTreeMap<String, Vec<String>>, progress: &Progress) -> Result<(), Stop> {
+    let source = command.source.display().to_string();
+    let args = file::recorded(&source, &command.destination.to_string(), options, &BTreeMap::new());
+    let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
+    let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?.of_names();
+    let shutdown = Shutdown::on_signals().map_err(Stop::fatal)?;
+
+    // Who could not be written to is told before the work, not after it.
+    let sink = Sink::open(command.output.as_ref(), &config).await?;
+    let state = state::open(command.state.as_ref(), &command.source, &config).await?;
+    let remembered = match &state {
+        Some(state) => remembered(state, &config, command.previous.as_ref(), command.count).await?,
+        None => None,
+    };
+    let sample = match remembered {
+        Some(sample) => sample,
+        None => walked(config, command.count, &shutdown, progress).await?,
+    };
+    progress.finish();
+
+    let cut = sample.cut();
+    if cut.ranges().len() < command.count {
+        tracing::warn!("{} entries give no more than {} ranges", sample.count(), cut.ranges().len());
+    }
+    sink.write(cut.json()).await
+}
+
+/// Counts what runs over all keys remember, or else those over the ranges of an earlier cut; nothing where some of it is not
+/// remembered.
+async fn remembered(
+    state: &State,
+    config: &SyncConfig,
+    previous: Option<&FileLocation>,
+    count: usize,
+) -> Result<Option<Sample>, Stop> {
+    let mut sample = Sample::new(count);
+    let (whole, preserve) = (config.scope(), config.preserve());
+    if Index::open(state, whole, preserve).await.for_each_key(|key| sample.push(key)).await {
+        return Ok(Some(sample));
+    }
+    let Some(previous) = previous else {
+        tracing::info!("no run over all keys has left an index: walking");
+        return Ok(None);
+    };
+    let mut sample = Sample::new(count);
+    for range in read_cut(previous, config).await?.ranges() {
+        let scope = Scope { keys: range.keys.clone(), ..whole.clone() };
+        if !Index::open(state, &scope, preserve).await.for_each_key(|key| sample.push(key)).await {
+            tracing::info!("no run over the {} has left an index: walking", range.keys);
+            return Ok(None);
+        }
+    }
+    Ok(Some(sample))
+}
+
+/// Reads a cut.
+pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Cut, Stop> {
+    let unreadable = |what: String| Stop::fatal(format!("the ranges {location} cannot be read: {what}"));
+    let content = match location {
+        FileLocation::Path(path) => std::fs::read(path).map_err(|error| unreadable(error.to_string()))?,
+        FileLocation::Object(folder, name) => {
+            let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
+            home.get(name).await.map_err(|error| unreadable(home.explain(&error)))?.content.to_vec()
+        }
+    };
+    Cut::read(&content).map_err(|error| unreadable(error.to_string()))
+}
+
+/// Counts what is in the tree.
+async fn walked(config: SyncConfig, count: usize, shutdown: &Shutdown, progress: &Progress) -> Result<Sample, Stop> {
+    let setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
+    let with_directories = setup.context.preserve.is_some();
+    let mut walk = setup.context.source.walk().map_err(Stop::fatal)?;
+    let mut sample = Sample::new(count);
+    loop {
+        let batch = tokio::select! {
+            batch = walk.recv() => batch,
+            () = shutdown.requested() => None,
+        };
+        if let Some(exit_code) = shutdown.exit_code() {
+            return Err(Stop { message: "asked to stop: nothing was written".to_owned(), exit_code });
+        }
+        let Some(batch) = batch else {
+            return Ok(sample);
+        };
+        for entry in batch {
+            match entry.found {
+                Found::File(_) | Found::Symlink(_) | Found::Named(EntryKind::File) => sample.push(&entry.key),
+                Found::Directory(_) if with_directories => sample.push(&entry.key),
+                Found::Unknown { below, problem } if below.is_empty() => {
+                    return Err(Stop::fatal(format!("the source cannot be read: {}", problem.message)));
+                }
+                // What it would have held is missing in the counts; the ranges hold its keys all the same.
+                Found::Unknown { problem, .. } => {
+                    tracing::warn!(key = entry.key, "not counted: {}", problem.message);
+                }
+                Found::Directory(_)
+                | Found::Named(_)
+                | Found::Special
+                | Found::Skipped(..)
+                | Found::Filtered(_)
+                | Found::Failed(..)
+                | Found::Nameless(..) => {}
+            }
+        }
+        progress.show(|| format!("{} entries seen", sample.count()));
+    }
+}
+
+/// Where the cut goes.
+enum Sink {
+    Stdout,
+    File(ResultFile),
+    Object(State, String),
+}
+
+impl Sink {
+    async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, Stop> {
+        match output {
+            None => Ok(Self::Stdout),
+            Some(FileLocation::Path(path)) => ResultFile::create(path)
+                .map(Self::File)
+                .map_err(|error| Stop::fatal(format!("the ranges cannot be written to {}: {error}", path.display()))),
+            Some(FileLocation::Object(folder, name)) => {
+                let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
+                Ok(Self::Object(State::Prefix(Box::new(home)), name.clone()))
+            }
+        }
+    }
+
+    async fn write(self, text: String) -> Result<(), Stop> {
+        let written = match self {
+            Self::Stdout => write_stdout(text.as_bytes()).map_err(|error| error.to_string()),
+            Self::File(mut file) => {
+                file.write_all(text.as_bytes()).and_then(|()| file.publish()).map_err(|error| error.to_string())
+            }
+            Self::Object(home, name) => home.write(&name, text.into()).await.map_err(|error| error.to_string()),
+        };
+        written.map_err(|error| Stop::fatal(format!("the ranges cannot be written: {error}")))
+    }
+}

@@ -1,0 +1,165 @@
+//! Reports of runs that shared the work, added up to one, as if one run had done it all.
+//!
+//! Every key was some run's, and no key two runs': ranges that overlap or leave a gap are said, and the sum is no success.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Report, run_id};
+use crate::exit_code::ExitCode;
+use crate::key_range::KeyRange;
+use crate::sync::tally::LIST_LIMIT;
+
+/// A report that was added up with others.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Part {
+    run_id: String,
+    keys: Option<KeyRange>,
+    started: String,
+    finished: String,
+    exit_code: u8,
+}
+
+/// Why reports cannot be added up.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// There is none.
+    #[error("there is no report to add up")]
+    None,
+    /// They are of different things.
+    #[error("run {one} was to {first} and run {other} to {second}: only reports of one destination can be added up")]
+    Destinations {
+        /// A run.
+        one: String,
+        /// Its destination.
+        first: String,
+        /// Another.
+        other: String,
+        /// Its destination.
+        second: String,
+    },
+}
+
+impl Report {
+    /// Reads what [`Report::json`] wrote.
+    ///
+    /// # Errors
+    /// Where it is something else.
+    pub fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(text)
+    }
+
+    /// Adds up the reports of runs that shared the work. Of two of the same range the later one counts: the range was tried
+    /// again.
+    ///
+    /// # Errors
+    /// Where there are none, or they are not of one destination.
+    pub fn merge(mut reports: Vec<Self>) -> Result<Self, MergeError> {
+        // Times are written so that they sort as texts.
+        reports.sort_by(|one, other| (one.after(), &one.started).cmp(&(other.after(), &other.started)));
+        let mut latest: Vec<Self> = Vec::new();
+        for report in reports {
+            if report.keys.is_some() && latest.last().is_some_and(|last| last.keys == report.keys) {
+                latest.pop();
+            }
+            latest.push(report);
+        }
+        let objection = objection(&latest);
+        let parts = latest.iter().map(Self::part).collect();
+        let mut latest = latest.into_iter();
+        let mut sum = latest.next().ok_or(MergeError::None)?;
+        for report in latest {
+            if report.destination != sum.destination {
+                return Err(MergeError::Destinations {
+                    one: sum.run_id,
+                    first: sum.destination,
+                    other: report.run_id,
+                    second: report.destination,
+                });
+            }
+            sum.add(report);
+        }
+        (sum.keys, sum.merged) = (None, parts);
+        sum.run_id = run_id(SystemTime::now());
+        sum.seconds.total = seconds_between(&sum.started, &sum.finished);
+        if let Some(objection) = objection {
+            sum.exit_code = ExitCode::Fatal;
+            sum.error = Some(objection);
+        }
+        Ok(sum)
+    }
+
+    fn after(&self) -> &str {
+        self.keys.as_ref().map_or("", KeyRange::after)
+    }
+
+    fn part(&self) -> Part {
+        Part {
+            run_id: self.run_id.clone(),
+            keys: self.keys.clone(),
+            started: self.started.clone(),
+            finished: self.finished.clone(),
+            exit_code: self.exit_code.code(),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.started = std::mem::take(&mut self.started).min(other.started);
+        self.finished = std::mem::take(&mut self.finished).max(other.finished);
+        self.counts.add(&other.counts);
+        self.bytes.add(&other.bytes);
+        for (reason, count) in other.skipped_because {
+            *self.skipped_because.entry(reason).or_default() += count;
+        }
+        for (name, count) in other.requests {
+            *self.requests.entry(name).or_default() += count;
+        }
+        self.source_operations.add(other.source_operations);
+        self.estimated_request_cost_usd += other.estimated_request_cost_usd;
+        self.estimated_efs_read_cost_usd += other.estimated_efs_read_cost_usd;
+        self.seconds.take_longer(&other.seconds);
+        self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
+        for withheld in other.withheld_because {
+            match self.withheld_because.iter_mut().find(|mine| mine.guard == withheld.guard) {
+                Some(mine) => {
+                    mine.count += withheld.count;
+                    mine.keys.extend(withheld.keys);
+                    mine.keys.truncate(LIST_LIMIT);
+                }
+                None => self.withheld_because.push(withheld),
+            }
+        }
+        self.failures_count += other.failures_count;
+        self.failures.extend(other.failures);
+        self.failures.truncate(LIST_LIMIT);
+        self.error = self.error.take().or(other.error);
+        self.exit_code = self.exit_code.worse(other.exit_code);
+    }
+}
+
+/// What is wrong with the ranges of these reports, which begin in ascending order.
+fn objection(reports: &[Report]) -> Option<String> {
+    if reports.iter().all(|report| report.keys.is_none()) {
+        return None;
+    }
+    // Up to here all keys are accounted for; none: up to the last.
+    let mut seen = Some("");
+    for report in reports {
+        match seen {
+            Some(seen) if seen < report.after() => {
+                return Some(format!("no report tells of the keys after {seen:?} up to {:?}", report.after()));
+            }
+            Some(seen) if seen == report.after() => {}
+            _ => return Some(format!("two reports tell of the keys after {:?}", report.after())),
+        }
+        seen = report.keys.as_ref().and_then(KeyRange::to);
+    }
+    seen.map(|seen| format!("no report tells of the keys after {seen:?}"))
+}
+
+fn seconds_between(started: &str, finished: &str) -> f64 {
+    let time = |text| humantime::parse_rfc3339(text).ok();
+    let between = time(started).zip(time(finished)).and_then(|(from, to)| to.duration_since(from).ok());
+    between.unwrap_or_default().as_secs_f64()
+}

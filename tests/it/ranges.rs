@@ -1,0 +1,346 @@
+//! Several runs that share the work: each over its own range of keys, together the same as one over all of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::thread;
+use std::time::Duration;
+
+use efs2s3::demo::s3::{Fault, Operation, Rule};
+use serde_json::{Value, json};
+
+use crate::trial::{Ended, Trial, WRITES};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A tree whose keys are close to one another, and objects that match it, differ from it, or have no file.
+fn planted() -> Trial {
+    let trial = Trial::new();
+    for number in 0..120 {
+        let name = format!("d{}/{}f{number:03}", number % 7, if number % 3 == 0 { "deep/er/" } else { "" });
+        trial.write_aged(&name, format!("content {number}"), HOUR);
+    }
+    for name in ["d1!", "d1-x/y", "d1.txt", "d10", "a b+c%2Fd", "zz/é/ü"] {
+        trial.write_aged(name, name, HOUR);
+    }
+    trial.link("d0", "link");
+    fs::create_dir(trial.tree().join("empty")).unwrap();
+    trial.write("d2/excluded/x", "x");
+    Trial::settle();
+    for (name, age) in [("d0/gone", HOUR), ("d3/gone/deeper", HOUR), ("d1", HOUR), ("d6/f006/below", HOUR)] {
+        trial.object(name, "gone", age);
+    }
+    trial.object("d2/excluded/stays", "x", HOUR);
+    trial.object("d1!", "d1!", Duration::ZERO);
+    trial.object("d10", "oth", Duration::ZERO);
+    trial
+}
+
+fn words<'a>(command: &'a str, source: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&[command, source, "s3://site/www"], more].concat()
+}
+
+fn cut(trial: &Trial, more: &[&str]) -> Vec<Value> {
+    let source = trial.tree().display().to_string();
+    let ended = trial.run_words(&words("ranges", &source, more), &[]).expect(0);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// Runs one process for each range, all at the same time.
+fn run_ranges(trial: &Trial, file: &str, count: usize, more: &[&str]) -> Vec<Ended> {
+    let source = trial.tree().display().to_string();
+    thread::scope(|scope| {
+        let runs: Vec<_> = (0..count)
+            .map(|index| {
+                let source = &source;
+                scope.spawn(move || {
+                    let index = index.to_string();
+                    let options = [&["--ranges", file], more].concat();
+                    trial.run_words(&words("sync", source, &options), &[("AWS_BATCH_JOB_ARRAY_INDEX", &index)])
+                })
+            })
+            .collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
+fn merged(trial: &Trial, runs: &[Ended]) -> Ended {
+    let files: Vec<String> = runs
+        .iter()
+        .enumerate()
+        .map(|(number, run)| {
+            let path = trial.folder.path().join(format!("part-{number}.json"));
+            fs::write(&path, run.report.to_string()).unwrap();
+            path.display().to_string()
+        })
+        .collect();
+    let words: Vec<&str> = ["report", "merge"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    trial.run_words(&words, &[])
+}
+
+/// What is stored, but for when.
+fn stored(trial: &Trial) -> BTreeMap<String, (bytes::Bytes, BTreeMap<String, String>)> {
+    let content = |key: String| {
+        let object = trial.s3.object("site", &key)?;
+        Some((key, (object.body, object.headers)))
+    };
+    trial.s3.keys("site", "").into_iter().filter_map(content).collect()
+}
+
+/// Both ways on trees of their own: what is stored must be the same, and the reports must add up to the one of the single run.
+#[track_caller]
+fn assert_same_in_ranges(mode: &str, count: usize) {
+    let (single, shared) = (planted(), planted());
+    let (source, shared_source) = (single.tree().display().to_string(), shared.tree().display().to_string());
+    let mut how = vec!["--delete", "--exclude", "/d2/excluded", "--mode", mode];
+    if mode == "datasync" {
+        how.extend(["--no-preserve", "mtime,atime"]);
+    }
+    let single_run = single.run_words(&words("sync", &source, &how), &[]).expect(0);
+
+    let file = shared.folder.path().join("ranges.json").display().to_string();
+    let state = shared.folder.path().join("state").display().to_string();
+    let number = count.to_string();
+    let options = ["--count", &number, "--exclude", "/d2/excluded", "--mode", mode, "-o", &file];
+    shared.run_words(&words("ranges", &shared_source, &options), &[]).expect(0);
+    let ranges: Vec<Value> = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    assert_eq!(ranges.len(), count);
+
+    how.extend(["--state", &state]);
+    let runs = run_ranges(&shared, &file, count, &how);
+    let sum = merged(&shared, &runs).expect(0).report;
+    assert_eq!(shared.names(), single.names());
+    assert_eq!(stored(&shared), stored(&single));
+    for counts in ["counts", "skipped_because"] {
+        assert_eq!(sum[counts], single_run.report[counts]);
+    }
+    assert_eq!(sum["bytes"]["source"], single_run.report["bytes"]["source"]);
+    assert_eq!(sum["bytes"]["uploaded"], single_run.report["bytes"]["uploaded"]);
+    assert_eq!(sum["merged"].as_array().unwrap().len(), count);
+
+    // Each has remembered its own part.
+    Trial::settle();
+    shared.s3.clear_log();
+    run_ranges(&shared, &file, count, &how).into_iter().for_each(|run| drop(run.expect(0)));
+    assert_eq!(shared.count(WRITES), 0, "{:?}", shared.s3.log());
+}
+
+#[test]
+fn several_runs_over_ranges_leave_what_one_run_over_all_keys_leaves() {
+    assert_same_in_ranges("plain", 9);
+    assert_same_in_ranges("datasync", 1);
+}
+
+#[test]
+fn several_runs_over_ranges_leave_what_one_run_over_all_keys_leaves_in_datasyncs_way() {
+    assert_same_in_ranges("datasync", 4);
+}
+
+#[test]
+fn ranges_are_counted_in_the_tree_or_in_what_runs_remember_and_are_balanced() {
+    let trial = Trial::new();
+    for number in 0..300 {
+        trial.write_aged(format!("{}/f{number:03}", number % 3), "x", HOUR);
+    }
+    Trial::settle();
+    let source = trial.tree().display().to_string();
+    let state = trial.folder.path().join("state").display().to_string();
+    let entries =
+        |ranges: &[Value]| -> Vec<u64> { ranges.iter().map(|range| range["entries"].as_u64().unwrap()).collect() };
+
+    let walked = cut(&trial, &["--count", "4", "--mode", "plain"]);
+    assert_eq!(entries(&walked), [75, 75, 75, 75]);
+    assert_eq!((&walked[0]["after"], &walked[3]["to"]), (&json!(""), &json!("")));
+    // Directories are objects too in the other mode; nothing is remembered yet.
+    let with_directories = cut(&trial, &["--count", "3", "--state", &state]);
+    assert_eq!(entries(&with_directories).iter().sum::<u64>(), 303);
+
+    trial.run_words(&words("sync", &source, &["--mode", "plain", "--state", &state]), &[]).expect(0);
+    fs::rename(trial.tree(), trial.folder.path().join("elsewhere")).unwrap();
+    let remembered = cut(&trial, &["--count", "4", "--mode", "plain", "--state", &state]);
+    assert_eq!(remembered, walked, "without a look at the source");
+    fs::rename(trial.folder.path().join("elsewhere"), trial.tree()).unwrap();
+
+    // What runs over ranges remember counts as well.
+    let parts = trial.folder.path().join("parts").display().to_string();
+    trial.s3.create_bucket("lists");
+    let to = "s3://lists/today/ranges.json";
+    trial.run_words(&words("ranges", &source, &["--count", "4", "--mode", "plain", "-o", to]), &[]).expect(0);
+    for run in run_ranges(&trial, to, 4, &["--mode", "plain", "--state", &parts]) {
+        run.expect(0);
+    }
+    trial.remove("0/f000");
+    let previous = ["--count", "2", "--mode", "plain", "--state", &parts, "--previous", to];
+    assert_eq!(entries(&cut(&trial, &previous)), [150, 150]);
+    let sum = ["report", "merge", "--state", &parts, "--ranges", to, "--destination", "s3://site/www"];
+    let sum = trial.run_words(&sum, &[]).expect(0);
+    assert_eq!(sum.counted("files"), 300);
+}
+
+#[test]
+fn a_tree_of_fewer_entries_than_ranges_is_cut_into_fewer_and_says_so() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    trial.write("b", "x");
+    let source = trial.tree().display().to_string();
+    let ended = trial.run_words(&words("ranges", &source, &["--count", "9", "--mode", "plain"]), &[]).expect(0);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&ended.stdout).unwrap().len(), 2);
+    assert!(ended.stderr.contains("no more than 2 ranges"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_run_over_a_range_deletes_nothing_outside_it() {
+    let trial = Trial::new();
+    trial.write_aged("m", "x", HOUR);
+    for name in ["a", "f", "m/below", "n", "z"] {
+        trial.object(name, "x", HOUR);
+    }
+    let run = trial.sync(&["--delete", "--range-after", "a", "--range-to", "n"]).expect(0);
+    assert_eq!(run.counted("deleted"), 3);
+    assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["a", "m", "z"]);
+    assert_eq!(run.report["keys"], json!({ "after": "a", "to": "n" }));
+    assert_eq!(run.counted("objects"), 3, "what is listed beyond is another run's");
+}
+
+#[test]
+fn a_range_whose_files_are_all_gone_is_no_unmounted_source() {
+    let trial = Trial::new();
+    trial.write_aged("elsewhere", "x", HOUR);
+    trial.object("m/1", "x", HOUR);
+    trial.object("m/2", "x", HOUR);
+    let range = ["--delete", "--range-after", "k", "--range-to", "n"];
+    assert_eq!(trial.sync(&range).expect(0).counted("deleted"), 2);
+
+    // And one that is unmounted is none.
+    trial.object("m/1", "x", HOUR);
+    trial.remove("elsewhere");
+    assert_eq!(trial.sync(&range).expect(3).withheld_by("empty_source"), 1);
+}
+
+#[test]
+fn a_directory_that_cannot_be_read_withholds_the_deletes_of_every_range_that_it_reaches_into() {
+    let trial = Trial::new();
+    for name in ["d/e/1", "d/e/9", "x"] {
+        trial.write_aged(name, "x", HOUR);
+        trial.object(name, "x", Duration::ZERO);
+    }
+    for name in ["d/e/2", "d/e/8", "d/gone", "y"] {
+        trial.object(name, "x", HOUR);
+    }
+    fs::set_permissions(trial.tree().join("d/e"), fs::Permissions::from_mode(0o000)).unwrap();
+    let sync = |after: &str, to: &str| trial.sync_as_nobody(&["--delete", "--range-after", after, "--range-to", to]);
+    assert_eq!(sync("", "d/e/5").expect(3).counted("deletes_withheld"), 0);
+    assert_eq!(sync("d/e/5", "e").expect(3).withheld_by("walk"), 1);
+    assert_eq!(sync("e", "").expect(0).counted("deleted"), 1);
+    fs::set_permissions(trial.tree().join("d/e"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(trial.names().len(), 6);
+}
+
+#[test]
+fn runs_over_keys_that_overlap_keep_each_other_out() {
+    let trial = Trial::new();
+    for number in 0..40 {
+        trial.write(format!("f{number:02}"), "x");
+    }
+    let state = trial.folder.path().join("state").display().to_string();
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(400))));
+    let state_option = ["--state", state.as_str()];
+    let run = trial.start(&[&["--range-to", "f19", "--concurrency", "4"], &state_option[..]].concat());
+    trial.await_requests(Operation::PutObject, 1);
+    trial.sync(&state_option).expect(11);
+    trial.sync(&[&["--range-after", "f10"], &state_option[..]].concat()).expect(11);
+    trial.sync(&[&["--range-after", "f19"], &state_option[..]].concat()).expect(0);
+    run.end().expect(0);
+    assert_eq!(trial.names().len(), 40);
+}
+
+#[test]
+fn ranges_that_say_nothing_or_nonsense_are_refused() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let file = |text: &str| {
+        let path = trial.folder.path().join("ranges.json");
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let refused = |options: &[&str], says: &str| {
+        let ended = trial.sync(options).expect(2);
+        assert!(ended.stderr.contains(says), "{options:?}: {}", ended.stderr);
+    };
+    refused(&["--range-after", "b", "--range-to", "a"], "no key lies after");
+    refused(&["--range-index", "0"], "--ranges");
+    let good = file(r#"[{"index":0,"after":"","to":"m"},{"index":1,"after":"m","to":""}]"#);
+    refused(&["--ranges", &good], "--range-index");
+    refused(&["--ranges", &good, "--range-index", "2"], "there is no range 2");
+    refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
+    refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
+    trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);
+    assert!(trial.names().is_empty(), "a is in range 0");
+    let gap = file(r#"[{"index":0,"after":"","to":"m"},{"index":1,"after":"n","to":""}]"#);
+    refused(&["--ranges", &gap, "--range-index", "1"], "in two ranges or in none");
+    let source = trial.tree().display().to_string();
+    for count in ["0", "10001", "many"] {
+        trial.run_words(&words("ranges", &source, &["--count", count]), &[]).expect(2);
+    }
+    trial.run_words(&["ranges", "/no/where", "s3://site/www", "--count", "2"], &[]).expect(1);
+    trial.s3.create_bucket("lists");
+    trial.sync(&["--ranges", "s3://lists/none.json", "--range-index", "0"]).expect(1);
+}
+
+#[test]
+fn reports_are_added_up_only_where_they_tell_of_every_key_once() {
+    let trial = Trial::new();
+    for name in ["a", "m", "z"] {
+        trial.write(name, "xy");
+    }
+    let range = |after: &str, to: &str| trial.sync(&["--range-after", after, "--range-to", to]).expect(0);
+    let (first, second, third) = (range("", "k"), range("k", "p"), range("p", ""));
+    let tried_again = range("k", "p");
+    let merge = |runs: Vec<&Ended>| {
+        let runs: Vec<Ended> = runs
+            .into_iter()
+            .map(|run| Ended { report: run.report.clone(), stdout: String::new(), stderr: String::new(), ..*run })
+            .collect();
+        merged(&trial, &runs)
+    };
+    let sum = merge(vec![&third, &first, &second]).expect(0);
+    let report = &sum.report;
+    assert_eq!((&report["counts"]["uploaded"], &report["bytes"]["uploaded"]), (&json!(3), &json!(6)));
+    assert_eq!(report["requests"]["put"], 3);
+    assert!(sum.stderr.contains("3 files: 0 unchanged, 3 uploaded"), "{}", sum.stderr);
+    let sum = merge(vec![&tried_again, &first, &second, &third]).expect(0);
+    assert_eq!(sum.counted("uploaded"), 2, "the later one counts");
+
+    let gap = merge(vec![&first, &third]).expect(1);
+    assert!(gap.stderr.contains("no report tells of the keys after \"k\" up to \"p\""), "{}", gap.stderr);
+    assert!(merge(vec![&first, &second]).expect(1).stderr.contains("no report tells of the keys after \"p\""));
+    let overlap = range("j", "p");
+    assert!(merge(vec![&first, &overlap, &third]).expect(1).stderr.contains("two reports"));
+
+    let mut worst = first.report.clone();
+    worst["exit_code"] = json!(3);
+    let incomplete = Ended { report: worst, stdout: String::new(), stderr: String::new(), ..first };
+    merge(vec![&incomplete, &second, &third]).expect(3);
+    let other = trial.sync_to("s3://site/other", &["--range-to", "k"]).expect(0);
+    assert!(merge(vec![&other, &second, &third]).expect(2).stderr.contains("one destination"));
+    let nonsense = trial.folder.path().join("nonsense.json");
+    fs::write(&nonsense, "{}").unwrap();
+    trial.run_words(&["report", "merge", nonsense.to_str().unwrap()], &[]).expect(2);
+    trial.run_words(&["report", "merge"], &[]).expect(2);
+}
+
+#[test]
+fn a_plan_of_a_range_is_applied_within_it() {
+    let trial = Trial::new();
+    for name in ["a", "m", "z"] {
+        trial.write_aged(name, name, HOUR);
+    }
+    trial.object("n", "x", HOUR);
+    Trial::settle();
+    let source = trial.tree().display().to_string();
+    let plan = trial.folder.path().join("plan").display().to_string();
+    let options = ["--mode", "plain", "--delete", "--range-after", "k", "--range-to", "p", "-o", &plan];
+    trial.run_words(&words("plan", &source, &options), &[]).expect(0);
+    trial.run_words(&["apply", &plan], &[]).expect(0);
+    assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["m"]);
+}
