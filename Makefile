@@ -3,17 +3,36 @@
 NEXTEST_VERSION = 0.9.143
 DENY_VERSION = 0.20.2
 
-.PHONY: demo test test-quick soak lint bench
+# Linked statically, as the image has it: what is tested is what is deployed. Without a target of their own build scripts
+# would be linked so too, which does not work.
+export CARGO_BUILD_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
+export RUSTFLAGS += -C target-feature=+crt-static
+BUILT = $${CARGO_TARGET_DIR:-target}/$(CARGO_BUILD_TARGET)/debug
+# Without the feature `demo`, as it is deployed.
+IMAGE_PROGRAM = $${CARGO_TARGET_DIR:-target}/image/efs2s3
+
+.PHONY: demo test test-deploy test-quick soak lint bench
 
 # The whole flow on embedded servers. Built as the tests build it, with one of them, so that nothing is built twice.
 demo:
 	cargo build --quiet --locked --all-features --bin efs2s3 --test real_s3
-	$${CARGO_TARGET_DIR:-target}/debug/efs2s3 demo
+	$(BUILT)/efs2s3 demo
 
-# Everything: unit tests, the program against a server that fails on purpose, and against real S3 servers.
+# Everything: unit tests, the program against a server that fails on purpose, against real S3 servers, in its image; and the
+# deployment. The tools of the last are installed while the program is built.
 test: nextest
+	tests/deploy/tools & \
+	cargo build --quiet --locked --bin efs2s3 --test real_s3 && install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM) && \
+	cargo nextest run --locked --all-features --no-run && wait
 	tests/real_s3/servers cargo nextest run --locked --all-features --no-fail-fast
 	cargo test --locked --all-features --doc
+	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
+
+# The deployment and the image alone.
+test-deploy:
+	cargo build --quiet --locked --bin efs2s3 --test real_s3
+	install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM)
+	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
 
 # The same without the real servers.
 test-quick: nextest

@@ -53,7 +53,7 @@ pub enum Command {
     Ranges(Box<RangesCommand>),
     /// Work with the reports of past runs
     #[command(subcommand)]
-    Report(ReportCommand),
+    Report(Box<ReportCommand>),
     /// Show the whole flow on an embedded S3 server
     #[cfg(feature = "demo")]
     Demo,

@@ -83,7 +83,9 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
         Command::Apply(command) => Box::pin(run_apply(*command, &given, progress)).await,
         Command::Verify(command) => Box::pin(run_verify(*command, header_rules, progress)).await,
         Command::Ranges(command) => ranges::run(*command, &options, progress).await,
-        Command::Report(ReportCommand::Merge(command)) => merge::run(command, options).await,
+        Command::Report(command) => match *command {
+            ReportCommand::Merge(command) => merge::run(command, options).await,
+        },
         Command::Plan(command) => Box::pin(run_plan(*command, header_rules, options, progress)).await,
         #[cfg(feature = "demo")]
         Command::Demo => crate::demo::run().await,
@@ -204,6 +206,10 @@ async fn run_work(
             tracing::error!("{message}");
             return ExitCode::Usage;
         }
+        Err(Stop { message, exit_code: ExitCode::Success }) => {
+            tracing::info!("{message}");
+            return ExitCode::Success;
+        }
         Err(Stop { message, exit_code }) => without_work(&subject, None, Some(message), exit_code),
     };
     progress.finish();
@@ -227,6 +233,10 @@ async fn under_lease(
 ) -> Result<Report, Stop> {
     let Control { shutdown, progress } = control;
     let config = config.settle(shutdown).await.map_err(Stop::fatal)?;
+    if let Some(why) = config.idle() {
+        // Every key is another run's.
+        return Err(Stop { message: format!("nothing to do: {why}"), exit_code: ExitCode::Success });
+    }
     let state = state::open(args.state.as_ref(), source, &config).await?;
     // A plan writes nothing, and so may be made beside a run.
     let to_lease = state.as_ref().filter(|_| work.writes());

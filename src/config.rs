@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::aws::ConnectError;
 use crate::cli::{
     Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, RangeArgs,
-    Symlinks, SyncArgs,
+    S3Args, Symlinks, SyncArgs,
 };
 use crate::cut::{Cut, CutError};
 use crate::destination::checksum::Algorithm;
@@ -56,6 +56,7 @@ pub struct SyncConfig {
     walk: WalkOptions,
     scope: Scope,
     keys_in: Option<KeysIn>,
+    idle: Option<String>,
     endpoint: Endpoint,
     send: SendOptions,
     headers: HeaderRules,
@@ -82,7 +83,22 @@ enum NamedFiles {
 struct KeysIn {
     folder: Location,
     name: String,
-    index: usize,
+    index: RangeIndex,
+}
+
+/// The number of a range, and who says it.
+#[derive(Clone, Copy, Debug)]
+enum RangeIndex {
+    Given(usize),
+    /// By the index of an array of jobs, which may have more of them than there are ranges.
+    OfJob(usize),
+}
+
+/// What there is to do.
+enum Share {
+    Keys(KeyRange),
+    /// Nothing, and why.
+    Nothing(String),
 }
 
 /// Options that are each right and do not go together.
@@ -164,7 +180,11 @@ impl SyncConfig {
     /// Where they contradict one another.
     pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
         let SyncArgs { source, destination, report: _, range, how } = args;
-        let (keys, keys_in) = keys_of(range)?;
+        let (share, keys_in) = keys_of(range)?;
+        let (keys, idle) = match share {
+            Share::Keys(keys) => (keys, None),
+            Share::Nothing(why) => (KeyRange::default(), Some(why)),
+        };
         let HowArgs { delete, source_args, compare, upload, limits, s3 } = how;
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
@@ -206,15 +226,7 @@ impl SyncConfig {
                 section: Arc::new(Section::of(keys.clone())),
                 names_only: false,
             },
-            endpoint: Endpoint {
-                url: s3.endpoint_url,
-                path_style: match s3.addressing {
-                    Addressing::Auto => None,
-                    Addressing::Path => Some(true),
-                    Addressing::Virtual => Some(false),
-                },
-                region: None,
-            },
+            endpoint: endpoint(&s3),
             send: SendOptions {
                 concurrency: limits.concurrency.or(CONCURRENCY),
                 retries: limits.retries,
@@ -268,6 +280,7 @@ impl SyncConfig {
             source,
             scope: Scope { destination, keys },
             keys_in,
+            idle,
             filter,
         })
     }
@@ -284,6 +297,12 @@ impl SyncConfig {
         &self.scope
     }
 
+    /// Why there is nothing to do, if so: more jobs were started than there are ranges.
+    #[must_use]
+    pub fn idle(&self) -> Option<&str> {
+        self.idle.as_deref()
+    }
+
     /// Fetches the range of keys, where it is written down in an object.
     ///
     /// # Errors
@@ -292,10 +311,15 @@ impl SyncConfig {
         if let Some(KeysIn { folder, name, index }) = self.keys_in.take() {
             let home = self.connect_to(&folder, shutdown.clone()).await?;
             let fetched = home.get(&name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
-            let keys = Cut::read(&fetched.content).and_then(|cut| cut.keys(index));
             let wrong = |error: CutError| OpenError::FetchRanges(format!("{folder}{name}: {error}"));
-            self.scope.keys = keys.map_err(wrong)?;
-            self.walk.section = Arc::new(Section::of(self.scope.keys.clone()));
+            let cut = Cut::read(&fetched.content).map_err(wrong)?;
+            match index.share_of(&cut).map_err(wrong)? {
+                Share::Nothing(why) => self.idle = Some(why),
+                Share::Keys(keys) => {
+                    self.walk.section = Arc::new(Section::of(keys.clone()));
+                    self.scope.keys = keys;
+                }
+            }
         }
         Ok(self)
     }
@@ -387,6 +411,15 @@ impl SyncConfig {
     }
 }
 
+fn endpoint(s3: &S3Args) -> Endpoint {
+    let path_style = match s3.addressing {
+        Addressing::Auto => None,
+        Addressing::Path => Some(true),
+        Addressing::Virtual => Some(false),
+    };
+    Endpoint { url: s3.endpoint_url.clone(), path_style, region: None }
+}
+
 /// What the mode keeps as metadata.
 fn preserved(compare: &CompareArgs) -> Result<Option<Preserve>, ConfigError> {
     if compare.mode == Mode::Plain {
@@ -417,19 +450,36 @@ fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {
     }
 }
 
-/// The range of keys, or where it is to be fetched.
-fn keys_of(range: RangeArgs) -> Result<(KeyRange, Option<KeysIn>), ConfigError> {
+/// What there is to do, or where that is to be fetched.
+fn keys_of(range: RangeArgs) -> Result<(Share, Option<KeysIn>), ConfigError> {
     let keys = KeyRange::new(range.range_after.unwrap_or_default(), range.range_to.unwrap_or_default())?;
-    let index = range.range_index.or(range.batch_index).or(range.kubernetes_index);
+    let of_job = range.batch_index.or(range.kubernetes_index).map(RangeIndex::OfJob);
+    let index = range.range_index.map(RangeIndex::Given).or(of_job);
     match (range.ranges, index) {
-        (None, _) if range.range_index.is_some() => Err(ConfigError::NoRanges),
-        (None, _) => Ok((keys, None)),
+        (None, Some(RangeIndex::Given(_))) => Err(ConfigError::NoRanges),
+        (None, _) => Ok((Share::Keys(keys), None)),
         (Some(_), None) => Err(ConfigError::NoIndex),
-        (Some(FileLocation::Object(folder, name)), Some(index)) => Ok((keys, Some(KeysIn { folder, name, index }))),
+        (Some(FileLocation::Object(folder, name)), Some(index)) => {
+            Ok((Share::Keys(keys), Some(KeysIn { folder, name, index })))
+        }
         (Some(FileLocation::Path(path)), Some(index)) => {
             let text = read("ranges file", &path)?;
             let wrong = |source| ConfigError::Cut { file: path.display().to_string(), source };
-            Ok((Cut::read(&text).and_then(|cut| cut.keys(index)).map_err(wrong)?, None))
+            Ok((Cut::read(&text).and_then(|cut| index.share_of(&cut)).map_err(wrong)?, None))
+        }
+    }
+}
+
+impl RangeIndex {
+    fn share_of(self, cut: &Cut) -> Result<Share, CutError> {
+        match (
+            self,
+            cut.keys(match self {
+                Self::Given(index) | Self::OfJob(index) => index,
+            }),
+        ) {
+            (Self::OfJob(_), Err(error @ CutError::Index { .. })) => Ok(Share::Nothing(error.to_string())),
+            (_, keys) => keys.map(Share::Keys),
         }
     }
 }

@@ -97,7 +97,7 @@ impl Function {
     async fn answer(&self, payload: Value) -> Result<Value, Error> {
         let answer = match Event::read(&payload) {
             Event::Start => self.start().await,
-            Event::Ended { execution, failed } => self.ended(&execution, failed).await,
+            Event::Changed { execution, state } => self.changed(&execution, &state).await,
         };
         match &answer {
             Ok(answer) => tracing::info!(%answer, "answered"),
@@ -128,13 +128,13 @@ impl Function {
     }
 
     /// Starts the ECS task that syncs directly, where an execution of this task failed.
-    async fn ended(&self, execution: &str, failed: bool) -> Result<Value, Error> {
+    async fn changed(&self, execution: &str, state: &str) -> Result<Value, Error> {
         let ignored = |why: &str| Ok(json!({ "execution_arn": execution, "ignored": why }));
         if !self.datasync.task_arn().is_task_of(execution) {
             return ignored("an execution of another task");
         }
-        if !failed {
-            return ignored("it did not end in ERROR");
+        if state != "ERROR" {
+            return Ok(json!({ "execution_arn": execution, "state": state }));
         }
         let ended = self.datasync.describe_execution(execution).await?;
         if ended.was_cancelled() {

@@ -45,6 +45,7 @@ async fn reports(command: MergeCommand, options: &BTreeMap<String, Vec<String>>)
     let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?;
     let cut = ranges::read_cut(ranges, &config).await?;
+    let cut = cut.ok_or_else(|| Stop::fatal(format!("there are no ranges at {ranges}")))?;
     let state = state::at(place, &config).await?;
     let mut reports = Vec::with_capacity(cut.ranges().len());
     for range in cut.ranges() {

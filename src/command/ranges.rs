@@ -8,6 +8,7 @@ use super::{Stop, state};
 use crate::cli::{RangesCommand, file};
 use crate::config::SyncConfig;
 use crate::cut::{Cut, Sample};
+use crate::destination::error::ErrorKind;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::location::FileLocation;
@@ -79,8 +80,12 @@ async fn remembered(
         tracing::info!("no run over all keys has left an index: walking");
         return Ok(None);
     };
+    let Some(cut) = read_cut(previous, config).await? else {
+        tracing::info!("there are no ranges at {previous} yet: walking");
+        return Ok(None);
+    };
     let mut sample = Sample::new(count);
-    for range in read_cut(previous, config).await?.ranges() {
+    for range in cut.ranges() {
         let scope = Scope { keys: range.keys.clone(), ..whole.clone() };
         if !Index::open(state, &scope, preserve).await.for_each_key(|key| sample.push(key)).await {
             tracing::info!("no run over the {} has left an index: walking", range.keys);
@@ -90,17 +95,25 @@ async fn remembered(
     Ok(Some(sample))
 }
 
-/// Reads a cut.
-pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Cut, Stop> {
+/// Reads a cut, if there is one.
+pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Option<Cut>, Stop> {
     let unreadable = |what: String| Stop::fatal(format!("the ranges {location} cannot be read: {what}"));
     let content = match location {
-        FileLocation::Path(path) => std::fs::read(path).map_err(|error| unreadable(error.to_string()))?,
+        FileLocation::Path(path) => match std::fs::read(path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error.to_string())),
+        },
         FileLocation::Object(folder, name) => {
             let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
-            home.get(name).await.map_err(|error| unreadable(home.explain(&error)))?.content.to_vec()
+            match home.get(name).await {
+                Ok(got) => got.content.to_vec(),
+                Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(unreadable(home.explain(&error))),
+            }
         }
     };
-    Cut::read(&content).map_err(|error| unreadable(error.to_string()))
+    Cut::read(&content).map(Some).map_err(|error| unreadable(error.to_string()))
 }
 
 /// Counts what is in the tree.

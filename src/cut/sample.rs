@@ -84,7 +84,9 @@ mod tests {
     fn sizes(count: usize, parts: usize) -> Vec<u64> {
         let mut sample = Sample::new(parts);
         let keys: Vec<String> = (0..count).map(|number| format!("k{number:07}")).collect();
-        keys.iter().for_each(|key| sample.push(key));
+        for key in &keys {
+            sample.push(key);
+        }
         assert!(sample.keys.len() < 2 * sample.wanted_keys());
         let cut = sample.cut();
         let held = |range: &super::super::CutRange| keys.iter().filter(|key| range.keys.holds(key.as_bytes())).count();

@@ -8,11 +8,11 @@ pub(super) enum Event {
     /// The DataSync task is to be started.
     Start,
     /// An execution has changed its state.
-    Ended {
+    Changed {
         /// Its ARN.
         execution: String,
-        /// Whether the state is ERROR.
-        failed: bool,
+        /// The state: `ERROR`, `SUCCESS`, and others before its end.
+        state: String,
     },
 }
 
@@ -21,7 +21,7 @@ impl Event {
     pub(super) fn read(payload: &Value) -> Self {
         let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text("/source") == "aws.datasync" && text("/detail-type") == "DataSync Task Execution State Change" {
-            Self::Ended { execution: text("/resources/0").to_owned(), failed: text("/detail/State") == "ERROR" }
+            Self::Changed { execution: text("/resources/0").to_owned(), state: text("/detail/State").to_owned() }
         } else {
             Self::Start
         }
@@ -43,9 +43,10 @@ mod tests {
                 "detail": { "State": state },
             })
         };
-        let ended = |failed| Event::Ended { execution: "arn:…/execution/exec-1".to_owned(), failed };
-        assert_eq!(Event::read(&change("ERROR")), ended(true));
-        assert_eq!(Event::read(&change("SUCCESS")), ended(false));
+        for state in ["ERROR", "SUCCESS"] {
+            let (execution, state) = ("arn:…/execution/exec-1".to_owned(), state.to_owned());
+            assert_eq!(Event::read(&change(&state)), Event::Changed { execution, state });
+        }
         for other in [json!({}), json!(null), json!({"source": "aws.events", "detail-type": "Scheduled Event"})] {
             assert_eq!(Event::read(&other), Event::Start, "{other}");
         }

@@ -106,13 +106,11 @@ impl Cutter {
                 self.stored += usize::from(is_stored);
                 range.entries.push(entry);
             }
-            match self.walk.recv().await {
-                Some(batch) => self.waiting = batch.into(),
-                None => {
-                    range.bounds.up_to = self.last.take();
-                    return Some(range);
-                }
-            }
+            let Some(batch) = self.walk.recv().await else {
+                range.bounds.up_to = self.last.take();
+                return Some(range);
+            };
+            self.waiting = batch.into();
         }
     }
 }

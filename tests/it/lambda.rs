@@ -240,8 +240,28 @@ fn events_that_call_for_nothing_are_answered_with_the_reason() {
     let events = [ended(&execution, "SUCCESS"), ended(&other, "ERROR")];
     let function = Function::start(&datasync, &events, &ECS, started());
     let answers = function.answers(2);
-    assert!(answers.iter().all(|(is_response, said)| *is_response && said["ignored"].is_string()), "{answers:?}");
+    assert_eq!(answers[0], (true, json!({ "execution_arn": execution, "state": "SUCCESS" })));
+    assert!(answers[1].0 && answers[1].1["ignored"].is_string(), "{answers:?}");
     assert!(function.tasks().is_empty() && datasync.count("StartTaskExecution") == 0);
+}
+
+#[test]
+fn the_alarms_in_deploy_read_the_log_line_of_a_success() {
+    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let execution = datasync.begin();
+    let mut function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
+    function.answers(1);
+    function.child.kill().unwrap();
+    let mut text = String::new();
+    function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    let line = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|line| line["answer"].is_string());
+    let line = line.unwrap();
+    assert_eq!(line["message"], "answered");
+    assert!(line["answer"].as_str().unwrap().contains("SUCCESS"), "{line}");
+    let module = include_str!("../../deploy/terraform/alarms.tf");
+    let template = include_str!("../../deploy/cloudformation/efs2s3.yaml");
+    assert!(module.contains(r#"{ $.message = \"answered\" && $.answer = \"*SUCCESS*\" }"#));
+    assert!(template.contains(r#"{ $.message = "answered" && $.answer = "*SUCCESS*" }"#));
 }
 
 #[test]

@@ -121,7 +121,9 @@ fn assert_same_in_ranges(mode: &str, count: usize) {
     // Each has remembered its own part.
     Trial::settle();
     shared.s3.clear_log();
-    run_ranges(&shared, &file, count, &how).into_iter().for_each(|run| drop(run.expect(0)));
+    for run in run_ranges(&shared, &file, count, &how) {
+        run.expect(0);
+    }
     assert_eq!(shared.count(WRITES), 0, "{:?}", shared.s3.log());
 }
 
@@ -170,7 +172,9 @@ fn ranges_are_counted_in_the_tree_or_in_what_runs_remember_and_are_balanced() {
         run.expect(0);
     }
     trial.remove("0/f000");
-    let previous = ["--count", "2", "--mode", "plain", "--state", &parts, "--previous", to];
+    let previous = ["--count", "2", "--mode", "plain", "--state", &parts, "--previous", "s3://lists/none.json"];
+    assert_eq!(entries(&cut(&trial, &previous)), [149, 150], "walked: there is no such cut");
+    let previous = [&previous[..7], &[to]].concat();
     assert_eq!(entries(&cut(&trial, &previous)), [150, 150]);
     let sum = ["report", "merge", "--state", &parts, "--ranges", to, "--destination", "s3://site/www"];
     let sum = trial.run_words(&sum, &[]).expect(0);
@@ -272,6 +276,10 @@ fn ranges_that_say_nothing_or_nonsense_are_refused() {
     let good = file(r#"[{"index":0,"after":"","to":"m"},{"index":1,"after":"m","to":""}]"#);
     refused(&["--ranges", &good], "--range-index");
     refused(&["--ranges", &good, "--range-index", "2"], "there is no range 2");
+    // An array of jobs may be larger than the tree could be cut: the rest has nothing to do.
+    let idle = trial.start_with(&["--ranges", &good], &[("JOB_COMPLETION_INDEX", "2")]).end().expect(0);
+    assert!(idle.stderr.contains("nothing to do: there is no range 2"), "{}", idle.stderr);
+    assert_eq!(trial.s3.log().len(), 0);
     refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
     refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
     trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);

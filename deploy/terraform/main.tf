@@ -1,0 +1,18 @@
+# The file system mounted by a task and read by DataSync, the bucket that is kept like it, and a schedule.
+# README.md draws it; each file holds one part.
+
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+data "aws_caller_identity" "current" {}
+
+locals {
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.region
+  account   = data.aws_caller_identity.current.account_id
+  dns       = data.aws_partition.current.dns_suffix
+  use_fips  = coalesce(var.use_fips_endpoints, local.partition == "aws-us-gov")
+
+  # The key prefix, empty or ending in a slash.
+  key_prefix = var.bucket_prefix == "" ? "" : "${trimsuffix(var.bucket_prefix, "/")}/"
+  bucket_arn = "arn:${local.partition}:s3:::${var.bucket_name}"
+}

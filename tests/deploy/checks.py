@@ -1,0 +1,323 @@
+"""The checks of deploy/ and docker/. Each takes the root of a checkout and returns what is wrong, nothing where all is well.
+
+test_checks.py runs them on this checkout, and on copies that are broken on purpose.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+
+TERRAFORM = os.path.abspath(os.environ["TERRAFORM"]) if "/" in os.environ.get("TERRAFORM", "") else os.environ.get("TERRAFORM", "terraform")
+REGIONS = ["us-east-1", "us-gov-west-1"]
+KUBERNETES = ["1.32", "1.37"]
+
+
+def run(*command, cwd=None, **environment):
+    """What a command says, where it fails."""
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
+    if done.returncode == 0:
+        return []
+    return [line for line in (done.stdout + done.stderr).splitlines() if line.strip()] or [f"{command[0]} failed"]
+
+
+def templates(root):
+    return sorted(path for path in (root / "deploy").rglob("*.yaml") if "kubernetes" not in path.parts)
+
+
+def manifests(root):
+    return sorted((root / "deploy/scale/kubernetes").glob("*.yaml"))
+
+
+# --- Terraform ---
+
+def terraform(root, folder, *words, region="us-east-1"):
+    """Runs Terraform; its providers are set up once for each folder."""
+    data = root / ".terraform-data" / folder
+    where = root / "deploy/terraform" / folder
+    settings = {"TF_DATA_DIR": str(data), "AWS_REGION": region, "TF_IN_AUTOMATION": "1"}
+    if not data.exists():
+        wrong = run(TERRAFORM, f"-chdir={where}", "init", "-backend=false", "-input=false", "-no-color", **settings)
+        if wrong:
+            shutil.rmtree(data, ignore_errors=True)
+            return wrong
+    return run(TERRAFORM, f"-chdir={where}", *words, **settings)
+
+
+def terraform_format(root):
+    return run(TERRAFORM, "fmt", "-check", "-recursive", str(root / "deploy"))
+
+
+def terraform_valid(root):
+    return [line for folder in ["", "examples/complete"] for line in terraform(root, folder, "validate", "-no-color")]
+
+
+def terraform_tests(root, only=None):
+    return terraform(root, "", "test", "-no-color", *([f"-filter=tests/{only}.tftest.hcl"] if only else []))
+
+
+SETTINGS = """
+vpc_id      = "vpc-0123456789abcdef0"
+subnet_ids  = ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"]
+bucket_name = "my-site"
+bucket_prefix = "www"
+alarm_email = "web@example.com"
+create_vpc_endpoints = true
+route_table_ids = ["rtb-0123456789abcdef0"]
+excludes = ["/cache", "*.tmp"]
+"""
+
+
+def applied(root, region="us-east-1", settings=""):
+    """The state after all of it was applied, and what is wrong if that fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "bootstrap"
+        program.write_bytes(b"program")
+        given = Path(folder) / "given.tfvars"
+        given.write_text(SETTINGS + settings.replace("BOOTSTRAP", str(program)))
+        state = Path(folder) / "state"
+        words = ["apply", "-auto-approve", "-input=false", "-no-color", f"-state={state}", f"-var-file={given}"]
+        wrong = terraform(root, "", *words, region=region)
+        if wrong:
+            return None, wrong
+        shown = subprocess.run([TERRAFORM, "show", "-json", str(state)], cwd=root / "deploy/terraform", text=True, capture_output=True,
+                               env={**os.environ, "TF_DATA_DIR": str(root / ".terraform-data")}, check=True)
+        return json.loads(shown.stdout)["values"], []
+
+
+def resources(values):
+    return {resource["address"]: resource["values"] for resource in values["root_module"]["resources"]}
+
+
+# --- what the program is like ---
+
+def documented(root, *rows):
+    """The actions in those rows of the README's table of permissions, which the program's own tests hold against its requests."""
+    lines = (root / "README.md").read_text().splitlines()
+    found = set()
+    for row in rows:
+        line, = [line for line in lines if line.startswith(f"| {row}")]
+        found |= set(re.findall(r"`((?:s3|kms|datasync|ec2|ecs|iam|elasticfilesystem):[A-Z]\w+)`", line))
+    return found
+
+
+DIRECT = ["the direct sync, on the bucket", "on its objects", "uploads gone on with"]
+STATE = ["`--state s3://…`"]
+TASK = [*DIRECT, *STATE, "`run`, on the task", "`run`, on the locations", "the mount"]
+FUNCTION = ["the Lambda function"]
+
+
+def options(program):
+    """The variables that the commands know."""
+    known = {}
+    for command in ["run", "sync", "ranges", "report merge"]:
+        text = subprocess.run([program, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout
+        known[command] = set(re.findall(r"\[env: (EFS2S3_\w+)=", text))
+    return known
+
+
+def function_variables(root):
+    text = (root / "README.md").read_text()
+    table = text[text.index("### As a Lambda function"):text.index("### Two modes")]
+    return set(re.findall(r"`(EFS2S3_\w+)`", "\n".join(line for line in table.splitlines() if line.startswith("|"))))
+
+
+# --- policies ---
+
+def statements(policy):
+    document = json.loads(policy) if isinstance(policy, str) else policy
+    return document["Statement"]
+
+
+def actions(*policies):
+    found = set()
+    for policy in policies:
+        for statement in statements(policy):
+            one = statement["Action"]
+            found |= {one} if isinstance(one, str) else {action for action in one if isinstance(action, str)}
+    return found
+
+
+def difference(what, have, want):
+    wrong = [f"{what}: {action} is not allowed, and the program asks for it" for action in sorted(want - have)]
+    return wrong + [f"{what}: {action} is allowed, and nothing asks for it" for action in sorted(have - want)]
+
+
+WAYS = {"us-gov-west-1": 'primary = "lambda"\nlambda_binary = "BOOTSTRAP"\n', "us-east-1": ""}
+
+
+def policies(root, only=None):
+    """The policies allow what the documents name, and nothing else; they are well made; a partition is not left."""
+    wrong = []
+    for region, settings in WAYS.items():
+        if only and region != only:
+            continue
+        values, failed = applied(root, region, settings)
+        if failed:
+            return failed
+        made = values["outputs"]["policies"]["value"]
+        wrong += difference("the task", actions(made["task"]), documented(root, *TASK))
+        if made["function"]:
+            own = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
+            wrong += difference("the function", actions(made["function"]), documented(root, *FUNCTION) | own)
+        for name, policy in made.items():
+            if policy:
+                wrong += [f"{name}: {one}" for one in well_made(policy)]
+        partition = "aws-us-gov" if region.startswith("us-gov") else "aws"
+        texts = json.dumps([resource.get("policy") for resource in resources(values).values()])
+        wrong += [f"{region}: {arn}" for arn in re.findall(r"arn:aws[a-z-]*:", texts) if arn != f"arn:{partition}:"]
+    return wrong
+
+
+def well_made(policy):
+    from parliament import analyze_policy_string
+    found = analyze_policy_string(policy if isinstance(policy, str) else json.dumps(policy)).findings
+    # Resource policies are not its matter, nor an ARN of another partition.
+    return [str(one) for one in found if one.issue not in {"RESOURCE_MISMATCH", "UNKNOWN_PRINCIPAL"}]
+
+
+class Template(yaml.SafeLoader):
+    """A template of CloudFormation; `!Ref x` is read as `Ref x`."""
+
+
+Template.add_multi_constructor("!", lambda loader, suffix, node: f"{suffix} {node.value}" if isinstance(node, yaml.ScalarNode)
+                               else [suffix, loader.construct_sequence(node, deep=True)] if isinstance(node, yaml.SequenceNode)
+                               else [suffix, loader.construct_mapping(node, deep=True)])
+
+
+def template(path):
+    return yaml.load(path.read_text(), Template)
+
+
+def template_policies(root):
+    """The templates' policies are those of the Terraform module."""
+    made = template(root / "deploy/cloudformation/efs2s3.yaml")["Resources"]
+
+    def of_role(role):
+        inline = [policy["PolicyDocument"] for policy in made[role]["Properties"].get("Policies", [])]
+        apart = [one["Properties"]["PolicyDocument"] for one in made.values()
+                 if one["Type"] == "AWS::IAM::RolePolicy" and one["Properties"]["RoleName"] == f"Ref {role}"]
+        documents = [{"Statement": [plain(statement) for statement in document["Statement"]]} for document in inline + apart]
+        return actions(*documents)
+
+    def plain(statement):
+        if "Fn::If" in statement:
+            return {"Action": []}
+        one = statement["Action"]
+        return {"Action": [action[1][1] if isinstance(action, list) else action for action in one] if isinstance(one, list) else one}
+
+    wrong = difference("TaskRole", of_role("TaskRole"), documented(root, *TASK))
+    own = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
+    return wrong + difference("FunctionRole", of_role("FunctionRole"), documented(root, *FUNCTION) | own)
+
+
+# --- variables ---
+
+def environment(root, program, only=None):
+    """Every variable that a task or a function is given is one that its command knows."""
+    known, wrong = options(program), []
+
+    def check(what, names, allowed):
+        wrong.extend(f"{what}: there is no {name}" for name in names if name.startswith("EFS2S3_") and name not in allowed)
+
+    if only in (None, "terraform"):
+        values, failed = applied(root, settings=WAYS["us-gov-west-1"])
+        if failed:
+            return failed
+        made = resources(values)
+        container = json.loads(made["aws_ecs_task_definition.this"]["container_definitions"])[0]
+        check("Terraform's task", [one["name"] for one in container["environment"]], known["run"])
+        check("Terraform's function", made["aws_lambda_function.this[0]"]["environment"][0]["variables"], function_variables(root))
+    if only in (None, "template"):
+        made = template(root / "deploy/cloudformation/efs2s3.yaml")["Resources"]
+        container = made["TaskDefinition"]["Properties"]["ContainerDefinitions"][0]
+        check("the template's task", [one["Name"] for one in container["Environment"]], known["run"])
+        check("the template's function", made["Function"]["Properties"]["Environment"]["Variables"], function_variables(root))
+    if only in (None, "scale"):
+        for path in [*(root / "deploy/scale").glob("*.yaml"), *manifests(root), root / "deploy/scale/batch-run", root / "docker/Dockerfile"]:
+            check(path.name, re.findall(r"\bEFS2S3_[A-Z_]+\b", path.read_text()), set().union(*known.values()))
+    return wrong
+
+
+# --- linters ---
+
+def cloudformation(root):
+    return run("cfn-lint", "--regions", *REGIONS, "--", *map(str, templates(root)))
+
+
+def state_machine(root):
+    """The definition, as Step Functions gets it."""
+    made = template(root / "deploy/scale/step-functions.yaml")["Resources"]["StateMachine"]["Properties"]
+    text = json.dumps(made["Definition"])
+    wrong = [f"{name} is not substituted" for name in set(re.findall(r"\$\{([a-z_]+)\}", text)) - set(made["DefinitionSubstitutions"])]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "definition.asl.json"
+        path.write_text(re.sub(r"Sub (arn:)\$\{AWS::Partition\}", r"\1aws", text))
+        return wrong + run("asl-validator", "--json-path", str(path))
+
+
+def kubernetes(root):
+    files = list(map(str, manifests(root)))
+    return [line for version in KUBERNETES for line in run("kubernetes-validate", "--strict", "--no-warn", "--quiet", "-k", version, *files)]
+
+
+def dockerfile(root):
+    return run("hadolint", str(root / "docker/Dockerfile"))
+
+
+def scripts(root):
+    paths = [root / "deploy/cloudformation/package", root / "deploy/scale/batch-run"]
+    return [line for path in paths for line in run("bash", "-n", str(path))]
+
+
+FRAMEWORKS = {"terraform": "deploy/terraform", "cloudformation": "deploy", "kubernetes": "deploy/scale/kubernetes", "dockerfile": "docker"}
+
+
+def security(root, only=None):
+    """Misconfigurations, by checkov; each exception stands with its reason beside what it is for."""
+    wrong = []
+    for framework, folder in FRAMEWORKS.items():
+        if only and framework != only:
+            continue
+        said = subprocess.run(["checkov", "-d", str(root / folder), "--framework", framework, "--compact", "--quiet", "--skip-download",
+                               "-o", "json", "--skip-check", ",".join(NOT_MEANT)],
+                              capture_output=True, text=True)
+        found = json.loads(said.stdout or "[]")
+        for part in found if isinstance(found, list) else [found]:
+            for one in part.get("results", {}).get("failed_checks", []):
+                wrong.append(f"{framework}: {one['check_id']} {one['check_name']} ({one['resource']})")
+    return wrong
+
+
+NOT_MEANT = {
+    "CKV_DOCKER_2",  # HEALTHCHECK: a run ends; its exit code tells
+    "CKV_K8S_8", "CKV_K8S_9",  # probes: likewise
+    "CKV_K8S_11",  # a CPU limit slows a run down and protects nobody
+    "CKV_K8S_14", "CKV_K8S_43",  # the digest of the image is the user's to fill in
+    "CKV_K8S_15",  # imagePullPolicy Always: likewise
+    "CKV_K8S_38",  # the service account's token is what IRSA needs, and automounting is off in the account
+    "CKV_K8S_40",  # 65532 is high enough to be nobody's
+    "CKV2_K8S_6",  # a network policy belongs to the cluster
+}
+
+
+# --- the table of parts ---
+
+def table(root):
+    """Every part that deploy/README.md names is there, by Terraform and by CloudFormation."""
+    made = template(root / "deploy/cloudformation/efs2s3.yaml")["Resources"]
+    code = "\n".join(path.read_text() for path in sorted((root / "deploy/terraform").glob("*.tf")))
+    declared = {f"{kind}.{name}" for kind, name in re.findall(r'^resource "(\w+)" "(\w+)"', code, re.M)}
+    wrong, rows = [], 0
+    for line in (root / "deploy/README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 4 or not re.search(r"`aws_", cells[1]):
+            continue
+        rows += 1
+        wrong += [f"there is no {name}" for name in re.findall(r"`(aws_\w+\.\w+)`", cells[1]) if name not in declared]
+        wrong += [f"there is no {name}" for name in re.findall(r"`(\w+)`", cells[2]) if name not in made]
+    return wrong if rows >= 20 else [*wrong, f"the table has {rows} rows"]

@@ -1,0 +1,94 @@
+"""Every check of deploy/ and docker/: on a copy of them, where all is well, and on copies that are broken on purpose."""
+import os
+import shutil
+from pathlib import Path
+
+import checks
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("PROGRAM", "")
+KEPT = ["deploy", "docker", "README.md"]
+
+
+def check(name, root, *part):
+    """Runs a check; some have parts, of which one is enough to see what was broken."""
+    function = getattr(checks, name)
+    return function(root, PROGRAM, *part) if name == "environment" else function(root, *part)
+
+
+CHECKS = ["terraform_format", "terraform_valid", "terraform_tests", "policies", "template_policies", "environment", "cloudformation",
+          "state_machine", "kubernetes", "dockerfile", "scripts", "security", "table"]
+
+
+MODULE, TEMPLATE = "deploy/terraform", "deploy/cloudformation/efs2s3.yaml"
+MACHINE, MANIFEST = "deploy/scale/step-functions.yaml", "deploy/scale/kubernetes/2-copy.yaml"
+# The check (and its part), the file, what stands there, and what is put in its place.
+BREAKS = {
+    "a line that is not formatted": ("terraform_format", f"{MODULE}/main.tf", "  region    =", "  region ="),
+    "an argument that no resource has": ("terraform_valid", f"{MODULE}/ecs.tf", "  cpu                      = var.cpu", "  cpus = var.cpu"),
+    "an argument that is missing": ("terraform_valid", f"{MODULE}/datasync.tf", "  s3_bucket_arn = local.bucket_arn\n", ""),
+    "an attribute that no resource has": ("terraform_valid", f"{MODULE}/outputs.tf", "aws_ecs_cluster.this.arn", "aws_ecs_cluster.this.arnn"),
+    "an input that the module does not have": ("terraform_valid", f"{MODULE}/examples/complete/main.tf", "  excludes = [", "  exclude = ["),
+    "deletes that are not DataSync's": ("terraform_tests/task", f"{MODULE}/datasync.tf", '"REMOVE"', '"PRESERVE"'),
+    "an input that is not checked": ("terraform_tests/inputs", f"{MODULE}/variables.tf", 'contains(["ecs", "lambda"], var.primary)', "true"),
+    "a file system that can be written to": ("terraform_tests/task", f"{MODULE}/ecs.tf", "containerPath = local.mount, readOnly = true", "containerPath = local.mount, readOnly = false"),
+    "an alarm that takes silence for peace": ("terraform_tests/task", f"{MODULE}/alarms.tf", '= "breaching"', '= "missing"'),
+    "a permission of the task that is gone": ("policies/us-gov-west-1", f"{MODULE}/ecs.tf", '"datasync:CancelTaskExecution",', ""),
+    "a permission of the task too many": ("policies/us-gov-west-1", f"{MODULE}/ecs.tf", '"s3:GetObject", "s3:GetObjectTagging",', '"s3:GetObject", "s3:GetObjectAcl", "s3:GetObjectTagging",'),
+    "an action that no service has": ("policies/us-gov-west-1", f"{MODULE}/ecs.tf", '"ecr:GetAuthorizationToken"', '"ecr:GetAuthorisationToken"'),
+    "a permission of the function that is gone": ("policies/us-gov-west-1", f"{MODULE}/schedule.tf", 'actions   = ["ecs:RunTask"]', 'actions   = ["ecs:StopTask"]'),
+    "a partition that is written down": ("policies/us-gov-west-1", f"{MODULE}/main.tf", '"arn:${local.partition}:s3:::', '"arn:aws:s3:::'),
+    "a permission of the template's task that is gone": ("template_policies", TEMPLATE, "              - s3:AbortMultipartUpload\n              - s3:ListMultipartUploadParts\n              - !If", "              - s3:AbortMultipartUpload\n              - !If"),
+    "a permission of the template's function that is gone": ("template_policies", TEMPLATE, "Action: [datasync:DescribeTask, datasync:StartTaskExecution, datasync:DescribeTaskExecution]", "Action: [datasync:DescribeTask, datasync:DescribeTaskExecution]"),
+    "a variable of the task that no option has": ("environment/terraform", f"{MODULE}/ecs.tf", "EFS2S3_STATE      =", "EFS2S3_STATES     ="),
+    "a variable of the function that it does not read": ("environment/terraform", f"{MODULE}/lambda.tf", "EFS2S3_ECS_CLUSTER  ", "EFS2S3_ECS_CLUSTERS "),
+    "a variable of the template that no option has": ("environment/template", TEMPLATE, "Name: EFS2S3_DELETE,", "Name: EFS2S3_REMOVE,"),
+    "a variable of a manifest that no option has": ("environment/scale", MANIFEST, "EFS2S3_RANGES", "EFS2S3_RANGE"),
+    "a property that no resource has": ("cloudformation", TEMPLATE, "      TaskQueueing: DISABLED", "      TaskQueuing: DISABLED"),
+    "a value that no resource takes": ("cloudformation", TEMPLATE, "PreserveDeletedFiles: !If [Deletes, REMOVE, PRESERVE]", "PreserveDeletedFiles: DELETE"),
+    "a reference to nothing": ("cloudformation", "deploy/scale/batch.yaml", "ComputeEnvironment: !Ref Compute", "ComputeEnvironment: !Ref Nothing"),
+    "a state that nothing leads to": ("state_machine", MACHINE, "            Next: Delete\n", "            Next: Merge\n"),
+    "a state that is not there": ("state_machine", MACHINE, "            Next: Merge\n", "            Next: Report\n"),
+    "a setting that nobody gives": ("state_machine", MACHINE, "        ranges: !Ref Ranges\n", ""),
+    "a key that no manifest has": ("kubernetes", MANIFEST, "  completionMode: Indexed", "  completionMod: Indexed"),
+    "a value of another type": ("kubernetes", MANIFEST, "  completions: 16", '  completions: "16"'),
+    "an image that is root's": ("dockerfile", "docker/Dockerfile", "USER 65532:65532", "USER root"),
+    "an instruction that is not well made": ("dockerfile", "docker/Dockerfile", "WORKDIR /src", "WORKDIR src"),
+    "a script that cannot be read": ("scripts", "deploy/scale/batch-run", 'delete="$(submit', 'delete="$((submit'),
+    "a topic that is not encrypted": ("security/terraform", f"{MODULE}/alarms.tf", '  kms_master_key_id = coalesce(var.kms_key_arn, "alias/aws/sns")\n', ""),
+    "a pod that may become root": ("security/kubernetes", MANIFEST, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"),
+    "a bucket that the public may see": ("security/cloudformation", TEMPLATE, "BlockPublicPolicy: true", "BlockPublicPolicy: false"),
+    "a part that is not there": ("table", "deploy/README.md", "`aws_datasync_task.this`", "`aws_datasync_task.that`"),
+    "a part that the template does not have": ("table", "deploy/README.md", "| `Task`", "| `Tasks`"),
+}
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for name in KEPT:
+        source = ROOT / name
+        shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns(".terraform")) if source.is_dir() else shutil.copy(source, tmp_path)
+    # Set up by `run`: that takes longer than all else.
+    shutil.copytree(ROOT / ".terraform-data", tmp_path / ".terraform-data", symlinks=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_all_is_well(name, copy):
+    assert check(name, copy) == []
+
+
+def test_every_check_is_broken_by_something():
+    assert {name.split("/")[0] for name, *_ in BREAKS.values()} == set(CHECKS)
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_it_is_said(what, copy):
+    name, file, there, instead = BREAKS[what]
+    name, *part = name.split("/")
+    path = copy / file
+    text = path.read_text()
+    assert there in text, f"{file} has changed: break it in another way"
+    path.write_text(text.replace(there, instead))
+    assert check(name, copy, *part) != []
