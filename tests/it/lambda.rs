@@ -254,7 +254,8 @@ fn the_alarms_in_deploy_read_the_log_line_of_a_success() {
     function.child.kill().unwrap();
     let mut text = String::new();
     function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    let line = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|line| line["answer"].is_string());
+    let line =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|line| line["answer"].is_string());
     let line = line.unwrap();
     assert_eq!(line["message"], "answered");
     assert!(line["answer"].as_str().unwrap().contains("SUCCESS"), "{line}");

@@ -37,6 +37,7 @@ mod property;
 mod ranges;
 mod resume;
 mod run;
+mod runbook;
 mod scale;
 mod soak;
 mod torn;
