@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::{
-    Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, RangeArgs,
-    S3Args, Symlinks, SyncArgs,
+    Addressing, Attribute, Checksum, Compare, CompareArgs, HowArgs, MetadataDialect, Mode, Overwrite, S3Args, Symlinks,
+    SyncArgs,
 };
-use crate::cut::{Cut, CutError};
+use crate::cut::CutError;
 use crate::destination::checksum::Algorithm;
 use crate::destination::error::S3Error;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
-use crate::key_range::{EmptyRange, KeyRange};
+use crate::key_range::EmptyRange;
 use crate::location::{FileLocation, Location};
 use crate::manifest::{Manifest, ManifestError};
 use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
@@ -36,6 +36,9 @@ use crate::sync::dialect::DialectInUse;
 use crate::sync::guard::DeleteRules;
 
 mod memory;
+mod share;
+
+use share::Share;
 
 /// AWS advises at least 64 threads a client (EFS user guide, "Performance tips").
 const WALKERS: usize = 64;
@@ -55,8 +58,7 @@ pub struct SyncConfig {
     requirements: Requirements,
     walk: WalkOptions,
     scope: Scope,
-    keys_in: Option<KeysIn>,
-    idle: Option<String>,
+    share: Share,
     endpoint: Endpoint,
     send: SendOptions,
     headers: HeaderRules,
@@ -76,29 +78,6 @@ pub struct SyncConfig {
 enum NamedFiles {
     Known(Manifest),
     In(Location, String),
-}
-
-/// A range of a cut that is to be fetched.
-#[derive(Debug)]
-struct KeysIn {
-    folder: Location,
-    name: String,
-    index: RangeIndex,
-}
-
-/// The number of a range, and who says it.
-#[derive(Clone, Copy, Debug)]
-enum RangeIndex {
-    Given(usize),
-    /// By the index of an array of jobs, which may have more of them than there are ranges.
-    OfJob(usize),
-}
-
-/// What there is to do.
-enum Share {
-    Keys(KeyRange),
-    /// Nothing, and why.
-    Nothing(String),
 }
 
 /// Options that are each right and do not go together.
@@ -180,28 +159,19 @@ impl SyncConfig {
     /// Where they contradict one another.
     pub fn new(args: SyncArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
         let SyncArgs { source, destination, report: _, range, how } = args;
-        let (share, keys_in) = keys_of(range)?;
-        let (keys, idle) = match share {
-            Share::Keys(keys) => (keys, None),
-            Share::Nothing(why) => (KeyRange::default(), Some(why)),
-        };
+        let share = Share::new(range)?;
         let HowArgs { delete, source_args, compare, upload, limits, s3 } = how;
         if upload.sse_kms_key_id.is_some() && !upload.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms")) {
             return Err(ConfigError::KeyWithoutKms);
         }
         let preserve = preserved(&compare)?;
-        let links = match (compare.mode, source_args.tree.symlinks) {
-            (Mode::Datasync, None) => Links::Keep,
-            (Mode::Datasync, Some(_)) => return Err(ConfigError::SymlinksWithoutPlain),
-            (Mode::Plain, None | Some(Symlinks::Follow)) => Links::Follow,
-            (Mode::Plain, Some(Symlinks::Skip)) => Links::Skip,
-        };
+        let links = links(compare.mode, source_args.tree.symlinks)?;
         let manifest = source_args.from_manifest.map(named_files).transpose()?;
         if manifest.is_some() && delete.delete {
             tracing::warn!("with --from-manifest nothing is deleted: only the files that it names are looked at");
         }
         let is_named = manifest.is_some();
-        if is_named && (keys_in.is_some() || !keys.is_all()) {
+        if is_named && !matches!(&share, Share::Keys(keys) if keys.is_all()) {
             return Err(ConfigError::RangeOfNamed);
         }
         let filter = Arc::new(Filter::new(source_args.tree.include.as_deref(), source_args.tree.exclude.as_deref())?);
@@ -223,7 +193,7 @@ impl SyncConfig {
                 leave_reserved: preserve.is_some(),
                 max_key_bytes: destination.prefix.room_bytes(),
                 filter: Arc::clone(&filter),
-                section: Arc::new(Section::of(keys.clone())),
+                section: Arc::new(Section::of(share.keys())),
                 names_only: false,
             },
             endpoint: endpoint(&s3),
@@ -278,9 +248,8 @@ impl SyncConfig {
             part_size: upload.part_size,
             multipart_threshold: upload.multipart_threshold,
             source,
-            scope: Scope { destination, keys },
-            keys_in,
-            idle,
+            scope: Scope { destination, keys: share.keys() },
+            share,
             filter,
         })
     }
@@ -300,7 +269,10 @@ impl SyncConfig {
     /// Why there is nothing to do, if so: more jobs were started than there are ranges.
     #[must_use]
     pub fn idle(&self) -> Option<&str> {
-        self.idle.as_deref()
+        match &self.share {
+            Share::Nothing(why) => Some(why),
+            Share::Keys(_) | Share::In { .. } => None,
+        }
     }
 
     /// Fetches the range of keys, where it is written down in an object.
@@ -308,18 +280,13 @@ impl SyncConfig {
     /// # Errors
     /// Where it cannot be had.
     pub async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
-        if let Some(KeysIn { folder, name, index }) = self.keys_in.take() {
-            let home = self.connect_to(&folder, shutdown.clone()).await?;
-            let fetched = home.get(&name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
-            let wrong = |error: CutError| OpenError::FetchRanges(format!("{folder}{name}: {error}"));
-            let cut = Cut::read(&fetched.content).map_err(wrong)?;
-            match index.share_of(&cut).map_err(wrong)? {
-                Share::Nothing(why) => self.idle = Some(why),
-                Share::Keys(keys) => {
-                    self.walk.section = Arc::new(Section::of(keys.clone()));
-                    self.scope.keys = keys;
-                }
-            }
+        if let Share::In { folder, name, index } = &self.share {
+            let home = self.connect_to(folder, shutdown.clone()).await?;
+            let fetched = home.get(name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
+            let share = Share::of(&fetched.content, *index);
+            self.share = share.map_err(|error| OpenError::FetchRanges(format!("{folder}{name}: {error}")))?;
+            self.scope.keys = self.share.keys();
+            self.walk.section = Arc::new(Section::of(self.share.keys()));
         }
         Ok(self)
     }
@@ -411,6 +378,15 @@ impl SyncConfig {
     }
 }
 
+const fn links(mode: Mode, symlinks: Option<Symlinks>) -> Result<Links, ConfigError> {
+    match (mode, symlinks) {
+        (Mode::Datasync, None) => Ok(Links::Keep),
+        (Mode::Datasync, Some(_)) => Err(ConfigError::SymlinksWithoutPlain),
+        (Mode::Plain, None | Some(Symlinks::Follow)) => Ok(Links::Follow),
+        (Mode::Plain, Some(Symlinks::Skip)) => Ok(Links::Skip),
+    }
+}
+
 fn endpoint(s3: &S3Args) -> Endpoint {
     let path_style = match s3.addressing {
         Addressing::Auto => None,
@@ -447,40 +423,6 @@ fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {
     match location {
         FileLocation::Object(location, name) => Ok(NamedFiles::In(location, name)),
         FileLocation::Path(path) => Ok(NamedFiles::Known(Manifest::read(&read("manifest", &path)?)?)),
-    }
-}
-
-/// What there is to do, or where that is to be fetched.
-fn keys_of(range: RangeArgs) -> Result<(Share, Option<KeysIn>), ConfigError> {
-    let keys = KeyRange::new(range.range_after.unwrap_or_default(), range.range_to.unwrap_or_default())?;
-    let of_job = range.batch_index.or(range.kubernetes_index).map(RangeIndex::OfJob);
-    let index = range.range_index.map(RangeIndex::Given).or(of_job);
-    match (range.ranges, index) {
-        (None, Some(RangeIndex::Given(_))) => Err(ConfigError::NoRanges),
-        (None, _) => Ok((Share::Keys(keys), None)),
-        (Some(_), None) => Err(ConfigError::NoIndex),
-        (Some(FileLocation::Object(folder, name)), Some(index)) => {
-            Ok((Share::Keys(keys), Some(KeysIn { folder, name, index })))
-        }
-        (Some(FileLocation::Path(path)), Some(index)) => {
-            let text = read("ranges file", &path)?;
-            let wrong = |source| ConfigError::Cut { file: path.display().to_string(), source };
-            Ok((Cut::read(&text).and_then(|cut| index.share_of(&cut)).map_err(wrong)?, None))
-        }
-    }
-}
-
-impl RangeIndex {
-    fn share_of(self, cut: &Cut) -> Result<Share, CutError> {
-        match (
-            self,
-            cut.keys(match self {
-                Self::Given(index) | Self::OfJob(index) => index,
-            }),
-        ) {
-            (Self::OfJob(_), Err(error @ CutError::Index { .. })) => Ok(Share::Nothing(error.to_string())),
-            (_, keys) => keys.map(Share::Keys),
-        }
     }
 }
 

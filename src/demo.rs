@@ -8,6 +8,7 @@ mod direct;
 mod first;
 mod kept;
 pub mod s3;
+mod shared;
 mod stage;
 mod tree;
 
@@ -31,7 +32,8 @@ async fn tell() -> Result<(), DemoError> {
     tokio::task::spawn_blocking(move || {
         direct::tell(&mut Stage::open(server.clone(), "site")?)?;
         first::tell(&mut Stage::open(server.clone(), "assets")?)?;
-        kept::tell(&mut Stage::open(server, "archive")?)
+        kept::tell(&mut Stage::open(server.clone(), "archive")?)?;
+        shared::tell(&mut Stage::open(server, "mirror")?)
     })
     .await
     .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

@@ -39,9 +39,52 @@ resource "aws_cloudwatch_log_metric_filter" "success" {
   }
 }
 
+# With SNS' own key neither CloudWatch nor EventBridge could publish: what they send would be lost, and nobody would hear of it.
+locals {
+  alarm_key_arn = var.kms_key_arn == null ? aws_kms_key.alarms[0].arn : var.kms_key_arn
+}
+
+data "aws_iam_policy_document" "alarm_key" {
+  #checkov:skip=CKV_AWS_109:the policy of a key is about that key alone
+  #checkov:skip=CKV_AWS_111:likewise
+  #checkov:skip=CKV_AWS_356:likewise
+  statement {
+    sid       = "Account"
+    actions   = ["kms:*"]
+    resources = ["*"]
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${local.partition}:iam::${local.account}:root"]
+    }
+  }
+  statement {
+    sid       = "Publishers"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = ["*"]
+    principals {
+      type        = "Service"
+      identifiers = ["events.amazonaws.com", "cloudwatch.amazonaws.com"]
+    }
+    condition {
+      test     = "StringEquals"
+      variable = "aws:SourceAccount"
+      values   = [local.account]
+    }
+  }
+}
+
+resource "aws_kms_key" "alarms" {
+  count = var.kms_key_arn == null ? 1 : 0
+
+  description         = "Alarms of ${var.name}"
+  enable_key_rotation = true
+  policy              = data.aws_iam_policy_document.alarm_key.json
+  tags                = var.tags
+}
+
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name}-alarms"
-  kms_master_key_id = coalesce(var.kms_key_arn, "alias/aws/sns")
+  kms_master_key_id = local.alarm_key_arn
   tags              = var.tags
 }
 

@@ -57,12 +57,8 @@ resource "aws_vpc_security_group_egress_rule" "https" {
 }
 
 locals {
-  # What the task, its image and its logs need.
-  endpoint_services = var.create_vpc_endpoints ? toset(concat(
-    ["datasync", "logs", "ecr.api", "ecr.dkr", "sts", "ec2"],
-    var.kms_key_arn == null ? [] : ["kms"],
-  )) : toset([])
-  fips_endpoints = toset(["datasync", "ec2", "kms", "sts"])
+  # What the task, its image and its logs need, besides S3. What DataSync and S3 ask of EC2 and KMS they ask for themselves.
+  endpoint_services = var.create_vpc_endpoints ? toset(["datasync", "logs", "ecr.api", "ecr.dkr"]) : toset([])
 }
 
 resource "aws_security_group" "endpoints" {
@@ -89,7 +85,7 @@ resource "aws_vpc_endpoint" "interface" {
   for_each = local.endpoint_services
 
   vpc_id              = var.vpc_id
-  service_name        = "com.amazonaws.${local.region}.${each.value}${local.use_fips && contains(local.fips_endpoints, each.value) ? "-fips" : ""}"
+  service_name        = "com.amazonaws.${local.region}.${each.value}${local.use_fips && each.value == "datasync" ? "-fips" : ""}"
   vpc_endpoint_type   = "Interface"
   subnet_ids          = var.subnet_ids
   security_group_ids  = [aws_security_group.endpoints[0].id]

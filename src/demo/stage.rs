@@ -1,5 +1,6 @@
 //! The stage of the demo: a tree, the server, and the program that is run on them as a user would.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,21 +50,15 @@ impl Stage {
 
     /// Runs a command of the direct sync in plain mode on the tree and the bucket.
     pub(super) fn step(&mut self, words: &[&str], expected: &Expected<'_>) -> Result<Value, DemoError> {
-        let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
-        let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
-        let shown = format!("{command} {source} {destination} {}", options.join(" "));
-        let words: Vec<&str> = [&[command, source.as_str(), &destination, "--mode", "plain"], options].concat();
+        let (words, shown) = self.on_tree(words);
         self.program(&shown, &words, &[], expected)
     }
 
     /// Begins a command as [`Self::step`] does, and kills it as soon as this holds.
     pub(super) fn kill_when(&mut self, words: &[&str], holds: impl Fn() -> bool) -> Result<(), DemoError> {
-        let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
-        let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
-        self.say(&format!("\n$ efs2s3 {command} {source} {destination} {}      … and kill -9", options.join(" ")))?;
-        let mut run =
-            self.command(&[&[command, source.as_str(), &destination, "--mode", "plain"], options].concat())?;
-        let mut run = run.spawn()?;
+        let (words, shown) = self.on_tree(words);
+        self.say(&format!("\n$ efs2s3 {shown}      … and kill -9"))?;
+        let mut run = self.command(&words)?.spawn()?;
         let deadline = Instant::now() + PATIENCE;
         while !holds() && Instant::now() < deadline && run.try_wait()?.is_none() {
             std::thread::sleep(Duration::from_millis(20));
@@ -73,7 +68,39 @@ impl Stage {
         ensure(holds(), "it never came to what it was to be killed at")
     }
 
-    fn command(&self, words: &[&str]) -> Result<Command, DemoError> {
+    /// Runs a command on the tree and the bucket that ends without a report.
+    pub(super) fn look(&mut self, words: &[&str]) -> Result<(), DemoError> {
+        let (words, shown) = self.on_tree(words);
+        self.say(&format!("\n$ efs2s3 {shown}"))?;
+        let output = self.command(&words)?.output()?;
+        self.show_lines(&String::from_utf8_lossy(&output.stdout))?;
+        ensure(output.status.success(), "it did not end with 0")
+    }
+
+    /// Runs commands on the tree and the bucket at the same time; each must end with 0.
+    pub(super) fn side_by_side(&mut self, runs: &[Vec<String>]) -> Result<(), DemoError> {
+        let mut started = Vec::new();
+        for words in runs {
+            let (words, shown) = self.on_tree(&words.iter().map(String::as_str).collect::<Vec<_>>());
+            self.say(&format!("$ efs2s3 {shown} &"))?;
+            started.push(self.command(&words)?.spawn()?);
+        }
+        for mut run in started {
+            ensure(run.wait()?.success(), "it did not end with 0")?;
+        }
+        Ok(())
+    }
+
+    /// A command with the tree, the bucket and plain mode, and how it is shown.
+    fn on_tree(&self, words: &[&str]) -> (Vec<String>, String) {
+        let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
+        let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
+        let shown = format!("{command} {source} {destination} {}", options.join(" "));
+        let words = [&[command, source.as_str(), &destination, "--mode", "plain"], options].concat();
+        (words.into_iter().map(str::to_owned).collect(), shown)
+    }
+
+    fn command(&self, words: &[impl AsRef<OsStr>]) -> Result<Command, DemoError> {
         let mut command = Command::new(std::env::current_exe()?);
         command
             .args(words)
@@ -91,7 +118,7 @@ impl Stage {
     pub(super) fn program(
         &mut self,
         shown: &str,
-        words: &[&str],
+        words: &[impl AsRef<OsStr>],
         environment: &[(&str, &str)],
         expected: &Expected<'_>,
     ) -> Result<Value, DemoError> {
@@ -100,7 +127,7 @@ impl Stage {
         let mut command = self.command(words)?;
         command.arg("--report").arg(&report_path).envs(environment.iter().copied());
         let output = command.output()?;
-        self.show_plan(&String::from_utf8_lossy(&output.stdout))?;
+        self.show_lines(&String::from_utf8_lossy(&output.stdout))?;
         let report: Value = serde_json::from_slice(&std::fs::read(&report_path)?)?;
         self.show(&report)?;
         let code = i64::from(output.status.code().unwrap_or(-1));
@@ -117,8 +144,8 @@ impl Stage {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// The plan's lines: enough of them to see what they are.
-    fn show_plan(&mut self, lines: &str) -> Result<(), DemoError> {
+    /// Lines of a plan or of ranges: enough of them to see what they are.
+    pub(super) fn show_lines(&mut self, lines: &str) -> Result<(), DemoError> {
         for line in lines.lines().take(4) {
             writeln!(self.out, "  {line}")?;
         }

@@ -109,6 +109,9 @@ DIRECT = ["the direct sync, on the bucket", "on its objects", "uploads gone on w
 STATE = ["`--state s3://…`"]
 TASK = [*DIRECT, *STATE, "`run`, on the task", "`run`, on the locations", "the mount"]
 FUNCTION = ["the Lambda function"]
+# What Lambda itself does as the function: its log, and word of a failure to an encrypted topic.
+OWN = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
+KEY = {"kms:Decrypt", "kms:GenerateDataKey"}
 
 
 def options(program):
@@ -162,8 +165,7 @@ def policies(root, only=None):
         made = values["outputs"]["policies"]["value"]
         wrong += difference("the task", actions(made["task"]), documented(root, *TASK))
         if made["function"]:
-            own = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
-            wrong += difference("the function", actions(made["function"]), documented(root, *FUNCTION) | own)
+            wrong += difference("the function", actions(made["function"]), documented(root, *FUNCTION) | OWN | KEY)
         for name, policy in made.items():
             if policy:
                 wrong += [f"{name}: {one}" for one in well_made(policy)]
@@ -211,8 +213,7 @@ def template_policies(root):
         return {"Action": [action[1][1] if isinstance(action, list) else action for action in one] if isinstance(one, list) else one}
 
     wrong = difference("TaskRole", of_role("TaskRole"), documented(root, *TASK))
-    own = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
-    return wrong + difference("FunctionRole", of_role("FunctionRole"), documented(root, *FUNCTION) | own)
+    return wrong + difference("FunctionRole", of_role("FunctionRole"), documented(root, *FUNCTION) | OWN | KEY)
 
 
 # --- variables ---
@@ -303,6 +304,88 @@ NOT_MEANT = {
     "CKV_K8S_40",  # 65532 is high enough to be nobody's
     "CKV2_K8S_6",  # a network policy belongs to the cluster
 }
+
+
+# --- an emulator ---
+
+def emulator(root):
+    """The template, created on moto: what of it moto knows is there, and as the program and the original ask for it."""
+    import boto3
+    import moto
+    try:
+        with moto.mock_aws():
+            return created(root, boto3)
+    except Exception as error:  # moto refuses in more than one way
+        return [str(error)]
+
+
+def created(root, boto3):
+    def client(service):
+        return boto3.client(service, region_name="us-east-1", aws_access_key_id="AKIDTEST", aws_secret_access_key="secret")
+
+    ec2, cloud = client("ec2"), client("cloudformation")
+    vpc = ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"]][:2]
+    client("s3").create_bucket(Bucket="code")
+    client("s3").put_object(Bucket="code", Key="bootstrap.zip", Body=b"program")
+    given = {"VpcId": vpc, "SubnetIds": ",".join(subnets), "BucketName": "my-site", "BucketPrefix": "www/", "Image": "efs2s3:1", "AlarmEmail": "web@example.com",
+             "Primary": "lambda", "CodeBucket": "code"}
+    cloud.create_stack(StackName="efs2s3", TemplateBody=(root / "deploy/cloudformation/efs2s3.yaml").read_text(), Capabilities=["CAPABILITY_IAM"],
+                       Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()])
+    stack = cloud.describe_stacks(StackName="efs2s3")["Stacks"][0]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+    wrong = [] if stack["StackStatus"] == "CREATE_COMPLETE" else [f"{stack['StackStatus']}: {stack.get('StackStatusReason')}"]
+
+    def expect(what, have, want):
+        wrong.extend([] if have == want else [f"{what}: {have} instead of {want}"])
+
+    targets = client("efs").describe_mount_targets(FileSystemId=outputs["FileSystem"])["MountTargets"]
+    expect("mount targets", sorted(target["SubnetId"] for target in targets), sorted(subnets))
+    group = [one for one in ec2.describe_security_groups()["SecurityGroups"] if one["Description"].startswith("NFS")][0]
+    rules = [(rule["FromPort"], [pair["GroupId"] for pair in rule["UserIdGroupPairs"]], rule["IpRanges"]) for rule in group["IpPermissions"]]
+    expect("who comes in", rules, [(2049, [group["GroupId"]], [])])
+    expect("destination", outputs["Destination"], "s3://my-site/www/")
+    task = client("ecs").describe_task_definition(taskDefinition=outputs["TaskDefinitionArn"])["taskDefinition"]
+    container = task["containerDefinitions"][0]
+    expect("command", container["command"], ["run"])
+    expect("read-only", (container["readonlyRootFilesystem"], container["mountPoints"][0]["readOnly"]), (True, True))
+    schedules = {rule.get("ScheduleExpression") for rule in client("events").list_rules()["Rules"]}
+    expect("the rule", "rate(5 minutes)" in schedules, True)
+    may_call = json.loads(client("lambda").get_policy(FunctionName="efs2s3")["Policy"])["Statement"]
+    expect("who may call the function", sorted(one["Principal"]["Service"] for one in may_call), ["events.amazonaws.com"] * 2)
+    return wrong
+
+
+def submissions(root, count, state):
+    """What the script submits to AWS Batch: the options of each job."""
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        stub = Path(folder) / "aws"
+        stub.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" END >> {said}; echo job-$(tr "\\0" "\\n" < {said} | grep -c "^END$")\n')
+        stub.chmod(0o755)
+        wrong = run("bash", str(root / "deploy/scale/batch-run"), "queue", "definition", count, state, PATH=f"{folder}:{os.environ['PATH']}")
+        if wrong:
+            raise ValueError(wrong)
+        calls = [call.split("\0") for call in said.read_text().split("END\0")[:-1]]
+    return [{name: call[number + 1] for number, name in enumerate(call) if name.startswith("--")} for call in calls]
+
+
+def batch(root):
+    """The script submits four jobs, each waiting for the one before it."""
+    found = [(job["--job-name"], job.get("--depends-on"), job.get("--array-properties")) for job in submissions(root, "16", "s3://state/efs2s3")]
+    wanted = [("efs2s3-cut", None, None), ("efs2s3-copy", "jobId=job-1", "size=16"), ("efs2s3-delete", "jobId=job-2", "size=16"),
+              ("efs2s3-merge", "jobId=job-3", None)]
+    return [] if found == wanted else [f"{found} instead of {wanted}"]
+
+
+def engines(root, program, only=None):
+    """What each engine starts really syncs a tree."""
+    import engines as played
+    wrong = []
+    for engine in ["step_functions", "kubernetes", "batch"]:
+        if only in (None, engine):
+            wrong += [f"{engine}: {one}" for one in getattr(played, engine)(root, program)]
+    return wrong
 
 
 # --- the table of parts ---

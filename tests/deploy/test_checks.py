@@ -1,6 +1,7 @@
 """Every check of deploy/ and docker/: on a copy of them, where all is well, and on copies that are broken on purpose."""
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import checks
@@ -14,11 +15,12 @@ KEPT = ["deploy", "docker", "README.md"]
 def check(name, root, *part):
     """Runs a check; some have parts, of which one is enough to see what was broken."""
     function = getattr(checks, name)
-    return function(root, PROGRAM, *part) if name == "environment" else function(root, *part)
+    return function(root, PROGRAM, *part) if name in ("environment", "engines") else function(root, *part)
 
 
 CHECKS = ["terraform_format", "terraform_valid", "terraform_tests", "policies", "template_policies", "environment", "cloudformation",
-          "state_machine", "kubernetes", "dockerfile", "scripts", "security", "table"]
+          "state_machine", "kubernetes", "dockerfile", "scripts", "security", "emulator", "batch", "engines",
+          "table"]
 
 
 MODULE, TEMPLATE = "deploy/terraform", "deploy/cloudformation/efs2s3.yaml"
@@ -32,7 +34,7 @@ BREAKS = {
     "an input that the module does not have": ("terraform_valid", f"{MODULE}/examples/complete/main.tf", "  excludes = [", "  exclude = ["),
     "deletes that are not DataSync's": ("terraform_tests/task", f"{MODULE}/datasync.tf", '"REMOVE"', '"PRESERVE"'),
     "an input that is not checked": ("terraform_tests/inputs", f"{MODULE}/variables.tf", 'contains(["ecs", "lambda"], var.primary)', "true"),
-    "a file system that can be written to": ("terraform_tests/task", f"{MODULE}/ecs.tf", "containerPath = local.mount, readOnly = true", "containerPath = local.mount, readOnly = false"),
+    "a file system that can be written to": ("terraform_tests/container", f"{MODULE}/ecs.tf", "containerPath = local.mount, readOnly = true", "containerPath = local.mount, readOnly = false"),
     "an alarm that takes silence for peace": ("terraform_tests/task", f"{MODULE}/alarms.tf", '= "breaching"', '= "missing"'),
     "a permission of the task that is gone": ("policies/us-gov-west-1", f"{MODULE}/ecs.tf", '"datasync:CancelTaskExecution",', ""),
     "a permission of the task too many": ("policies/us-gov-west-1", f"{MODULE}/ecs.tf", '"s3:GetObject", "s3:GetObjectTagging",', '"s3:GetObject", "s3:GetObjectAcl", "s3:GetObjectTagging",'),
@@ -56,9 +58,16 @@ BREAKS = {
     "an image that is root's": ("dockerfile", "docker/Dockerfile", "USER 65532:65532", "USER root"),
     "an instruction that is not well made": ("dockerfile", "docker/Dockerfile", "WORKDIR /src", "WORKDIR src"),
     "a script that cannot be read": ("scripts", "deploy/scale/batch-run", 'delete="$(submit', 'delete="$((submit'),
-    "a topic that is not encrypted": ("security/terraform", f"{MODULE}/alarms.tf", '  kms_master_key_id = coalesce(var.kms_key_arn, "alias/aws/sns")\n', ""),
+    "a topic that is not encrypted": ("security/terraform", f"{MODULE}/alarms.tf", '  kms_master_key_id = local.alarm_key_arn\n', ""),
     "a pod that may become root": ("security/kubernetes", MANIFEST, "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true"),
     "a bucket that the public may see": ("security/cloudformation", TEMPLATE, "BlockPublicPolicy: true", "BlockPublicPolicy: false"),
+    "a subnet without a mount target": ("emulator", TEMPLATE, "      SubnetId: !Select [1, !Ref SubnetIds]", "      SubnetId: !Select [0, !Ref SubnetIds]"),
+    "NFS from anywhere": ("emulator", TEMPLATE, "      SourceSecurityGroupId: !GetAtt FileSystemGroup.GroupId\n      IpProtocol", "      CidrIp: 0.0.0.0/0\n      IpProtocol"),
+    "deletes that do not wait for the copies": ("batch", "deploy/scale/batch-run", 'submit efs2s3-delete "$copy"', 'submit efs2s3-delete "$cut"'),
+    "a range whose number nobody says": ("engines/step_functions", MACHINE, """                            - { Name: EFS2S3_RANGE_INDEX, Value.$: "States.Format('{}', $.index)" }\n""", ""),
+    "deletes that are left out": ("engines/step_functions", MACHINE, '{ Name: EFS2S3_DELETE, Value: "true" }', '{ Name: EFS2S3_DELETE, Value: "false" }'),
+    "ranges that are read from where nobody wrote them": ("engines/kubernetes", "deploy/scale/kubernetes/1-cut.yaml", "value: s3://my-state/efs2s3/ranges.json", "value: s3://my-state/efs2s3/cut.json"),
+    "a job that says no": ("engines/batch", "deploy/scale/batch.yaml", "Command: [sync]", "Command: [sync, --compare, never]"),
     "a part that is not there": ("table", "deploy/README.md", "`aws_datasync_task.this`", "`aws_datasync_task.that`"),
     "a part that the template does not have": ("table", "deploy/README.md", "| `Task`", "| `Tasks`"),
 }
@@ -92,3 +101,9 @@ def test_it_is_said(what, copy):
     assert there in text, f"{file} has changed: break it in another way"
     path.write_text(text.replace(there, instead))
     assert check(name, copy, *part) != []
+
+
+def test_the_costs_in_the_documents_are_those_that_are_calculated():
+    table = subprocess.run(["python3", str(ROOT / "docs/cost.py")], capture_output=True, text=True, check=True).stdout.strip()
+    assert table in (ROOT / "docs/cost.md").read_text()
+    assert table in (ROOT / "deploy/terraform/README.md").read_text()

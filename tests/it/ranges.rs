@@ -281,6 +281,8 @@ fn ranges_that_say_nothing_or_nonsense_are_refused() {
     assert!(idle.stderr.contains("nothing to do: there is no range 2"), "{}", idle.stderr);
     assert_eq!(trial.s3.log().len(), 0);
     refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
+    fs::write(trial.folder.path().join("named"), "a\n").unwrap();
+    refused(&["--range-to", "x", "--from-manifest", "named"], "leave out the range");
     refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
     trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);
     assert!(trial.names().is_empty(), "a is in range 0");

@@ -8,6 +8,8 @@ use efs2s3::demo::s3::Operation;
 const FILES: usize = 200_000;
 /// Edits to an index stay in memory up to some 8 MiB; sorting and packing them takes as much again.
 const EDITS: u64 = 2 * (20 << 20);
+/// An index is read a few thousand rows ahead, through a window of zstd's.
+const READING: u64 = 2 * (8 << 20);
 
 fn name(number: usize) -> String {
     format!("d{:03}/e{}/f{number:06}", number % 400, number / 400 % 5)
@@ -41,7 +43,7 @@ fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
     let run = trial.sync(&["--delete", "--state", &state]).expect(0);
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     let many = peak(&run);
-    assert!(many * 2 <= few * 3, "an index is read: {few} bytes for few files, {many} for many");
+    assert!(many * 2 <= few * 3 + READING, "an index is read: {few} bytes for few files, {many} for many");
 }
 
 #[test]

@@ -20,6 +20,8 @@ use serde_json::Value;
 
 use crate::trial::{Ended, SECRETS};
 
+/// What the server has received of a run that was stopped is carried out, and comes to its end before the next run begins.
+/// Without conditional writes it could otherwise land on top of what that one writes.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Runs the test in a process that has credentials: the AWS SDK takes them from the environment, which no test may change.
@@ -53,7 +55,6 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
         Some(("-KILL", after)) => {
             let ended_by_itself = tokio::time::timeout(after, run).await.ok();
             if ended_by_itself.is_none() {
-                // What the server has received already is carried out: it comes to its end before the next run begins.
                 tokio::time::sleep(IN_FLIGHT).await;
             }
             ended_by_itself.unwrap_or_else(|| ended(137, Value::Null))
@@ -64,6 +65,9 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
                 shutdown.wind_down();
             });
             let ended = run.await;
+            if asking.is_finished() {
+                tokio::time::sleep(IN_FLIGHT).await;
+            }
             asking.abort();
             ended
         }
