@@ -11,7 +11,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub mod apply;
 pub mod budget;
@@ -49,6 +49,7 @@ use transfer::Transfers;
 
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
+use crate::exit_code::ExitCode;
 use crate::filter::Filter;
 use crate::index::Index;
 use crate::manifest::Manifest;
@@ -56,6 +57,9 @@ use crate::scope::Scope;
 use crate::source::walk::WalkError;
 use crate::state::State;
 use crate::uploads::Uploads;
+
+/// How long a run that ends early may take to write the index, after what was under way has had its time.
+const INDEX_GRACE: Duration = Duration::from_secs(5);
 
 /// A sync that is ready to begin.
 #[derive(Debug)]
@@ -194,13 +198,26 @@ pub async fn sync(setup: &Setup, changes: Changes, tally: &mut Tally, seconds: &
         ),
     }
     transfers.changes().finish();
-    // A run that ends early has other things to do, and what it has learnt can be learnt again.
-    if let (Some(index), Some(state), false) =
-        (&context.memory.index, &context.memory.state, context.shutdown.is_requested())
-    {
-        index.write(state).await;
-    }
+    write_index(context).await;
     transferred
+}
+
+/// What a run has learnt is for the next one, also what one learnt that is asked to stop or fails: without the rows of what it
+/// uploaded, the next one would have to go by times alone. Not where the state is another run's by now.
+async fn write_index(context: &Context) {
+    let (Some(index), Some(state)) = (&context.memory.index, &context.memory.state) else {
+        return;
+    };
+    let shutdown = &context.shutdown;
+    if !shutdown.may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
+        return;
+    }
+    let writing = index.write(state);
+    if !shutdown.is_requested() {
+        writing.await;
+    } else if tokio::time::timeout(INDEX_GRACE, writing).await.is_err() {
+        tracing::warn!("the index could not be written in the time left: what was learnt is learnt again");
+    }
 }
 
 fn withhold_all(name: &'static str, message: &str, orphans: &Orphans, tally: &mut Tally) {

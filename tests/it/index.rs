@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use efs2s3::demo::s3::{Operation, S3Server, Seed};
+use efs2s3::demo::s3::{Fault, Operation, Rule, S3Server, Seed};
 
-use crate::trial::{Ended, READS, Trial, WRITES};
+use crate::trial::{Ended, READS, Trial, WRITES, wait_until};
 use crate::within;
 
 type Spoil = fn(&[u8]) -> Vec<u8>;
@@ -114,6 +114,41 @@ fn an_older_file_moved_into_place_is_uploaded_even_into_a_directory_that_hides_i
     sync(&trial, "plain").expect(0);
     assert_eq!(trial.stored("site/page").body, "release 2");
     trial.assert_same();
+}
+
+#[test]
+fn what_a_run_uploaded_that_was_stopped_or_that_failed_is_remembered_too() {
+    for code in [143, 1] {
+        let trial = Trial::new();
+        trial.write("site/page", "release 1");
+        trial.write("site.new/page", "release 2");
+        for number in 0..30 {
+            trial.write(format!("z{number}"), "z");
+        }
+        Trial::settle();
+        let of_the_rest = Rule::on(Operation::PutObject).key_contains("/z").always();
+        if code == 143 {
+            trial.s3.rule(of_the_rest.does(Fault::Delay(Duration::from_secs(5))));
+        } else {
+            trial.s3.rule(of_the_rest.does(Fault::ResetBefore));
+        }
+        let run = trial.start(&["--retries", "1", "--concurrency", "4", "--state", &state(&trial)]);
+        if code == 143 {
+            wait_until("uploads are under way", || trial.count(Operation::PutObject) > 2);
+            run.signal("-TERM");
+        }
+        let run = run.end().expect(code);
+        assert!(trial.has("site/page") && trial.has("site.new/page") && run.counted("skipped") > 0, "{}", run.stderr);
+        trial.s3.clear_rules();
+        Trial::settle();
+        fs::rename(trial.tree().join("site"), trial.folder.path().join("old")).unwrap();
+        fs::rename(trial.tree().join("site.new"), trial.tree().join("site")).unwrap();
+        trial.write("site/another", "makes the mtime newer");
+        Trial::settle();
+        sync(&trial, "plain").expect(0);
+        assert_eq!(trial.stored("site/page").body, "release 2", "after a run that ended with {code}");
+        trial.assert_same();
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The program as a Lambda function: started by a runtime, asked by events.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -243,6 +243,21 @@ fn events_that_call_for_nothing_are_answered_with_the_reason() {
     assert_eq!(answers[0], (true, json!({ "execution_arn": execution, "state": "SUCCESS" })));
     assert!(answers[1].0 && answers[1].1["ignored"].is_string(), "{answers:?}");
     assert!(function.tasks().is_empty() && datasync.count("StartTaskExecution") == 0);
+}
+
+#[test]
+fn it_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
+    let first = datasync(&[("TRANSFERRING", FOREVER)]);
+    let events = [scheduled(), scheduled()];
+    Function::start(&first, &events, &[], started()).answers(2);
+    let second = datasync(&[("ERROR", Duration::ZERO)]);
+    let execution = second.begin();
+    Function::start(&second, &[ended(&execution, "ERROR")], &ECS, started()).answers(1);
+    let readme = include_str!("../../README.md");
+    let row = readme.lines().find(|line| line.starts_with("| the Lambda function")).unwrap();
+    let documented: BTreeSet<String> =
+        row.split('`').filter_map(|word| word.strip_prefix("datasync:")).map(str::to_owned).collect();
+    assert_eq!(first.operations().union(&second.operations()).cloned().collect::<BTreeSet<_>>(), documented);
 }
 
 #[test]

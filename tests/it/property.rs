@@ -220,6 +220,8 @@ struct World {
     history: BTreeMap<String, BTreeSet<Vec<u8>>>,
     /// Directories that were moved.
     moved: BTreeSet<(u64, u64)>,
+    /// Whether a run was killed, which remembers nothing of what it wrote.
+    any_killed: bool,
 }
 
 /// How a run is made.
@@ -354,9 +356,10 @@ impl World {
         Some(())
     }
 
-    /// A moved directory in which an entry was made since looks like any other: what is known to be missed without state.
+    /// A moved directory in which an entry was made since looks like any other: what is known to be missed without state,
+    /// and with one where a run was killed.
     fn show_what_was_moved(&self) {
-        if self.with_state {
+        if self.with_state && !self.any_killed {
             return;
         }
         let mut all = Vec::new();
@@ -591,6 +594,7 @@ fn tell(story: &Story, how: How) {
         version: AtomicU64::new(1 << 56 | 1),
         history: BTreeMap::new(),
         moved: BTreeSet::new(),
+        any_killed: false,
     };
     for (names, size, parts) in &story.seeds {
         let name: Vec<&str> = names.iter().map(|name| world.names[*name]).collect();
@@ -608,6 +612,7 @@ fn tell(story: &Story, how: How) {
         let before =
             Before { expected: world.look(), names: world.trial.names(), uploads: world.trial.s3.uploads().len() };
         let ended = run(&world, &round.troubles);
+        world.any_killed |= ended.report.is_null();
         check(&mut world, &ended, &round.troubles, &before);
     }
     world.edit(&Edit::SwapAlike);

@@ -1,6 +1,6 @@
 //! Several runs that share the work: each over its own range of keys, together the same as one over all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::thread;
@@ -10,6 +10,7 @@ use efs2s3::demo::s3::{Fault, Operation, Rule};
 use serde_json::{Value, json};
 
 use crate::trial::{Ended, Trial, WRITES};
+use crate::within;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -204,6 +205,60 @@ fn a_run_over_a_range_deletes_nothing_outside_it() {
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["a", "m", "z"]);
     assert_eq!(run.report["keys"], json!({ "after": "a", "to": "n" }));
     assert_eq!(run.counted("objects"), 3, "what is listed beyond is another run's");
+}
+
+#[test]
+fn deletes_are_the_same_wherever_the_keys_are_cut() {
+    const INNER: &str = "ranges::deletes_are_the_same_wherever_the_keys_are_cut";
+    const FILES: [&str; 8] = ["a!", "a-b/x", "a.txt", "a/x", "a/y/z", "a0", "b/b", "é/😀"];
+    const GONE: [&str; 10] = ["a", "a\"", "a-b", "a-b/w", "a-b/y", "a/", "a/y", "a/y/z/", "b", "é/"];
+    within::with_credentials(INNER, || {
+        let runtime = within::runtime();
+        let planted = Trial::new();
+        for name in FILES {
+            planted.write_aged(name, name, HOUR);
+        }
+        Trial::settle();
+        let source = planted.tree().display().to_string();
+        let keys: Vec<String> = FILES.iter().chain(&GONE).map(|key| (*key).to_owned()).collect();
+        // Keys, what is just behind them, and what is in the middle of them.
+        let bounds = keys.iter().flat_map(|key| {
+            let middle = key.char_indices().nth(1).map_or(key.as_str(), |(at, _)| &key[..at]);
+            [key.clone(), format!("{key}\u{1}"), middle.to_owned()]
+        });
+        // Which range comes first makes no difference either.
+        for (mode, is_backwards) in [("plain", false), ("datasync", true)] {
+            for bound in bounds.clone().collect::<BTreeSet<_>>() {
+                let trial = Trial::new();
+                for key in &keys {
+                    // A console leaves objects for directories that are empty.
+                    let content = if key.ends_with('/') { "" } else { key };
+                    trial.object(key, content.to_owned(), Duration::ZERO);
+                }
+                let run = |after: &str, to: &str| {
+                    let range = ["--range-after", after, "--range-to", to];
+                    let how = ["--mode", mode, "--delete", "--no-preserve", "mtime,atime,uid,gid,permissions"];
+                    let how = if mode == "plain" { &how[..3] } else { &how[..] };
+                    let words = [&["sync", &source, "s3://site/www"], how, &range[..]].concat();
+                    runtime.block_on(within::run_on(&trial.s3, &words, None))
+                };
+                let mut ranges = [("", bound.as_str()), (bound.as_str(), "")];
+                if is_backwards {
+                    ranges.reverse();
+                }
+                for (after, to) in ranges {
+                    let ended = run(after, to);
+                    assert_eq!(ended.code, 0, "{mode} at {bound:?}: {}", ended.stderr);
+                }
+                let mut expected: BTreeSet<String> = FILES.iter().map(|name| (*name).to_owned()).collect();
+                // Objects for directories; those that a console made are left alone.
+                let directories =
+                    if mode == "plain" { &["a/", "é/"][..] } else { &["a-b/", "a/", "a/y/", "b/", "é/"] };
+                expected.extend(directories.iter().map(|name| (*name).to_owned()));
+                assert_eq!(trial.names(), expected, "{mode} at {bound:?}");
+            }
+        }
+    });
 }
 
 #[test]

@@ -33,6 +33,7 @@ run "the_container" {
     efs_path              = "/assets"
     bucket_prefix         = "www/"
     use_fips_endpoints    = true
+    kms_key_arn           = "arn:aws:kms:us-east-1:111122223333:key/0123"
     environment           = { EFS2S3_MAX_DELETE = "500" }
   }
 
@@ -62,5 +63,9 @@ run "the_container" {
   assert {
     condition     = [for volume in aws_ecs_task_definition.this.volume : volume.efs_volume_configuration[0].transit_encryption if volume.name == "efs"] == ["ENABLED"]
     error_message = "The mount is encrypted."
+  }
+  assert {
+    condition     = aws_sns_topic.alarms.kms_master_key_id == var.kms_key_arn && length(aws_kms_key.alarms) == 0 && aws_cloudwatch_log_group.this["task"].kms_key_id == var.kms_key_arn
+    error_message = "Your key is used wherever there is one."
   }
 }

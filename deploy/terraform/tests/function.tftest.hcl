@@ -55,6 +55,21 @@ run "by_a_function" {
   }
 }
 
+run "through_a_bucket" {
+  command = plan
+
+  variables {
+    primary            = "lambda"
+    lambda_binary      = "/tmp/bootstrap"
+    lambda_code_bucket = "my-code"
+  }
+
+  assert {
+    condition     = length(aws_s3_object.function) == 1 && aws_lambda_function.this[0].s3_bucket == "my-code" && aws_lambda_function.this[0].filename == null
+    error_message = "The code goes through the bucket, under a name made of its content."
+  }
+}
+
 run "a_function_without_its_program" {
   command = plan
 
