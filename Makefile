@@ -19,9 +19,9 @@ demo:
 	$(BUILT)/efs2s3 demo
 
 # Everything: unit tests, the program against a server that fails on purpose, against real S3 servers, in its image; and the
-# deployment. The tools of the last are installed while the program is built.
+# deployment. Servers and tools are installed while the program is built.
 test: nextest
-	tests/deploy/tools & \
+	{ tests/real_s3/servers --install && tests/deploy/tools; } & \
 	cargo build --quiet --locked --bin efs2s3 --test real_s3 && install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM) && \
 	cargo nextest run --locked --all-features --no-run && wait
 	tests/real_s3/servers cargo nextest run --locked --all-features --no-fail-fast
