@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use efs2s3::demo::s3::{Fault, Operation, Rule, S3Server, Seed};
 
@@ -149,6 +149,31 @@ fn what_a_run_uploaded_that_was_stopped_or_that_failed_is_remembered_too() {
         assert_eq!(trial.stored("site/page").body, "release 2", "after a run that ended with {code}");
         trial.assert_same();
     }
+}
+
+#[test]
+fn a_stop_is_not_held_up_by_a_state_that_takes_no_index() {
+    let trial = Trial::new();
+    trial.s3.create_bucket("states");
+    for number in 0..30 {
+        trial.write(format!("f{number}"), "x");
+    }
+    Trial::settle();
+    trial
+        .s3
+        .rule(Rule::on(Operation::PutObject).key_contains("www/").always().does(Fault::Delay(Duration::from_secs(1))));
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains(".index.").always().does(Fault::Stall(HOUR)));
+    let run = trial.start(&["--concurrency", "2", "--state", "s3://states/here"]);
+    wait_until("uploads are under way", || trial.names().len() > 1);
+    let asked = Instant::now();
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(run.stderr.contains("the index could not be written in the time left"), "{}", run.stderr);
+    run.assert_adds_up();
+    trial.s3.clear_rules();
+    trial.sync(&["--state", "s3://states/here"]).expect(0);
+    trial.assert_same();
 }
 
 #[test]
