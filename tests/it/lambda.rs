@@ -1,6 +1,6 @@
 //! The program as a Lambda function: started by a runtime, asked by events.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use efs2s3::demo::datasync::{DataSyncServer, Trouble};
 use serde_json::{Value, json};
 
+use crate::permissions::documented_of_datasync;
 use crate::trial::wait_until;
 
 const FOREVER: Duration = Duration::from_hours(1);
@@ -253,11 +254,8 @@ fn it_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
     let second = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = second.begin();
     Function::start(&second, &[ended(&execution, "ERROR")], &ECS, started()).answers(1);
-    let readme = include_str!("../../README.md");
-    let row = readme.lines().find(|line| line.starts_with("| the Lambda function")).unwrap();
-    let documented: BTreeSet<String> =
-        row.split('`').filter_map(|word| word.strip_prefix("datasync:")).map(str::to_owned).collect();
-    assert_eq!(first.operations().union(&second.operations()).cloned().collect::<BTreeSet<_>>(), documented);
+    let asked = &first.operations() | &second.operations();
+    assert_eq!(asked, documented_of_datasync(&["the Lambda function"]));
 }
 
 #[test]

@@ -31,10 +31,20 @@ fn actions(operation: Operation) -> &'static [&'static str] {
     }
 }
 
-/// The actions on S3 in the row of the README's table that begins like this.
+/// The words in the row of the README's table that begins like this, actions among them.
+fn words(row: &str) -> impl Iterator<Item = &'static str> {
+    README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`')
+}
+
+/// The actions on S3 in a row.
 fn documented(row: &str) -> BTreeSet<&'static str> {
-    let line = README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap();
-    line.split('`').filter(|word| word.starts_with("s3:") && !word.starts_with("s3://")).collect()
+    words(row).filter(|word| word.starts_with("s3:") && !word.starts_with("s3://")).collect()
+}
+
+/// The operations of DataSync in some rows.
+pub(crate) fn documented_of_datasync(rows: &[&str]) -> BTreeSet<String> {
+    let words = rows.iter().flat_map(|row| words(row));
+    words.filter_map(|word| word.strip_prefix("datasync:")).map(str::to_owned).collect()
 }
 
 /// What a bucket was asked for.
@@ -104,11 +114,5 @@ fn a_run_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
     let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
     datasync.change(|service| service.script = vec![("LAUNCHING", Duration::from_hours(1))]);
     trial.run(&datasync, &[]);
-    let documented: BTreeSet<String> = ["`run`, on the task", "`run`, on the locations"]
-        .iter()
-        .flat_map(|row| README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`'))
-        .filter_map(|word| word.strip_prefix("datasync:"))
-        .map(str::to_owned)
-        .collect();
-    assert_eq!(datasync.operations(), documented);
+    assert_eq!(datasync.operations(), documented_of_datasync(&["`run`, on the task", "`run`, on the locations"]));
 }

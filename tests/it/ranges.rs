@@ -220,43 +220,35 @@ fn deletes_are_the_same_wherever_the_keys_are_cut() {
         }
         Trial::settle();
         let source = planted.tree().display().to_string();
-        let keys: Vec<String> = FILES.iter().chain(&GONE).map(|key| (*key).to_owned()).collect();
+        let keys = || FILES.iter().chain(&GONE).copied();
         // Keys, what is just behind them, and what is in the middle of them.
-        let bounds = keys.iter().flat_map(|key| {
-            let middle = key.char_indices().nth(1).map_or(key.as_str(), |(at, _)| &key[..at]);
-            [key.clone(), format!("{key}\u{1}"), middle.to_owned()]
-        });
-        // Which range comes first makes no difference either.
-        for (mode, is_backwards) in [("plain", false), ("datasync", true)] {
-            for bound in bounds.clone().collect::<BTreeSet<_>>() {
-                let trial = Trial::new();
-                for key in &keys {
-                    // A console leaves objects for directories that are empty.
-                    let content = if key.ends_with('/') { "" } else { key };
-                    trial.object(key, content.to_owned(), Duration::ZERO);
-                }
-                let run = |after: &str, to: &str| {
-                    let range = ["--range-after", after, "--range-to", to];
-                    let how = ["--mode", mode, "--delete", "--no-preserve", "mtime,atime,uid,gid,permissions"];
-                    let how = if mode == "plain" { &how[..3] } else { &how[..] };
-                    let words = [&["sync", &source, "s3://site/www"], how, &range[..]].concat();
-                    runtime.block_on(within::run_on(&trial.s3, &words, None))
-                };
-                let mut ranges = [("", bound.as_str()), (bound.as_str(), "")];
-                if is_backwards {
-                    ranges.reverse();
-                }
-                for (after, to) in ranges {
-                    let ended = run(after, to);
-                    assert_eq!(ended.code, 0, "{mode} at {bound:?}: {}", ended.stderr);
-                }
-                let mut expected: BTreeSet<String> = FILES.iter().map(|name| (*name).to_owned()).collect();
-                // Objects for directories; those that a console made are left alone.
-                let directories =
-                    if mode == "plain" { &["a/", "é/"][..] } else { &["a-b/", "a/", "a/y/", "b/", "é/"] };
-                expected.extend(directories.iter().map(|name| (*name).to_owned()));
-                assert_eq!(trial.names(), expected, "{mode} at {bound:?}");
+        let cut = |key: &str| {
+            let middle = key.char_indices().nth(1).map_or(key, |(at, _)| &key[..at]);
+            [key.to_owned(), format!("{key}\u{1}"), middle.to_owned()]
+        };
+        let bounds: BTreeSet<String> = keys().flat_map(cut).collect();
+        // Objects for directories; those that a console made are left alone.
+        let directories_of = [("plain", &["a/", "é/"][..]), ("datasync", &["a-b/", "a/", "a/y/", "b/", "é/"])];
+        for (bound, (mode, directories)) in bounds.iter().flat_map(|bound| directories_of.map(|of| (bound, of))) {
+            let trial = Trial::new();
+            for key in keys() {
+                // A console leaves objects for directories that are empty.
+                let content = if key.ends_with('/') { "" } else { key };
+                trial.object(key, content, Duration::ZERO);
             }
+            let mut ranges = [("", bound.as_str()), (bound.as_str(), "")];
+            // Which range comes first makes no difference either.
+            if mode == "datasync" {
+                ranges.reverse();
+            }
+            for (after, to) in ranges {
+                let options = ["--mode", mode, "--delete", "--range-after", after, "--range-to", to];
+                let words = words("sync", &source, &options);
+                let ended = runtime.block_on(within::run_on(&trial.s3, &words, None));
+                assert_eq!(ended.code, 0, "{mode} at {bound:?}: {}", ended.stderr);
+            }
+            let expected = FILES.iter().chain(directories).map(|name| (*name).to_owned()).collect();
+            assert_eq!(trial.names(), expected, "{mode} at {bound:?}");
         }
     });
 }
