@@ -7,17 +7,21 @@
 //! 3. A page does not end where its range ends: what is beyond belongs to the next range, which lists for itself.
 //! 4. A range may hold any number of objects, where files are gone or filtered: its pages wait until they are taken, and
 //!    only [`PAGES_AHEAD`] of them.
+//! 5. Ranges are listed ahead of the merge by a task that nothing else holds up. A stream that is polled only between two
+//!    ranges would list one range at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::Context;
-use super::range::{Bounds, LONGEST_PAGES};
+use super::range::{Bounds, LONGEST_PAGES, Range};
 use crate::destination::error::S3Error;
 use crate::destination::list::{Page, PageStart};
 use crate::object::Object;
+use crate::source::entry::Entry;
 
 /// The listing of the destination.
 #[derive(Debug)]
@@ -30,11 +34,19 @@ pub struct Listing {
 /// How many pages of a range may wait: all of a range that is as it should be, so that these never wait for one another.
 const PAGES_AHEAD: usize = LONGEST_PAGES;
 
+/// Ranges whose listings have started, in order.
+#[derive(Debug)]
+pub struct ListedRanges {
+    ranges: mpsc::Receiver<(RangeListing, Vec<Entry>)>,
+    _ahead: AbortOnDropHandle<()>,
+}
+
 /// The pages of one range.
 #[derive(Debug)]
 pub struct RangeListing {
     pages: mpsc::Receiver<Vec<Object>>,
     done: AbortOnDropHandle<Result<(), S3Error>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The last page, found by a range: what later ranges would find is in it.
@@ -53,15 +65,39 @@ impl Listing {
         let after = context.source.section().keys().after().to_owned();
         let page = context.destination.page(&PageStart::After(after)).await?;
         context.dialect.may_learn_from(&page.objects);
-        Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(None) })
+        // Ranges that start beside the first one find here that they need no request.
+        let end = page.next.is_none().then(|| End { found_by: 0, objects: page.objects.clone() });
+        Ok(Self { context, first_page: Mutex::new(Some(page)), end: Mutex::new(end) })
     }
 
-    /// Lists a range on a task of its own, so that it goes on while another range is worked off.
-    pub fn range(self: &Arc<Self>, bounds: Bounds) -> RangeListing {
+    /// Lists up to `concurrency` ranges in parallel, each from the moment at which the walk has found its bounds until
+    /// the merge has taken its last page.
+    pub fn ranges(
+        self: Arc<Self>,
+        ranges: impl Stream<Item = Range> + Send + 'static,
+        concurrency: usize,
+    ) -> ListedRanges {
+        let (sender, listed) = mpsc::channel(concurrency);
+        let permits = Arc::new(Semaphore::new(concurrency));
+        let ahead = tokio::spawn(async move {
+            let mut ranges = std::pin::pin!(ranges);
+            while let Some(range) = ranges.next().await {
+                // The semaphore is never closed.
+                let permit = Arc::clone(&permits).acquire_owned().await.ok();
+                let listing = self.range(range.bounds, permit);
+                if sender.send((listing, range.entries)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        ListedRanges { ranges: listed, _ahead: AbortOnDropHandle::new(ahead) }
+    }
+
+    fn range(self: &Arc<Self>, bounds: Bounds, permit: Option<OwnedSemaphorePermit>) -> RangeListing {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let listing = Arc::clone(self);
         let done = tokio::spawn(async move { listing.send_pages(&bounds, &sender).await });
-        RangeListing { pages, done: AbortOnDropHandle::new(done) }
+        RangeListing { pages, done: AbortOnDropHandle::new(done), _permit: permit }
     }
 
     /// Sends all objects of a range, in order.
@@ -110,6 +146,13 @@ impl Listing {
         let end = lock(&self.end);
         let end = end.as_ref().filter(|end| end.found_by < bounds.index)?;
         Some(end.objects.iter().filter(|object| bounds.hold(&object.key)).cloned().collect())
+    }
+}
+
+impl ListedRanges {
+    /// The next range and what the walk found in it; none after the last.
+    pub async fn next(&mut self) -> Option<(RangeListing, Vec<Entry>)> {
+        self.ranges.recv().await
     }
 }
 

@@ -10,7 +10,7 @@ use super::apply::survey_planned;
 use super::decide::{CompareBy, Decision, OrphanDecision, Reason, decide, decide_orphan};
 use super::listing::Listing;
 use super::merge::{Merge, Pair};
-use super::range::{self, Range};
+use super::range;
 use super::settle::Job;
 use super::tally::{Failure, Guard, Tally};
 use super::{Fatal, Setup};
@@ -55,9 +55,7 @@ pub async fn survey(
         opened => Arc::new(opened.map_err(unusable)?),
     };
     let ranges = range::cut(context.source.walk()?, context.source.section().keys(), context.preserve.is_some());
-    // A range is listed as soon as it is known; what waits here is ready from the start.
-    let begin = |range: Range| std::future::ready((listing.range(range.bounds), range.entries));
-    let mut listed = std::pin::pin!(ranges.map(begin).buffered(setup.list_concurrency));
+    let mut listed = listing.ranges(ranges, setup.list_concurrency);
     let mut merge = Merge::default();
     loop {
         let next = tokio::select! {

@@ -1,9 +1,10 @@
 //! What a run costs, in requests and memory, where the tree is large.
 
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::trial::{Ended, READS, Trial, WRITES};
-use efs2s3::demo::s3::Operation;
+use efs2s3::demo::s3::{Fault, Operation, Rule};
 
 const FILES: usize = 200_000;
 /// Edits to an index stay in memory up to some 8 MiB; sorting and packing them takes as much again.
@@ -44,6 +45,35 @@ fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     let many = peak(&run);
     assert!(many * 2 <= few * 3 + READING, "an index is read: {few} bytes for few files, {many} for many");
+}
+
+/// The server responds to no LIST after the first until eight are in flight, as many as `--list-concurrency auto` allows.
+#[test]
+fn eight_ranges_are_listed_in_parallel() {
+    const IN_PARALLEL: usize = 8;
+    let trial = Trial::new();
+    for number in 0..25_000 {
+        trial.write(format!("f{number:05}"), "x");
+    }
+    Trial::settle();
+    for number in 0..25_000 {
+        trial.object(&format!("f{number:05}"), "x", Duration::ZERO);
+    }
+    let (in_flight, most) = (Arc::new((Mutex::new(0), Condvar::new())), Arc::new(Mutex::new(0)));
+    let (held, seen) = (Arc::clone(&in_flight), Arc::clone(&most));
+    let fault = Fault::before(move || {
+        let mut in_flight = held.0.lock().unwrap();
+        *in_flight += 1;
+        held.1.notify_all();
+        let wait = Duration::from_secs(10);
+        let (in_flight, _) = held.1.wait_timeout_while(in_flight, wait, |number| *number < IN_PARALLEL).unwrap();
+        let mut most = seen.lock().unwrap();
+        *most = (*most).max(*in_flight);
+    });
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(1).times(u64::try_from(IN_PARALLEL).unwrap()).does(fault));
+    let run = trial.sync(&[]).expect(0);
+    assert_eq!(run.counted("unchanged"), 25_000);
+    assert_eq!(*most.lock().unwrap(), IN_PARALLEL, "LISTs in flight");
 }
 
 #[test]
