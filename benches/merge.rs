@@ -6,10 +6,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use efs2s3::key::RelativeKey;
 use efs2s3::object::{ETag, Object, StorageClass};
-use efs2s3::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Stat};
+use efs2s3::source::entry::{Entry, EntryKind, FileEntry, Found, Stat};
 use efs2s3::sync::decide::{Clocks, CompareBy, Decision, Rules, decide};
 use efs2s3::sync::merge::{Merge, Pair};
+use efs2s3::time::EpochNanos;
 
 const FILES: usize = 8_000;
 
@@ -28,14 +30,14 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
     let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false };
     let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);
     let object = |number| Object {
-        key: key(number),
+        key: RelativeKey::new(key(number)),
         size_bytes: 1,
         etag: ETag::new("0123456789abcdef0123456789abcdef"),
         last_modified: EpochNanos(1_700_000_000_000_000_000),
         storage_class: StorageClass::Standard,
     };
     (
-        (0..FILES).map(|number| Entry { key: key(number), found: Found::File(file) }).collect(),
+        (0..FILES).map(|number| Entry { key: RelativeKey::new(key(number)), found: Found::File(file) }).collect(),
         (0..FILES).map(object).collect(),
     )
 }

@@ -17,6 +17,7 @@ use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::filter::{Filter, FilterError};
+use crate::key::RelativeKey;
 use crate::key_range::EmptyRange;
 use crate::location::{FileLocation, Location};
 use crate::manifest::{Manifest, ManifestError};
@@ -77,7 +78,7 @@ pub struct SyncConfig {
 #[derive(Debug)]
 enum NamedFiles {
     Known(Manifest),
-    In(Location, String),
+    In(Location, RelativeKey),
 }
 
 /// Options that are each right and do not go together.

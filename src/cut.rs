@@ -11,6 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 
 mod sample;
@@ -70,7 +71,8 @@ impl Cut {
     /// Where it is something else, or some key would be in two ranges or in none.
     pub fn read(text: &[u8]) -> Result<Self, CutError> {
         let ranges: Vec<CutRange> = serde_json::from_slice(text)?;
-        let mut after = Some("");
+        let start = RelativeKey::default();
+        let mut after = Some(&start);
         for (index, range) in ranges.iter().enumerate() {
             if range.index != index || after != Some(range.keys.after()) {
                 return Err(CutError::Gap { index });
@@ -81,10 +83,10 @@ impl Cut {
     }
 
     /// Cuts behind each of these keys, which ascend; with each how many entries there are up to it, and at last in all.
-    fn behind(keys: Vec<(String, u64)>, total: u64) -> Self {
+    fn behind(keys: Vec<(RelativeKey, u64)>, total: u64) -> Self {
         let mut ranges = Vec::with_capacity(keys.len() + 1);
-        let (mut after, mut before) = (String::new(), 0);
-        for (to, up_to) in keys.into_iter().chain([(String::new(), total)]) {
+        let (mut after, mut before) = (RelativeKey::default(), 0);
+        for (to, up_to) in keys.into_iter().chain([(RelativeKey::default(), total)]) {
             if let Ok(keys) = KeyRange::new(std::mem::replace(&mut after, to.clone()), to) {
                 ranges.push(CutRange { index: ranges.len(), keys, entries: up_to - before });
                 before = up_to;
@@ -124,10 +126,10 @@ mod tests {
 
     #[test]
     fn a_cut_is_read_as_it_was_written() {
-        let cut = Cut::behind(vec![("a\"\n".to_owned(), 3), ("b/ü".to_owned(), 5)], 9);
+        let cut = Cut::behind(vec![(RelativeKey::new("a\"\n"), 3), (RelativeKey::new("b/ü"), 5)], 9);
         assert_eq!(Cut::read(cut.json().as_bytes()).unwrap(), cut);
         assert_eq!(cut.ranges().iter().map(|range| range.entries).collect::<Vec<_>>(), [3, 2, 4]);
-        assert_eq!(cut.keys(1).unwrap(), KeyRange::new("a\"\n".to_owned(), "b/ü".to_owned()).unwrap());
+        assert_eq!(cut.keys(1).unwrap(), KeyRange::new(RelativeKey::new("a\"\n"), RelativeKey::new("b/ü")).unwrap());
         assert!(matches!(cut.keys(3), Err(CutError::Index { index: 3, count: 3 })));
         assert!(Cut::behind(Vec::new(), 0).keys(0).unwrap().is_all());
     }

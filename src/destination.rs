@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::aws::ConnectError;
-use crate::location::{Location, Prefix};
+use crate::key::Prefix;
+use crate::location::Location;
 use crate::shutdown::Shutdown;
 
 pub mod checksum;

@@ -7,30 +7,32 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::RelativeKey;
+
 /// The keys below the prefix that lie behind one key, up to another.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "Bounds")]
 pub struct KeyRange {
     /// Empty where the range begins with the first key.
-    after: String,
+    after: RelativeKey,
     /// Empty where it ends with the last.
-    to: String,
+    to: RelativeKey,
 }
 
 #[derive(Deserialize)]
 struct Bounds {
     #[serde(default)]
-    after: String,
+    after: RelativeKey,
     #[serde(default)]
-    to: String,
+    to: RelativeKey,
 }
 
 /// No key lies in such a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no key lies after '{after}' and up to '{to}': the upper bound of a range must come after the lower one")]
 pub struct EmptyRange {
-    after: String,
-    to: String,
+    after: RelativeKey,
+    to: RelativeKey,
 }
 
 impl KeyRange {
@@ -38,32 +40,32 @@ impl KeyRange {
     ///
     /// # Errors
     /// Where no key can lie between them.
-    pub fn new(after: String, to: String) -> Result<Self, EmptyRange> {
-        if !to.is_empty() && after >= to { Err(EmptyRange { after, to }) } else { Ok(Self { after, to }) }
+    pub fn new(after: RelativeKey, to: RelativeKey) -> Result<Self, EmptyRange> {
+        if !to.is_root() && after >= to { Err(EmptyRange { after, to }) } else { Ok(Self { after, to }) }
     }
 
     /// Whether it has no bounds.
     #[must_use]
     pub const fn is_all(&self) -> bool {
-        self.after.is_empty() && self.to.is_empty()
+        self.after.is_root() && self.to.is_root()
     }
 
     /// Every key is after this one; empty where there is no such bound.
     #[must_use]
-    pub fn after(&self) -> &str {
+    pub const fn after(&self) -> &RelativeKey {
         &self.after
     }
 
     /// The last key, if there is such a bound.
     #[must_use]
-    pub fn to(&self) -> Option<&str> {
-        Some(self.to.as_str()).filter(|to| !to.is_empty())
+    pub fn to(&self) -> Option<&RelativeKey> {
+        Some(&self.to).filter(|to| !to.is_root())
     }
 
     /// Whether the key lies within.
     #[must_use]
     pub fn holds(&self, key: &[u8]) -> bool {
-        (self.after.is_empty() || key > self.after.as_bytes()) && self.to().is_none_or(|to| key <= to.as_bytes())
+        (self.after.is_root() || key > self.after.as_bytes()) && self.to().is_none_or(|to| key <= to.as_bytes())
     }
 
     /// Whether a key that begins like this may lie within.
@@ -76,7 +78,7 @@ impl KeyRange {
     /// Whether a key may lie within both.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
-        let ends_after = |one: &Self, other: &Self| one.to().is_none_or(|to| to > other.after.as_str());
+        let ends_after = |one: &Self, other: &Self| one.to().is_none_or(|to| *to > other.after);
         ends_after(self, other) && ends_after(other, self)
     }
 }
@@ -93,9 +95,9 @@ impl fmt::Display for KeyRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.after.as_str(), self.to()) {
             ("", None) => write!(f, "all keys"),
-            ("", Some(to)) => write!(f, "keys up to {to:?}"),
+            ("", Some(to)) => write!(f, "keys up to {:?}", to.as_str()),
             (after, None) => write!(f, "keys after {after:?}"),
-            (after, Some(to)) => write!(f, "keys after {after:?} up to {to:?}"),
+            (after, Some(to)) => write!(f, "keys after {after:?} up to {:?}", to.as_str()),
         }
     }
 }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     fn range(after: &str, to: &str) -> KeyRange {
-        KeyRange::new(after.to_owned(), to.to_owned()).unwrap()
+        KeyRange::new(RelativeKey::new(after), RelativeKey::new(to)).unwrap()
     }
 
     #[test]
@@ -121,9 +123,9 @@ mod tests {
 
     #[test]
     fn a_range_without_keys_cannot_be_had() {
-        assert!(KeyRange::new("b".into(), "a".into()).is_err());
-        assert!(KeyRange::new("a".into(), "a".into()).is_err());
-        assert!(KeyRange::new("a".into(), String::new()).is_ok());
+        assert!(KeyRange::new(RelativeKey::new("b"), RelativeKey::new("a")).is_err());
+        assert!(KeyRange::new(RelativeKey::new("a"), RelativeKey::new("a")).is_err());
+        assert!(KeyRange::new(RelativeKey::new("a"), RelativeKey::default()).is_ok());
         assert!(serde_json::from_str::<KeyRange>(r#"{"after": "b", "to": "a"}"#).is_err());
         assert_eq!(serde_json::from_str::<KeyRange>("{}").unwrap(), range("", ""));
     }

@@ -249,6 +249,7 @@ fn host() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::RelativeKey;
 
     const TTL: Duration = Duration::from_millis(600);
 
@@ -312,7 +313,7 @@ mod tests {
     async fn ranges_run_side_by_side_and_never_beside_one_that_overlaps() {
         let (_folder, state, whole) = place();
         let range = |after: &str, to: &str| {
-            let keys = KeyRange::new(after.to_owned(), to.to_owned()).unwrap();
+            let keys = KeyRange::new(RelativeKey::new(after), RelativeKey::new(to)).unwrap();
             Scope { keys, ..whole.clone() }
         };
         let first = take(&state, &range("", "m"), &Shutdown::default()).await.unwrap();

@@ -4,16 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The longest key that S3 takes, in bytes (S3 user guide, "Naming Amazon S3 objects").
-pub const MAX_KEY_BYTES: usize = 1024;
+use crate::key::{Prefix, PrefixError, RelativeKey};
 
 /// A bucket's name that S3 would take: 3 to 63 characters of `a-z 0-9 . -`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketName(String);
-
-/// What all keys of the destination begin with: empty, or ending in `/`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prefix(String);
 
 /// A destination: `s3://bucket/prefix`, with or without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +25,7 @@ pub enum FileLocation {
     /// On a file system.
     Path(PathBuf),
     /// An object: what it is under, and its name there.
-    Object(Location, String),
+    Object(Location, RelativeKey),
 }
 
 /// Why a text is no destination.
@@ -44,17 +39,9 @@ pub enum LocationError {
         "'{0}' is no bucket name: 3 to 63 characters of a-z, 0-9, '.' and '-', beginning and ending with a letter or a digit"
     )]
     Bucket(String),
-    /// A prefix that would make keys with an empty part.
-    #[error(
-        "the prefix '{0}' begins with '/' or holds '//': keys under it would have an empty part, and other tools would read them as others"
-    )]
-    EmptyPart(String),
-    /// A prefix with `.` or `..` as a part.
-    #[error("the prefix '{0}' holds '.' or '..' as a part: no path can lead there")]
-    DotPart(String),
-    /// A prefix that leaves no room for a name.
-    #[error("the prefix is {0} bytes long, and a key has at most {MAX_KEY_BYTES}")]
-    TooLong(usize),
+    /// A prefix that cannot be one.
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
 }
 
 impl BucketName {
@@ -72,50 +59,6 @@ impl BucketName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl Prefix {
-    fn new(text: &str) -> Result<Self, LocationError> {
-        let trimmed = text.strip_suffix('/').unwrap_or(text);
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        if trimmed.split('/').any(str::is_empty) {
-            return Err(LocationError::EmptyPart(text.to_owned()));
-        }
-        if trimmed.split('/').any(|part| part == "." || part == "..") {
-            return Err(LocationError::DotPart(text.to_owned()));
-        }
-        let prefix = format!("{trimmed}/");
-        if prefix.len() >= MAX_KEY_BYTES {
-            return Err(LocationError::TooLong(prefix.len()));
-        }
-        Ok(Self(prefix))
-    }
-
-    /// The prefix: empty, or ending in `/`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The whole key of a path below the source.
-    #[must_use]
-    pub fn key(&self, relative: &str) -> String {
-        format!("{}{relative}", self.0)
-    }
-
-    /// What a whole key is called below the prefix, if it lies there.
-    #[must_use]
-    pub fn relative<'a>(&self, key: &'a str) -> Option<&'a str> {
-        key.strip_prefix(self.0.as_str())
-    }
-
-    /// How many bytes a path below the source may have to be a key.
-    #[must_use]
-    pub fn room_bytes(&self) -> usize {
-        MAX_KEY_BYTES.saturating_sub(self.0.len())
     }
 }
 
@@ -140,7 +83,7 @@ impl FromStr for FileLocation {
         if name.is_empty() {
             return Err(LocationError::Scheme);
         }
-        Ok(Self::Object(format!("s3://{folder}").parse()?, name.to_owned()))
+        Ok(Self::Object(format!("s3://{folder}").parse()?, RelativeKey::new(name)))
     }
 }
 
@@ -155,7 +98,7 @@ impl fmt::Display for FileLocation {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket.0, self.prefix.0)
+        write!(f, "s3://{}/{}", self.bucket.0, self.prefix.as_str())
     }
 }
 
@@ -164,7 +107,7 @@ mod tests {
     use super::*;
 
     fn prefix_of(text: &str) -> Result<String, LocationError> {
-        text.parse::<Location>().map(|location| location.prefix.0)
+        text.parse::<Location>().map(|location| location.prefix.as_str().to_owned())
     }
 
     #[test]
@@ -179,11 +122,11 @@ mod tests {
     #[test]
     fn a_prefix_that_no_path_can_lead_to_is_refused() {
         for text in ["s3://site//a", "s3://site/a//b", "s3://site/a//", "s3://site//"] {
-            assert!(matches!(prefix_of(text), Err(LocationError::EmptyPart(_))), "{text}");
+            assert!(matches!(prefix_of(text), Err(LocationError::Prefix(PrefixError::EmptyPart(_)))), "{text}");
         }
-        assert!(matches!(prefix_of("s3://site/a/../b"), Err(LocationError::DotPart(_))));
+        assert!(matches!(prefix_of("s3://site/a/../b"), Err(LocationError::Prefix(PrefixError::DotPart(_)))));
         let long = format!("s3://site/{}", "x".repeat(1023));
-        assert_eq!(prefix_of(&long), Err(LocationError::TooLong(1024)));
+        assert_eq!(prefix_of(&long), Err(LocationError::Prefix(PrefixError::TooLong(1024))));
     }
 
     #[test]
@@ -198,17 +141,11 @@ mod tests {
     fn a_file_is_on_a_file_system_or_an_object() {
         assert_eq!("m.csv".parse(), Ok(FileLocation::Path("m.csv".into())));
         let object: FileLocation = "s3://lists/a/m.csv".parse().unwrap();
-        assert!(matches!(&object, FileLocation::Object(at, name) if name == "m.csv" && at.prefix.as_str() == "a/"));
+        assert!(
+            matches!(&object, FileLocation::Object(at, name) if name.as_str() == "m.csv" && at.prefix.as_str() == "a/")
+        );
         assert_eq!(object.to_string(), "s3://lists/a/m.csv");
         assert!("s3://lists".parse::<FileLocation>().is_err());
         assert!("s3://lists/a/".parse::<FileLocation>().is_err());
-    }
-
-    #[test]
-    fn a_prefix_has_its_own_boundary() {
-        let location: Location = "s3://site/img".parse().unwrap();
-        assert_eq!(location.prefix.relative("img/a"), Some("a"));
-        assert_eq!(location.prefix.relative("img2/x"), None);
-        assert_eq!(location.prefix.relative("img.txt"), None);
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::location::MAX_KEY_BYTES;
+use crate::key::{MAX_KEY_BYTES, RelativeKey};
 
 /// The paths of a manifest, each once, in byte order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
-    paths: BTreeSet<String>,
+    paths: BTreeSet<RelativeKey>,
 }
 
 /// Why a manifest cannot be used.
@@ -50,14 +50,14 @@ impl Manifest {
                 continue;
             };
             let path = std::str::from_utf8(path).map_err(|_| wrong("is not UTF-8: no key can be called so"))?;
-            paths.insert(checked(path).map_err(wrong)?.to_owned());
+            paths.insert(RelativeKey::new(checked(path).map_err(wrong)?));
         }
         if paths.is_empty() { Err(ManifestError::Empty) } else { Ok(Self { paths }) }
     }
 
     /// The paths, in byte order.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().map(String::as_str)
+    pub fn paths(&self) -> impl Iterator<Item = &RelativeKey> {
+        self.paths.iter()
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn paths(text: &str) -> Vec<String> {
-        Manifest::read(text.as_bytes()).unwrap().paths().map(str::to_owned).collect()
+        Manifest::read(text.as_bytes()).unwrap().paths().map(ToString::to_string).collect()
     }
 
     #[test]

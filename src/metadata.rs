@@ -13,7 +13,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::entry::{EpochNanos, Stat};
+use crate::source::entry::Stat;
+use crate::time::EpochNanos;
 
 const USER_AGENT: (&str, &str) = ("user-agent", "aws-datasync");
 const OWNER: &str = "file-owner";

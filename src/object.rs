@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::source::entry::EpochNanos;
+use crate::key::RelativeKey;
+use crate::time::EpochNanos;
 
 /// An entity tag without its quotes. Under SSE-S3 or no encryption it is the MD5 of a single PUT, or
 /// `md5(md5s of the parts)-N`; under SSE-KMS and SSE-C it says nothing (S3 API reference, "Object").
@@ -121,7 +122,7 @@ fn md5_from_hex(digits: &str) -> Option<[u8; 16]> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// The key below the prefix.
-    pub key: String,
+    pub key: RelativeKey,
     /// Size in bytes.
     pub size_bytes: u64,
     /// The entity tag.

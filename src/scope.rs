@@ -63,9 +63,10 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::RelativeKey;
 
     fn name(url: &str, after: &str, to: &str) -> String {
-        let keys = KeyRange::new(after.to_owned(), to.to_owned()).unwrap();
+        let keys = KeyRange::new(RelativeKey::new(after), RelativeKey::new(to)).unwrap();
         Scope { destination: url.parse().unwrap(), keys }.file_name("lease.json")
     }
 

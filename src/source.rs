@@ -2,6 +2,7 @@
 //!
 //! The only home of calls to the file system below the source directory.
 
+use crate::key::RelativeKey;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,11 +99,11 @@ impl Source {
     }
 
     /// What stands at a path that somebody else named, as the walk would find it.
-    pub async fn named(&self, path: &str) -> Entry {
+    pub async fn named(&self, key: &RelativeKey) -> Entry {
         let (root, operations, options) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.walk.clone());
-        let name = path.to_owned();
-        let look = move || Ok(walk::named::named(&root, &operations, &options, &name));
-        let found = match read::blocking(self.patience(), "stat", path, look).await {
+        let name = key.clone();
+        let look = move || Ok(walk::named::named(&root, &operations, &options, name.as_str()));
+        let found = match read::blocking(self.patience(), "stat", key.as_str(), look).await {
             Ok(found) => found,
             Err(ReadError::Problem(problem)) => Found::Failed(EntryKind::File, problem),
             // `blocking` reports these of calls that fail, and this one cannot.
@@ -110,7 +111,7 @@ impl Source {
                 Found::Failed(EntryKind::File, entry::Problem::named_and_missing())
             }
         };
-        Entry { key: path.to_owned(), found }
+        Entry { key: key.clone(), found }
     }
 
     /// The part of the tree that is walked.

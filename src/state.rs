@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
+use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
 
 mod folder;
@@ -133,7 +134,7 @@ impl State {
                 let (folder, name) = (folder.clone(), name.to_owned());
                 blocking(move || folder::look(&folder, &name)).await
             }
-            Self::Prefix(home) => prefix::look(home, name).await,
+            Self::Prefix(home) => prefix::look(home, &RelativeKey::new(name)).await,
         }
     }
 
@@ -152,7 +153,7 @@ impl State {
                 let (folder, name, expected) = (folder.clone(), name.to_owned(), expected.clone());
                 blocking(move || folder::replace(&folder, &name, &content, &expected)).await
             }
-            Self::Prefix(home) => prefix::replace(home, name, content, expected).await,
+            Self::Prefix(home) => prefix::replace(home, &RelativeKey::new(name), content, expected).await,
         }
     }
 }
@@ -168,7 +169,7 @@ impl State {
                 let path = folder.join(name);
                 blocking(move || folder::read_file(&path)).await
             }
-            Self::Prefix(home) => prefix::read_file(home, name).await,
+            Self::Prefix(home) => prefix::read_file(home, &RelativeKey::new(name)).await,
         }
     }
 
@@ -196,7 +197,7 @@ impl State {
                 let (folder, name) = (folder.clone(), name.to_owned());
                 blocking(move || folder::publish(&folder, &name, file)).await
             }
-            Self::Prefix(home) => prefix::publish(home, name, file.as_file()).await,
+            Self::Prefix(home) => prefix::publish(home, &RelativeKey::new(name), file.as_file()).await,
         }
     }
 
@@ -210,7 +211,9 @@ impl State {
                 let (folder, name) = (folder.clone(), name.to_owned());
                 blocking(move || folder::write(&folder, &name, &content)).await
             }
-            Self::Prefix(home) => prefix::replace(home, name, content, &Expected::Anything).await.map(|_| ()),
+            Self::Prefix(home) => {
+                prefix::replace(home, &RelativeKey::new(name), content, &Expected::Anything).await.map(|_| ())
+            }
         }
     }
 
@@ -224,7 +227,7 @@ impl State {
                 let path = folder.join(name);
                 blocking(move || folder::remove(&path)).await
             }
-            Self::Prefix(home) => Ok(home.delete_any(name).await?),
+            Self::Prefix(home) => Ok(home.delete_any(&RelativeKey::new(name)).await?),
         }
     }
 
@@ -238,7 +241,7 @@ impl State {
                 let (folder, beginning) = (folder.clone(), beginning.to_owned());
                 blocking(move || folder::names(&folder, &beginning)).await
             }
-            Self::Prefix(home) => Ok(home.keys(beginning).await?),
+            Self::Prefix(home) => Ok(home.keys(beginning).await?.into_iter().map(String::from).collect()),
         }
     }
 }

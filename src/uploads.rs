@@ -21,10 +21,12 @@ use crate::destination::Destination;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart};
+use crate::key::RelativeKey;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
-use crate::source::entry::{EpochNanos, Stat};
+use crate::source::entry::Stat;
 use crate::state::{State, StateError};
+use crate::time::EpochNanos;
 
 const SCHEMA: u32 = 1;
 /// An upload whose id was never written down was begun at most so long after its record: the request and its retries.
@@ -38,7 +40,7 @@ pub struct Uploads {
     destination: String,
     shutdown: Shutdown,
     /// What earlier runs left, by key.
-    left: Mutex<HashMap<String, Vec<Record>>>,
+    left: Mutex<HashMap<RelativeKey, Vec<Record>>>,
 }
 
 /// An upload that is written down.
@@ -70,7 +72,7 @@ struct Record {
     name: String,
     schema: u32,
     destination: String,
-    key: String,
+    key: RelativeKey,
     begun: String,
     upload_id: Option<String>,
     sending: Sending,
@@ -110,8 +112,8 @@ impl Uploads {
         uploads
     }
 
-    async fn read(&self) -> Result<HashMap<String, Vec<Record>>, StateError> {
-        let mut left: HashMap<String, Vec<Record>> = HashMap::new();
+    async fn read(&self) -> Result<HashMap<RelativeKey, Vec<Record>>, StateError> {
+        let mut left: HashMap<RelativeKey, Vec<Record>> = HashMap::new();
         for name in self.state.names(&self.folder).await? {
             let Some(found) = self.state.look(&name).await? else {
                 continue;
@@ -137,7 +139,7 @@ impl Uploads {
     pub async fn begin<'a>(
         &self,
         destination: &'a Destination,
-        key: &'a str,
+        key: &'a RelativeKey,
         headers: &ObjectHeaders,
         sending: Sending,
     ) -> Result<Begun<'a>, S3Error> {
@@ -160,7 +162,7 @@ impl Uploads {
     async fn begin_anew<'a>(
         &self,
         destination: &'a Destination,
-        key: &'a str,
+        key: &'a RelativeKey,
         headers: &ObjectHeaders,
         sending: Sending,
     ) -> Result<Begun<'a>, S3Error> {
@@ -169,7 +171,7 @@ impl Uploads {
             name: format!("{}{}.json", self.folder, digest_of(&format!("{key}\n{begun}"))),
             schema: SCHEMA,
             destination: self.destination.clone(),
-            key: key.to_owned(),
+            key: key.clone(),
             begun,
             upload_id: None,
             sending,
@@ -212,7 +214,7 @@ impl Uploads {
 
     /// Aborts what a record stands for, but for one that is gone on with.
     async fn abort(&self, destination: &Destination, record: &Record, but_for: Option<&str>) {
-        let key = record.key.as_str();
+        let key = &record.key;
         let ids = match &record.upload_id {
             Some(id) => Some(vec![id.clone()]),
             None => self.begun(destination, record).await,
@@ -222,7 +224,7 @@ impl Uploads {
         };
         let mut all_gone = true;
         for id in ids.into_iter().filter(|id| Some(id.as_str()) != but_for) {
-            tracing::info!(key, upload_id = id, "an upload that an earlier run left is aborted");
+            tracing::info!(%key, upload_id = id, "an upload that an earlier run left is aborted");
             all_gone &= destination.upload(key, &id).abort().await;
         }
         if all_gone {
@@ -236,7 +238,7 @@ impl Uploads {
         let begun = destination.uploads_begun(&record.key, between).await;
         begun
             .inspect_err(|error| {
-                tracing::warn!(key = record.key, %error, "an upload that may have been left cannot be looked for");
+                tracing::warn!(key = %record.key, %error, "an upload that may have been left cannot be looked for");
             })
             .ok()
     }
@@ -244,11 +246,11 @@ impl Uploads {
     async fn write(&self, record: &Record) {
         let content = serde_json::to_vec_pretty(record).unwrap_or_default();
         if let Err(error) = self.state.write(&record.name, Bytes::from(content)).await {
-            tracing::warn!(key = record.key, %error, "an upload cannot be written down: if this run is killed, nobody goes on with it");
+            tracing::warn!(key = %record.key, %error, "an upload cannot be written down: if this run is killed, nobody goes on with it");
         }
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<Record>>> {
+    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<RelativeKey, Vec<Record>>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -267,15 +269,15 @@ impl Record {
 
 /// An upload that is left, if S3 still has it.
 async fn go_on<'a>(upload: MultipartUpload<'a>, record: &Record) -> Result<Option<Begun<'a>>, S3Error> {
-    let key = record.key.as_str();
+    let key = &record.key;
     match upload.stored_parts().await {
         Ok(stored) => {
-            tracing::info!(key, parts = stored.len(), "going on with an upload that an earlier run left");
+            tracing::info!(%key, parts = stored.len(), "going on with an upload that an earlier run left");
             Ok(Some(Begun { upload, stored, name: record.name.clone() }))
         }
         Err(error) if error.kind == ErrorKind::Interrupted => Err(error),
         Err(error) => {
-            tracing::info!(key, %error, "an upload that an earlier run left cannot be gone on with");
+            tracing::info!(%key, %error, "an upload that an earlier run left cannot be gone on with");
             Ok(None)
         }
     }

@@ -142,7 +142,7 @@ async fn walked(config: SyncConfig, count: usize, shutdown: &Shutdown, progress:
                 }
                 // What it would have held is missing in the counts; the ranges hold its keys all the same.
                 Found::Unknown { problem, .. } => {
-                    tracing::warn!(key = entry.key, "not counted: {}", problem.message);
+                    tracing::warn!(key = %entry.key, "not counted: {}", problem.message);
                 }
                 Found::Directory(_)
                 | Found::Named(_)
@@ -173,7 +173,7 @@ impl Sink {
                 .map_err(|error| Stop::fatal(format!("the ranges cannot be written to {}: {error}", path.display()))),
             Some(FileLocation::Object(folder, name)) => {
                 let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
-                Ok(Self::Object(State::Prefix(Box::new(home)), name.clone()))
+                Ok(Self::Object(State::Prefix(Box::new(home)), name.to_string()))
             }
         }
     }

@@ -12,7 +12,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 mod prepare;
 
@@ -27,11 +27,11 @@ use crate::run::breaker::{BreakerMemory, BreakerRules};
 use crate::run::verdict::VerdictKind;
 use crate::run::{Limits, attempt, running_execution};
 use crate::shutdown::Shutdown;
-use crate::source::entry::EpochNanos;
 use crate::state::State;
 use crate::sync::changes::Changes;
 use crate::sync::decide::Suspect;
 use crate::sync::tally::Guard;
+use crate::time::EpochNanos;
 use prepare::{Known, check_folder, configure, describe, run_command, with_task_settings};
 
 /// What the direct sync is to do after DataSync.
@@ -229,7 +229,7 @@ async fn through_datasync(
         breaker.failed(SystemTime::now());
     }
     memory.store(&breaker).await;
-    let since = attempt.execution.as_ref().map(|followed| epoch(followed.since));
+    let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since));
     let suspect = |content| since.map(|since| Suspect { since, content });
     if kind == VerdictKind::Succeeded {
         let audit = Direct::Sync { suspect: suspect(false), guard: None };
@@ -250,9 +250,4 @@ fn may_still_run() -> Guard {
                    left to it, or to the next run"
             .to_owned();
     Guard { name: "datasync_may_still_run", message, is_normal: false }
-}
-
-fn epoch(time: SystemTime) -> EpochNanos {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    EpochNanos(i128::try_from(since.as_nanos()).unwrap_or(i128::MAX))
 }

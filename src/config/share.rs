@@ -3,6 +3,7 @@
 use super::{ConfigError, read};
 use crate::cli::RangeArgs;
 use crate::cut::{Cut, CutError};
+use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::location::{FileLocation, Location};
 
@@ -12,7 +13,7 @@ pub(super) enum Share {
     /// These.
     Keys(KeyRange),
     /// Those of a range of a cut, which is to be fetched.
-    In { folder: Location, name: String, index: RangeIndex },
+    In { folder: Location, name: RelativeKey, index: RangeIndex },
     /// None, and why.
     Nothing(String),
 }
@@ -34,8 +35,8 @@ impl Share {
         match (args.ranges, index) {
             (None, Some(RangeIndex::Given(_))) => Err(ConfigError::NoRanges),
             (None, _) => {
-                let (after, to) = (args.range_after.unwrap_or_default(), args.range_to.unwrap_or_default());
-                Ok(Self::Keys(KeyRange::new(after, to)?))
+                let key = |text: Option<String>| RelativeKey::new(text.unwrap_or_default());
+                Ok(Self::Keys(KeyRange::new(key(args.range_after), key(args.range_to))?))
             }
             (Some(_), None) => Err(ConfigError::NoIndex),
             (Some(FileLocation::Object(folder, name)), Some(index)) => Ok(Self::In { folder, name, index }),

@@ -5,6 +5,7 @@
 //! distances stay even, and each part is off by one stride at most.
 
 use super::Cut;
+use crate::key::RelativeKey;
 
 /// So many keys are kept for each part, at least: a part is then off by a sixteenth at most.
 const KEYS_A_PART: usize = 16;
@@ -18,15 +19,15 @@ pub struct Sample {
     stride: u64,
     count: u64,
     /// The key number `stride`, `2 * stride`, …, counted from 1.
-    keys: Vec<String>,
-    last: String,
+    keys: Vec<RelativeKey>,
+    last: RelativeKey,
 }
 
 impl Sample {
     /// For a cut into so many parts.
     #[must_use]
-    pub const fn new(parts: usize) -> Self {
-        Self { parts, stride: 1, count: 0, keys: Vec::new(), last: String::new() }
+    pub fn new(parts: usize) -> Self {
+        Self { parts, stride: 1, count: 0, keys: Vec::new(), last: RelativeKey::default() }
     }
 
     /// How many keys there were.
@@ -40,13 +41,13 @@ impl Sample {
     }
 
     /// Takes the next key.
-    pub fn push(&mut self, key: &str) {
+    pub fn push(&mut self, key: &RelativeKey) {
         self.count += 1;
-        key.clone_into(&mut self.last);
+        self.last.clone_from(key);
         if !self.count.is_multiple_of(self.stride) {
             return;
         }
-        self.keys.push(key.to_owned());
+        self.keys.push(key.clone());
         if self.keys.len() >= 2 * self.wanted_keys() {
             let mut number = 0_usize;
             self.keys.retain(|_| {
@@ -61,7 +62,7 @@ impl Sample {
     #[must_use]
     pub fn cut(&self) -> Cut {
         let parts = u64::try_from(self.parts).unwrap_or(u64::MAX);
-        let mut behind: Vec<(String, u64)> = Vec::new();
+        let mut behind: Vec<(RelativeKey, u64)> = Vec::new();
         for part in 1..parts {
             let wanted = (u128::from(self.count) * u128::from(part) / u128::from(parts)).try_into().unwrap_or(u64::MAX);
             let nearest = (wanted + self.stride / 2) / self.stride;
@@ -83,7 +84,7 @@ mod tests {
 
     fn sizes(count: usize, parts: usize) -> Vec<u64> {
         let mut sample = Sample::new(parts);
-        let keys: Vec<String> = (0..count).map(|number| format!("k{number:07}")).collect();
+        let keys: Vec<RelativeKey> = (0..count).map(|number| RelativeKey::new(format!("k{number:07}"))).collect();
         for key in &keys {
             sample.push(key);
         }

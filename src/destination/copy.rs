@@ -13,6 +13,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
+use crate::key::RelativeKey;
 use crate::object::ETag;
 
 /// S3's limit of one copy (S3 API reference, "CopyObject").
@@ -26,8 +27,8 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 refuses, does not answer, or has another object at the key.
-    pub async fn rewrite(&self, key: &str, headers: &ObjectHeaders, etag: &ETag) -> Result<ETag, S3Error> {
-        let whole_key = self.prefix.key(key);
+    pub async fn rewrite(&self, key: &RelativeKey, headers: &ObjectHeaders, etag: &ETag) -> Result<ETag, S3Error> {
+        let whole_key = String::from(self.prefix.object_key(key));
         let request = self
             .client
             .copy_object()

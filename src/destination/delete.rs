@@ -5,6 +5,7 @@ use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
+use crate::key::{ObjectKey, RelativeKey};
 use crate::object::ETag;
 
 /// How many keys one `DeleteObjects` takes.
@@ -14,7 +15,7 @@ pub const MAX_BATCH: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doomed {
     /// The key.
-    pub key: String,
+    pub key: RelativeKey,
     /// What was listed there.
     pub etag: ETag,
     /// Its size in bytes.
@@ -37,8 +38,8 @@ pub enum Deleted {
 /// A control character makes S3 refuse the whole batch, and a raw carriage return would be read as a newline (XML 1.0, 2.2
 /// and 2.11).
 #[must_use]
-pub fn fits_a_batch(key: &str) -> bool {
-    !key.chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
+pub fn fits_a_batch(key: &ObjectKey) -> bool {
+    !key.as_str().chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
 impl Destination {
@@ -63,7 +64,10 @@ impl Destination {
             S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
         };
         let identifiers = batch.iter().map(|doomed| {
-            ObjectIdentifier::builder().key(self.prefix.key(&doomed.key)).set_e_tag(condition(&doomed.etag)).build()
+            ObjectIdentifier::builder()
+                .key(self.prefix.object_key(&doomed.key))
+                .set_e_tag(condition(&doomed.etag))
+                .build()
         });
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(impossible)?;
         let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(impossible)?;
@@ -78,7 +82,7 @@ impl Destination {
             .send(Operation::DeleteObjects, 0, |progress| request.clone().customize().interceptor(progress).send())
             .await?;
         let refused = |doomed: &Doomed| {
-            let key = self.prefix.key(&doomed.key);
+            let key = String::from(self.prefix.object_key(&doomed.key));
             answer.errors().iter().find(|error| error.key() == Some(&key))
         };
         Ok(batch
@@ -96,7 +100,7 @@ impl Destination {
             .client
             .delete_object()
             .bucket(&self.bucket)
-            .key(self.prefix.key(&doomed.key))
+            .key(self.prefix.object_key(&doomed.key))
             .set_if_match(condition(&doomed.etag))
             .set_expected_bucket_owner(self.expected_owner.clone());
         match self.sender.send(Operation::Delete, 0, |_| request.clone().send()).await {
@@ -113,8 +117,8 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 refuses or does not answer.
-    pub async fn delete_any(&self, key: &str) -> Result<(), S3Error> {
-        match self.delete_one(&Doomed { key: key.to_owned(), etag: ETag::new(""), size_bytes: 0 }).await {
+    pub async fn delete_any(&self, key: &RelativeKey) -> Result<(), S3Error> {
+        match self.delete_one(&Doomed { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }).await {
             Deleted::Yes | Deleted::Changed => Ok(()),
             Deleted::Failed(error) => Err(error),
         }
@@ -146,10 +150,10 @@ mod tests {
     #[test]
     fn a_key_that_xml_cannot_carry_stays_out_of_batches() {
         for key in ["a\u{1}b", "\u{1f}", "cr\rlf", "\u{fffe}"] {
-            assert!(!fits_a_batch(key), "{key:?}");
+            assert!(!fits_a_batch(&ObjectKey::new(key)), "{key:?}");
         }
         for key in ["plain", "tab\tnewline\n", "\u{7f}", "é😀", "<&>\"'"] {
-            assert!(fits_a_batch(key), "{key:?}");
+            assert!(fits_a_batch(&ObjectKey::new(key)), "{key:?}");
         }
     }
 }

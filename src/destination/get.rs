@@ -9,8 +9,9 @@ use bytes::Bytes;
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
+use crate::key::RelativeKey;
 use crate::object::ETag;
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 /// An object with its content.
 #[derive(Clone, Debug)]
@@ -28,7 +29,7 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 does not answer, has no such object, or the answer breaks off.
-    pub async fn get(&self, key: &str) -> Result<Content, S3Error> {
+    pub async fn get(&self, key: &RelativeKey) -> Result<Content, S3Error> {
         let answer = self.get_object(key).await?;
         let etag = ETag::new(answer.e_tag().unwrap_or_default());
         let last_modified = EpochNanos(answer.last_modified().map_or(i128::MIN / 2, DateTime::as_nanos));
@@ -41,7 +42,7 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 does not answer, has no such object, or the answer breaks off; where the file cannot be written.
-    pub async fn get_into(&self, key: &str, file: &mut impl Write) -> Result<(), S3Error> {
+    pub async fn get_into(&self, key: &RelativeKey, file: &mut impl Write) -> Result<(), S3Error> {
         self.get_pieces(key, |piece| file.write_all(piece).map_err(|error| error.to_string())).await
     }
 
@@ -51,7 +52,7 @@ impl Destination {
     /// Where S3 does not answer, has no such object, or the answer breaks off; where `each` says so.
     pub async fn get_pieces(
         &self,
-        key: &str,
+        key: &RelativeKey,
         mut each: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), S3Error> {
         let broken = |what: String| S3Error::local(Operation::Get, ErrorKind::Transient, what);
@@ -64,12 +65,12 @@ impl Destination {
         Ok(())
     }
 
-    async fn get_object(&self, key: &str) -> Result<GetObjectOutput, S3Error> {
+    async fn get_object(&self, key: &RelativeKey) -> Result<GetObjectOutput, S3Error> {
         let request = self
             .client
             .get_object()
             .bucket(&self.bucket)
-            .key(self.prefix.key(key))
+            .key(self.prefix.object_key(key))
             .set_expected_bucket_owner(self.expected_owner.clone());
         self.sender.send(Operation::Get, 0, |_| request.clone().send()).await
     }

@@ -9,8 +9,9 @@ use super::checksum::{Algorithm, Checksum};
 use super::error::{ErrorKind, S3Error};
 use super::headers::{Encryption, ObjectHeaders, UNKNOWN_TYPE};
 use super::operation::Operation;
+use crate::key::RelativeKey;
 use crate::object::{ETag, Object, StorageClass};
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 /// What the headers of an object tell.
 #[derive(Clone, Debug)]
@@ -34,9 +35,9 @@ pub struct Headers {
 impl Headers {
     /// The object as a listing would show it.
     #[must_use]
-    pub fn listed(&self, key: &str) -> Object {
+    pub fn listed(&self, key: &RelativeKey) -> Object {
         Object {
-            key: key.to_owned(),
+            key: key.clone(),
             size_bytes: self.size_bytes,
             etag: self.etag.clone(),
             last_modified: self.last_modified,
@@ -50,7 +51,7 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 does not answer, or has no such object.
-    pub async fn head(&self, key: &str) -> Result<Headers, S3Error> {
+    pub async fn head(&self, key: &RelativeKey) -> Result<Headers, S3Error> {
         self.head_part(key, None).await
     }
 
@@ -58,7 +59,7 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 does not answer.
-    pub async fn object(&self, key: &str) -> Result<Option<Object>, S3Error> {
+    pub async fn object(&self, key: &RelativeKey) -> Result<Option<Object>, S3Error> {
         match self.head(key).await {
             Ok(headers) => Ok(Some(headers.listed(key))),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
@@ -70,16 +71,16 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 does not answer, or has no such object.
-    pub async fn head_first_part(&self, key: &str) -> Result<Headers, S3Error> {
+    pub async fn head_first_part(&self, key: &RelativeKey) -> Result<Headers, S3Error> {
         self.head_part(key, Some(1)).await
     }
 
-    async fn head_part(&self, key: &str, part: Option<i32>) -> Result<Headers, S3Error> {
+    async fn head_part(&self, key: &RelativeKey, part: Option<i32>) -> Result<Headers, S3Error> {
         let request = self
             .client
             .head_object()
             .bucket(&self.bucket)
-            .key(self.prefix.key(key))
+            .key(self.prefix.object_key(key))
             .set_part_number(part)
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());

@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
-use crate::location::Prefix;
+use crate::key::{ObjectKey, Prefix, RelativeKey};
 use crate::object::{ETag, Object, StorageClass};
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 /// Up to 1,000 objects, in ascending order of their keys.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub struct Page {
 #[derive(Clone, Debug)]
 pub enum PageStart {
     /// Behind this key below the prefix; at the prefix's first key where it is empty.
-    After(String),
+    After(RelativeKey),
     /// Where the page before ended; every key is behind this one.
-    Token(String, String),
+    Token(String, RelativeKey),
 }
 
 impl PageStart {
-    fn lower_bound(&self) -> &str {
+    fn lower_bound(&self) -> &RelativeKey {
         match self {
             Self::After(key) | Self::Token(_, key) => key,
         }
@@ -43,34 +43,35 @@ impl Destination {
     /// # Errors
     /// Where S3 does not answer, or answers with what cannot be: keys out of order, outside the prefix, before the start.
     pub async fn page(&self, start: &PageStart) -> Result<Page, S3Error> {
-        self.page_of("", start).await
+        self.page_of(&RelativeKey::default(), start).await
     }
 
     /// All keys that begin like this, in order. For a few.
     ///
     /// # Errors
     /// As for [`Self::page`].
-    pub async fn keys(&self, beginning: &str) -> Result<Vec<String>, S3Error> {
-        let (mut keys, mut start) = (Vec::new(), Some(PageStart::After(String::new())));
+    pub async fn keys(&self, beginning: &str) -> Result<Vec<RelativeKey>, S3Error> {
+        let beginning = RelativeKey::new(beginning);
+        let (mut keys, mut start) = (Vec::new(), Some(PageStart::After(RelativeKey::default())));
         while let Some(from) = start {
-            let page = self.page_of(beginning, &from).await?;
+            let page = self.page_of(&beginning, &from).await?;
             keys.extend(page.objects.into_iter().map(|object| object.key));
             start = page.next;
         }
         Ok(keys)
     }
 
-    async fn page_of(&self, beginning: &str, start: &PageStart) -> Result<Page, S3Error> {
+    async fn page_of(&self, beginning: &RelativeKey, start: &PageStart) -> Result<Page, S3Error> {
         let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
-            .prefix(self.prefix.key(beginning))
+            .prefix(self.prefix.object_key(beginning))
             .encoding_type(EncodingType::Url)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let request = match start {
-            PageStart::After(key) if key.is_empty() => request,
-            PageStart::After(key) => request.start_after(self.prefix.key(key)),
+            PageStart::After(key) if key.is_root() => request,
+            PageStart::After(key) => request.start_after(self.prefix.object_key(key)),
             PageStart::Token(token, _) => request.continuation_token(token),
         };
         let answer = self
@@ -83,27 +84,27 @@ impl Destination {
     }
 }
 
-fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -> Result<Page, String> {
+fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
     let encoded = answer.encoding_type() == Some(&EncodingType::Url);
     let mut objects: Vec<Object> = Vec::with_capacity(answer.contents().len());
     for listed in answer.contents() {
         let key = listed.key().ok_or("an object without a key")?;
-        let key = if encoded { decode(key)? } else { key.to_owned() };
+        let key = ObjectKey::new(if encoded { decode(key)? } else { key.to_owned() });
         let relative =
             prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the prefix that was asked for"))?;
-        let before = objects.last().map_or(lower_bound, |object| object.key.as_str());
+        let before = objects.last().map_or(lower_bound, |object| &object.key);
         // The prefix's own key, listed first, is the one that may be empty.
-        let first = before.is_empty() && objects.is_empty();
-        if relative <= before && !(first && relative.is_empty()) {
+        let first = before.is_root() && objects.is_empty();
+        if relative <= *before && !(first && relative.is_root()) {
             return Err(format!(
                 "'{key}' comes after '{}': the server does not list in byte order",
-                prefix.key(before)
+                prefix.object_key(before)
             ));
         }
         let size =
             listed.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| format!("'{key}' has no size"))?;
         objects.push(Object {
-            key: relative.to_owned(),
+            key: relative,
             size_bytes: size,
             etag: ETag::new(listed.e_tag().unwrap_or_default()),
             // Without a date everything is newer, and so compared by content.
@@ -114,7 +115,7 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &str) -
         });
     }
     let next = if answer.is_truncated().unwrap_or(false) {
-        let last = objects.last().map_or(lower_bound, |object| object.key.as_str()).to_owned();
+        let last = objects.last().map_or(lower_bound, |object| &object.key).clone();
         match answer.next_continuation_token() {
             Some(token) if !token.is_empty() => Some(PageStart::Token(token.to_owned(), last)),
             _ if objects.is_empty() => return Err("it says that more follows, and not where".to_owned()),
@@ -151,8 +152,8 @@ mod tests {
 
     fn keys(answer: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
-        read_page(answer, &location.prefix, after)
-            .map(|page| page.objects.into_iter().map(|object| object.key).collect())
+        read_page(answer, &location.prefix, &RelativeKey::new(after))
+            .map(|page| page.objects.into_iter().map(|object| object.key.into()).collect())
     }
 
     #[test]
@@ -187,9 +188,9 @@ mod tests {
         let mut page = answer(&["a", "b"], false);
         page.is_truncated = Some(true);
         assert!(
-            matches!(read_page(&page, &location.prefix, "").unwrap().next, Some(PageStart::After(key)) if key == "b")
+            matches!(read_page(&page, &location.prefix, &RelativeKey::default()).unwrap().next, Some(PageStart::After(key)) if key.as_str() == "b")
         );
         page.contents = None;
-        assert!(read_page(&page, &location.prefix, "").is_err());
+        assert!(read_page(&page, &location.prefix, &RelativeKey::default()).is_err());
     }
 }

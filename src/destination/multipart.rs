@@ -20,8 +20,9 @@ use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::put::{Expected, body, same_etag};
+use crate::key::RelativeKey;
 use crate::object::ETag;
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 /// S3's limit (S3 user guide, "Multipart upload limits").
 const MAX_PARTS: u64 = 10_000;
@@ -39,7 +40,7 @@ pub fn part_size(object_bytes: u64, wanted: u64) -> u64 {
 #[derive(Debug)]
 pub struct MultipartUpload<'a> {
     destination: &'a Destination,
-    key: &'a str,
+    key: &'a RelativeKey,
     id: String,
     /// Whether it was asked for more than once: an answer that was lost may have begun another one.
     may_have_twins: bool,
@@ -69,14 +70,14 @@ impl Destination {
     /// Where S3 refuses or does not answer.
     pub async fn begin_upload<'a>(
         &'a self,
-        key: &'a str,
+        key: &'a RelativeKey,
         headers: &ObjectHeaders,
     ) -> Result<MultipartUpload<'a>, S3Error> {
         let request = self
             .client
             .create_multipart_upload()
             .bucket(&self.bucket)
-            .key(self.prefix.key(key))
+            .key(self.prefix.object_key(key))
             .set_checksum_algorithm(self.checksum.map(name_of))
             .set_checksum_type(self.checksum.map(kind_of))
             .set_expected_bucket_owner(self.expected_owner.clone());
@@ -97,7 +98,7 @@ impl Destination {
 
     /// An upload that was begun already.
     #[must_use]
-    pub fn upload<'a>(&'a self, key: &'a str, id: &str) -> MultipartUpload<'a> {
+    pub fn upload<'a>(&'a self, key: &'a RelativeKey, id: &str) -> MultipartUpload<'a> {
         MultipartUpload { destination: self, key, id: id.to_owned(), may_have_twins: false }
     }
 
@@ -105,8 +106,12 @@ impl Destination {
     ///
     /// # Errors
     /// Where S3 refuses or does not answer.
-    pub async fn uploads_begun(&self, key: &str, between: RangeInclusive<EpochNanos>) -> Result<Vec<String>, S3Error> {
-        let key = self.prefix.key(key);
+    pub async fn uploads_begun(
+        &self,
+        key: &RelativeKey,
+        between: RangeInclusive<EpochNanos>,
+    ) -> Result<Vec<String>, S3Error> {
+        let key = String::from(self.prefix.object_key(key));
         let (mut begun, mut after) = (Vec::new(), (None, None));
         loop {
             let (key_marker, id_marker) = after.clone();
@@ -186,7 +191,7 @@ impl MultipartUpload<'_> {
             let request = client
                 .list_parts()
                 .bucket(bucket)
-                .key(prefix.key(self.key))
+                .key(prefix.object_key(self.key))
                 .upload_id(&self.id)
                 .set_part_number_marker(after)
                 .set_expected_bucket_owner(expected_owner.clone());
@@ -224,7 +229,7 @@ impl MultipartUpload<'_> {
             let request = client
                 .upload_part()
                 .bucket(bucket)
-                .key(prefix.key(self.key))
+                .key(prefix.object_key(self.key))
                 .upload_id(&self.id)
                 .part_number(number)
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
@@ -292,7 +297,7 @@ impl MultipartUpload<'_> {
         let request = client
             .complete_multipart_upload()
             .bucket(bucket)
-            .key(prefix.key(self.key))
+            .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
             .set_checksum_type(checksum.map(kind_of))
@@ -318,7 +323,7 @@ impl MultipartUpload<'_> {
         let request = client
             .abort_multipart_upload()
             .bucket(bucket)
-            .key(prefix.key(self.key))
+            .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
         match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
@@ -326,7 +331,7 @@ impl MultipartUpload<'_> {
             Err(error) if error.kind == ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::warn!(
-                    key = prefix.key(self.key),
+                    key = %prefix.object_key(self.key),
                     upload_id = self.id,
                     %error,
                     "an unfinished multipart upload stays behind and costs storage: abort it, or let a lifecycle rule do so"

@@ -10,6 +10,7 @@ use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::patience::{Progress, WatchedBody};
+use crate::key::RelativeKey;
 use crate::object::ETag;
 
 /// What the listing showed at a key: what a write may replace.
@@ -44,7 +45,7 @@ impl Destination {
     /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
     pub async fn put(
         &self,
-        key: &str,
+        key: &RelativeKey,
         headers: &ObjectHeaders,
         content: &Bytes,
         digest: &Digest,
@@ -69,7 +70,7 @@ impl Destination {
 
     async fn put_if(
         &self,
-        key: &str,
+        key: &RelativeKey,
         headers: &ObjectHeaders,
         content: &Bytes,
         digest: &Digest,
@@ -81,7 +82,7 @@ impl Destination {
                 .client
                 .put_object()
                 .bucket(&self.bucket)
-                .key(self.prefix.key(key))
+                .key(self.prefix.object_key(key))
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
                 .set_if_none_match(expected.if_none_match().filter(|_| conditional))
@@ -106,7 +107,7 @@ impl Destination {
     }
 
     /// Whether what is at the key is what was sent: a write whose answer was lost fails its own condition when sent again.
-    pub(super) async fn own_write(&self, key: &str, sent: &ETag, checksum: Option<Checksum>) -> Option<ETag> {
+    pub(super) async fn own_write(&self, key: &RelativeKey, sent: &ETag, checksum: Option<Checksum>) -> Option<ETag> {
         let found = self.head(key).await.ok()?;
         let same_content = found.checksum.is_some() && found.checksum == checksum;
         (found.etag == *sent || same_content).then_some(found.etag)

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use csv::StringRecord;
 
-use super::Row;
 use super::file::{Reader, Writer, fields, row_of};
 use super::place::Place;
+use super::row::Row;
+use crate::key::RelativeKey;
 
 /// Edits up to about this size stay in memory.
 const IN_MEMORY_BYTES: usize = 8 << 20;
@@ -23,7 +24,7 @@ const ROW_BYTES: usize = 200;
 /// A row, or that there is none any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
-    key: String,
+    key: RelativeKey,
     row: Option<Row>,
 }
 
@@ -50,7 +51,7 @@ impl Edit {
         Self { key: row.key.clone(), row: Some(row) }
     }
 
-    pub(super) const fn forget(key: String) -> Self {
+    pub(super) const fn forget(key: RelativeKey) -> Self {
         Self { key, row: None }
     }
 }
@@ -65,7 +66,7 @@ impl Edits {
         if self.lost.is_some() {
             return;
         }
-        self.memory_bytes += 2 * edit.key.len() + ROW_BYTES;
+        self.memory_bytes += 2 * edit.key.as_str().len() + ROW_BYTES;
         self.in_memory.push(edit);
         if self.memory_bytes > IN_MEMORY_BYTES {
             self.lost = self.spill().err();
@@ -115,7 +116,7 @@ impl Edits {
         let mut edits = self.in_order()?;
         for row in old.into_iter().flatten() {
             let row = row.map_err(io::Error::other)?;
-            while edits.next_key().is_some_and(|key| *key < *row.key) {
+            while edits.next_key().is_some_and(|key| *key < row.key) {
                 write(&mut new, edits.advance()?)?;
             }
             if edits.next_key() == Some(&row.key) {
@@ -177,8 +178,8 @@ impl InOrder {
         Ok(Some(edit))
     }
 
-    fn next_key(&self) -> Option<&str> {
-        self.heads.peek().map(|Reverse(head)| head.edit.key.as_str())
+    fn next_key(&self) -> Option<&RelativeKey> {
+        self.heads.peek().map(|Reverse(head)| &head.edit.key)
     }
 
     /// The next key's last edit.
@@ -192,7 +193,7 @@ impl InOrder {
 }
 
 impl Head {
-    fn order(&self) -> (&str, usize) {
+    fn order(&self) -> (&RelativeKey, usize) {
         (&self.edit.key, self.stretch)
     }
 }
@@ -228,7 +229,7 @@ fn stretch(place: Place) -> Stretch {
 
 fn edit_of(record: &StringRecord) -> io::Result<Edit> {
     if record.len() == 2 {
-        return Ok(Edit::forget(record.get(0).unwrap_or_default().to_owned()));
+        return Ok(Edit::forget(RelativeKey::new(record.get(0).unwrap_or_default())));
     }
     let row =
         row_of(record).ok_or_else(|| io::Error::other("the temporary file holds something else than was written"))?;

@@ -18,9 +18,10 @@ use crc_fast::CrcAlgorithm;
 use csv::{ByteRecord, StringRecord};
 
 use super::place::Place;
-use super::{FileState, Row, Written};
+use super::row::{FileState, Row, Written};
+use crate::key::RelativeKey;
 use crate::object::ETag;
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 const NAME: &str = "efs2s3 index";
 const SCHEMA: &str = "1";
@@ -82,7 +83,7 @@ pub(super) struct Reader {
     rows: csv::Reader<zstd::Decoder<'static, BufReader<Place>>>,
     record: StringRecord,
     count: u64,
-    last_key: Option<String>,
+    last_key: Option<RelativeKey>,
     ended: bool,
 }
 
@@ -221,7 +222,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
         gid.to_string(),
         inode.to_string(),
     ];
-    let mut record = ByteRecord::with_capacity(row.key.len() + 160, COLUMNS.len());
+    let mut record = ByteRecord::with_capacity(row.key.as_str().len() + 160, COLUMNS.len());
     record.push_field(row.key.as_bytes());
     record.push_field(row.size_bytes.to_string().as_bytes());
     record.push_field(row.etag.text().as_bytes());
@@ -242,7 +243,7 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
     let (key, size, etag, written) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let time = |text: &str| Some(EpochNanos(text.parse().ok()?));
     Some(Row {
-        key: key.to_owned(),
+        key: RelativeKey::new(key),
         size_bytes: size.parse().ok()?,
         etag: ETag::new(etag),
         written: match written.strip_prefix('<') {

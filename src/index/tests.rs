@@ -1,8 +1,14 @@
 use std::io::Write;
 
+use std::time::Duration;
+
 use super::*;
+use crate::index::row::Written;
 use crate::object::StorageClass;
+use crate::object::{ETag, Object};
 use crate::source::entry::EntryKind;
+use crate::source::entry::Stat;
+use crate::time::EpochNanos;
 
 const MARGIN: Duration = Duration::from_secs(2);
 const WRITTEN: EpochNanos = EpochNanos(1_700_000_000_000_000_000);
@@ -23,7 +29,7 @@ fn stat(mtime: i128) -> Stat {
 
 fn object(key: &str) -> Object {
     Object {
-        key: key.to_owned(),
+        key: RelativeKey::new(key),
         size_bytes: 3,
         etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"),
         last_modified: WRITTEN,
@@ -86,11 +92,11 @@ async fn what_is_remembered_is_recalled_whatever_the_keys_are() {
     place.write(rows.iter().rev().cloned()).await;
     assert_eq!(place.rows().await, rows);
 
-    let mut by_us = Row::of_written("b", &ETag::new("odd \"tag"), &stat(7), MARGIN).unwrap();
+    let mut by_us = Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), &stat(7), MARGIN).unwrap();
     assert!(matches!(by_us.written, Written::By(_)));
     by_us.file.mtime = EpochNanos(i128::MIN);
     place.write([by_us.clone()]).await;
-    assert_eq!(place.open().await.recall("b").await, Some(by_us));
+    assert_eq!(place.open().await.recall(&RelativeKey::new("b")).await, Some(by_us));
 }
 
 #[tokio::test]
@@ -98,9 +104,9 @@ async fn what_is_passed_over_is_forgotten_and_what_is_not_reached_stays() {
     let place = Place::new();
     place.write(["a", "b", "c", "d", "e"].map(|key| row(key, 1))).await;
     let index = place.open().await;
-    assert_eq!(index.recall("b").await, Some(row("b", 1)));
-    assert_eq!(index.recall("bb").await, None);
-    assert_eq!(index.recall("d").await, Some(row("d", 1)));
+    assert_eq!(index.recall(&RelativeKey::new("b")).await, Some(row("b", 1)));
+    assert_eq!(index.recall(&RelativeKey::new("bb")).await, None);
+    assert_eq!(index.recall(&RelativeKey::new("d")).await, Some(row("d", 1)));
     index.remember(row("d", 2));
     index.remember(row("dd", 1));
     index.write(&place.state).await;
@@ -108,9 +114,9 @@ async fn what_is_passed_over_is_forgotten_and_what_is_not_reached_stays() {
     assert_eq!(place.rows().await, expected, "a and c are forgotten, e was not reached");
 
     let index = place.open().await;
-    index.recall("b").await;
+    index.recall(&RelativeKey::new("b")).await;
     index.recall_no_more().await;
-    index.forget("b");
+    index.forget(&RelativeKey::new("b"));
     index.write(&place.state).await;
     assert_eq!(place.rows().await, []);
 }
@@ -121,8 +127,8 @@ async fn where_nothing_differs_nothing_is_written() {
     place.write(["a", "b"].map(|key| row(key, 1))).await;
     let before = std::fs::metadata(place.path()).unwrap().modified().unwrap();
     let index = place.open().await;
-    index.recall("a").await;
-    index.recall("b").await;
+    index.recall(&RelativeKey::new("a")).await;
+    index.recall(&RelativeKey::new("b")).await;
     index.recall_no_more().await;
     index.write(&place.state).await;
     assert_eq!(std::fs::metadata(place.path()).unwrap().modified().unwrap(), before);
@@ -140,7 +146,7 @@ async fn more_edits_than_fit_in_memory_come_out_in_order_and_the_last_of_a_key_c
         index.remember(row(&key(number), 2));
     }
     for number in (0..150_000).step_by(5) {
-        index.forget(&key(number));
+        index.forget(&RelativeKey::new(key(number)));
     }
     assert!(index.edits.lock().unwrap().spilled_stretches() > 3);
     index.write(&place.state).await;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Report, run_id};
 use crate::exit_code::ExitCode;
+use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::sync::tally::LIST_LIMIT;
 
@@ -91,7 +92,7 @@ impl Report {
     }
 
     fn after(&self) -> &str {
-        self.keys.as_ref().map_or("", KeyRange::after)
+        self.keys.as_ref().map_or("", |keys| keys.after().as_str())
     }
 
     fn part(&self) -> Part {
@@ -153,7 +154,7 @@ fn objection(reports: &[Report]) -> Option<String> {
             Some(seen) if seen == report.after() => {}
             _ => return Some(format!("two reports tell of the keys after {:?}", report.after())),
         }
-        seen = report.keys.as_ref().and_then(KeyRange::to);
+        seen = report.keys.as_ref().and_then(KeyRange::to).map(RelativeKey::as_str);
     }
     seen.map(|seen| format!("no report tells of the keys after {seen:?}"))
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::datasync::SourceOfTask;
 use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
+use crate::key::RelativeKey;
 use crate::source::presence::Presence;
 use crate::sync::Setup;
 
@@ -107,18 +108,18 @@ fn unescaped(text: &str) -> String {
 /// Where the destination cannot be listed.
 pub async fn none_of_the_keys_is_there(setup: &Setup) -> Result<Option<usize>, S3Error> {
     let context = &setup.context;
-    let page = context.destination.page(&PageStart::After(String::new())).await?;
-    let keys: Vec<String> = page
+    let page = context.destination.page(&PageStart::After(RelativeKey::default())).await?;
+    let keys: Vec<RelativeKey> = page
         .objects
         .into_iter()
         .map(|object| object.key)
-        .filter(|key| !key.is_empty() && setup.filter.admits(key))
+        .filter(|key| !key.is_root() && setup.filter.admits(key.as_str()))
         .collect();
     if keys.len() < WELL_FILLED {
         return Ok(None);
     }
     let step = keys.len().div_ceil(SAMPLE);
-    let sample: Vec<String> = keys.into_iter().step_by(step).collect();
+    let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
     let count = sample.len();
     let presences = context.source.presences(sample).await;
     Ok(presences.iter().all(|presence| *presence == Presence::Gone).then_some(count))

@@ -2,9 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time, in nanoseconds since the Unix epoch; negative before 1970.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EpochNanos(pub i128);
+use crate::key::RelativeKey;
+use crate::time::EpochNanos;
 
 /// The kind of thing that a name in the source stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -83,7 +82,7 @@ pub struct Problem {
 pub struct Entry {
     /// The path below the source root as an object key below the prefix; a directory's ends in `/`.
     /// Of a [`Found::Nameless`] it is only a way to show it: a `\xNN` stands for each byte that is not UTF-8.
-    pub key: String,
+    pub key: RelativeKey,
     /// What was found there.
     pub found: Found,
 }
@@ -130,15 +129,21 @@ pub struct FileEntry {
     pub through_link: bool,
 }
 
+impl Entry {
+    pub(super) fn new(key: impl Into<String>, found: Found) -> Self {
+        Self { key: RelativeKey::new(key), found }
+    }
+}
+
 impl Found {
     /// The prefix of keys that this entry answers for besides its own: nothing under it is an orphan.
     #[must_use]
-    pub fn covers<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+    pub fn covers<'a>(&'a self, key: &'a RelativeKey) -> Option<&'a str> {
         match self {
             Self::Unknown { below, .. } => Some(below),
             Self::Filtered(EntryKind::Directory)
             | Self::Failed(EntryKind::Directory, _)
-            | Self::Skipped(EntryKind::Directory, _) => Some(key),
+            | Self::Skipped(EntryKind::Directory, _) => Some(key.as_str()),
             Self::Filtered(_)
             | Self::Failed(..)
             | Self::Skipped(..)

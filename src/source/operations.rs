@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
 
-use super::entry::{EntryKind, EpochNanos, Stat};
+use super::entry::{EntryKind, Stat};
+use crate::time::EpochNanos;
 
 /// How many calls of each kind the source has had.
 #[derive(Debug, Default)]

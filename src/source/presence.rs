@@ -14,6 +14,7 @@ use super::operations::{LastLink, LinksOnTheWay, Operations};
 use super::read::{ReadError, blocking};
 use super::root::Root;
 use super::walk::Links;
+use crate::key::RelativeKey;
 
 /// How many names one thread looks up.
 const NAMES_A_THREAD: usize = 64;
@@ -31,17 +32,17 @@ pub enum Presence {
 
 impl Source {
     /// Looks for what stands at each of these keys, in their order.
-    pub async fn presences(&self, keys: Vec<String>) -> Vec<Presence> {
+    pub async fn presences(&self, keys: Vec<RelativeKey>) -> Vec<Presence> {
         let looks = keys.chunks(NAMES_A_THREAD).map(|keys| self.presences_of_some(keys));
         futures::future::join_all(looks).await.into_iter().flatten().collect()
     }
 
-    async fn presences_of_some(&self, keys: &[String]) -> Vec<Presence> {
+    async fn presences_of_some(&self, keys: &[RelativeKey]) -> Vec<Presence> {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
-        let first = keys.first().map_or("", String::as_str);
+        let first = keys.first().map_or("", RelativeKey::as_str);
         let links = self.walk.links;
         let look = blocking(self.patience(), "stat", first, move || {
-            Ok(names.iter().map(|key| presence(&root, &operations, key, links)).collect::<Vec<_>>())
+            Ok(names.iter().map(|key| presence(&root, &operations, key.as_str(), links)).collect::<Vec<_>>())
         });
         match look.await {
             Ok(found) => found,

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
 use super::operations::{LastLink, LinksOnTheWay, Operations};
+use crate::key::RelativeKey;
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct OpenFile {
     handle: Arc<Handle>,
     operations: Arc<Operations>,
     stat: Stat,
-    key: String,
+    key: RelativeKey,
     patience: SourcePatience,
 }
 
@@ -67,12 +68,12 @@ impl Source {
     ///
     /// # Errors
     /// [`ReadError::Vanished`] where there is nothing of its kind any more.
-    pub async fn open_file(&self, key: &str, entry: &FileEntry) -> Result<OpenFile, ReadError> {
+    pub async fn open_file(&self, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, patience) = (path_of(key).to_owned(), self.patience());
+        let (path, patience) = (path_of(key.as_str()).to_owned(), self.patience());
         let (kind, links) =
             (entry.stat.kind, if entry.through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None });
-        let (handle, stat) = blocking(patience, "open", key, move || {
+        let (handle, stat) = blocking(patience, "open", key.as_str(), move || {
             let handle = Handle::open(&operations, root.fd(), &path, kind, links)?;
             let stat = handle.stat(&operations)?;
             Ok((handle, stat))
@@ -86,7 +87,7 @@ impl Source {
             handle: Arc::new(handle),
             operations: Arc::clone(&self.operations),
             stat,
-            key: key.to_owned(),
+            key: key.clone(),
             patience,
         })
     }
@@ -95,10 +96,10 @@ impl Source {
     ///
     /// # Errors
     /// [`ReadError::Vanished`] where nothing is there any more.
-    pub async fn look(&self, key: &str, entry: &FileEntry) -> Result<Stat, ReadError> {
+    pub async fn look(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, through_link) = (path_of(key).to_owned(), entry.through_link);
-        blocking(self.patience(), "stat", key, move || {
+        let (path, through_link) = (path_of(key.as_str()).to_owned(), entry.through_link);
+        blocking(self.patience(), "stat", key.as_str(), move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
             operations.fresh_stat(root.fd(), path.as_bytes(), last)
         })
@@ -127,7 +128,7 @@ impl OpenFile {
                 return Ok(target.slice(start..end));
             }
         };
-        let content = blocking(self.patience, "read", &self.key, move || {
+        let content = blocking(self.patience, "read", self.key.as_str(), move || {
             let mut content = vec![0; length];
             let Handle::File(file) = &*file else {
                 return Ok(None);
@@ -148,7 +149,7 @@ impl OpenFile {
     /// [`ReadError::Changed`] where it is not.
     pub async fn check_unchanged(&self) -> Result<(), ReadError> {
         let (handle, operations) = (Arc::clone(&self.handle), Arc::clone(&self.operations));
-        let now = blocking(self.patience, "stat", &self.key, move || handle.stat(&operations)).await?;
+        let now = blocking(self.patience, "stat", self.key.as_str(), move || handle.stat(&operations)).await?;
         if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
     }
 }

@@ -10,14 +10,15 @@ use super::{Expected, Remembered, StateError, Version};
 use crate::destination::error::ErrorKind;
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::{self, Destination, checksum};
+use crate::key::RelativeKey;
 use crate::object::ETag;
-use crate::source::entry::EpochNanos;
+use crate::time::EpochNanos;
 
 /// What is larger is sent in parts of this size; 10,000 of them hold 160 GB.
 const PIECE_BYTES: u64 = 16 << 20;
 const PIECE_STEP: usize = 16 << 20;
 
-pub(super) async fn look(home: &Destination, name: &str) -> Result<Option<Remembered>, StateError> {
+pub(super) async fn look(home: &Destination, name: &RelativeKey) -> Result<Option<Remembered>, StateError> {
     match home.get(name).await {
         Ok(found) => {
             let since = EpochNanos::now().since(found.last_modified).unwrap_or(Duration::ZERO);
@@ -32,7 +33,7 @@ pub(super) async fn look(home: &Destination, name: &str) -> Result<Option<Rememb
 
 pub(super) async fn replace(
     home: &Destination,
-    name: &str,
+    name: &RelativeKey,
     content: Bytes,
     expected: &Expected,
 ) -> Result<Option<Version>, StateError> {
@@ -54,7 +55,7 @@ pub(super) async fn replace(
     }
 }
 
-pub(super) async fn read_file(home: &Destination, name: &str) -> Result<Option<File>, StateError> {
+pub(super) async fn read_file(home: &Destination, name: &RelativeKey) -> Result<Option<File>, StateError> {
     let mut file = tempfile::tempfile().map_err(|error| StateError::in_file("the temporary folder", error))?;
     match home.get_into(name, &mut file).await {
         Ok(()) => Ok(Some(file)),
@@ -63,7 +64,7 @@ pub(super) async fn read_file(home: &Destination, name: &str) -> Result<Option<F
     }
 }
 
-pub(super) async fn publish(home: &Destination, name: &str, file: &File) -> Result<(), StateError> {
+pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File) -> Result<(), StateError> {
     let unreadable = |error| StateError::in_file("the temporary folder", error);
     let file_bytes = file.metadata().map_err(unreadable)?.len();
     let piece = async |offset: u64| {

@@ -186,7 +186,7 @@ pub(super) async fn survey_planned(
 
 fn refuse(line: PlanLine, what: &str, tally: &mut Tally) {
     if line.action == Action::Delete {
-        tracing::warn!(key = line.key, "{what} since the plan was made: not deleted");
+        tracing::warn!(key = %line.key, "{what} since the plan was made: not deleted");
         let message = "file or object changed since the plan was made: these objects stay, make a new plan".to_owned();
         return tally.withheld(&Guard { name: "changed_since_plan", message, is_normal: false }, &line.key);
     }
@@ -197,7 +197,7 @@ fn refuse(line: PlanLine, what: &str, tally: &mut Tally) {
 }
 
 async fn check(context: &Context, line: PlanLine) -> Checked {
-    let Some(key) = context.destination.prefix().relative(&line.key).map(str::to_owned) else {
+    let Some(key) = context.destination.prefix().relative(&line.key) else {
         return Checked::Refused(line, "it is not below the destination, which changed".to_owned());
     };
     let object = match context.destination.object(&key).await {
@@ -234,7 +234,7 @@ async fn check(context: &Context, line: PlanLine) -> Checked {
 
 async fn check_delete(context: &Context, line: PlanLine, object: Option<Object>) -> Checked {
     let Some(object) = object else {
-        tracing::info!(key = line.key, "deleted already");
+        tracing::info!(key = %line.key, "deleted already");
         return Checked::Gone;
     };
     if Some(object.etag.text()) != line.etag {

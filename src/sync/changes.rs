@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::decide::Reason;
+use crate::key::ObjectKey;
 
 /// One change.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
     action: &'static str,
-    key: String,
+    key: ObjectKey,
     reason: Reason,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
@@ -25,19 +26,19 @@ pub struct Changes(Option<(PathBuf, BufWriter<File>)>);
 impl Change {
     /// A key was written.
     #[must_use]
-    pub fn upload(key: String, reason: Reason, size: u64) -> Self {
+    pub fn upload(key: ObjectKey, reason: Reason, size: u64) -> Self {
         Self { action: "upload", key, reason, size: Some(size) }
     }
 
     /// The metadata at a key was written; its content stays.
     #[must_use]
-    pub fn rewrite_metadata(key: String) -> Self {
+    pub fn rewrite_metadata(key: ObjectKey) -> Self {
         Self { action: "rewrite_metadata", key, reason: Reason::Metadata, size: None }
     }
 
     /// A key was deleted.
     #[must_use]
-    pub fn delete(key: String) -> Self {
+    pub fn delete(key: ObjectKey) -> Self {
         Self { action: "delete", key, reason: Reason::Orphan, size: None }
     }
 }

@@ -13,6 +13,7 @@ use super::context::Context;
 use crate::destination::checksum::{Algorithm, Checksum, Hasher, md5_of_md5s, on_pool};
 use crate::destination::error::S3Error;
 use crate::destination::head::Headers;
+use crate::key::RelativeKey;
 use crate::object::{ETag, ETagForm, Object};
 use crate::source::entry::{FileEntry, Stat};
 use crate::source::read::{OpenFile, ReadError};
@@ -66,7 +67,7 @@ pub enum CompareError {
 /// Where the file cannot be read, or S3 not be asked.
 pub async fn compare(
     context: &Context,
-    key: &str,
+    key: &RelativeKey,
     entry: &FileEntry,
     object: &Object,
     headers: Option<&Headers>,
@@ -96,7 +97,7 @@ pub async fn compare(
 }
 
 /// The MD5 of an object's content; a body that breaks off is read once more from its beginning.
-async fn digest_object(context: &Context, key: &str) -> Result<[u8; 16], S3Error> {
+async fn digest_object(context: &Context, key: &RelativeKey) -> Result<[u8; 16], S3Error> {
     let mut tried = 0;
     loop {
         let mut hasher = Hasher::new(None);
@@ -115,7 +116,7 @@ async fn digest_object(context: &Context, key: &str) -> Result<[u8; 16], S3Error
 /// By the stored checksum, where the ETag is none of the content; `digests` are what reading the file told already.
 async fn by_checksum(
     context: &Context,
-    key: &str,
+    key: &RelativeKey,
     entry: &FileEntry,
     object: &Object,
     digests: Option<Digests>,
@@ -152,7 +153,7 @@ async fn by_checksum(
 ///
 /// # Errors
 /// Where the file cannot be read, or S3 not be asked.
-pub async fn read_object(context: &Context, key: &str, entry: &FileEntry) -> Result<Comparison, CompareError> {
+pub async fn read_object(context: &Context, key: &RelativeKey, entry: &FileEntry) -> Result<Comparison, CompareError> {
     let stored = digest_object(context, key).await.map_err(CompareError::Ask)?;
     let digests = digest_file(context, key, entry, vec![u64::MAX], None).await?;
     let is_equal = digests.parts.first().is_some_and(|parts| parts.as_slice() == [stored]);
@@ -161,7 +162,12 @@ pub async fn read_object(context: &Context, key: &str, entry: &FileEntry) -> Res
 }
 
 /// The part sizes that the object may have been sent in.
-async fn part_sizes(context: &Context, key: &str, object: &Object, parts: u32) -> Result<Vec<u64>, CompareError> {
+async fn part_sizes(
+    context: &Context,
+    key: &RelativeKey,
+    object: &Object,
+    parts: u32,
+) -> Result<Vec<u64>, CompareError> {
     let size = object.size_bytes;
     let first = context.destination.head_first_part(key).await.map_err(CompareError::Ask)?;
     if first.parts.is_some() && first.size_bytes > 0 {
@@ -196,7 +202,7 @@ impl Digests {
 /// Reads a file piece by piece; a piece is hashed while the next one is read.
 async fn digest_file(
     context: &Context,
-    key: &str,
+    key: &RelativeKey,
     entry: &FileEntry,
     part_sizes: Vec<u64>,
     algorithm: Option<Algorithm>,

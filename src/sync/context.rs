@@ -7,14 +7,17 @@ use super::decide::Clocks;
 use super::dialect::DialectInUse;
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
-use crate::index::{Index, Row};
+use crate::index::Index;
+use crate::index::row::Row;
+use crate::key::{ObjectKey, RelativeKey};
 use crate::metadata::{Dialect, Preserve, is_ours};
 use crate::object::{ETag, Object};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
-use crate::source::entry::{EntryKind, EpochNanos, Stat};
+use crate::source::entry::{EntryKind, Stat};
 use crate::state::State;
+use crate::time::EpochNanos;
 use crate::uploads::Uploads;
 
 /// The two sides of a sync and what limits it.
@@ -58,8 +61,8 @@ pub struct Memory {
 impl Context {
     /// The whole key of a path below the source.
     #[must_use]
-    pub fn key(&self, relative: &str) -> String {
-        self.destination.prefix().key(relative)
+    pub fn key(&self, relative: &RelativeKey) -> ObjectKey {
+        self.destination.prefix().object_key(relative)
     }
 
     /// What is known of the clocks by now.
@@ -78,7 +81,7 @@ impl Context {
     }
 
     /// Remembers an object that was written a moment ago.
-    pub fn remember_written(&self, key: &str, etag: &ETag, stat: &Stat) {
+    pub fn remember_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
         {
@@ -87,8 +90,9 @@ impl Context {
     }
 
     /// What a file is uploaded with, in the place of `object` if there is one.
-    pub async fn headers(&self, key: &str, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
-        let mut headers = if stat.kind == EntryKind::File { self.headers.of(key) } else { self.headers.of_no_file() };
+    pub async fn headers(&self, key: &RelativeKey, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
+        let mut headers =
+            if stat.kind == EntryKind::File { self.headers.of(key.as_str()) } else { self.headers.of_no_file() };
         if let Some(preserve) = self.preserve {
             headers.metadata = self.dialect.get(&self.destination).await.write(stat, preserve);
             headers.storage_class = match object {

@@ -35,10 +35,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
-use crate::index::Row;
+use crate::index::row::Row;
 use crate::metadata::Preserve;
 use crate::object::{ETagForm, Object};
-use crate::source::entry::{EpochNanos, FileEntry, SkipReason};
+use crate::source::entry::{FileEntry, SkipReason};
+use crate::time::EpochNanos;
 
 /// How far times may be wrong besides the clocks' difference: EFS stamps its own, which a client cannot measure.
 const UNKNOWN_CLOCK: Duration = Duration::from_secs(2);
@@ -263,38 +264,10 @@ impl std::fmt::Display for Reason {
     }
 }
 
-impl EpochNanos {
-    /// The time that long before this one.
-    #[must_use]
-    pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
-    }
-
-    /// The time that long after this one.
-    #[must_use]
-    pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
-    }
-
-    /// How long ago `earlier` was at this time; `None` if it is yet to come.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Option<Duration> {
-        let nanos = u128::try_from(self.0.checked_sub(earlier.0)?).ok()?;
-        let seconds = u64::try_from(nanos / 1_000_000_000).ok()?;
-        Some(Duration::new(seconds, u32::try_from(nanos % 1_000_000_000).ok()?))
-    }
-
-    /// The time now, by the host's clock.
-    #[must_use]
-    pub fn now() -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Self(i128::try_from(now.as_nanos()).unwrap_or(i128::MAX))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::RelativeKey;
     use crate::object::{ETag, StorageClass};
     use crate::source::entry::{EntryKind, Stat};
 
@@ -319,7 +292,7 @@ mod tests {
 
     fn object(size_bytes: u64) -> Object {
         Object {
-            key: "a".to_owned(),
+            key: RelativeKey::new("a"),
             size_bytes,
             etag: ETag::new("x"),
             last_modified: EpochNanos(WRITTEN),

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use crate::destination::Destination;
+use crate::key::RelativeKey;
 use crate::metadata::Dialect;
 use crate::object::Object;
 
@@ -18,7 +19,7 @@ const SAMPLES: usize = 4;
 #[derive(Debug, Default)]
 pub struct DialectInUse {
     known: OnceCell<Dialect>,
-    samples: Mutex<Vec<String>>,
+    samples: Mutex<Vec<RelativeKey>>,
 }
 
 impl DialectInUse {
@@ -48,7 +49,7 @@ impl DialectInUse {
                 continue;
             };
             if let Some(dialect) = Dialect::of(&headers.stored.metadata) {
-                tracing::debug!(key, ?dialect, "the metadata's dialect is learnt from this object");
+                tracing::debug!(%key, ?dialect, "the metadata's dialect is learnt from this object");
                 return dialect;
             }
         }

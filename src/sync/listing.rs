@@ -62,7 +62,7 @@ impl Listing {
     /// # Errors
     /// Where the bucket cannot be listed.
     pub async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
-        let after = context.source.section().keys().after().to_owned();
+        let after = context.source.section().keys().after().clone();
         let page = context.destination.page(&PageStart::After(after)).await?;
         context.dialect.may_learn_from(&page.objects);
         // Ranges that start beside the first one find here that they need no request.

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
+use crate::key::RelativeKey;
 use crate::object::Object;
 use crate::source::entry::{Entry, Found};
 
@@ -26,8 +27,8 @@ pub enum Pair {
 #[error("the {side} is out of order: '{key}' comes after '{before}'")]
 pub struct OutOfOrder {
     side: &'static str,
-    key: String,
-    before: String,
+    key: RelativeKey,
+    before: RelativeKey,
 }
 
 /// The merge of one range after another.
@@ -35,8 +36,8 @@ pub struct OutOfOrder {
 pub struct Merge {
     /// The prefix that the last covering entry answers for.
     cover: Option<String>,
-    last_entry: Option<String>,
-    last_object: Option<String>,
+    last_entry: Option<RelativeKey>,
+    last_object: Option<RelativeKey>,
 }
 
 /// The pairs of one range, as far as its objects are there.
@@ -51,7 +52,7 @@ pub struct Pairs<'m> {
 impl Pair {
     /// The key; of a name that can be none there is none.
     #[must_use]
-    pub fn key(&self) -> Option<&str> {
+    pub fn key(&self) -> Option<&RelativeKey> {
         match self {
             Self::Entry(Entry { found: Found::Nameless(..), .. }, _) => None,
             Self::Entry(entry, _) => Some(&entry.key),
@@ -93,15 +94,15 @@ impl Merge {
     }
 
     fn is_covered(&self, object: &Object) -> bool {
-        self.cover.as_ref().is_some_and(|prefix| object.key.starts_with(prefix.as_str()))
+        self.cover.as_ref().is_some_and(|prefix| object.key.as_str().starts_with(prefix.as_str()))
     }
 }
 
-fn ascend(last: &mut Option<String>, key: &str, side: &'static str) -> Result<(), OutOfOrder> {
+fn ascend(last: &mut Option<RelativeKey>, key: &RelativeKey, side: &'static str) -> Result<(), OutOfOrder> {
     match last {
-        Some(before) if before.as_str() >= key => Err(OutOfOrder { side, key: key.to_owned(), before: before.clone() }),
+        Some(before) if *before >= *key => Err(OutOfOrder { side, key: key.clone(), before: before.clone() }),
         _ => {
-            *last = Some(key.to_owned());
+            *last = Some(key.clone());
             Ok(())
         }
     }
@@ -131,7 +132,7 @@ impl Iterator for Pairs<'_> {
                 return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None)));
             }
             (_, None) if !self.complete => return None,
-            (Some(entry), Some(object)) => entry.key.as_str().cmp(object.key.as_str()),
+            (Some(entry), Some(object)) => entry.key.cmp(&object.key),
             (_, None) => Ordering::Less,
             (None, _) => Ordering::Greater,
         };
@@ -145,15 +146,16 @@ impl Iterator for Pairs<'_> {
 mod tests {
     use super::*;
     use crate::object::{ETag, StorageClass};
-    use crate::source::entry::{EntryKind, EpochNanos, Problem};
+    use crate::source::entry::{EntryKind, Problem};
+    use crate::time::EpochNanos;
 
     fn special(key: &str) -> Entry {
-        Entry { key: key.to_owned(), found: Found::Special }
+        Entry { key: RelativeKey::new(key), found: Found::Special }
     }
 
     fn object(key: &str) -> Object {
         Object {
-            key: key.to_owned(),
+            key: RelativeKey::new(key),
             size_bytes: 1,
             etag: ETag::new("x"),
             last_modified: EpochNanos(0),
@@ -219,7 +221,7 @@ mod tests {
     #[test]
     fn what_lies_below_an_unknown_directory_is_covered_and_no_more() {
         let unknown = |key: &str, below: &str| Entry {
-            key: key.to_owned(),
+            key: RelativeKey::new(key),
             found: Found::Unknown { below: below.to_owned(), problem: problem() },
         };
         let mut merge = Merge::default();
@@ -238,15 +240,15 @@ mod tests {
 
     #[test]
     fn a_filtered_directory_covers_what_is_below_it() {
-        let filtered = Entry { key: "d/".to_owned(), found: Found::Filtered(EntryKind::Directory) };
+        let filtered = Entry { key: RelativeKey::new("d/"), found: Found::Filtered(EntryKind::Directory) };
         assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d/a", "e"]).unwrap(), "d/< d/a? e>");
-        let filtered = Entry { key: "d".to_owned(), found: Found::Filtered(EntryKind::File) };
+        let filtered = Entry { key: RelativeKey::new("d"), found: Found::Filtered(EntryKind::File) };
         assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d", "d/a"]).unwrap(), "d+ d/a>");
     }
 
     #[test]
     fn a_name_that_can_be_no_key_takes_part_in_no_comparison() {
-        let nameless = Entry { key: "caf\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem()) };
+        let nameless = Entry { key: RelativeKey::new("caf\\xE9"), found: Found::Nameless(EntryKind::File, problem()) };
         let entries = vec![special("cag"), nameless, special("d")];
         assert_eq!(merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(), "cag+ caf\\xE9< d+");
     }

@@ -7,6 +7,7 @@ use tempfile::SpooledTempFile;
 
 use super::tally::Guard;
 use crate::destination::delete::{Doomed, MAX_BATCH};
+use crate::key::RelativeKey;
 use crate::object::{ETag, Object};
 
 /// Pending deletes up to this size stay in memory; more go to a temporary file.
@@ -23,7 +24,7 @@ pub struct Orphans {
 
 #[derive(Deserialize, Serialize)]
 struct Line {
-    key: String,
+    key: RelativeKey,
     etag: String,
     size: u64,
 }
@@ -88,12 +89,12 @@ pub(super) fn spill_guard(error: &io::Error, count: u64) -> Guard {
 mod tests {
     use super::*;
     use crate::object::StorageClass;
-    use crate::source::entry::EpochNanos;
+    use crate::time::EpochNanos;
 
     #[test]
     fn any_number_of_orphans_comes_back_in_order_whatever_their_names() {
         let mut orphans = Orphans::default();
-        let key = |number: u64| format!("{number:06}\n\u{1}\"é{}", "x".repeat(100));
+        let key = |number: u64| RelativeKey::new(format!("{number:06}\n\u{1}\"é{}", "x".repeat(100)));
         for number in 0..60_000 {
             orphans.push(&Object {
                 key: key(number),

@@ -17,6 +17,7 @@ use super::upload::Outcome;
 use super::{Fatal, Setup};
 use crate::destination::delete::Doomed;
 use crate::destination::headers::HeaderRule;
+use crate::key::ObjectKey;
 use crate::result_file::ResultFile;
 
 /// The version of the plan's lines.
@@ -28,7 +29,7 @@ pub struct PlanLine {
     /// What would be done.
     pub action: Action,
     /// The key.
-    pub key: String,
+    pub key: ObjectKey,
     /// Why.
     pub reason: Reason,
     /// The size of the file; of the object, for a delete.
@@ -157,7 +158,7 @@ impl std::fmt::Display for PlanLine {
             Action::Keep => "keep   ",
         };
         let size = bytesize::ByteSize(self.size).display().iec();
-        write!(f, "{action}  {}  ({}, {size})", self.key.escape_debug(), self.reason)
+        write!(f, "{action}  {}  ({}, {size})", self.key.as_str().escape_debug(), self.reason)
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use futures::Stream;
 use tokio::sync::mpsc::Receiver;
 
+use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::object::Object;
 use crate::source::entry::{Entry, Found};
@@ -36,16 +37,16 @@ pub struct Bounds {
     /// From 0, in order.
     pub index: usize,
     /// Every key of the range is after this one; empty for the first of all keys.
-    pub after: String,
+    pub after: RelativeKey,
     /// No key of the range is after this one; the last range has no such bound where the run has none.
-    pub up_to: Option<String>,
+    pub up_to: Option<RelativeKey>,
 }
 
 impl Bounds {
     /// Whether a key lies within.
     #[must_use]
-    pub fn hold(&self, key: &str) -> bool {
-        key > self.after.as_str() && self.up_to.as_ref().is_none_or(|bound| key <= bound.as_str())
+    pub fn hold(&self, key: &RelativeKey) -> bool {
+        *key > self.after && self.up_to.as_ref().is_none_or(|bound| key <= bound)
     }
 
     /// Whether the last of these objects is at the upper bound: then nothing more can be in the range.
@@ -57,8 +58,8 @@ impl Bounds {
 
 /// Cuts the walk over a range of keys into ranges; `with_directories` where directories are objects too.
 pub fn cut(walk: Receiver<Vec<Entry>>, keys: &KeyRange, with_directories: bool) -> impl Stream<Item = Range> + use<> {
-    let next = Some(Range::begin(0, keys.after().to_owned()));
-    let last = keys.to().map(str::to_owned);
+    let next = Some(Range::begin(0, keys.after().clone()));
+    let last = keys.to().cloned();
     let cutter = Cutter { walk, with_directories, waiting: VecDeque::new(), next, stored: 0, last };
     futures::stream::unfold(cutter, |mut cutter| async { cutter.cut().await.map(|range| (range, cutter)) })
 }
@@ -72,11 +73,11 @@ struct Cutter {
     /// How many entries in it have an object.
     stored: usize,
     /// The upper bound of the last range.
-    last: Option<String>,
+    last: Option<RelativeKey>,
 }
 
 impl Range {
-    fn begin(index: usize, after: String) -> Self {
+    fn begin(index: usize, after: RelativeKey) -> Self {
         Self { bounds: Bounds { index, after, up_to: None }, entries: Vec::new() }
     }
 
@@ -120,7 +121,8 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::source::entry::{EntryKind, EpochNanos, FileEntry, Problem, Stat};
+    use crate::source::entry::{EntryKind, FileEntry, Problem, Stat};
+    use crate::time::EpochNanos;
 
     fn file(number: usize) -> Entry {
         let time = EpochNanos(0);
@@ -136,7 +138,7 @@ mod tests {
             inode: (0, 0),
         };
         Entry {
-            key: format!("f{number:07}"),
+            key: RelativeKey::new(format!("f{number:07}")),
             found: Found::File(FileEntry { stat, effective_ctime: time, through_link: false }),
         }
     }
@@ -161,9 +163,9 @@ mod tests {
     #[tokio::test]
     async fn each_range_begins_where_the_one_before_ends_and_the_last_has_no_end() {
         let ranges = ranges((0..5_000).map(file).collect()).await;
-        assert_eq!(ranges[0].bounds.after, "");
+        assert!(ranges[0].bounds.after.is_root());
         for pair in ranges.windows(2) {
-            assert_eq!(pair[0].bounds.up_to.as_deref(), Some(pair[1].bounds.after.as_str()));
+            assert_eq!(pair[0].bounds.up_to.as_ref(), Some(&pair[1].bounds.after));
             assert_eq!(pair[0].bounds.up_to.as_ref(), pair[0].entries.last().map(|entry| &entry.key));
         }
         assert_eq!(ranges.last().unwrap().bounds.up_to, None);
@@ -187,9 +189,10 @@ mod tests {
     async fn a_range_never_ends_at_a_name_that_is_no_key() {
         let mut entries: Vec<Entry> = (0..1_001).map(file).collect();
         let problem = Problem { operation: "name", kind: "not_utf8", message: String::new() };
-        entries.insert(1_000, Entry { key: "f\\xE9".to_owned(), found: Found::Nameless(EntryKind::File, problem) });
+        entries
+            .insert(1_000, Entry { key: RelativeKey::new("f\\xE9"), found: Found::Nameless(EntryKind::File, problem) });
         entries.push(file(1_001));
         let ranges = ranges(entries).await;
-        assert_eq!(ranges[0].bounds.up_to.as_deref(), Some("f0000999"));
+        assert_eq!(ranges[0].bounds.up_to.as_ref().map(RelativeKey::as_str), Some("f0000999"));
     }
 }

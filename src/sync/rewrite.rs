@@ -14,8 +14,9 @@ use crate::destination::copy::LARGEST_COPY_BYTES;
 use crate::destination::error::ErrorKind;
 use crate::destination::head::Headers;
 use crate::object::ETag;
-use crate::source::entry::{EpochNanos, SkipReason, Stat};
+use crate::source::entry::{SkipReason, Stat};
 use crate::source::read::ReadError;
+use crate::time::EpochNanos;
 
 /// What is to be rewritten.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ use super::upload::{Outcome, upload};
 use crate::destination::Expected;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::head::Headers;
+use crate::key::RelativeKey;
 use crate::metadata::{Preserve, StoredMetadata};
 use crate::object::Object;
 use crate::source::entry::{FileEntry, SkipReason, Stat};
@@ -20,7 +21,7 @@ use crate::source::read::ReadError;
 #[derive(Clone, Debug)]
 pub struct Job {
     /// The key below the prefix.
-    pub key: String,
+    pub key: RelativeKey,
     /// The file.
     pub file: FileEntry,
     /// The object at its key.

@@ -15,7 +15,7 @@ use super::settle::Job;
 use super::tally::{Failure, Guard, Tally};
 use super::{Fatal, Setup};
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::index::Row;
+use crate::index::row::Row;
 use crate::manifest::Manifest;
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, Found};
@@ -155,7 +155,7 @@ async fn step(setup: &Setup, pair: Pair, tally: &mut Tally) -> Option<Step> {
     match pair {
         Pair::Entry(entry, object) => step_of_entry(setup, entry, object, remembered.as_ref(), tally),
         Pair::Covered(_) => None,
-        Pair::Orphan(object) => match decide_orphan(&object.key, &setup.rules, &setup.filter) {
+        Pair::Orphan(object) => match decide_orphan(object.key.as_str(), &setup.rules, &setup.filter) {
             OrphanDecision::Delete => Some(Step::Orphan(object)),
             OrphanDecision::Leave => None,
             OrphanDecision::LeaveImpossible => {
@@ -187,7 +187,7 @@ fn step_of_entry(
         // A directory is no object in plain mode; one that a console made for it stays.
         Found::Directory(_) if context.preserve.is_none() => {}
         // Looked into for what is included below it.
-        Found::Directory(_) if !setup.filter.admits(&entry.key) => {
+        Found::Directory(_) if !setup.filter.admits(entry.key.as_str()) => {
             tally.saw(EntryKind::Directory);
             tally.counts.filtered += 1;
         }

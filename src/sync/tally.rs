@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::key::ObjectKey;
 use crate::source::entry::{EntryKind, Problem, SkipReason};
 
 /// How many entries of a list a report holds.
@@ -80,7 +81,7 @@ pub struct Seconds {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Failure {
     /// The key.
-    pub key: String,
+    pub key: ObjectKey,
     /// The operation that failed: a system call, or S3's name of a request.
     pub operation: String,
     /// What kind of failure, for machines.
@@ -110,7 +111,7 @@ pub struct Withheld {
     /// How many deletes.
     pub count: u64,
     /// The first of their keys.
-    pub keys: Vec<String>,
+    pub keys: Vec<ObjectKey>,
     /// What happened, and what to pass to allow them.
     pub message: String,
     /// Whether this is normal life: nothing for anybody to do.
@@ -183,7 +184,7 @@ impl Tally {
 
     fn list_failure(&mut self, failure: Failure) {
         let Failure { key, operation, kind, message, request_id } = &failure;
-        tracing::warn!(key, operation, kind, request_id, "{message}");
+        tracing::warn!(%key, operation, kind, request_id, "{message}");
         self.failures_count += 1;
         if self.failures.len() < LIST_LIMIT {
             self.failures.push(failure);
@@ -191,12 +192,12 @@ impl Tally {
     }
 
     /// A guard withheld the delete of `key`.
-    pub fn withheld(&mut self, guard: &Guard, key: &str) {
+    pub fn withheld(&mut self, guard: &Guard, key: &ObjectKey) {
         self.withheld_many(guard, 1);
         if let Some(withheld) = self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name)
             && withheld.keys.len() < LIST_LIMIT
         {
-            withheld.keys.push(key.to_owned());
+            withheld.keys.push(key.clone());
         }
     }
 
@@ -292,7 +293,7 @@ impl Seconds {
 impl Failure {
     /// Of a place in the source.
     #[must_use]
-    pub fn of_source(key: String, problem: Problem) -> Self {
+    pub fn of_source(key: ObjectKey, problem: Problem) -> Self {
         Self {
             key,
             operation: problem.operation.to_owned(),
@@ -304,7 +305,7 @@ impl Failure {
 
     /// Of a file that could not be verified.
     #[must_use]
-    pub fn unverifiable(key: String) -> Self {
+    pub fn unverifiable(key: ObjectKey) -> Self {
         let message = "nothing that S3 keeps of this object tells whether its content is the file's: pass --read to read the object";
         Self {
             key,
@@ -317,7 +318,7 @@ impl Failure {
 
     /// Of a line of a plan that does not hold any more.
     #[must_use]
-    pub fn changed_since_plan(key: String, what: &str) -> Self {
+    pub fn changed_since_plan(key: ObjectKey, what: &str) -> Self {
         Self {
             key,
             operation: "apply".to_owned(),
@@ -329,7 +330,7 @@ impl Failure {
 
     /// Of a request.
     #[must_use]
-    pub fn of_request(key: String, error: &S3Error) -> Self {
+    pub fn of_request(key: ObjectKey, error: &S3Error) -> Self {
         let message = if error.kind == ErrorKind::Precondition {
             "somebody else wrote this object during the run: left as it is, the next run compares it again".to_owned()
         } else {

@@ -19,7 +19,8 @@ use super::settle::{Job, settle};
 use super::tally::{Failure, Tally};
 use super::upload::{Outcome, SETTLED, Stored, settles_in};
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::source::entry::{EpochNanos, SkipReason};
+use crate::source::entry::SkipReason;
+use crate::time::EpochNanos;
 
 /// How many young files may wait; at this number the walk waits with them.
 const MOST_WAITING: usize = 10_000;

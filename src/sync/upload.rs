@@ -21,9 +21,11 @@ use crate::destination::checksum;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, Part, StoredPart, part_size};
+use crate::key::RelativeKey;
 use crate::object::ETag;
-use crate::source::entry::{EpochNanos, FileEntry, Problem, SkipReason, Stat};
+use crate::source::entry::{FileEntry, Problem, SkipReason, Stat};
 use crate::source::read::{OpenFile, ReadError};
+use crate::time::EpochNanos;
 use crate::uploads::Sending;
 
 /// How often a file that changes is tried.
@@ -134,7 +136,7 @@ async fn publish(
 }
 
 /// Opens the file once its last change is old enough.
-async fn open_settled(context: &Context, key: &str, entry: &FileEntry) -> Result<OpenFile, Trouble> {
+async fn open_settled(context: &Context, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, Trouble> {
     let file = context.source.open_file(key, entry).await?;
     let is_another = !file.stat().is_same_content(&entry.stat);
     let Some(wait) = settles_in(file.stat(), EpochNanos::now()).or(is_another.then_some(SETTLED)) else {
@@ -158,7 +160,7 @@ pub fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
 
 async fn send_whole(
     context: &Context,
-    key: &str,
+    key: &RelativeKey,
     file: &OpenFile,
     headers: &ObjectHeaders,
     expected: &Expected,
@@ -173,7 +175,7 @@ async fn send_whole(
 
 async fn send_in_parts(
     context: &Context,
-    key: &str,
+    key: &RelativeKey,
     file: &OpenFile,
     headers: &ObjectHeaders,
     expected: &Expected,

@@ -14,6 +14,7 @@ use super::inspect::{Inspected, inspect};
 use super::settle::{Compared, Job, settle_by_reading, settle_comparison};
 use super::tally::{Failure, Tally};
 use super::{Fatal, Setup};
+use crate::key::ObjectKey;
 
 /// How to verify.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ pub struct VerifyOptions {
 #[derive(Clone, Debug, Serialize)]
 pub struct Difference<'a> {
     /// The key.
-    pub key: &'a str,
+    pub key: &'a ObjectKey,
     /// What differs: `absent` (there is no object), `size`, `content`, `metadata`, or `orphan` (there is no file).
     pub difference: Reason,
     /// The size of the file; of the object, where there is no file.
@@ -100,7 +101,7 @@ impl Lines {
         let mut line = if self.json {
             serde_json::to_string(difference).unwrap_or_default()
         } else {
-            format!("{:<8}  {}", difference.difference.to_string(), difference.key.escape_debug())
+            format!("{:<8}  {}", difference.difference.to_string(), difference.key.as_str().escape_debug())
         };
         line.push('\n');
         match io::stdout().lock().write_all(line.as_bytes()) {

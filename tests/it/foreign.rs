@@ -13,6 +13,7 @@ use efs2s3::datasync::TaskArn;
 use efs2s3::demo::s3::{Fault, Operation, Reply, Rule, S3Server};
 use efs2s3::filter::Filter;
 use efs2s3::index::Index;
+use efs2s3::key::RelativeKey;
 use efs2s3::lease::Lease;
 use efs2s3::location::Location;
 use efs2s3::manifest::Manifest;
@@ -146,7 +147,12 @@ fn manifests() {
     fuzz(&["a/b.txt\n\"c,\"\"d\"\"\",v1\r\ne\n", "x"], |bytes, _| {
         if let Ok(manifest) = Manifest::read(bytes) {
             assert!(manifest.paths().count() > 0);
-            assert!(manifest.paths().all(|path| !path.is_empty() && !path.ends_with('/') && path.len() <= 1024));
+            assert!(
+                manifest
+                    .paths()
+                    .map(RelativeKey::as_str)
+                    .all(|path| !path.is_empty() && !path.ends_with('/') && path.len() <= 1024)
+            );
         }
     });
 }
@@ -247,7 +253,7 @@ async fn leases_breakers_and_records_of_uploads() {
         let _ = Uploads::open(Arc::clone(&state), &scope, Shutdown::default()).await;
         write("index.csv.zst", &bytes);
         let index = Index::open(&state, &scope, None).await;
-        assert_eq!(index.recall("a").await, None);
+        assert_eq!(index.recall(&RelativeKey::new("a")).await, None);
     }
 }
 

@@ -7,8 +7,9 @@ use rustix::io::Errno;
 
 use super::Walk;
 use super::budget::Hold;
-use crate::source::entry::{EpochNanos, Stat};
+use crate::source::entry::Stat;
 use crate::source::operations::LinksOnTheWay;
+use crate::time::EpochNanos;
 
 /// More directories than this are not held open between their chunks; their entries are then looked up from the root.
 const MOST_HELD_OPEN: usize = 128;

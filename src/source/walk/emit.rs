@@ -11,6 +11,7 @@ use super::job::{Chunk, Outcome, Position};
 use super::look::{Item, escaped};
 use super::read::{Listing, NoListing};
 use super::schedule::Scheduler;
+use crate::key::RelativeKey;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason};
 
 /// How soon a wait notices that the walk is to end.
@@ -95,7 +96,7 @@ impl Emitter {
         let key = &directory.key;
         match self.read(key)? {
             Ok(listing) => {
-                self.emit(Entry { key: key.clone(), found: Found::Directory(entry) })?;
+                self.emit(Entry::new(key.clone(), Found::Directory(entry)))?;
                 self.path.push(Emitting { listing, at: 0, chunk: None });
                 Ok(())
             }
@@ -183,7 +184,7 @@ impl Emitting {
         let below = self.listing.directory.key.clone();
         let name = self.listing.names.get(self.at);
         let name = name.map(|name| escaped(name.bytes) + if name.slash { "/" } else { "" });
-        Entry { key: format!("{below}{}", name.unwrap_or_default()), found: Found::Unknown { below, problem } }
+        Entry::new(format!("{below}{}", name.unwrap_or_default()), Found::Unknown { below, problem })
     }
 }
 
@@ -195,7 +196,7 @@ impl NoListing {
             Self::TooLong(problem) => Found::Failed(EntryKind::Directory, problem),
             Self::Problem(problem) => Found::Unknown { below: key.to_owned(), problem },
         };
-        Entry { key: key.to_owned(), found }
+        Entry::new(key, found)
     }
 }
 
@@ -205,7 +206,7 @@ struct Outbox {
     sender: mpsc::Sender<Vec<Entry>>,
     batch: Vec<Entry>,
     batch_entries: usize,
-    last_key: Option<String>,
+    last_key: Option<RelativeKey>,
     complete: bool,
 }
 
@@ -219,7 +220,7 @@ impl Outbox {
         if !matches!(entry.found, Found::Nameless(..)) {
             if self.last_key.as_ref().is_some_and(|last| *last >= entry.key) {
                 debug_assert!(false, "{:?} comes after {:?}", entry.key, self.last_key);
-                tracing::error!(key = entry.key, last = self.last_key, "the walk steps back in the order of keys");
+                tracing::error!(key = %entry.key, last = self.last_key.as_ref().map(tracing::field::display), "the walk steps back in the order of keys");
                 return Err(Ended);
             }
             self.last_key.get_or_insert_default().clone_from(&entry.key);
@@ -247,7 +248,7 @@ impl Outbox {
     /// by a key that says nothing of its place. No file name has a NUL.
     fn behind_the_last(&self, mut entry: Entry) -> Entry {
         if let Some(last) = self.last_key.as_ref().filter(|last| **last >= entry.key) {
-            entry.key = format!("{last}\0");
+            entry.key = RelativeKey::new(format!("{last}\0"));
         }
         entry
     }
@@ -264,7 +265,7 @@ impl Drop for Outbox {
         if !self.complete {
             let problem = Problem::broken_off("the walk ended before it had seen all: run again");
             let found = Found::Unknown { below: String::new(), problem };
-            let entry = self.behind_the_last(Entry { key: String::new(), found });
+            let entry = self.behind_the_last(Entry::new(String::new(), found));
             self.batch.push(entry);
         }
         // Fails only if nobody listens.

@@ -9,8 +9,9 @@ use super::directory::Directory;
 use super::names::{Hint, Name};
 use super::{Links, Walk, way};
 use crate::filter::reserved;
-use crate::source::entry::{Entry, EntryKind, EpochNanos, FileEntry, Found, Problem, SkipReason, Stat};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
 use crate::source::operations::LastLink;
+use crate::time::EpochNanos;
 
 /// What a name turned out to be.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Item {
     /// Whether its key ends in `/`.
     pub(super) fn has_slash(&self) -> bool {
         match self {
-            Self::Entry(entry) => entry.key.ends_with('/'),
+            Self::Entry(entry) => entry.key.as_str().ends_with('/'),
             Self::Directory(..) => true,
         }
     }
@@ -82,7 +83,7 @@ impl Looker<'_> {
         let Ok(text) = std::str::from_utf8(name.bytes) else {
             let slash = if kind == EntryKind::Directory { "/" } else { "" };
             let key = format!("{}{}{slash}", self.directory.key, escaped(name.bytes));
-            return Ok(Entry { key, found: Found::Nameless(kind, Problem::not_utf8()) });
+            return Ok(Entry::new(key, Found::Nameless(kind, Problem::not_utf8())));
         };
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {
@@ -96,7 +97,7 @@ impl Looker<'_> {
             Hint::Unknown => self.too_long(kind, &key),
         };
         match found {
-            Some(found) => Ok(Entry { key, found }),
+            Some(found) => Ok(Entry::new(key, found)),
             None => Err(key),
         }
     }
@@ -133,13 +134,13 @@ impl Looker<'_> {
     fn directory_by_key(&self, kind: EntryKind, key: String) -> Result<Entry, String> {
         let limit = self.walk.options.max_key_bytes;
         if self.walk.options.filter.excludes_directory(&key) {
-            Ok(Entry { key, found: Found::Filtered(kind) })
+            Ok(Entry::new(key, Found::Filtered(kind)))
         } else if let Some(found) = self.reserved(kind, &key) {
-            Ok(Entry { key, found })
+            Ok(Entry::new(key, found))
         } else if key.len() >= limit {
             // Not even a name of one byte fits behind it.
             let problem = Problem::key_too_long(key.len() + 1, limit);
-            Ok(Entry { key, found: Found::Failed(kind, problem) })
+            Ok(Entry::new(key, Found::Failed(kind, problem)))
         } else {
             Err(key)
         }
@@ -161,7 +162,7 @@ impl Looker<'_> {
         match stat.kind {
             EntryKind::File => self.file(name, key, stat, None),
             EntryKind::Directory => self.directory(key, stat, None),
-            EntryKind::Special => Item::Entry(Entry { key, found: Found::Special }),
+            EntryKind::Special => Item::Entry(Entry::new(key, Found::Special)),
             EntryKind::Symlink => self.link(name, key, &stat),
         }
     }
@@ -169,23 +170,23 @@ impl Looker<'_> {
     fn link(&self, name: Name<'_>, key: String, link: &Stat) -> Item {
         // Where its kind was unknown until now, what could be said without a stat has not been said.
         if let Some(found) = self.link_by_key(&key) {
-            return Item::Entry(Entry { key, found });
+            return Item::Entry(Entry::new(key, found));
         }
         if self.walk.options.links == Links::Keep {
-            return Item::Entry(Entry { key, found: Found::Symlink(self.standing_for_itself(*link)) });
+            return Item::Entry(Entry::new(key, Found::Symlink(self.standing_for_itself(*link))));
         }
         let skipped = |reason| Found::Skipped(EntryKind::Symlink, reason);
         match self.follow(name.bytes, &key, link) {
             Ok((target, way)) => match target.kind {
                 EntryKind::File => self.file(name, key, target, Some(way)),
                 EntryKind::Directory if self.directory.lies_in(target.inode) => {
-                    Item::Entry(Entry { key, found: skipped(SkipReason::LinkLoop) })
+                    Item::Entry(Entry::new(key, skipped(SkipReason::LinkLoop)))
                 }
                 EntryKind::Directory => self.directory(key, target, Some(way)),
-                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry { key, found: Found::Special }),
+                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry::new(key, Found::Special)),
             },
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
-                Item::Entry(Entry { key, found: skipped(SkipReason::BrokenLink) })
+                Item::Entry(Entry::new(key, skipped(SkipReason::BrokenLink)))
             }
             Err(errno) => Item::Entry(failed(Hint::Symlink, key, errno)),
         }
@@ -202,7 +203,7 @@ impl Looker<'_> {
                 through_link: self.directory.through_link || way.is_some(),
             })
         });
-        Item::Entry(Entry { key, found })
+        Item::Entry(Entry::new(key, found))
     }
 
     fn directory(&self, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
@@ -262,10 +263,8 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
     let problem = Problem::of("stat", errno);
     match (errno, hint) {
         (Errno::NOENT, _) => vanished(hint, key),
-        (Errno::NAMETOOLONG, Hint::Directory) => {
-            Entry { key: key + "/", found: Found::Failed(EntryKind::Directory, problem) }
-        }
-        (Errno::NAMETOOLONG, _) => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
+        (Errno::NAMETOOLONG, Hint::Directory) => Entry::new(key + "/", Found::Failed(EntryKind::Directory, problem)),
+        (Errno::NAMETOOLONG, _) => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
         _ => not_seen(hint, key, problem),
     }
 }
@@ -273,17 +272,17 @@ fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
 /// The entry of a name that cannot be looked at. Where a directory may stand there, all below it is unknown.
 fn not_seen(hint: Hint, mut key: String, problem: Problem) -> Entry {
     match hint {
-        Hint::File | Hint::Special => Entry { key, found: Found::Failed(hinted_kind(hint), problem) },
+        Hint::File | Hint::Special => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
         Hint::Directory | Hint::Symlink | Hint::Unknown => {
             key.push('/');
-            Entry { found: Found::Unknown { below: key.clone(), problem }, key }
+            Entry::new(key.clone(), Found::Unknown { below: key, problem })
         }
     }
 }
 
 fn vanished(hint: Hint, key: String) -> Entry {
     let key = if hint == Hint::Directory { key + "/" } else { key };
-    Entry { key, found: Found::Skipped(hinted_kind(hint), SkipReason::Vanished) }
+    Entry::new(key, Found::Skipped(hinted_kind(hint), SkipReason::Vanished))
 }
 
 /// Where nothing tells the kind it is called a file.

@@ -5,9 +5,10 @@ use rustix::io::Errno;
 use super::directory::moved_at;
 use super::{Links, WalkOptions, way};
 use crate::filter::reserved::is_reserved;
-use crate::source::entry::{EntryKind, EpochNanos, FileEntry, Found, Problem, SkipReason, Stat};
+use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
+use crate::time::EpochNanos;
 
 /// What stands at this path below the root.
 pub(in crate::source) fn named(root: &Root, operations: &Operations, options: &WalkOptions, path: &str) -> Found {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::source::entry::{EntryKind, Found, SkipReason};
 
@@ -75,7 +76,7 @@ impl Trial {
             assert!(!batch.is_empty() && batch.len() <= self.options.batch_entries + 1);
             entries.extend(batch);
         }
-        let keyed: Vec<&String> = entries
+        let keyed: Vec<&RelativeKey> = entries
             .iter()
             .filter(|entry| !matches!(entry.found, Found::Nameless(..)))
             .map(|entry| &entry.key)
@@ -124,7 +125,7 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
         Found::Nameless(kind, problem) => format!("nameless {kind:?} {}", problem.kind),
         Found::Unknown { below, problem } => format!("unknown below {below:?}: {} {}", problem.operation, problem.kind),
     };
-    entries.iter().map(|entry| format!("{}: {}", entry.key.escape_debug(), short(entry))).collect()
+    entries.iter().map(|entry| format!("{}: {}", entry.key.as_str().escape_debug(), short(entry))).collect()
 }
 
 #[test]
@@ -204,13 +205,15 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
         let mut bounds: BTreeSet<String> = BTreeSet::new();
         for _ in 0..random.usize(..6) {
             let key = &random.choice(&whole).unwrap().key;
-            let bound = [key.clone(), format!("{key}0"), key.trim_end_matches('/').to_owned(), format!("{key}/a")];
+            let bound =
+                [key.to_string(), format!("{key}0"), key.as_str().trim_end_matches('/').to_owned(), format!("{key}/a")];
             bounds.insert(random.choice(&bound).unwrap().clone());
         }
         let mut seen: Vec<Entry> = Vec::new();
         let mut after = String::new();
         for to in bounds.iter().chain([&String::new()]) {
-            let keys = KeyRange::new(std::mem::replace(&mut after, to.clone()), to.clone()).unwrap();
+            let keys = KeyRange::new(RelativeKey::new(std::mem::replace(&mut after, to.clone())), RelativeKey::new(to))
+                .unwrap();
             let mut trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
             trial.options.section = Arc::new(Section::of(keys.clone()));
             let (within, covers): (Vec<Entry>, Vec<Entry>) = trial
@@ -230,13 +233,14 @@ fn a_range_looks_at_its_own_names_and_the_directories_above_them() {
         (0..3).flat_map(|folder| (0..50).map(move |file| format!("d{folder}/f{file:02}"))).collect();
     let folder = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
     let mut trial = Trial::new();
-    trial.options.section = Arc::new(Section::of(KeyRange::new("d1/f09".into(), "d1/f29".into()).unwrap()));
+    trial.options.section =
+        Arc::new(Section::of(KeyRange::new(RelativeKey::new("d1/f09"), RelativeKey::new("d1/f29")).unwrap()));
     assert_eq!(trial.walk(folder.path()).len(), 20);
     // The root, d1, and the files; the root and d1 are read.
     assert_eq!(trial.calls(), (2, 22, 2));
     assert!(trial.options.section.saw_beyond());
     let mut all = Trial::new();
-    all.options.section = Arc::new(Section::of(KeyRange::new("d".into(), "e".into()).unwrap()));
+    all.options.section = Arc::new(Section::of(KeyRange::new(RelativeKey::new("d"), RelativeKey::new("e")).unwrap()));
     assert_eq!(all.walk(folder.path()).len(), 153);
     assert!(!all.options.section.saw_beyond());
 }
@@ -380,7 +384,7 @@ fn two_hundred_levels_are_walked() {
     fs::write(folder.path().join(&deepest).join("f"), "").unwrap();
     let entries = Trial::new().walk(folder.path());
     assert_eq!(entries.len(), 201);
-    assert_eq!(entries[200].key, deepest + "f");
+    assert_eq!(entries[200].key.as_str(), deepest + "f");
 }
 
 #[test]
@@ -506,12 +510,12 @@ fn a_moved_directory_and_a_turned_link_lend_their_ctime_to_all_below() {
     symlink("plain", folder.path().join("current")).unwrap();
     let entries = Trial::new().walk(folder.path());
     let file = |key: &str| {
-        let entry = entries.iter().find(|entry| entry.key == key).unwrap();
+        let entry = entries.iter().find(|entry| entry.key.as_str() == key).unwrap();
         let Found::File(file) = entry.found else { panic!("{entry:?}") };
         file
     };
     let directory = |key: &str| {
-        let entry = entries.iter().find(|entry| entry.key == key).unwrap();
+        let entry = entries.iter().find(|entry| entry.key.as_str() == key).unwrap();
         let Found::Directory(directory) = entry.found else { panic!("{entry:?}") };
         directory.stat
     };

@@ -9,8 +9,9 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::directory::moved_at;
-use crate::source::entry::{EntryKind, EpochNanos, Stat};
+use crate::source::entry::{EntryKind, Stat};
 use crate::source::operations::{LastLink, Operations};
+use crate::time::EpochNanos;
 
 /// As many as Linux follows (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;

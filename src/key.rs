@@ -1,0 +1,175 @@
+//! Keys: what S3 calls an object, and what the source calls the file of the same name.
+//!
+//! Only a [`Prefix`] converts between the two.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest key that S3 accepts, in bytes (S3 user guide, "Naming Amazon S3 objects").
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// A key relative to the source and to the prefix: `img/a.png`, of a directory `img/`, of the source itself nothing.
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct RelativeKey(String);
+
+/// A key as S3 sees it, prefix included: `www/img/a.png`.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct ObjectKey(String);
+
+/// What all keys of a destination start with: empty, or ending in `/`. So the prefix `img` never covers `img2/x`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prefix(String);
+
+/// Why a text is not a prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrefixError {
+    /// The prefix would make keys with an empty part.
+    #[error(
+        "the prefix '{0}' starts with '/' or contains '//': keys under it would have an empty part, which other tools read differently"
+    )]
+    EmptyPart(String),
+    /// The prefix has `.` or `..` as a part.
+    #[error("the prefix '{0}' contains '.' or '..' as a part: no path can lead there")]
+    DotPart(String),
+    /// The prefix leaves no room for a name.
+    #[error("the prefix is {0} bytes long, but a key has at most {MAX_KEY_BYTES} bytes")]
+    TooLong(usize),
+}
+
+impl RelativeKey {
+    /// From the text of a path below the source, or of a key below the prefix.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text's bytes, by whose order S3 lists.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Whether this is the source itself, or the object whose key is the prefix.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl ObjectKey {
+    /// From the text as S3 has it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Prefix {
+    /// From a text with or without a trailing slash.
+    ///
+    /// # Errors
+    /// Returns an error if no path can lead to keys with this prefix.
+    pub fn new(text: &str) -> Result<Self, PrefixError> {
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        if trimmed.split('/').any(str::is_empty) {
+            return Err(PrefixError::EmptyPart(text.to_owned()));
+        }
+        if trimmed.split('/').any(|part| part == "." || part == "..") {
+            return Err(PrefixError::DotPart(text.to_owned()));
+        }
+        let prefix = format!("{trimmed}/");
+        if prefix.len() >= MAX_KEY_BYTES {
+            return Err(PrefixError::TooLong(prefix.len()));
+        }
+        Ok(Self(prefix))
+    }
+
+    /// The text: empty, or ending in `/`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The object key of a relative key.
+    #[must_use]
+    pub fn object_key(&self, relative: &RelativeKey) -> ObjectKey {
+        ObjectKey(format!("{}{}", self.0, relative.0))
+    }
+
+    /// The relative key of an object key; `None` if the key does not start with this prefix.
+    #[must_use]
+    pub fn relative(&self, key: &ObjectKey) -> Option<RelativeKey> {
+        key.0.strip_prefix(self.0.as_str()).map(RelativeKey::new)
+    }
+
+    /// How many bytes a relative key may have.
+    #[must_use]
+    pub fn room_bytes(&self) -> usize {
+        MAX_KEY_BYTES.saturating_sub(self.0.len())
+    }
+}
+
+impl fmt::Display for RelativeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<RelativeKey> for String {
+    fn from(key: RelativeKey) -> Self {
+        key.0
+    }
+}
+
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> Self {
+        key.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_its_own_boundary() {
+        let prefix = Prefix::new("img").unwrap();
+        let relative = |key| prefix.relative(&ObjectKey::new(key));
+        assert_eq!(relative("img/a"), Some(RelativeKey::new("a")));
+        assert_eq!(relative("img2/x"), None);
+        assert_eq!(relative("img.txt"), None);
+    }
+
+    #[test]
+    fn only_the_prefix_converts_between_the_two_keys() {
+        let prefix = Prefix::new("www/").unwrap();
+        let key = prefix.object_key(&RelativeKey::new("a/b"));
+        assert_eq!(key.as_str(), "www/a/b");
+        assert_eq!(prefix.relative(&key), Some(RelativeKey::new("a/b")));
+        assert!(prefix.relative(&prefix.object_key(&RelativeKey::default())).unwrap().is_root());
+    }
+}
