@@ -3,8 +3,12 @@
 //! The only home of DataSync's SDK. What leaves this module are this program's own types.
 
 mod arn;
+pub mod attempt;
+pub mod breaker;
+pub mod defaults;
 pub mod error;
 mod execution;
+pub mod mount;
 mod task;
 
 use std::time::Duration;

@@ -11,10 +11,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 use crate::aws::{ConnectError, set_variable};
+use crate::datasync::attempt::running_execution;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{DataSync, TaskArn};
 use crate::exit_code::ExitCode;
-use crate::run::running_execution;
 use ecs::{FallbackTask, FallbackTaskSettings};
 use event::Event;
 

@@ -20,12 +20,12 @@ use super::{Control, Stop, Work, cannot_write, conclude, do_work, state, without
 use crate::cli::file::Invocation;
 use crate::cli::{Command, Policy, RunCommand};
 use crate::config::SyncConfig;
+use crate::datasync::attempt::verdict::VerdictKind;
+use crate::datasync::attempt::{Limits, attempt, running_execution};
+use crate::datasync::breaker::{BreakerMemory, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{Report, ReportSink, Route, Subject};
-use crate::run::breaker::{BreakerMemory, BreakerRules};
-use crate::run::verdict::VerdictKind;
-use crate::run::{Limits, attempt, running_execution};
 use crate::shutdown::Shutdown;
 use crate::source::entry::EpochNanos;
 use crate::state::State;

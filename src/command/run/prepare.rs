@@ -6,11 +6,12 @@ use super::super::Stop;
 use crate::cli::file::Invocation;
 use crate::cli::{Command, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
+use crate::datasync::attempt::Attempt;
+use crate::datasync::defaults;
 use crate::datasync::error::ServiceErrorKind;
+use crate::datasync::mount::{MountEvidence, none_of_the_keys_is_there, of_mount};
 use crate::datasync::{DataSync, SourceOfTask, Task};
 use crate::destination::headers::HeaderRule;
-use crate::run::evidence::{MountEvidence, none_of_the_keys_is_there, of_mount};
-use crate::run::{Attempt, derive};
 use crate::sync::Setup;
 
 /// What a run knows of its task.
@@ -75,9 +76,9 @@ pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) 
     for option in &task.settings.unsupported {
         tracing::warn!(option, "the direct sync does not do this, should it have to take over");
     }
-    let defaults = derive::defaults(task);
-    let invocation = invocation.with_defaults(defaults.clone()).map_err(Stop::usage)?;
-    for (option, given, task) in derive::differences(&defaults, &invocation.options) {
+    let of_task = defaults::defaults(task);
+    let invocation = invocation.with_defaults(of_task.clone()).map_err(Stop::usage)?;
+    for (option, given, task) in defaults::differences(&of_task, &invocation.options) {
         let task = task.as_deref().unwrap_or("unset");
         tracing::warn!(option, given, task, "this option differs from the task's: the direct sync goes by it");
     }

@@ -12,9 +12,6 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub mod breaker;
-pub mod derive;
-pub mod evidence;
 pub mod verdict;
 mod watch;
 
