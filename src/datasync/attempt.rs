@@ -1,200 +1,159 @@
-//! `run`: an execution of the DataSync task, from its start or from where it is found, to a verdict.
+//! An attempt: one try to let DataSync do the work, from the start of an execution to a verdict.
 //!
 //! ```text
-//! an execution runs already -> attach to it                           otherwise -> start one
-//! look at it again and again (watch), until it ends or a time-out tells that it will not
+//! an execution is already running -> attach to it                     otherwise -> start one
+//! poll it (watch) until it ends or exceeds a limit
 //! it has not ended -> cancel it, and wait for its end
 //! ```
 //!
-//! What follows from the verdict is the command's business: [`crate::command`].
+//! The caller decides what follows from the verdict.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-pub mod verdict;
+mod section;
+pub(crate) mod verdict;
 mod watch;
 
-use crate::datasync::error::{ServiceError, ServiceErrorKind};
-use crate::datasync::{DataSync, Execution, Status, Task};
+use super::error::{ServiceError, ServiceErrorKind};
+use super::{DataSync, Execution, Status, Task};
 use crate::progress::Progress;
-use crate::report::DataSyncPart;
 use crate::shutdown::Shutdown;
+pub use section::DataSyncSection;
 use verdict::{Verdict, VerdictKind};
 use watch::Watch;
 
-/// The first look at an execution comes after this, and each later one after twice the time.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// The pause before the first poll of an execution. Each later pause is twice as long, up to the poll interval.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long each stage of an execution may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Between two looks, at most.
-    pub poll_interval: Duration,
+pub(crate) struct Limits {
+    /// Between two polls.
+    pub(crate) poll_interval: Duration,
     /// QUEUED and LAUNCHING together.
-    pub queue: Duration,
+    pub(crate) queue: Duration,
     /// PREPARING.
-    pub prepare: Duration,
-    /// Without a counter that moves, or without an answer.
-    pub stall: Duration,
-    /// In all.
-    pub total: Duration,
+    pub(crate) prepare: Duration,
+    /// Without a changed counter, or without a response.
+    pub(crate) stall: Duration,
+    /// In total.
+    pub(crate) total: Duration,
     /// From the cancel to the end.
-    pub cancel: Duration,
+    pub(crate) cancel: Duration,
 }
 
-/// What came of an attempt to let DataSync do it.
+/// The result of an attempt.
 #[derive(Clone, Debug)]
-pub struct Attempt {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The execution, as far as it was seen.
-    pub execution: Option<Followed>,
-    /// Whether an execution may be writing to the destination still.
-    pub may_still_run: bool,
-    /// How long it took.
-    pub took: Duration,
+pub(crate) struct Attempt {
+    pub(crate) verdict: Verdict,
+    pub(crate) execution: Option<Followed>,
+    /// Whether an execution may still be writing to the destination.
+    pub(crate) may_still_run: bool,
+    took: Duration,
 }
 
-/// An execution that was followed.
+/// An execution that the attempt started or attached to.
 #[derive(Clone, Debug)]
-pub struct Followed {
-    /// Its ARN.
-    pub arn: String,
-    /// Whether it ran already.
-    pub attached: bool,
-    /// When it began, or when it was found.
-    pub since: SystemTime,
-    /// What was last heard of it.
-    pub last: Option<Execution>,
+pub(crate) struct Followed {
+    arn: String,
+    /// Whether the execution was already running.
+    attached: bool,
+    /// When the execution started, as early as is known.
+    pub(crate) since: SystemTime,
+    /// The last response to a poll.
+    last: Option<Execution>,
 }
 
 impl Attempt {
-    /// One that ended before an execution was known.
-    #[must_use]
-    pub fn in_vain(error: &ServiceError) -> Self {
-        // Of a task that is not there nothing can run; otherwise nobody knows.
-        let may_still_run = error.kind != ServiceErrorKind::Unknown;
+    /// An attempt that failed before it knew an execution.
+    pub(crate) fn failed(error: &ServiceError) -> Self {
+        // A task that does not exist has no execution; after any other error this is unknown.
+        let may_still_run = error.kind != ServiceErrorKind::NotFound;
         Self { verdict: Verdict::of_error(error), execution: None, may_still_run, took: Duration::ZERO }
     }
-
-    /// For the report.
-    #[must_use]
-    pub fn part(&self) -> DataSyncPart {
-        let last = self.execution.as_ref().and_then(|followed| followed.last.as_ref());
-        let told = |of: fn(&Execution) -> Option<&String>, or: &Option<String>| {
-            last.and_then(of).cloned().or_else(|| or.clone())
-        };
-        DataSyncPart {
-            execution_arn: self.execution.as_ref().map(|followed| followed.arn.clone()),
-            attached: self.execution.as_ref().is_some_and(|followed| followed.attached),
-            status: last.map(|execution| execution.status_name.clone()),
-            error_code: told(|execution| execution.error_code.as_ref(), &self.verdict.code),
-            error_detail: told(|execution| execution.error_detail.as_ref(), &self.verdict.detail),
-            verdict: self.verdict.kind.name().into(),
-            evidence: self.verdict.evidence.clone(),
-            seconds: self.took.as_secs_f64(),
-        }
-    }
 }
 
-/// The latest execution of the task, if it runs still.
-///
-/// # Errors
-/// Where DataSync does not tell.
-pub async fn running_execution(
-    datasync: &DataSync,
-    latest: Option<&str>,
-) -> Result<Option<(String, Execution)>, ServiceError> {
-    let Some(arn) = latest else {
-        return Ok(None);
-    };
-    match datasync.describe_execution(arn).await {
-        Ok(execution) => Ok((!execution.status.is_terminal()).then(|| (arn.to_owned(), execution))),
-        Err(error) if error.kind == ServiceErrorKind::Unknown => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Lets DataSync do it, and watches.
-pub async fn attempt(
+/// Runs one attempt to its end.
+pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
     limits: Limits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut followed = match attach_or_start(datasync, task).await {
         Ok(followed) => followed,
-        Err(Unstarted { error, may_still_run }) => {
-            return Attempt { took: begun.elapsed(), may_still_run, ..Attempt::in_vain(&error) };
+        Err(NotStarted { error, may_still_run }) => {
+            return Attempt { took: started.elapsed(), may_still_run, ..Attempt::failed(&error) };
         }
     };
     if followed.attached {
-        tracing::info!(execution = followed.arn, "an execution runs already: watching it");
+        tracing::info!(execution = followed.arn, "attached to an execution that was already running");
     } else {
-        tracing::info!(execution = followed.arn, "execution started");
+        tracing::info!(execution = followed.arn, "started an execution");
     }
-    let mut verdict = watch(datasync, &mut followed, limits, shutdown, progress).await;
+    let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
     let last = followed.last.as_ref();
     if verdict.kind == VerdictKind::Succeeded && last.is_some_and(|last| last.has_other_filters_than(&task.settings)) {
-        verdict = Verdict::of_other_files();
+        verdict = Verdict::other_filters();
     }
     let mut may_still_run = !followed.has_ended();
     if may_still_run && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         may_still_run = !cancel(datasync, &mut followed, limits, shutdown).await;
-        if followed.last.as_ref().is_some_and(|last| last.status == Status::Succeeded) {
-            verdict = Verdict::of_ended(followed.last.as_ref());
+        if let Some(last) = followed.last.as_ref().filter(|last| last.status == Status::Succeeded) {
+            verdict = Verdict::of_ended(last);
         }
         if shutdown.is_requested() {
             verdict = Verdict::interrupted();
         }
     }
-    Attempt { verdict, may_still_run, execution: Some(followed), took: begun.elapsed() }
+    Attempt { verdict, may_still_run, execution: Some(followed), took: started.elapsed() }
 }
 
 /// Why there is no execution to follow.
-struct Unstarted {
+struct NotStarted {
     error: ServiceError,
-    /// Whether one may run all the same.
+    /// Whether an execution may be running nevertheless.
     may_still_run: bool,
 }
 
-async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, Unstarted> {
+async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, NotStarted> {
     let attached = |(arn, last): (String, Execution)| Followed {
         arn,
         attached: true,
         since: last.started.unwrap_or_else(SystemTime::now),
         last: Some(last),
     };
-    match running_execution(datasync, task.latest_execution.as_deref()).await {
+    match datasync.running_execution(task.latest_execution.as_deref()).await {
         Ok(Some(running)) => return Ok(attached(running)),
         Ok(None) => {}
-        Err(error) => return Err(Unstarted { error, may_still_run: true }),
+        Err(error) => return Err(NotStarted { error, may_still_run: true }),
     }
     let since = SystemTime::now();
     let error = match datasync.start().await {
         Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None }),
         Err(error) => error,
     };
-    // Somebody else may have started one since; or this start was carried out, and its answer lost.
-    let looked = match datasync.latest_execution().await {
+    // Another caller may have started an execution in the meantime, or the response to this start was lost.
+    let found = match datasync.latest_execution().await {
         Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
             datasync.describe_execution(&new).await.map(|execution| Some((new, execution)))
         }
-        Ok(latest) => running_execution(datasync, latest.as_deref()).await,
+        Ok(latest) => datasync.running_execution(latest.as_deref()).await,
         Err(error) => Err(error),
     };
-    match looked {
+    match found {
         Ok(Some(running)) => Ok(attached(running)),
-        Ok(None) => Err(Unstarted { error, may_still_run: false }),
-        Err(_) => Err(Unstarted { error, may_still_run: true }),
+        Ok(None) => Err(NotStarted { error, may_still_run: false }),
+        Err(_) => Err(NotStarted { error, may_still_run: true }),
     }
 }
 
-async fn watch(
+async fn poll_until_verdict(
     datasync: &DataSync,
     followed: &mut Followed,
     limits: Limits,
@@ -202,21 +161,21 @@ async fn watch(
     progress: &Progress,
 ) -> Verdict {
     let mut watch = Watch::new(limits, Instant::now());
-    let mut pause = FIRST_LOOK.min(limits.poll_interval);
+    let mut pause = FIRST_PAUSE.min(limits.poll_interval);
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.requested() => return Verdict::interrupted(),
         }
         pause = pause.saturating_mul(2).min(limits.poll_interval);
-        let looked = tokio::select! {
-            looked = datasync.describe_execution(&followed.arn) => looked,
+        let polled = tokio::select! {
+            polled = datasync.describe_execution(&followed.arn) => polled,
             () = shutdown.requested() => return Verdict::interrupted(),
         };
-        let verdict = match looked {
+        let verdict = match polled {
             Ok(execution) => {
-                progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.line));
-                let verdict = watch.hear(&execution, Instant::now());
+                progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
+                let verdict = watch.polled(&execution, Instant::now());
                 if !followed.attached {
                     followed.since = execution.started.unwrap_or(followed.since).min(followed.since);
                 }
@@ -224,8 +183,8 @@ async fn watch(
                 verdict
             }
             Err(error) => {
-                tracing::warn!(%error, "the execution cannot be looked at; still watching");
-                watch.miss(&error, Instant::now())
+                tracing::warn!(%error, "cannot poll the execution");
+                watch.poll_failed(&error, Instant::now())
             }
         };
         if let Some(verdict) = verdict {
@@ -234,10 +193,10 @@ async fn watch(
     }
 }
 
-/// Cancels the execution; true if it was seen to have ended.
+/// Cancels the execution. Returns whether DataSync confirmed its end.
 async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: Limits, shutdown: &Shutdown) -> bool {
     if let Err(error) = datasync.cancel(&followed.arn).await {
-        tracing::warn!(%error, "the execution cannot be cancelled; waiting for its end all the same");
+        tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
     }
     let deadline = Instant::now() + limits.cancel;
     while Instant::now() < deadline {
@@ -248,7 +207,7 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: Limits, sh
             return true;
         }
         tokio::select! {
-            () = tokio::time::sleep(FIRST_LOOK.min(limits.poll_interval)) => {}
+            () = tokio::time::sleep(FIRST_PAUSE.min(limits.poll_interval)) => {}
             () = shutdown.requested() => return false,
         }
     }

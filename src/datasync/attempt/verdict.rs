@@ -1,4 +1,4 @@
-//! The verdict on an execution, and what it rests on.
+//! The verdict on an attempt, and its evidence.
 
 use std::time::Duration;
 
@@ -7,54 +7,45 @@ use crate::datasync::{Execution, Status};
 
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Which.
-    pub kind: VerdictKind,
-    /// What it rests on, for people.
-    pub evidence: String,
-    /// The error code of the service, where an error of a request is what it rests on.
-    pub code: Option<String>,
-    /// The words of the service.
-    pub detail: Option<String>,
+pub(crate) struct Verdict {
+    pub(crate) kind: VerdictKind,
+    /// Why, human-readable.
+    pub(crate) evidence: String,
+    /// The service's error code, if the verdict follows from a failed request.
+    pub(super) code: Option<String>,
+    /// The service's error message, likewise.
+    pub(super) detail: Option<String>,
 }
 
 /// The kinds of verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VerdictKind {
-    /// All is done.
+pub(crate) enum VerdictKind {
     Succeeded,
-    /// It went to its end and left some files out or wrong.
+    /// The execution finished, but skipped some files or left them wrong.
     Partial,
-    /// It failed.
     Failed,
-    /// It was not started: the request was refused.
+    /// DataSync refused to start an execution.
     Refused,
-    /// These credentials may not.
     AccessDenied,
-    /// There is no such task.
     UnknownTask,
-    /// Too many requests, for too long.
     Throttled,
-    /// The service has trouble.
+    /// DataSync responds with server errors.
     Unavailable,
-    /// The service cannot be reached.
+    /// No connection to DataSync.
     Unreachable,
-    /// It did not begin in time.
     QueuedTooLong,
-    /// It did not get past comparing in time.
     PreparedTooLong,
-    /// It stood still.
+    /// No counter changed for too long.
     Stalled,
-    /// It took too long in all.
+    /// The execution took too long in total.
     TimedOut,
-    /// The watching was ended; the execution goes on.
+    /// The run was asked to stop; the execution continues.
     Interrupted,
 }
 
 impl VerdictKind {
-    /// The report's name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// The name in the report.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::Partial => "partial",
@@ -79,70 +70,63 @@ impl Verdict {
         Self { kind, evidence, code: None, detail: None }
     }
 
-    /// On an execution that has ended.
-    #[must_use]
-    pub(super) fn of_ended(execution: Option<&Execution>) -> Self {
-        let Some(execution) = execution else {
-            return Self::new(VerdictKind::Failed, "nothing was heard of the execution".to_owned());
-        };
-        let said = [execution.error_code.as_deref(), execution.error_detail.as_deref()];
-        let said = said.into_iter().flatten().collect::<Vec<_>>().join(": ");
-        match execution.status {
-            _ if execution.is_partial() => {
-                let failed = execution.files_failed;
-                let said = if said.is_empty() { format!("{failed} files failed") } else { said };
-                Self::new(VerdictKind::Partial, format!("the execution ended with files left out or wrong: {said}"))
-            }
-            Status::Succeeded => {
-                Self::new(VerdictKind::Succeeded, format!("the execution succeeded: {}", execution.line))
-            }
-            Status::Failed | Status::Waiting | Status::Preparing | Status::Moving | Status::UnderWay => {
-                let said = if said.is_empty() { "no reason is told".to_owned() } else { said };
-                Self::new(VerdictKind::Failed, format!("the execution failed: {said}"))
-            }
+    /// The verdict on an execution that has ended.
+    pub(super) fn of_ended(execution: &Execution) -> Self {
+        let reasons = [execution.error_code.as_deref(), execution.error_detail.as_deref()];
+        let reason = reasons.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let reason_or = |default: String| if reason.is_empty() { default } else { reason };
+        if execution.is_partial() {
+            let reason = reason_or(format!("{} files failed", execution.files_failed));
+            let evidence = format!("the execution finished with skipped or mismatched files: {reason}");
+            Self::new(VerdictKind::Partial, evidence)
+        } else if execution.status == Status::Succeeded {
+            Self::new(VerdictKind::Succeeded, format!("the execution succeeded: {}", execution.progress))
+        } else {
+            let reason = reason_or("DataSync gave no reason".to_owned());
+            Self::new(VerdictKind::Failed, format!("the execution failed: {reason}"))
         }
     }
 
-    /// On a request that came to nothing.
-    #[must_use]
-    pub fn of_error(error: &ServiceError) -> Self {
+    /// The verdict after a request that failed.
+    pub(crate) fn of_error(error: &ServiceError) -> Self {
         let (kind, what) = match error.kind {
-            ServiceErrorKind::Denied => (VerdictKind::AccessDenied, "DataSync denies access"),
-            ServiceErrorKind::Unknown => (VerdictKind::UnknownTask, "DataSync knows no such task"),
-            ServiceErrorKind::Refused => (VerdictKind::Refused, "DataSync refuses"),
-            ServiceErrorKind::Throttled => (VerdictKind::Throttled, "DataSync throttles"),
-            ServiceErrorKind::Unavailable => (VerdictKind::Unavailable, "DataSync has trouble"),
-            ServiceErrorKind::Unreachable => (VerdictKind::Unreachable, "DataSync cannot be reached"),
+            ServiceErrorKind::Denied => (VerdictKind::AccessDenied, "DataSync denied access"),
+            ServiceErrorKind::NotFound => (VerdictKind::UnknownTask, "DataSync has no such task"),
+            ServiceErrorKind::Refused => (VerdictKind::Refused, "DataSync refused the request"),
+            ServiceErrorKind::Throttled => (VerdictKind::Throttled, "DataSync throttled the requests"),
+            ServiceErrorKind::Unavailable => (VerdictKind::Unavailable, "DataSync is unavailable"),
+            ServiceErrorKind::Unreachable => (VerdictKind::Unreachable, "cannot reach DataSync"),
         };
         let (code, detail) = (error.code.clone(), Some(error.message.clone()));
         Self { kind, evidence: format!("{what}: {error}"), code, detail }
     }
 
-    pub(super) fn of_other_files() -> Self {
-        let evidence =
-            "the execution that ran already succeeded with other filters than the task's: the rest is compared";
+    /// The verdict on a success of an execution whose filters are not the task's.
+    pub(super) fn other_filters() -> Self {
+        let evidence = "the execution that was already running succeeded, but its filters differ from the task's";
         Self::new(VerdictKind::Partial, evidence.to_owned())
     }
 
     pub(super) fn interrupted() -> Self {
-        let evidence = "asked to stop while watching: the execution goes on, and the next run attaches to it";
+        let evidence = "stop requested while the execution was running: it continues, and the next run attaches to it";
         Self::new(VerdictKind::Interrupted, evidence.to_owned())
     }
 
-    pub(super) fn queued_too_long(status: &str, time: Duration) -> Self {
-        Self::new(VerdictKind::QueuedTooLong, format!("the execution is {status} for more than {}", shown(time)))
+    pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {
+        Self::new(VerdictKind::QueuedTooLong, format!("the execution was {status} for {}", shown(limit)))
     }
 
-    pub(super) fn prepared_too_long(time: Duration) -> Self {
-        Self::new(VerdictKind::PreparedTooLong, format!("the execution is PREPARING for more than {}", shown(time)))
+    pub(super) fn prepared_too_long(limit: Duration) -> Self {
+        Self::new(VerdictKind::PreparedTooLong, format!("the execution was PREPARING for {}", shown(limit)))
     }
 
-    pub(super) fn stalled(status: &str, time: Duration) -> Self {
-        Self::new(VerdictKind::Stalled, format!("stalled: no counter moved for {} while {status}", shown(time)))
+    pub(super) fn stalled(status: &str, limit: Duration) -> Self {
+        let evidence = format!("no counter changed for {} while the execution was {status}", shown(limit));
+        Self::new(VerdictKind::Stalled, evidence)
     }
 
-    pub(super) fn timed_out(status: &str, time: Duration) -> Self {
-        Self::new(VerdictKind::TimedOut, format!("the execution is still {status} after {}", shown(time)))
+    pub(super) fn timed_out(status: &str, limit: Duration) -> Self {
+        Self::new(VerdictKind::TimedOut, format!("the execution was still {status} after {}", shown(limit)))
     }
 }
 
