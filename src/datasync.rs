@@ -28,7 +28,7 @@ use error::{ServiceError, ServiceErrorKind};
 
 /// How often a request is sent, within some twenty seconds, before it counts as failed.
 const ATTEMPTS: u32 = 5;
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// A client for one DataSync task.
@@ -49,7 +49,7 @@ impl DataSync {
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
             .region(Region::new(task.region().to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
-            .timeout_config(aws::timeouts(Some(ATTEMPT)));
+            .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         if endpoint.overrides {
             config.set_endpoint_url(endpoint.url);
         }

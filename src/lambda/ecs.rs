@@ -16,7 +16,7 @@ use super::SettingsError;
 use crate::aws::{self, ConnectError};
 
 const ATTEMPTS: u32 = 3;
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of the task and its network.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl FallbackTask {
         let mut config = aws_sdk_ecs::config::Builder::from(&shared)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(aws::timeouts(Some(ATTEMPT)));
+            .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         if endpoint.overrides {
             config.set_endpoint_url(endpoint.url);
         }
