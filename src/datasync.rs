@@ -1,10 +1,14 @@
-//! AWS DataSync: a task as it is configured, its executions, and how they stand.
+//! AWS DataSync: a client for one task, its configuration and its executions; an attempt to let it do the work.
 //!
-//! The only home of DataSync's SDK. What leaves this module are this program's own types.
+//! The only home of DataSync's SDK: the rest of the program sees this module's types.
 
 mod arn;
+pub(crate) mod attempt;
+pub mod breaker;
+pub(crate) mod defaults;
 pub mod error;
 mod execution;
+pub(crate) mod mount;
 mod task;
 
 use std::time::Duration;
@@ -16,17 +20,18 @@ use aws_sdk_datasync::Client;
 use crate::aws::{self, ConnectError};
 
 pub use arn::TaskArn;
+pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
-pub use task::{SourceOfTask, Task, TaskSettings};
+pub(crate) use task::{Task, TaskSource};
 
-use error::ServiceError;
+use error::{ServiceError, ServiceErrorKind};
 
-/// A question to DataSync is asked so often, over some twenty seconds, before it counts as not answered.
+/// How often a request is sent, within some twenty seconds, before it counts as failed.
 const ATTEMPTS: u32 = 5;
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// One task of DataSync.
+/// A client for one DataSync task.
 #[derive(Clone, Debug)]
 pub struct DataSync {
     client: Client,
@@ -34,78 +39,88 @@ pub struct DataSync {
 }
 
 impl DataSync {
-    /// Loads the AWS settings and prepares a client for the task's region; nothing is sent yet.
+    /// Loads the AWS settings and prepares a client for the task's region. Sends nothing.
     ///
     /// # Errors
-    /// Where the settings name what cannot be used.
+    /// Returns an error if the settings cannot be used.
     pub async fn connect(task: TaskArn) -> Result<Self, ConnectError> {
         let shared = aws::settings().await?;
         let endpoint = aws::endpoint(&shared, "AWS_ENDPOINT_URL_DATASYNC");
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
             .region(Region::new(task.region().to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
-            .timeout_config(aws::timeouts(Some(ATTEMPT)));
+            .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         if endpoint.overrides {
             config.set_endpoint_url(endpoint.url);
         }
         Ok(Self { client: Client::from_conf(config.build()), task })
     }
 
-    /// The task.
-    #[must_use]
-    pub const fn task_arn(&self) -> &TaskArn {
+    pub(crate) const fn task_arn(&self) -> &TaskArn {
         &self.task
     }
 
-    /// The task and its locations as they are configured now.
-    ///
-    /// # Errors
-    /// Where DataSync does not answer, or has no such task.
-    pub async fn describe_task(&self) -> Result<Task, ServiceError> {
+    /// Returns the present configuration of the task and its locations.
+    pub(crate) async fn describe_task(&self) -> Result<Task, ServiceError> {
         let described = self.client.describe_task().task_arn(self.task.as_str()).send().await?;
         let source = described.source_location_arn().unwrap_or_default();
         let source = match self.client.describe_location_efs().location_arn(source).send().await {
-            Ok(location) => SourceOfTask::of_efs(&location),
-            Err(error) => SourceOfTask::or_not_efs(error.into())?,
+            Ok(location) => Some(location),
+            Err(error) => ServiceError::from(error).none_if_refused()?,
         };
         let destination = described.destination_location_arn().unwrap_or_default();
         let destination = match self.client.describe_location_s3().location_arn(destination).send().await {
             Ok(location) => Some(location),
-            Err(error) => ServiceError::from(error).unless_refused()?,
+            Err(error) => ServiceError::from(error).none_if_refused()?,
         };
-        Ok(Task::new(&described, source, destination.as_ref()))
+        Ok(Task::new(&described, source.as_ref(), destination.as_ref()))
     }
 
-    /// The task's most recent execution, which may have ended.
+    /// Returns the ARN of the task's most recent execution, which may have ended.
     ///
     /// # Errors
-    /// Where DataSync does not answer, or has no such task.
+    /// Returns an error if DataSync does not respond, or has no such task.
     pub async fn latest_execution(&self) -> Result<Option<String>, ServiceError> {
         let described = self.client.describe_task().task_arn(self.task.as_str()).send().await?;
         Ok(described.current_task_execution_arn().filter(|arn| !arn.is_empty()).map(str::to_owned))
     }
 
-    /// How an execution stands.
+    /// Returns the state of an execution.
     ///
     /// # Errors
-    /// Where DataSync does not answer, or has no such execution.
+    /// Returns an error if DataSync does not respond, or has no such execution.
     pub async fn describe_execution(&self, arn: &str) -> Result<Execution, ServiceError> {
         Ok(Execution::new(&self.client.describe_task_execution().task_execution_arn(arn).send().await?))
     }
 
-    /// Starts an execution; returns its ARN.
+    /// Returns the task's latest execution and its ARN, if it is still running.
+    pub(crate) async fn running_execution(
+        &self,
+        latest: Option<&str>,
+    ) -> Result<Option<(String, Execution)>, ServiceError> {
+        let Some(arn) = latest else {
+            return Ok(None);
+        };
+        match self.describe_execution(arn).await {
+            Ok(execution) => Ok((!execution.status.is_terminal()).then(|| (arn.to_owned(), execution))),
+            Err(error) if error.kind == ServiceErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Starts an execution and returns its ARN.
     ///
     /// # Errors
-    /// Where DataSync refuses, which it does while another one runs, or does not answer.
+    /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running.
     pub async fn start(&self) -> Result<String, ServiceError> {
         let started = self.client.start_task_execution().task_arn(self.task.as_str()).send().await?;
         started.task_execution_arn().map(str::to_owned).ok_or_else(ServiceError::nameless_execution)
     }
 
-    /// Asks for an execution to be cancelled.
+    /// Requests the cancellation of an execution.
     ///
     /// # Errors
-    /// Where DataSync refuses or does not answer.
+    /// Returns an error if DataSync does not respond, or refuses.
     pub async fn cancel(&self, arn: &str) -> Result<(), ServiceError> {
         self.client.cancel_task_execution().task_execution_arn(arn).send().await?;
         Ok(())

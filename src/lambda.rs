@@ -1,8 +1,8 @@
-//! The Lambda function: the same program, started by Lambda, answers EventBridge's events.
+//! The Lambda function: this program, if the Lambda runtime starts it to handle EventBridge events.
 //!
-//! - A schedule, or anything else that is no state change: the DataSync task is started, unless an execution runs already.
-//! - An execution of the task ended in ERROR: the ECS task that syncs directly is started. The same event twice starts one
-//!   (`clientToken`). A cancelled execution ends in ERROR too, and calls for nothing: whoever cancelled it goes on himself.
+//! - A scheduled event, or any event that is not a state change, starts the DataSync task, unless an execution is running.
+//! - An execution of the task that ended in ERROR starts the ECS task that syncs directly. If the event arrives twice, ECS
+//!   starts one task (`clientToken`). A cancelled execution also ends in ERROR, but starts nothing: its operator acts.
 
 mod ecs;
 mod event;
@@ -14,11 +14,10 @@ use crate::aws::{ConnectError, set_variable};
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{DataSync, TaskArn};
 use crate::exit_code::ExitCode;
-use crate::run::running_execution;
 use ecs::{FallbackTask, FallbackTaskSettings};
 use event::Event;
 
-/// What Lambda sets in the environment of what it runs.
+/// The variable that the Lambda runtime sets.
 const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 
 /// Whether this process is a Lambda function.
@@ -27,14 +26,14 @@ pub fn is_here() -> bool {
     set_variable(RUNTIME_API).is_some() && std::env::args_os().len() <= 1
 }
 
-/// What the function is to do, from its environment.
+/// The settings of the function, from its environment.
 #[derive(Clone, Debug)]
-struct Settings {
+struct FunctionSettings {
     task: TaskArn,
     fallback: Option<FallbackTaskSettings>,
 }
 
-/// Why the function cannot do its work.
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum SettingsError {
     #[error("{name} is not set: {what}")]
@@ -48,9 +47,9 @@ struct Function {
     fallback: Option<FallbackTask>,
 }
 
-/// Answers events until Lambda ends the process.
+/// Handles events until Lambda ends the process.
 pub async fn serve() -> ExitCode {
-    let settings = match Settings::from_environment(&set_variable) {
+    let settings = match FunctionSettings::from_environment(&set_variable) {
         Ok(settings) => settings,
         Err(error) => {
             tracing::error!("{error}");
@@ -64,8 +63,8 @@ pub async fn serve() -> ExitCode {
             return ExitCode::Usage;
         }
     };
-    let answer = |event: LambdaEvent<Value>| function.answer(event.payload);
-    match lambda_runtime::run(service_fn(answer)).await {
+    let handle = |event: LambdaEvent<Value>| function.handle(event.payload);
+    match lambda_runtime::run(service_fn(handle)).await {
         Ok(()) => ExitCode::Success,
         Err(error) => {
             tracing::error!("the Lambda runtime ended: {error}");
@@ -74,7 +73,7 @@ pub async fn serve() -> ExitCode {
     }
 }
 
-impl Settings {
+impl FunctionSettings {
     fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let name = "EFS2S3_TASK_ARN";
         let task =
@@ -85,7 +84,7 @@ impl Settings {
 }
 
 impl Function {
-    async fn connect(settings: Settings) -> Result<Self, ConnectError> {
+    async fn connect(settings: FunctionSettings) -> Result<Self, ConnectError> {
         let region = settings.task.region().to_owned();
         let fallback = match settings.fallback {
             Some(settings) => Some(FallbackTask::connect(settings, &region).await?),
@@ -94,10 +93,10 @@ impl Function {
         Ok(Self { datasync: DataSync::connect(settings.task).await?, fallback })
     }
 
-    async fn answer(&self, payload: Value) -> Result<Value, Error> {
+    async fn handle(&self, payload: Value) -> Result<Value, Error> {
         let answer = match Event::read(&payload) {
             Event::Start => self.start().await,
-            Event::Changed { execution, state } => self.changed(&execution, &state).await,
+            Event::Changed { execution_arn, state } => self.changed(&execution_arn, &state).await,
         };
         match &answer {
             Ok(answer) => tracing::info!(%answer, "answered"),
@@ -106,14 +105,14 @@ impl Function {
         answer
     }
 
-    /// Starts the DataSync task, unless it runs already.
+    /// Starts an execution of the DataSync task, unless one is running.
     async fn start(&self) -> Result<Value, Error> {
         if let Some(running) = self.running().await? {
             return Ok(json!({ "execution_arn": running, "started": false }));
         }
         match self.datasync.start().await {
             Ok(arn) => Ok(json!({ "execution_arn": arn, "started": true })),
-            // The same event twice, or somebody else.
+            // The same event arrived twice, or another caller started the task.
             Err(refused) if refused.kind == ServiceErrorKind::Refused => match self.running().await? {
                 Some(running) => Ok(json!({ "execution_arn": running, "started": false })),
                 None => Err(refused.into()),
@@ -124,10 +123,10 @@ impl Function {
 
     async fn running(&self) -> Result<Option<String>, ServiceError> {
         let latest = self.datasync.latest_execution().await?;
-        Ok(running_execution(&self.datasync, latest.as_deref()).await?.map(|(arn, _)| arn))
+        Ok(self.datasync.running_execution(latest.as_deref()).await?.map(|(arn, _)| arn))
     }
 
-    /// Starts the ECS task that syncs directly, where an execution of this task failed.
+    /// Starts the ECS task that syncs directly, if an execution of this task failed.
     async fn changed(&self, execution: &str, state: &str) -> Result<Value, Error> {
         let ignored = |why: &str| Ok(json!({ "execution_arn": execution, "ignored": why }));
         if !self.datasync.task_arn().is_task_of(execution) {
@@ -138,7 +137,7 @@ impl Function {
         }
         let ended = self.datasync.describe_execution(execution).await?;
         if ended.was_cancelled() {
-            return ignored("it was cancelled");
+            return ignored("the execution was cancelled");
         }
         let detail = ended.error_detail.or(ended.error_code).unwrap_or_default();
         let Some(fallback) = &self.fallback else {
@@ -165,14 +164,14 @@ mod tests {
         ("EFS2S3_ECS_SECURITY_GROUPS", "sg-1"),
     ];
 
-    fn settings(variables: &[(&str, &str)]) -> Result<Settings, String> {
+    fn settings(variables: &[(&str, &str)]) -> Result<FunctionSettings, String> {
         let variable =
             |name: &str| variables.iter().find(|(have, _)| *have == name).map(|(_, value)| (*value).to_owned());
-        Settings::from_environment(&variable).map_err(|error| error.to_string())
+        FunctionSettings::from_environment(&variable).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_environment_says_which_task_and_what_to_fall_back_to() {
+    fn the_environment_names_the_task_and_the_fallback() {
         assert!(settings(&[("EFS2S3_TASK_ARN", TASK)]).unwrap().fallback.is_none());
         let whole: Vec<_> = ECS.into_iter().chain([("EFS2S3_TASK_ARN", TASK)]).collect();
         let fallback = settings(&whole).unwrap().fallback.unwrap();
@@ -183,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn errors_name_the_missing_or_wrong_variable() {
         assert!(settings(&[]).unwrap_err().contains("EFS2S3_TASK_ARN is not set"));
         assert!(
-            settings(&[("EFS2S3_TASK_ARN", "task-1")]).unwrap_err().contains("EFS2S3_TASK_ARN: 'task-1' is no ARN")
+            settings(&[("EFS2S3_TASK_ARN", "task-1")]).unwrap_err().contains("EFS2S3_TASK_ARN: 'task-1' is not an ARN")
         );
         for (missing, _) in ECS {
             let rest: Vec<_> =

@@ -25,7 +25,6 @@ pub mod object;
 pub mod progress;
 pub mod report;
 pub mod result_file;
-pub mod run;
 pub mod scope;
 pub mod shutdown;
 pub mod source;

@@ -11,6 +11,7 @@ use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::datasync::DataSyncSection;
 use crate::destination::operation::{Operation, Requests};
 use crate::exit_code::ExitCode;
 use crate::key_range::KeyRange;
@@ -58,7 +59,7 @@ pub struct Report {
     estimated_request_cost_usd: f64,
     estimated_efs_read_cost_usd: f64,
     seconds: Seconds,
-    datasync: Option<DataSyncPart>,
+    datasync: Option<DataSyncSection>,
     peak_memory_bytes: Option<u64>,
     withheld_because: Vec<Withheld>,
     failures_count: u64,
@@ -93,7 +94,7 @@ pub struct Subject {
     /// Which way the work took.
     pub route: Route,
     /// What came of DataSync, where it was asked.
-    pub datasync: Option<DataSyncPart>,
+    pub datasync: Option<DataSyncSection>,
 }
 
 /// Which way the work took.
@@ -106,28 +107,6 @@ pub enum Route {
     Datasync,
     /// The direct sync, because DataSync did not succeed.
     Fallback,
-}
-
-/// What came of DataSync.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct DataSyncPart {
-    /// The execution, where there was one.
-    pub execution_arn: Option<String>,
-    /// Whether it ran already.
-    pub attached: bool,
-    /// Its last status.
-    pub status: Option<String>,
-    /// DataSync's error code.
-    pub error_code: Option<String>,
-    /// DataSync's words for the error.
-    pub error_detail: Option<String>,
-    /// The verdict.
-    pub verdict: Cow<'static, str>,
-    /// What the verdict rests on, for people.
-    pub evidence: String,
-    /// How long it took.
-    #[serde(skip)]
-    pub seconds: f64,
 }
 
 /// What came of a run.

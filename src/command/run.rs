@@ -14,18 +14,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+mod key_sample;
 mod prepare;
 
 use super::{Control, Stop, Work, cannot_write, conclude, do_work, state, without_work};
 use crate::cli::file::Invocation;
 use crate::cli::{Command, Policy, RunCommand};
 use crate::config::SyncConfig;
+use crate::datasync::attempt::verdict::VerdictKind;
+use crate::datasync::attempt::{Limits, attempt};
+use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{Report, ReportSink, Route, Subject};
-use crate::run::breaker::{BreakerMemory, BreakerRules};
-use crate::run::verdict::VerdictKind;
-use crate::run::{Limits, attempt, running_execution};
 use crate::shutdown::Shutdown;
 use crate::state::State;
 use crate::sync::changes::Changes;
@@ -139,7 +140,7 @@ async fn work(
         check_folder(&plan.source, task, &setup).await?;
     }
 
-    let memory = BreakerMemory::new(state.map(Arc::as_ref), &scope.destination);
+    let memory = BreakerFile::new(state.map(Arc::as_ref), &scope.destination);
     match through_datasync(plan, known, &memory, subject, control).await {
         Direct::Nothing => {
             let exit_code = shutdown.exit_code().unwrap_or(ExitCode::Success);
@@ -189,7 +190,7 @@ impl Plan {
 async fn through_datasync(
     plan: &Plan,
     known: Option<&Known>,
-    memory: &BreakerMemory<'_>,
+    memory: &BreakerFile<'_>,
     subject: &mut Subject,
     control: Control<'_>,
 ) -> Direct {
@@ -205,7 +206,7 @@ async fn through_datasync(
     }
     if is_open || plan.policy == Policy::DirectOnly {
         let may_run = match task {
-            Ok(task) => !matches!(running_execution(datasync, task.latest_execution.as_deref()).await, Ok(None)),
+            Ok(task) => !matches!(datasync.running_execution(task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
         return Direct::Sync { suspect: None, guard: may_run.then(may_still_run) };
@@ -214,7 +215,7 @@ async fn through_datasync(
         Ok(task) => attempt(datasync, task, plan.limits, shutdown, progress).await,
         Err(attempt) => attempt.clone(),
     };
-    subject.datasync = Some(attempt.part());
+    subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
     let kind = attempt.verdict.kind;
     if !matches!(kind, VerdictKind::Succeeded | VerdictKind::Interrupted) {

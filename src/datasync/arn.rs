@@ -1,9 +1,9 @@
-//! A task's ARN, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`.
+//! The ARN of a DataSync task, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A task's ARN.
+/// The ARN of a DataSync task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskArn {
     text: String,
@@ -11,21 +11,18 @@ pub struct TaskArn {
 }
 
 impl TaskArn {
-    /// The ARN.
+    /// Returns the whole ARN.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The region that the task is in.
-    #[must_use]
-    pub fn region(&self) -> &str {
+    pub(crate) fn region(&self) -> &str {
         &self.region
     }
 
-    /// Whether this is the ARN of one of its executions.
-    #[must_use]
-    pub fn is_task_of(&self, execution_arn: &str) -> bool {
+    /// Whether `execution_arn` is the ARN of an execution of this task.
+    pub(crate) fn is_task_of(&self, execution_arn: &str) -> bool {
         execution_arn.strip_prefix(&self.text).is_some_and(|rest| rest.starts_with("/execution/"))
     }
 }
@@ -46,7 +43,7 @@ impl FromStr for TaskArn {
                 Ok(Self { text: text.to_owned(), region: (*region).to_owned() })
             }
             _ => Err(format!(
-                "'{text}' is no ARN of a DataSync task: it is written \
+                "'{text}' is not an ARN of a DataSync task: write it as \
                  arn:aws:datasync:REGION:ACCOUNT:task/task-0123456789abcdef0"
             )),
         }
@@ -75,7 +72,7 @@ mod tests {
     const TASK: &str = "arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0";
 
     #[test]
-    fn a_task_is_known_in_any_partition_and_what_is_none_is_refused() {
+    fn task_arns_of_every_partition_parse_and_other_texts_do_not() {
         for partition in ["aws", "aws-us-gov", "aws-cn", "aws-iso"] {
             let arn: TaskArn = TASK.replace("aws-us-gov", partition).parse().unwrap();
             assert_eq!(arn.region(), "us-gov-west-1");
@@ -95,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn an_execution_belongs_to_its_task_alone() {
+    fn an_execution_arn_belongs_to_one_task() {
         let task: TaskArn = TASK.parse().unwrap();
         assert!(task.is_task_of(&format!("{TASK}/execution/exec-0123456789abcdef0")));
         assert!(!task.is_task_of(&TASK.replace("abcdef0", "abcdef1")) && !task.is_task_of(TASK));

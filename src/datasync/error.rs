@@ -1,4 +1,4 @@
-//! Why DataSync did not do what it was asked: sorted by what to do about it.
+//! An error of a request to DataSync, classified by what to do about it.
 
 use std::error::Error;
 use std::fmt;
@@ -7,44 +7,44 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// An error of DataSync.
+/// An error of a request to DataSync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceError {
-    /// What kind of trouble.
+    /// The class of the error.
     pub kind: ServiceErrorKind,
-    /// The service's name for it.
+    /// DataSync's error code, if there was a response.
     pub code: Option<String>,
-    /// What it says.
+    /// DataSync's error message, or the cause why there was no response.
     pub message: String,
 }
 
-/// What kind of trouble.
+/// The class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceErrorKind {
-    /// These credentials may not do that, or are none.
+    /// The credentials are missing or invalid, or do not allow the request.
     Denied,
-    /// There is no such task or execution.
-    Unknown,
-    /// The request is refused as it is.
+    /// The task or execution does not exist.
+    NotFound,
+    /// DataSync refuses the request: a retry cannot help.
     Refused,
-    /// Too many requests, for longer than it was waited.
+    /// DataSync throttled every attempt.
     Throttled,
-    /// The service itself has trouble.
+    /// DataSync responded with a server error.
     Unavailable,
-    /// No answer at all: no route, no name, no connection.
+    /// No response: no route, no DNS name, no connection.
     Unreachable,
 }
 
 impl ServiceError {
     pub(super) fn nameless_execution() -> Self {
-        let message = "the answer to StartTaskExecution names no execution".to_owned();
+        let message = "the response to StartTaskExecution names no execution".to_owned();
         Self { kind: ServiceErrorKind::Unavailable, code: None, message }
     }
 
-    /// Nothing, where the question made no sense to the service: a location of another kind.
-    pub(super) fn unless_refused<T>(self) -> Result<Option<T>, Self> {
+    /// Returns `None` if DataSync refused the request: it does so if the location is of another kind.
+    pub(super) fn none_if_refused<T>(self) -> Result<Option<T>, Self> {
         match self.kind {
-            ServiceErrorKind::Refused | ServiceErrorKind::Unknown => Ok(None),
+            ServiceErrorKind::Refused | ServiceErrorKind::NotFound => Ok(None),
             ServiceErrorKind::Denied
             | ServiceErrorKind::Throttled
             | ServiceErrorKind::Unavailable
@@ -89,17 +89,17 @@ fn kind_of(code: &str, status: u16, message: &str) -> ServiceErrorKind {
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
             ServiceErrorKind::Throttled
         }
-        "ResourceNotFoundException" => ServiceErrorKind::Unknown,
-        // DataSync has no error of its own for this.
+        "ResourceNotFoundException" => ServiceErrorKind::NotFound,
+        // DataSync has no error code of its own for a missing task.
         "InvalidRequestException" if message.contains("not found") || message.contains("does not exist") => {
-            ServiceErrorKind::Unknown
+            ServiceErrorKind::NotFound
         }
         _ if status >= 500 => ServiceErrorKind::Unavailable,
         _ => ServiceErrorKind::Refused,
     }
 }
 
-/// The innermost words: the SDK's outer ones say only that a dispatch failed.
+/// Returns the innermost message: the SDK's outer messages state only that a dispatch failed.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -124,14 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_sorted_by_what_to_do_about_them() {
+    fn each_error_code_has_its_kind() {
         for (code, status, message, kind) in [
             ("AccessDeniedException", 400, "not authorized", ServiceErrorKind::Denied),
             ("ExpiredTokenException", 400, "expired", ServiceErrorKind::Denied),
             ("ThrottlingException", 400, "Rate exceeded", ServiceErrorKind::Throttled),
             ("InternalException", 500, "oops", ServiceErrorKind::Unavailable),
             ("ServiceUnavailable", 503, "", ServiceErrorKind::Unavailable),
-            ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::Unknown),
+            ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::NotFound),
             ("InvalidRequestException", 400, "Unable to queue the task execution", ServiceErrorKind::Refused),
         ] {
             assert_eq!(kind_of(code, status, message), kind, "{code} {message}");

@@ -1,4 +1,4 @@
-//! An execution of a task: its status, its counters, and what came of it.
+//! An execution of a task: its status, its counters and its result.
 
 use std::time::SystemTime;
 
@@ -9,63 +9,59 @@ use super::task::{TaskSettings, patterns};
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
 
-/// How an execution stands. A status that this program does not know means that it is under way.
+/// The status of an execution. An unknown status means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// `QUEUED`, `LAUNCHING`: nothing has begun.
-    Waiting,
-    /// `PREPARING`: the two sides are being compared.
+    /// `QUEUED`, `LAUNCHING`: no work has started.
+    Queued,
+    /// `PREPARING`: DataSync compares the two sides.
     Preparing,
-    /// `TRANSFERRING`, `VERIFYING`: counters should move.
-    Moving,
-    /// `CANCELLING`, or any other: under way.
-    UnderWay,
+    /// `TRANSFERRING`, `VERIFYING`: counters change.
+    Transferring,
+    /// `CANCELLING`, or any unknown status: still running.
+    Other,
     /// `SUCCESS`
     Succeeded,
-    /// `ERROR`, which a cancelled execution ends in too.
+    /// `ERROR`, also of a cancelled execution.
     Failed,
 }
 
 impl Status {
-    /// Whether it will not change any more.
-    #[must_use]
-    pub const fn is_terminal(self) -> bool {
+    /// Whether this status is final.
+    pub(crate) const fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
 
     fn named(name: &str) -> Self {
         match name {
-            "QUEUED" | "LAUNCHING" | "LAUNCHED" | "INITIALIZING" => Self::Waiting,
+            "QUEUED" | "LAUNCHING" | "LAUNCHED" | "INITIALIZING" => Self::Queued,
             "PREPARING" => Self::Preparing,
-            "TRANSFERRING" | "VERIFYING" => Self::Moving,
+            "TRANSFERRING" | "VERIFYING" => Self::Transferring,
             "SUCCESS" => Self::Succeeded,
             "ERROR" => Self::Failed,
-            _ => Self::UnderWay,
+            _ => Self::Other,
         }
     }
 }
 
-/// An execution, as one answer shows it.
+/// The state of an execution in one response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Execution {
-    /// How it stands.
+    /// The status, as far as it matters here.
     pub status: Status,
-    /// DataSync's word for that.
-    pub status_name: String,
-    /// Every counter: while files are transferred or verified, one of them moves.
-    pub counters: Vec<i64>,
-    /// How far it is, for people.
-    pub line: String,
-    /// When it began, where that is told.
-    pub started: Option<SystemTime>,
-    /// What went wrong, by DataSync's name.
-    pub error_code: Option<String>,
-    /// What went wrong, in DataSync's words.
-    pub error_detail: Option<String>,
-    /// The include and exclude patterns that it was started with, where that is told.
-    pub filters: (Option<String>, Option<String>),
-    /// How many files failed by themselves, where that is told (Enhanced mode).
-    pub files_failed: i64,
+    /// DataSync's name of the status.
+    pub(crate) status_name: String,
+    /// Every counter: while DataSync transfers or verifies files, one of them changes.
+    pub(crate) counters: Vec<i64>,
+    /// The progress in files and bytes, human-readable.
+    pub(crate) progress: String,
+    pub(crate) started: Option<SystemTime>,
+    pub(crate) error_code: Option<String>,
+    pub(crate) error_detail: Option<String>,
+    /// The include and the exclude patterns of this execution, if the response contains any.
+    pub(crate) filters: (Option<String>, Option<String>),
+    /// How many files failed. Always 0 in Basic mode.
+    pub(crate) files_failed: i64,
 }
 
 impl Execution {
@@ -97,7 +93,7 @@ impl Execution {
                 listed.map_or(0, TaskExecutionFilesListedDetail::at_source),
                 listed.map_or(0, TaskExecutionFilesListedDetail::at_destination_for_delete),
             ],
-            line: format!(
+            progress: format!(
                 "{} of {} files transferred ({}), {} deleted",
                 described.files_transferred(),
                 described.estimated_files_to_transfer(),
@@ -114,28 +110,25 @@ impl Execution {
         }
     }
 
-    /// Whether it was started by somebody with other filters than the task's, and so looks at other files.
-    #[must_use]
-    pub fn has_other_filters_than(&self, settings: &TaskSettings) -> bool {
+    /// Whether another caller started this execution with filters that differ from the task's.
+    pub(crate) fn has_other_filters_than(&self, settings: &TaskSettings) -> bool {
         let (include, exclude) = &self.filters;
-        let is_told = include.is_some() || exclude.is_some();
-        is_told && (*include != settings.include || *exclude != settings.exclude)
+        let is_known = include.is_some() || exclude.is_some();
+        is_known && (*include != settings.include || *exclude != settings.exclude)
     }
 
-    /// Whether somebody cancelled it: DataSync calls that an error.
-    #[must_use]
-    pub fn was_cancelled(&self) -> bool {
-        let said = [&self.error_code, &self.error_detail].into_iter().flatten();
-        self.status == Status::Failed && said.into_iter().any(|text| text.to_lowercase().contains("cancel"))
+    /// Whether the execution was cancelled: it then ends in `ERROR`.
+    pub(crate) fn was_cancelled(&self) -> bool {
+        let mut texts = [&self.error_code, &self.error_detail].into_iter().flatten();
+        self.status == Status::Failed && texts.any(|text| text.to_lowercase().contains("cancel"))
     }
 
-    /// Whether it went to its end and left some files out or wrong.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
+    /// Whether the execution finished, but skipped some files or left them wrong.
+    pub(crate) fn is_partial(&self) -> bool {
         let detail = self.error_detail.as_deref().unwrap_or_default().to_lowercase();
-        let said =
+        let partial =
             ["verification detected mismatches", "except for files skipped", "transfer and verification completed"];
-        self.status.is_terminal() && (self.files_failed > 0 || said.iter().any(|words| detail.contains(words)))
+        self.status.is_terminal() && (self.files_failed > 0 || partial.iter().any(|text| detail.contains(text)))
     }
 }
 
@@ -144,16 +137,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_that_nobody_knows_is_under_way() {
+    fn an_unknown_status_counts_as_running() {
         for (name, status) in [
-            ("QUEUED", Status::Waiting),
-            ("LAUNCHING", Status::Waiting),
-            ("LAUNCHED", Status::Waiting),
+            ("QUEUED", Status::Queued),
+            ("LAUNCHING", Status::Queued),
+            ("LAUNCHED", Status::Queued),
             ("PREPARING", Status::Preparing),
-            ("TRANSFERRING", Status::Moving),
-            ("VERIFYING", Status::Moving),
-            ("CANCELLING", Status::UnderWay),
-            ("FROBNICATING", Status::UnderWay),
+            ("TRANSFERRING", Status::Transferring),
+            ("VERIFYING", Status::Transferring),
+            ("CANCELLING", Status::Other),
+            ("FROBNICATING", Status::Other),
             ("SUCCESS", Status::Succeeded),
             ("ERROR", Status::Failed),
         ] {
@@ -162,12 +155,12 @@ mod tests {
     }
 
     #[test]
-    fn what_went_to_its_end_and_left_files_out_is_partial() {
+    fn an_execution_with_skipped_or_mismatched_files_is_partial() {
         let execution = |status_name: &str, detail: Option<&str>, files_failed| Execution {
             status: Status::named(status_name),
             status_name: status_name.to_owned(),
             counters: Vec::new(),
-            line: String::new(),
+            progress: String::new(),
             started: None,
             error_code: None,
             error_detail: detail.map(str::to_owned),

@@ -1,4 +1,4 @@
-//! A task as it is configured: where from, where to, and how.
+//! The configuration of a task: its source, its destination and its settings.
 
 use aws_sdk_datasync::operation::describe_location_efs::DescribeLocationEfsOutput;
 use aws_sdk_datasync::operation::describe_location_s3::DescribeLocationS3Output;
@@ -8,95 +8,84 @@ use aws_sdk_datasync::types::{
     PreserveDevices, SmbSecurityDescriptorCopyFlags, TransferMode, Uid,
 };
 
-use super::error::ServiceError;
-
-/// A task.
+/// The configuration of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Its most recent execution, which may have ended.
-    pub latest_execution: Option<String>,
-    /// Where from.
-    pub source: SourceOfTask,
-    /// Where to: `s3://bucket/prefix/`; none for anything else than a general-purpose bucket on S3.
-    pub destination_uri: Option<String>,
-    /// How.
-    pub settings: TaskSettings,
+pub(crate) struct Task {
+    /// The ARN of the most recent execution, which may have ended.
+    pub(crate) latest_execution: Option<String>,
+    pub(crate) source: TaskSource,
+    /// `s3://bucket/prefix/`. `None` if the destination is not a general-purpose bucket on S3.
+    pub(crate) destination_uri: Option<String>,
+    pub(crate) settings: TaskSettings,
 }
 
-/// A task's source.
+/// The source location of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceOfTask {
+pub(crate) enum TaskSource {
     /// A folder on an EFS file system.
     Efs {
         /// `fs-…`
         file_system: String,
-        /// The folder, beginning with `/`.
+        /// The folder, with a leading `/`.
         folder: String,
-        /// Whether it is seen through an access point, whose root the folder is counted from.
+        /// Whether the folder is relative to the root of an access point.
         access_point: bool,
     },
-    /// Something else.
+    /// Not an EFS location.
     Other,
 }
 
-/// What a task's options and filters say, as far as they matter to copying a file tree.
+/// The task's filters and options that matter for the copy of a file tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TaskSettings {
-    /// Include patterns, as DataSync writes them.
-    pub include: Option<String>,
-    /// Exclude patterns.
-    pub exclude: Option<String>,
+pub(crate) struct TaskSettings {
+    /// The include patterns, in DataSync's syntax.
+    pub(crate) include: Option<String>,
+    /// The exclude patterns, in DataSync's syntax.
+    pub(crate) exclude: Option<String>,
     /// `PreserveDeletedFiles=REMOVE`
-    pub delete: bool,
+    pub(crate) delete: bool,
     /// `OverwriteMode=NEVER`
-    pub overwrite_never: bool,
-    /// The attributes that are not kept, by the names of `--no-preserve`.
-    pub not_preserved: Vec<&'static str>,
-    /// The limit of bytes in a second.
-    pub bytes_per_second: Option<u64>,
-    /// The storage class of new objects, by S3's name; none for `STANDARD`.
-    pub storage_class: Option<String>,
-    /// Where the manifest is, as `s3://bucket/key`.
-    pub manifest: Option<String>,
-    /// Options that the direct sync does not know, in words.
-    pub unsupported: Vec<String>,
+    pub(crate) overwrite_never: bool,
+    /// The attributes that DataSync does not preserve, as values of `--no-preserve`.
+    pub(crate) not_preserved: Vec<&'static str>,
+    /// The bandwidth limit.
+    pub(crate) bytes_per_second: Option<u64>,
+    /// The storage class of new objects, by the S3 API's name. `None` for `STANDARD`.
+    pub(crate) storage_class: Option<String>,
+    /// The manifest as `s3://bucket/key`.
+    pub(crate) manifest: Option<String>,
+    /// The options that the direct sync does not support, as `NAME=VALUE`.
+    pub(crate) unsupported: Vec<String>,
 }
 
 impl Task {
     pub(super) fn new(
         task: &DescribeTaskOutput,
-        source: SourceOfTask,
+        source: Option<&DescribeLocationEfsOutput>,
         destination: Option<&DescribeLocationS3Output>,
     ) -> Self {
         let uri = destination.and_then(DescribeLocationS3Output::location_uri);
         Self {
             latest_execution: task.current_task_execution_arn().filter(|arn| !arn.is_empty()).map(str::to_owned),
-            source,
+            source: source.and_then(TaskSource::of_efs).unwrap_or(TaskSource::Other),
             destination_uri: uri.filter(|uri| uri.starts_with("s3://")).map(str::to_owned),
             settings: TaskSettings::new(task, destination),
         }
     }
 }
 
-impl SourceOfTask {
-    pub(super) fn of_efs(location: &DescribeLocationEfsOutput) -> Self {
-        location
-            .location_uri()
-            .and_then(|uri| Self::of_efs_uri(uri, location.access_point_arn().is_some()))
-            .unwrap_or(Self::Other)
+impl TaskSource {
+    fn of_efs(location: &DescribeLocationEfsOutput) -> Option<Self> {
+        Self::of_efs_uri(location.location_uri()?, location.access_point_arn().is_some())
     }
 
-    /// `efs://region.fs-0123/folder`
+    /// Parses `efs://region.fs-0123/folder`.
     fn of_efs_uri(uri: &str, access_point: bool) -> Option<Self> {
         let rest = uri.strip_prefix("efs://")?;
         let (host, folder) = rest.split_once('/').unwrap_or((rest, ""));
         let file_system = host.split('.').find(|part| part.starts_with("fs-"))?;
         let folder = format!("/{}", folder.trim_end_matches('/'));
         Some(Self::Efs { file_system: file_system.to_owned(), folder, access_point })
-    }
-
-    pub(super) fn or_not_efs(error: ServiceError) -> Result<Self, ServiceError> {
-        error.unless_refused::<Self>().map(|_| Self::Other)
     }
 }
 
@@ -121,14 +110,14 @@ impl TaskSettings {
         settings.overwrite_never = options.overwrite_mode() == Some(&OverwriteMode::Never);
         settings.bytes_per_second =
             options.bytes_per_second().and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
-        let not_kept = [
+        let attributes = [
             ("mtime", options.mtime() == Some(&Mtime::None)),
             ("atime", options.atime() == Some(&Atime::None)),
             ("uid", options.uid() == Some(&Uid::None)),
             ("gid", options.gid() == Some(&Gid::None)),
             ("permissions", options.posix_permissions() == Some(&PosixPermissions::None)),
         ];
-        settings.not_preserved = not_kept.into_iter().filter(|(_, not_kept)| *not_kept).map(|(name, _)| name).collect();
+        settings.not_preserved = attributes.into_iter().filter(|(_, is_none)| *is_none).map(|(name, _)| name).collect();
         let mut unsupported = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
                 settings.unsupported.push(format!("{name}={value}"));
@@ -171,13 +160,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_is_read_from_its_uri() {
+    fn an_efs_uri_is_parsed() {
         let efs = |folder: &str, access_point| {
-            Some(SourceOfTask::Efs { file_system: "fs-0123".into(), folder: folder.into(), access_point })
+            Some(TaskSource::Efs { file_system: "fs-0123".into(), folder: folder.into(), access_point })
         };
-        assert_eq!(SourceOfTask::of_efs_uri("efs://us-gov-west-1.fs-0123/", false), efs("/", false));
-        assert_eq!(SourceOfTask::of_efs_uri("efs://us-east-1.fs-0123/sub/dir/", true), efs("/sub/dir", true));
-        assert_eq!(SourceOfTask::of_efs_uri("efs://us-east-1.fs-0123", false), efs("/", false));
-        assert_eq!(SourceOfTask::of_efs_uri("nfs://host/export", false), None);
+        assert_eq!(TaskSource::of_efs_uri("efs://us-gov-west-1.fs-0123/", false), efs("/", false));
+        assert_eq!(TaskSource::of_efs_uri("efs://us-east-1.fs-0123/sub/dir/", true), efs("/sub/dir", true));
+        assert_eq!(TaskSource::of_efs_uri("efs://us-east-1.fs-0123", false), efs("/", false));
+        assert_eq!(TaskSource::of_efs_uri("nfs://host/export", false), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The ECS task that syncs directly. The only home of ECS's SDK.
+//! The ECS task that syncs directly as the fallback. The only home of the ECS SDK.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use super::SettingsError;
 use crate::aws::{self, ConnectError};
 
 const ATTEMPTS: u32 = 3;
-const ATTEMPT: Duration = Duration::from_secs(10);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Which task, and where it runs.
+/// The settings of the task and its network.
 #[derive(Clone, Debug)]
 pub(super) struct FallbackTaskSettings {
     pub(super) cluster: String,
     pub(super) task_definition: String,
     pub(super) subnets: Vec<String>,
     pub(super) security_groups: Vec<String>,
-    /// The container in which this program runs.
+    /// The name of the container that runs this program.
     pub(super) container: String,
     pub(super) assign_public_ip: bool,
 }
 
-/// The task, ready to be started.
+/// The task and a client that can start it.
 #[derive(Debug)]
 pub(super) struct FallbackTask {
     client: Client,
@@ -38,7 +38,7 @@ pub(super) struct FallbackTask {
 }
 
 impl FallbackTaskSettings {
-    /// None where nothing of it is set.
+    /// Returns `None` if no variable of the fallback is set.
     pub(super) fn from_environment(variable: &impl Fn(&str) -> Option<String>) -> Result<Option<Self>, SettingsError> {
         let names =
             ["EFS2S3_ECS_CLUSTER", "EFS2S3_ECS_TASK_DEFINITION", "EFS2S3_ECS_SUBNETS", "EFS2S3_ECS_SECURITY_GROUPS"];
@@ -46,7 +46,7 @@ impl FallbackTaskSettings {
             return Ok(None);
         }
         let required = |name: &'static str| {
-            let what = "the ECS task of the fallback needs it, as other variables EFS2S3_ECS_… are set";
+            let what = "the fallback needs it, because other EFS2S3_ECS_… variables are set";
             variable(name).ok_or(SettingsError::Missing { name, what })
         };
         let list =
@@ -78,16 +78,16 @@ impl FallbackTask {
         let mut config = aws_sdk_ecs::config::Builder::from(&shared)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(aws::timeouts(Some(ATTEMPT)));
+            .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         if endpoint.overrides {
             config.set_endpoint_url(endpoint.url);
         }
         Ok(Self { client: Client::from_conf(config.build()), settings })
     }
 
-    /// Starts it for a failed execution, once however often it is asked to; returns its ARN.
+    /// Starts the task for a failed execution and returns the task's ARN. A repeated call starts no second task.
     ///
-    /// It is told to go directly: with DataSync first it would fail again, and be started again for that.
+    /// The task gets `EFS2S3_POLICY=direct-only`: with DataSync first, it could fail again and cause another event.
     pub(super) async fn start(&self, execution: &str) -> Result<String, Error> {
         let Self { client, settings } = self;
         let id = execution.rsplit('/').next().unwrap_or(execution);
@@ -99,7 +99,7 @@ impl FallbackTask {
             .build()?;
         let directly = KeyValuePair::builder().name("EFS2S3_POLICY").value("direct-only").build();
         let container = ContainerOverride::builder().name(&settings.container).environment(directly).build();
-        let answer = client
+        let response = client
             .run_task()
             .cluster(&settings.cluster)
             .task_definition(&settings.task_definition)
@@ -110,13 +110,13 @@ impl FallbackTask {
             .client_token(format!("efs2s3-{id}"))
             .send()
             .await
-            .map_err(|error| format!("the ECS task cannot be started: {}", DisplayErrorContext(&error)))?;
-        // RunTask answers 200 also where there is no capacity, or no such revision.
-        if let Some(failure) = answer.failures().first() {
+            .map_err(|error| format!("cannot start the ECS task: {}", DisplayErrorContext(&error)))?;
+        // RunTask responds with 200 even if there is no capacity, or no such revision.
+        if let Some(failure) = response.failures().first() {
             let (reason, detail) = (failure.reason().unwrap_or("unknown"), failure.detail().unwrap_or_default());
-            return Err(format!("the ECS task was not started: {reason} {detail}").trim_end().into());
+            return Err(format!("ECS did not start the task: {reason} {detail}").trim_end().into());
         }
-        let task = answer.tasks().first().and_then(|task| task.task_arn());
-        task.map(str::to_owned).ok_or_else(|| "the ECS task was not started: the answer names none".into())
+        let task = response.tasks().first().and_then(|task| task.task_arn());
+        task.map(str::to_owned).ok_or_else(|| "ECS did not start the task: the response names no task".into())
     }
 }

@@ -1,27 +1,22 @@
-//! An event of EventBridge, as far as it matters here.
+//! An EventBridge event, as far as it matters here.
 
 use serde_json::Value;
 
-/// What an event calls for.
+/// What the event asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The DataSync task is to be started.
+    /// Start the DataSync task.
     Start,
-    /// An execution has changed its state.
-    Changed {
-        /// Its ARN.
-        execution: String,
-        /// The state: `ERROR`, `SUCCESS`, and others before its end.
-        state: String,
-    },
+    /// An execution changed its state: `ERROR`, `SUCCESS`, or another state before the end.
+    Changed { execution_arn: String, state: String },
 }
 
 impl Event {
-    /// Anything that is no state change of an execution, an empty test event too, means to start.
+    /// Reads an event. Every event that is not a state change of an execution means `Start`, even an empty test event.
     pub(super) fn read(payload: &Value) -> Self {
         let text = |pointer: &str| payload.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         if text("/source") == "aws.datasync" && text("/detail-type") == "DataSync Task Execution State Change" {
-            Self::Changed { execution: text("/resources/0").to_owned(), state: text("/detail/State").to_owned() }
+            Self::Changed { execution_arn: text("/resources/0").to_owned(), state: text("/detail/State").to_owned() }
         } else {
             Self::Start
         }
@@ -34,7 +29,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_state_change_is_told_from_everything_else() {
+    fn a_state_change_is_distinguished_from_every_other_event() {
         let change = |state: &str| {
             json!({
                 "source": "aws.datasync",
@@ -44,8 +39,8 @@ mod tests {
             })
         };
         for state in ["ERROR", "SUCCESS"] {
-            let (execution, state) = ("arn:…/execution/exec-1".to_owned(), state.to_owned());
-            assert_eq!(Event::read(&change(&state)), Event::Changed { execution, state });
+            let (execution_arn, state) = ("arn:…/execution/exec-1".to_owned(), state.to_owned());
+            assert_eq!(Event::read(&change(&state)), Event::Changed { execution_arn, state });
         }
         for other in [json!({}), json!(null), json!({"source": "aws.events", "detail-type": "Scheduled Event"})] {
             assert_eq!(Event::read(&other), Event::Start, "{other}");

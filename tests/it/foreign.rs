@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use efs2s3::cli::file;
 use efs2s3::datasync::TaskArn;
+use efs2s3::datasync::breaker::BreakerFile;
 use efs2s3::demo::s3::{Fault, Operation, Reply, Rule, S3Server};
 use efs2s3::filter::Filter;
 use efs2s3::index::Index;
@@ -19,7 +20,6 @@ use efs2s3::location::Location;
 use efs2s3::manifest::Manifest;
 use efs2s3::metadata::{Dialect, Preserve, StoredMetadata};
 use efs2s3::object::ETag;
-use efs2s3::run::breaker::BreakerMemory;
 use efs2s3::scope::Scope;
 use efs2s3::shutdown::Shutdown;
 use efs2s3::state::State;
@@ -248,7 +248,7 @@ async fn leases_breakers_and_records_of_uploads() {
             lease.release().await;
         }
         write("breaker.json", &bytes);
-        BreakerMemory::new(Some(&state), &scope.destination).load().await;
+        BreakerFile::new(Some(&state), &scope.destination).load().await;
         write("uploads/x.json", &bytes);
         let _ = Uploads::open(Arc::clone(&state), &scope, Shutdown::default()).await;
         write("index.csv.zst", &bytes);

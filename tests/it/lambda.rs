@@ -1,4 +1,4 @@
-//! The program as a Lambda function: started by a runtime, asked by events.
+//! The program as a Lambda function: a fake runtime starts it and sends events.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,23 +17,23 @@ use crate::trial::wait_until;
 const FOREVER: Duration = Duration::from_hours(1);
 
 /// Status, headers and body.
-type Answer = (u16, Vec<(&'static str, String)>, String);
+type HttpResponse = (u16, Vec<(&'static str, String)>, String);
 
-/// A server that answers each request by a function of its path and body.
-fn serve(answer: impl Fn(&str, &str, &str) -> Option<Answer> + Send + Sync + 'static) -> String {
+/// Starts a server that calls `respond` with each request's method, path and body. Returns its address.
+fn serve(respond: impl Fn(&str, &str, &str) -> Option<HttpResponse> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answer = Arc::new(answer);
+    let respond = Arc::new(respond);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let answer = Arc::clone(&answer);
-            thread::spawn(move || answer_all(&stream, &*answer));
+            let respond = Arc::clone(&respond);
+            thread::spawn(move || respond_to_all(&stream, &*respond));
         }
     });
     address
 }
 
-fn answer_all(stream: &TcpStream, answer: &dyn Fn(&str, &str, &str) -> Option<Answer>) {
+fn respond_to_all(stream: &TcpStream, respond: &dyn Fn(&str, &str, &str) -> Option<HttpResponse>) {
     let mut reader = BufReader::new(stream);
     loop {
         let (mut first, mut length, mut chunked) = (String::new(), 0, false);
@@ -65,7 +65,7 @@ fn answer_all(stream: &TcpStream, answer: &dyn Fn(&str, &str, &str) -> Option<An
         }
         let mut words = first.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let Some((status, headers, content)) = answer(method, path, &String::from_utf8_lossy(&body)) else {
+        let Some((status, headers, content)) = respond(method, path, &String::from_utf8_lossy(&body)) else {
             return;
         };
         let headers = headers.iter().fold(String::new(), |text, (name, value)| text + name + ": " + value + "\r\n");
@@ -75,7 +75,7 @@ fn answer_all(stream: &TcpStream, answer: &dyn Fn(&str, &str, &str) -> Option<An
     }
 }
 
-/// The function, its runtime, and what it asked of ECS.
+/// The function's process, its answers to the events, and its `RunTask` requests.
 struct Function {
     child: Child,
     answers: Arc<Mutex<Vec<(String, Value)>>>,
@@ -90,7 +90,7 @@ const ECS: [(&str, &str); 4] = [
 ];
 
 impl Function {
-    /// Started with these events to come, and an ECS that answers like this.
+    /// Starts the function. The runtime sends `events`; ECS responds to `RunTask` with `run_task`.
     fn start(datasync: &DataSyncServer, events: &[Value], environment: &[(&str, &str)], run_task: Value) -> Self {
         let (answers, tasks) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let events: Mutex<VecDeque<Value>> = Mutex::new(events.iter().cloned().collect());
@@ -100,7 +100,7 @@ impl Function {
                 noted.lock().unwrap().push((path.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null)));
                 return Some((202, Vec::new(), String::new()));
             }
-            // Lambda holds the request until there is an event.
+            // Lambda holds the request until an event arrives.
             let Some(event) = events.lock().unwrap().pop_front() else {
                 thread::sleep(FOREVER);
                 return None;
@@ -135,10 +135,10 @@ impl Function {
         Self { child, answers, tasks }
     }
 
-    /// The first so many answers: whether each is a response (or an error), and what it says.
+    /// Waits for `count` answers. Returns whether each is a response or an error, and its body.
     #[track_caller]
     fn answers(&self, count: usize) -> Vec<(bool, Value)> {
-        wait_until("the events are answered", || self.answers.lock().unwrap().len() >= count);
+        wait_until("the function answers the events", || self.answers.lock().unwrap().len() >= count);
         let answers = self.answers.lock().unwrap();
         answers.iter().map(|(path, body)| (path.ends_with("/response"), body.clone())).collect()
     }
@@ -177,7 +177,7 @@ fn started() -> Value {
 }
 
 #[test]
-fn the_schedule_starts_the_task_once_however_often_its_event_comes() {
+fn a_repeated_schedule_event_starts_one_execution() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     let function = Function::start(&datasync, &[scheduled(), scheduled(), json!({})], &[], started());
     let answers = function.answers(3);
@@ -191,7 +191,7 @@ fn the_schedule_starts_the_task_once_however_often_its_event_comes() {
 }
 
 #[test]
-fn a_start_that_somebody_else_came_before_is_no_error() {
+fn a_start_after_another_callers_start_is_not_an_error() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     datasync.change(|service| service.somebody_starts_first = true);
     let function = Function::start(&datasync, &[scheduled()], &[], started());
@@ -199,7 +199,7 @@ fn a_start_that_somebody_else_came_before_is_no_error() {
 }
 
 #[test]
-fn a_failed_execution_starts_the_fallback_with_one_token_however_often_its_event_comes() {
+fn a_repeated_failure_event_starts_the_fallback_with_one_token() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = datasync.begin();
     let event = ended(&execution, "ERROR");
@@ -220,7 +220,7 @@ fn a_failed_execution_starts_the_fallback_with_one_token_however_often_its_event
 }
 
 #[test]
-fn a_task_that_ecs_does_not_start_is_an_error_although_the_answer_is_200() {
+fn a_task_that_ecs_does_not_start_is_an_error_despite_status_200() {
     for answer in [
         json!({ "tasks": [], "failures": [{ "reason": "RESOURCE:CPU", "detail": "no capacity" }] }),
         json!({ "tasks": [] }),
@@ -228,13 +228,13 @@ fn a_task_that_ecs_does_not_start_is_an_error_although_the_answer_is_200() {
         let datasync = datasync(&[("ERROR", Duration::ZERO)]);
         let execution = datasync.begin();
         let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, answer);
-        let (is_response, said) = function.answers(1).remove(0);
-        assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("not started"), "{said}");
+        let (is_response, body) = function.answers(1).remove(0);
+        assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("did not start"), "{body}");
     }
 }
 
 #[test]
-fn events_that_call_for_nothing_are_answered_with_the_reason() {
+fn events_that_start_nothing_return_the_reason() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     let execution = datasync.begin();
     let other = execution.replace("abcdef0/", "abcdef1/");
@@ -247,7 +247,7 @@ fn events_that_call_for_nothing_are_answered_with_the_reason() {
 }
 
 #[test]
-fn it_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
+fn the_function_uses_exactly_the_documented_datasync_actions() {
     let first = datasync(&[("TRANSFERRING", FOREVER)]);
     let events = [scheduled(), scheduled()];
     Function::start(&first, &events, &[], started()).answers(2);
@@ -259,7 +259,7 @@ fn it_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
 }
 
 #[test]
-fn the_alarms_in_deploy_read_the_log_line_of_a_success() {
+fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     let execution = datasync.begin();
     let mut function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
@@ -279,7 +279,7 @@ fn the_alarms_in_deploy_read_the_log_line_of_a_success() {
 }
 
 #[test]
-fn a_cancelled_execution_calls_for_nothing() {
+fn a_cancelled_execution_starts_no_fallback() {
     let datasync = datasync(&[("LAUNCHING", FOREVER)]);
     let execution = datasync.begin();
     datasync.change(|service| {
@@ -288,42 +288,42 @@ fn a_cancelled_execution_calls_for_nothing() {
     });
     let cancelled = datasync.begin();
     let function = Function::start(&datasync, &[ended(&cancelled, "ERROR")], &ECS, started());
-    assert_eq!(function.answers(1)[0].1["ignored"], "it was cancelled");
+    assert_eq!(function.answers(1)[0].1["ignored"], "the execution was cancelled");
     assert!(function.tasks().is_empty() && execution != cancelled);
 }
 
 #[test]
-fn without_a_fallback_a_failed_execution_is_an_error_that_says_what_to_set() {
+fn without_a_fallback_the_error_names_the_variables_to_set() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = datasync.begin();
     let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &[], started());
-    let (is_response, said) = function.answers(1).remove(0);
-    assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("EFS2S3_ECS_CLUSTER"), "{said}");
+    let (is_response, body) = function.answers(1).remove(0);
+    assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("EFS2S3_ECS_CLUSTER"), "{body}");
 }
 
 #[test]
-fn trouble_of_datasync_is_an_error_of_the_function() {
+fn a_datasync_error_is_an_error_of_the_function() {
     let datasync = datasync(&[]);
     let denied = Trouble::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
     datasync.change(|service| service.trouble.push(("DescribeTask", u32::MAX, denied)));
     let function = Function::start(&datasync, &[scheduled()], &[], started());
-    let (is_response, said) = function.answers(1).remove(0);
-    assert!(!is_response && said["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{said}");
+    let (is_response, body) = function.answers(1).remove(0);
+    assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{body}");
 }
 
 #[test]
-fn what_is_missing_in_the_environment_is_named_at_the_start() {
+fn a_start_error_names_the_missing_or_wrong_variable() {
     let datasync = datasync(&[]);
-    for (environment, said) in [
+    for (environment, message) in [
         (&[("EFS2S3_TASK_ARN", "")][..], "EFS2S3_TASK_ARN is not set"),
-        (&[("EFS2S3_TASK_ARN", "task-1")], "is no ARN of a DataSync task"),
+        (&[("EFS2S3_TASK_ARN", "task-1")], "is not an ARN of a DataSync task"),
         (&[("EFS2S3_ECS_CLUSTER", "site")], "EFS2S3_ECS_TASK_DEFINITION is not set"),
     ] {
         let mut function = Function::start(&datasync, &[scheduled()], environment, started());
         let mut text = String::new();
         function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(function.child.wait().unwrap().code(), Some(2), "{text}");
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
         assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "logs are lines of JSON: {text}");
     }
     assert!(datasync.log().is_empty());

@@ -1,4 +1,4 @@
-//! DataSync first: which way a run goes, what is at the destination then, and what the report says of it.
+//! `efs2s3 run`: the route of each run, the destination after it, and the report.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 
 use crate::trial::{Ended, READS, Trial, WRITES, random, wait_until};
 
-/// Longer ago than anything that a trial does.
+/// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 const STEP: Duration = Duration::from_millis(200);
 const FOREVER: Duration = Duration::from_hours(1);
 const DETAIL: &str =
     "Task failed to access location loc-0: x40016: Failed to connect to EFS mount target with IP: 10.0.0.9.";
 
-/// A tree, a bucket with an orphan in it, and a task whose executions go by a script.
+/// A tree, a bucket with an orphan, and a task whose executions follow a script.
 fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
     let trial = Trial::new();
     for number in 0..6 {
@@ -50,12 +50,12 @@ fn failing() -> Vec<(&'static str, Duration)> {
     vec![("LAUNCHING", STEP), ("ERROR", STEP)]
 }
 
-/// The bucket holds what DataSync would leave.
+/// Asserts that DataSync would find nothing to copy.
 #[track_caller]
 fn assert_done(trial: &Trial) {
     let tree = trial.tree();
     let again = Copy::new(&tree, &trial.s3, "site", "www/").run().unwrap();
-    assert!(again.is_nothing(), "left for DataSync: {again:?}");
+    assert!(again.is_nothing(), "DataSync would copy: {again:?}");
 }
 
 #[track_caller]
@@ -68,28 +68,28 @@ fn assert_route(run: &Ended, route: &str, verdict: &str) {
 // --- the task alone is the configuration ---
 
 #[test]
-fn a_success_is_all_and_nothing_else_is_written() {
+fn after_a_success_the_run_writes_nothing() {
     let (trial, datasync) = trial(&succeeding());
     let run = trial.run(&datasync, &[]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     assert_eq!(datasync.count("StartTaskExecution"), 1);
-    let told = &run.report["datasync"];
-    assert_eq!(told["status"], "SUCCESS");
-    assert!(told["execution_arn"].as_str().unwrap().contains("/execution/exec-"));
-    assert_eq!(told["attached"], false);
+    let section = &run.report["datasync"];
+    assert_eq!(section["status"], "SUCCESS");
+    assert!(section["execution_arn"].as_str().unwrap().contains("/execution/exec-"));
+    assert_eq!(section["attached"], false);
     assert!(run.report["seconds"]["datasync"].as_f64().unwrap() >= 1.0);
     assert_eq!(run.report["destination"], "s3://site/www/");
     assert_done(&trial);
 }
 
 #[test]
-fn a_failure_is_made_good_directly_and_told_with_datasyncs_own_words() {
+fn after_a_failed_execution_the_run_syncs_directly_and_reports_its_error() {
     let (trial, datasync) = trial(&failing());
     let run = trial.run(&datasync, &[]).expect(0);
     assert_route(&run, "fallback", "failed");
-    let told = &run.report["datasync"];
-    assert_eq!((told["error_code"].as_str(), told["error_detail"].as_str()), (Some("OpNotSupp"), Some(DETAIL)));
+    let section = &run.report["datasync"];
+    assert_eq!((section["error_code"].as_str(), section["error_detail"].as_str()), (Some("OpNotSupp"), Some(DETAIL)));
     assert!(run.stderr.contains("x40016"), "{}", run.stderr);
     assert_eq!((run.counted("uploaded"), run.counted("deleted")), (8, 1));
     assert_done(&trial);
@@ -126,7 +126,7 @@ fn filters_class_deletes_and_metadata_come_from_the_task() {
 }
 
 #[test]
-fn a_task_that_never_overwrites_and_one_with_a_manifest_are_followed() {
+fn overwrite_mode_never_and_the_manifest_of_a_task_are_obeyed() {
     let (trial, datasync) = trial(&failing());
     trial.object("d0/f0", "kept", LONG_AGO);
     datasync.change(|service| {
@@ -146,21 +146,21 @@ fn a_task_that_never_overwrites_and_one_with_a_manifest_are_followed() {
 }
 
 #[test]
-fn a_flag_beats_the_task_and_the_difference_is_said_before_anything_is_written() {
+fn a_flag_overrides_the_task_and_the_run_warns_about_the_difference() {
     let (trial, datasync) = trial(&failing());
     trial.s3.create_bucket("other");
     let run = trial.run(&datasync, &["s3://other/place", "--exclude", "/d1"]).expect(0);
     assert_eq!(run.report["destination"], "s3://other/place/");
     assert_eq!(trial.s3.keys("other", "").len(), 4, "d0/ and its three files");
     assert_eq!(trial.names().len(), 1, "the task's own destination is left alone");
-    let said: Vec<_> = run.stderr.lines().filter(|line| line.contains("differs from the task's")).collect();
-    assert_eq!(said.len(), 2, "{}", run.stderr);
-    assert!(said[0].contains("destination") && said[0].contains("s3://site/www/"), "{said:?}");
-    assert!(said[1].contains("exclude") && said[1].contains("unset"), "{said:?}");
+    let warnings: Vec<_> = run.stderr.lines().filter(|line| line.contains("differs from the task's")).collect();
+    assert_eq!(warnings.len(), 2, "{}", run.stderr);
+    assert!(warnings[0].contains("destination") && warnings[0].contains("s3://site/www/"), "{warnings:?}");
+    assert!(warnings[1].contains("exclude") && warnings[1].contains("unset"), "{warnings:?}");
 }
 
 #[test]
-fn deletes_that_the_task_does_may_be_turned_off() {
+fn a_variable_turns_off_the_deletes_of_the_task() {
     let (trial, datasync) = trial(&failing());
     let (task, source, url) = (datasync.task_arn(), trial.tree().display().to_string(), datasync.url());
     let words = ["run", "--task-arn", task.as_str(), "--source", source.as_str(), "--poll-interval", "100ms"];
@@ -169,7 +169,7 @@ fn deletes_that_the_task_does_may_be_turned_off() {
 }
 
 #[test]
-fn a_config_file_configures_a_run_and_beats_the_task() {
+fn a_config_file_configures_a_run_and_overrides_the_task() {
     let (trial, datasync) = trial(&failing());
     let config = trial.folder.path().join("run.toml");
     let text = format!(
@@ -185,7 +185,7 @@ fn a_config_file_configures_a_run_and_beats_the_task() {
 }
 
 #[test]
-fn an_option_that_only_datasync_knows_is_warned_about_by_name() {
+fn the_run_warns_about_each_task_option_that_it_does_not_support() {
     let (trial, datasync) = trial(&failing());
     datasync.change(|service| {
         service.options.insert("ObjectTags", "PRESERVE".into());
@@ -199,13 +199,13 @@ fn an_option_that_only_datasync_knows_is_warned_about_by_name() {
 }
 
 #[test]
-fn govcloud_is_a_partition_like_any_other() {
+fn a_task_in_govcloud_works_and_sets_the_region() {
     let (trial, _) = trial(&[]);
     let datasync = DataSyncServer::start("aws-us-gov", "us-gov-west-1").unwrap();
     datasync.change(|service| service.script = failing());
     let source = trial.tree().display().to_string();
     let task = datasync.task_arn();
-    // No region is set: the task's is taken, for S3 too.
+    // No region is set: the task's region counts, for S3 too.
     let environment = [("AWS_ENDPOINT_URL_DATASYNC", datasync.url()), ("AWS_REGION", String::new())];
     let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let words = ["run", "--task-arn", &task, "--source", &source, "--poll-interval", "100ms"];
@@ -215,10 +215,10 @@ fn govcloud_is_a_partition_like_any_other() {
     assert_done(&trial);
 }
 
-// --- executions that run already, hang, or say nothing ---
+// --- executions that are running, hang, or do not respond ---
 
 #[test]
-fn a_running_execution_is_attached_to_and_no_other_started() {
+fn a_run_attaches_to_a_running_execution_and_starts_none() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(2)), ("SUCCESS", STEP)]);
     let running = datasync.begin();
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
@@ -231,20 +231,20 @@ fn a_running_execution_is_attached_to_and_no_other_started() {
 }
 
 #[test]
-fn a_success_with_other_filters_than_the_tasks_is_half_a_success() {
+fn a_success_with_other_filters_than_the_tasks_is_partial() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
     datasync.change(|service| {
         service.execution_include = Some("/d0".to_owned());
         service.on_success = None;
     });
-    let _by_somebody = datasync.begin();
+    let _of_another_caller = datasync.begin();
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "fallback", "partial");
     assert_done(&trial);
 }
 
 #[test]
-fn an_execution_that_began_in_between_is_attached_to() {
+fn a_run_attaches_to_an_execution_that_another_caller_started_first() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
     datasync.change(|service| service.somebody_starts_first = true);
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
@@ -253,7 +253,7 @@ fn an_execution_that_began_in_between_is_attached_to() {
 }
 
 #[test]
-fn stuck_before_it_begins_it_is_cancelled_and_its_end_awaited() {
+fn a_stuck_execution_is_cancelled_and_the_run_waits_for_its_end() {
     for (stuck, verdict) in
         [("QUEUED", "queued_too_long"), ("LAUNCHING", "queued_too_long"), ("PREPARING", "prepared_too_long")]
     {
@@ -270,7 +270,7 @@ fn stuck_before_it_begins_it_is_cancelled_and_its_end_awaited() {
 }
 
 #[test]
-fn counters_that_stand_still_are_a_stall_and_moving_ones_are_not() {
+fn unchanged_counters_are_a_stall_and_changing_ones_are_not() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
     datasync.change(|service| service.counters_move = false);
     let run = trial.run(&datasync, &[]).expect(0);
@@ -283,13 +283,13 @@ fn counters_that_stand_still_are_a_stall_and_moving_ones_are_not() {
 }
 
 #[test]
-fn an_unknown_status_is_in_progress() {
+fn an_execution_with_an_unknown_status_counts_as_running() {
     let (trial, datasync) = trial(&[("LAUNCHED", STEP), ("FROBNICATING", Duration::from_secs(4)), ("SUCCESS", STEP)]);
     assert_route(&trial.run(&datasync, &[]).expect(0), "datasync", "succeeded");
 }
 
 #[test]
-fn without_a_known_end_nothing_is_deleted() {
+fn without_a_confirmed_end_the_run_deletes_nothing() {
     for cancel in [Cancel::Refused, Cancel::Ignored] {
         let (trial, datasync) = trial(&[("LAUNCHING", FOREVER)]);
         datasync.change(|service| service.cancel = cancel);
@@ -310,10 +310,10 @@ fn an_execution_that_succeeds_while_it_is_cancelled_has_succeeded() {
     assert_eq!(trial.count(WRITES), 0);
 }
 
-// --- DataSync's own trouble ---
+// --- errors of DataSync ---
 
 #[test]
-fn trouble_now_and_then_changes_nothing() {
+fn transient_datasync_errors_do_not_change_the_verdict() {
     let (trial, datasync) = trial(&succeeding());
     let throttled = || Trouble::error(400, "ThrottlingException", "Rate exceeded");
     datasync.change(|service| {
@@ -334,7 +334,7 @@ fn trouble_now_and_then_changes_nothing() {
 }
 
 #[test]
-fn each_kind_of_trouble_has_its_own_verdict_and_the_direct_sync_takes_over() {
+fn each_error_of_a_start_has_its_verdict_and_the_run_falls_back() {
     for (code, status, message, verdict) in [
         (
             "AccessDeniedException",
@@ -354,14 +354,14 @@ fn each_kind_of_trouble_has_its_own_verdict_and_the_direct_sync_takes_over() {
         assert_route(&run, "fallback", verdict);
         assert_eq!(run.report["datasync"]["error_code"], code);
         assert_eq!(run.report["datasync"]["error_detail"], message);
-        // The task was looked at once more: nothing runs.
+        // A second DescribeTask showed that no execution is running.
         assert_eq!((run.code, run.counted("uploaded"), run.counted("deleted")), (0, 8, 1), "{code}");
         assert_done(&trial);
     }
 }
 
 #[test]
-fn a_start_whose_answer_is_lost_is_found_and_watched() {
+fn a_run_attaches_to_an_execution_whose_start_response_was_lost() {
     let (trial, datasync) = trial(&[("TRANSFERRING", STEP), ("SUCCESS", STEP)]);
     datasync.change(|service| {
         service.somebody_starts_first = true;
@@ -373,12 +373,12 @@ fn a_start_whose_answer_is_lost_is_found_and_watched() {
 }
 
 #[test]
-fn where_nobody_can_tell_whether_one_was_started_nothing_is_deleted() {
+fn if_a_failed_start_may_have_worked_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&succeeding());
     let denied = || Trouble::error(400, "AccessDeniedException", "not authorized");
     datasync.change(|service| {
         service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(503, "ServiceUnavailable", "try later")));
-        // The first look tells the task; the second one is denied.
+        // The first DescribeTask succeeds; DataSync denies the second.
         service.later_trouble = Some(("DescribeTask", 1, denied()));
     });
     let run = trial.run(&datasync, &[]).expect(3);
@@ -387,7 +387,7 @@ fn where_nobody_can_tell_whether_one_was_started_nothing_is_deleted() {
 }
 
 #[test]
-fn without_the_task_the_destination_must_be_named() {
+fn without_the_task_the_run_needs_a_destination() {
     let (trial, datasync) = trial(&succeeding());
     let denied = Trouble::error(400, "AccessDeniedException", "User is not authorized");
     datasync.change(|service| service.trouble.push(("DescribeTask", u32::MAX, denied)));
@@ -405,7 +405,7 @@ fn without_the_task_the_destination_must_be_named() {
 }
 
 #[test]
-fn a_task_that_is_not_there_and_a_service_that_is_not_there() {
+fn a_missing_task_allows_deletes_and_an_unreachable_service_does_not() {
     let (trial, datasync) = trial(&succeeding());
     let other = datasync.task_arn().replace("abcdef0", "abcdef1");
     let source = trial.tree().display().to_string();
@@ -415,22 +415,22 @@ fn a_task_that_is_not_there_and_a_service_that_is_not_there() {
     };
     let unknown = run(&datasync.url()).expect(0);
     assert_route(&unknown, "fallback", "unknown_task");
-    assert_eq!(unknown.counted("deleted"), 1, "of a task that is not there nothing runs");
+    assert_eq!(unknown.counted("deleted"), 1, "a missing task has no running execution");
 
     trial.object("orphan", "o", LONG_AGO);
-    let begun = Instant::now();
+    let started = Instant::now();
     let unreachable = run("http://127.0.0.1:9").expect(3);
     assert_route(&unreachable, "fallback", "unreachable");
-    assert!(begun.elapsed() < Duration::from_mins(1));
+    assert!(started.elapsed() < Duration::from_mins(1));
     assert_eq!(unreachable.withheld_by("datasync_may_still_run"), 1);
 }
 
 #[test]
-fn losing_sight_of_an_execution_leaves_its_deletes_to_it() {
+fn if_polls_and_cancel_fail_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
     let expired = Trouble::error(400, "ExpiredTokenException", "The security token included in the request is expired");
     let run = trial.start_run(&datasync, &["--stall-timeout", "30s"]);
-    wait_until("it is watched", || datasync.count("DescribeTaskExecution") > 0);
+    wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
     datasync.change(|service| {
         service.trouble.push(("DescribeTaskExecution", u32::MAX, expired.clone()));
         service.trouble.push(("CancelTaskExecution", u32::MAX, expired));
@@ -440,10 +440,10 @@ fn losing_sight_of_an_execution_leaves_its_deletes_to_it() {
     assert_eq!(run.withheld_by("datasync_may_still_run"), 1);
 }
 
-// --- half a success ---
+// --- partial success ---
 
 #[test]
-fn what_datasync_left_out_or_wrong_is_repaired_and_nothing_else_is_written() {
+fn files_that_datasync_skipped_or_left_wrong_are_repaired_and_no_others() {
     for (detail, status) in [
         (
             "Transfer and verification completed. Verification detected mismatches. Files with mismatches are listed in Cloud Watch Logs",
@@ -462,7 +462,7 @@ fn what_datasync_left_out_or_wrong_is_repaired_and_nothing_else_is_written() {
             service.copies_before_error = true;
             service.on_success = Some(Box::new(move || {
                 Copy::new(&tree, &server, "site", "www/").run().unwrap();
-                // One is left out; of one the content is wrong, and all else as it should be.
+                // One object is missing. Another has the wrong content under the right metadata.
                 server.remove("site", "www/d0/f0");
                 let object = server.object("site", "www/d1/f1").unwrap();
                 server.put("site", "www/d1/f1", "X", Seed { headers: object.headers, ..Seed::default() });
@@ -477,7 +477,7 @@ fn what_datasync_left_out_or_wrong_is_repaired_and_nothing_else_is_written() {
 }
 
 #[test]
-fn an_audit_repairs_what_a_success_left_out() {
+fn an_audit_repairs_what_a_successful_execution_skipped() {
     let (trial, datasync) = trial(&succeeding());
     thread::sleep(Duration::from_secs(3));
     let (tree, server) = (trial.tree(), trial.s3.clone());
@@ -485,7 +485,7 @@ fn an_audit_repairs_what_a_success_left_out() {
         service.on_success = Some(Box::new(move || {
             Copy::new(&tree, &server, "site", "www/").run().unwrap();
             server.remove("site", "www/d0/f0");
-            // Read before its last change and written after it: older by no time.
+            // DataSync read the file before its last change, and wrote the object after it.
             let object = server.object("site", "www/d1/f1").unwrap();
             let mut headers = object.headers;
             headers.insert("x-amz-meta-file-mtime".to_owned(), "1595002920000000000ns".to_owned());
@@ -501,7 +501,7 @@ fn an_audit_repairs_what_a_success_left_out() {
 // --- policies, breaker, signals ---
 
 #[test]
-fn policies_decide_which_way_may_be_gone() {
+fn each_policy_allows_its_own_routes() {
     let (trial, datasync) = trial(&failing());
     let run = trial.run(&datasync, &["--policy", "datasync-only"]).expect(1);
     assert_eq!((trial.count(WRITES), run.report["route"].as_str()), (0, Some("datasync")));
@@ -524,7 +524,7 @@ fn policies_decide_which_way_may_be_gone() {
 }
 
 #[test]
-fn a_direct_run_beside_a_running_execution_deletes_nothing() {
+fn a_direct_run_during_an_execution_deletes_nothing() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
     let _running = datasync.begin();
     let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
@@ -532,7 +532,7 @@ fn a_direct_run_beside_a_running_execution_deletes_nothing() {
 }
 
 #[test]
-fn the_breaker_opens_tries_again_after_the_cooldown_and_remembers_on_disk_and_in_s3() {
+fn the_breaker_opens_and_closes_with_its_state_on_disk_and_in_s3() {
     let (trial, datasync) = trial(&failing());
     trial.s3.create_bucket("state");
     let folder = trial.folder.path().join("state").display().to_string();
@@ -555,14 +555,14 @@ fn the_breaker_opens_tries_again_after_the_cooldown_and_remembers_on_disk_and_in
     assert!(trial.s3.keys("state", "efs2s3/").iter().any(|key| key.ends_with(".breaker.json")));
 }
 
-/// The file that the breaker remembers in.
+/// The breaker's file in a state folder.
 fn breaker(state: &Path) -> PathBuf {
     let mut files = fs::read_dir(state).unwrap().flatten().map(|entry| entry.path());
     files.find(|path| path.to_str().unwrap().ends_with(".breaker.json")).unwrap()
 }
 
 #[test]
-fn a_damaged_breaker_is_said_ignored_and_written_anew() {
+fn a_damaged_breaker_file_is_logged_and_rebuilt() {
     let (trial, datasync) = trial(&failing());
     let folder = trial.folder.path().join("state");
     let options = ["--state", folder.to_str().unwrap(), "--breaker-failures", "1"];
@@ -587,10 +587,10 @@ fn state_in_the_source_or_destination_is_refused() {
 }
 
 #[test]
-fn asked_to_stop_while_watching_it_leaves_the_execution_to_the_next_run() {
+fn a_stopped_run_leaves_the_execution_to_the_next_run() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(3)), ("SUCCESS", STEP)]);
     let run = trial.start_run(&datasync, &["--stall-timeout", "10s"]);
-    wait_until("it is watched", || datasync.count("DescribeTaskExecution") > 0);
+    wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert_route(&run, "datasync", "interrupted");
@@ -600,10 +600,10 @@ fn asked_to_stop_while_watching_it_leaves_the_execution_to_the_next_run() {
     assert_eq!((datasync.count("StartTaskExecution"), &next.report["datasync"]["attached"]), (1, &json!(true)));
 }
 
-// --- another tree than the task's ---
+// --- a tree that is not the task's ---
 
 #[test]
-fn a_destination_full_of_other_keys_is_refused_before_anything_is_started() {
+fn a_destination_without_any_key_of_the_source_is_refused_before_a_start() {
     let (trial, datasync) = trial(&failing());
     for number in 0..150 {
         trial.object(&format!("elsewhere/{number:03}"), "x", LONG_AGO);
@@ -611,7 +611,7 @@ fn a_destination_full_of_other_keys_is_refused_before_anything_is_started() {
     let run = trial.run(&datasync, &[]).expect(1);
     assert!(run.stderr.contains("none of 151 keys"), "{}", run.stderr);
     assert_eq!((datasync.count("StartTaskExecution"), trial.count(WRITES)), (0, 0));
-    // One that is there is enough.
+    // One key that the source has is enough.
     trial.object("d0/f0", "0", LONG_AGO);
     let run = trial.run(&datasync, &["--max-delete", "100%"]).expect(0);
     assert_route(&run, "fallback", "failed");
@@ -619,7 +619,7 @@ fn a_destination_full_of_other_keys_is_refused_before_anything_is_started() {
 }
 
 #[test]
-fn a_bucket_that_this_program_may_not_list_holds_up_no_datasync() {
+fn datasync_runs_even_if_the_program_may_not_list_the_bucket() {
     let (trial, datasync) = trial(&succeeding());
     let denied = Fault::status(403, "AccessDenied");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(denied));
@@ -633,7 +633,7 @@ fn a_bucket_that_this_program_may_not_list_holds_up_no_datasync() {
 }
 
 #[test]
-fn what_cannot_be_told_of_the_mount_is_a_warning_and_a_missing_source_an_error() {
+fn a_hidden_mount_is_a_warning_and_a_missing_source_an_error() {
     let (trial, datasync) = trial(&succeeding());
     let run = trial.run(&datasync, &[]).expect(0);
     assert!(run.stderr.contains("cannot be told"), "{}", run.stderr);
@@ -646,7 +646,7 @@ fn what_cannot_be_told_of_the_mount_is_a_warning_and_a_missing_source_an_error()
 
 #[test]
 fn a_task_between_other_locations_is_refused() {
-    for (source, destination, said) in [
+    for (source, destination, message) in [
         ("nfs://host/export", "s3://site/www/", "no EFS location"),
         ("efs://us-east-1.fs-01/", "fsxw://us-east-1.fs-02/", "no S3 location"),
     ] {
@@ -655,7 +655,7 @@ fn a_task_between_other_locations_is_refused() {
             (service.source_uri, service.destination_uri) = (source.to_owned(), destination.to_owned());
         });
         let run = trial.run(&datasync, &[]).expect(1);
-        assert!(run.stderr.contains(said), "{}", run.stderr);
+        assert!(run.stderr.contains(message), "{}", run.stderr);
         assert_eq!(datasync.count("StartTaskExecution"), 0);
     }
 }

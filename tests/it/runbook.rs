@@ -45,7 +45,7 @@ fn every_guard_is_in_it() {
 
 #[test]
 fn every_verdict_is_in_it() {
-    let found: BTreeSet<String> = named("run/verdict.rs", &["=>\""])
+    let found: BTreeSet<String> = named("datasync/attempt/verdict.rs", &["=>\""])
         .into_iter()
         .filter(|name| !name.contains(|c: char| !c.is_ascii_lowercase() && c != '_'))
         .collect();

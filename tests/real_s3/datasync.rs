@@ -42,7 +42,7 @@ fn moto_takes_an_execution_from_its_start_to_its_end() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         seen.dedup();
-        assert_eq!(seen, [Status::Waiting, Status::Preparing, Status::Moving, Status::Succeeded]);
+        assert_eq!(seen, [Status::Queued, Status::Preparing, Status::Transferring, Status::Succeeded]);
 
         let second = datasync.start().await.unwrap();
         datasync.cancel(&second).await.unwrap();

@@ -3,20 +3,22 @@
 use std::path::Path;
 
 use super::super::Stop;
+use super::key_sample::none_is_in_source;
 use crate::cli::file::Invocation;
 use crate::cli::{Command, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
+use crate::datasync::attempt::Attempt;
+use crate::datasync::defaults;
 use crate::datasync::error::ServiceErrorKind;
-use crate::datasync::{DataSync, SourceOfTask, Task};
+use crate::datasync::mount::{MountEvidence, of_mount};
+use crate::datasync::{DataSync, Task, TaskSource};
 use crate::destination::headers::HeaderRule;
-use crate::run::evidence::{MountEvidence, none_of_the_keys_is_there, of_mount};
-use crate::run::{Attempt, derive};
 use crate::sync::Setup;
 
 /// What a run knows of its task.
 pub(super) struct Known {
     pub(super) datasync: DataSync,
-    /// An attempt in vain where DataSync did not tell.
+    /// A failed attempt if DataSync did not describe the task.
     pub(super) task: Result<Task, Attempt>,
 }
 
@@ -38,7 +40,7 @@ pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, S
     };
     let datasync = DataSync::connect(arn).await.map_err(Stop::fatal)?;
     let task = match datasync.describe_task().await {
-        Ok(task) if task.source == SourceOfTask::Other => {
+        Ok(task) if task.source == TaskSource::Other => {
             return Err(Stop::fatal("the task's source is no EFS location: nothing was started"));
         }
         Ok(task) if task.destination_uri.is_none() => {
@@ -46,11 +48,11 @@ pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, S
         }
         Ok(task) => Ok(task),
         Err(error) => {
-            let attempt = Attempt::in_vain(&error);
+            let attempt = Attempt::failed(&error);
             if command.destination.is_none() {
                 let hint = match error.kind {
                     ServiceErrorKind::Denied => "allow datasync:DescribeTask and datasync:DescribeLocation*, or ",
-                    ServiceErrorKind::Unknown => "check --task-arn, or ",
+                    ServiceErrorKind::NotFound => "check --task-arn, or ",
                     ServiceErrorKind::Refused
                     | ServiceErrorKind::Throttled
                     | ServiceErrorKind::Unavailable
@@ -75,9 +77,9 @@ pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) 
     for option in &task.settings.unsupported {
         tracing::warn!(option, "the direct sync does not do this, should it have to take over");
     }
-    let defaults = derive::defaults(task);
-    let invocation = invocation.with_defaults(defaults.clone()).map_err(Stop::usage)?;
-    for (option, given, task) in derive::differences(&defaults, &invocation.options) {
+    let of_task = defaults::of_task(task);
+    let invocation = invocation.with_defaults(of_task.clone()).map_err(Stop::usage)?;
+    for (option, given, task) in defaults::differences(&of_task, &invocation.options) {
         let task = task.as_deref().unwrap_or("unset");
         tracing::warn!(option, given, task, "this option differs from the task's: the direct sync goes by it");
     }
@@ -115,7 +117,7 @@ pub(super) async fn check_folder(source: &Path, task: &Task, setup: &Setup) -> R
             )));
         }
     }
-    match none_of_the_keys_is_there(setup).await {
+    match none_is_in_source(setup).await {
         Ok(None) => Ok(()),
         Ok(Some(keys)) => Err(Stop::fatal(format!(
             "none of {keys} keys of the destination is in the source: it is another tree than the one that was copied there. \

@@ -1,46 +1,36 @@
-//! Whether the mounted folder is the one that the task copies: what can be known of it, and what cannot.
+//! The mount of the source: whether the mount table shows the folder that the task copies.
 //!
-//! 1. The mount table names the file system and the exported folder, unless the mount goes through TLS (then the server is
-//!    127.0.0.1) or an access point (then the folder is counted from the access point's root).
-//! 2. The destination holds what the task copied: if none of its keys is in the tree, the tree is another one.
+//! The mount table names the file system and the exported folder. A mount through TLS hides the file system: its server is 127.0.0.1.
+//! An access point hides the folder: the task's folder is relative to the root of the access point.
 
 use std::path::{Path, PathBuf};
 
-use crate::datasync::SourceOfTask;
-use crate::destination::error::S3Error;
-use crate::destination::list::PageStart;
-use crate::key::RelativeKey;
-use crate::source::presence::Presence;
-use crate::sync::Setup;
+use super::TaskSource;
 
 /// The mount table of this process.
 const MOUNT_TABLE: &str = "/proc/self/mountinfo";
-/// A destination with fewer keys tells nothing.
-const WELL_FILLED: usize = 100;
-const SAMPLE: usize = 200;
 
-/// What the mount table tells.
+/// What the mount table shows about the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MountEvidence {
-    /// It is the task's.
+pub(crate) enum MountEvidence {
+    /// The source is the task's folder.
     Same,
-    /// It is another one: so it is mounted, and so the task has it.
+    /// The source is not the task's folder: what is mounted, and what the task copies.
     Other(String),
-    /// It does not tell, for this reason.
+    /// The mount table does not show the folder, for this reason.
     Hidden(String),
 }
 
-/// Reads the mount table for what is mounted at `source`.
-#[must_use]
-pub fn of_mount(source: &Path, task: &SourceOfTask) -> MountEvidence {
+/// Returns what the mount table shows about `source`.
+pub(crate) fn of_mount(source: &Path, task: &TaskSource) -> MountEvidence {
     let table = std::fs::read_to_string(MOUNT_TABLE).unwrap_or_default();
     let source = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_owned());
     compare(&table, &source, task)
 }
 
-fn compare(table: &str, source: &Path, task: &SourceOfTask) -> MountEvidence {
-    let SourceOfTask::Efs { file_system, folder, access_point } = task else {
-        return MountEvidence::Hidden("the task's source is no EFS location".to_owned());
+fn compare(table: &str, source: &Path, task: &TaskSource) -> MountEvidence {
+    let TaskSource::Efs { file_system, folder, access_point } = task else {
+        return MountEvidence::Hidden("the task's source is not an EFS location".to_owned());
     };
     let Some(mount) = table
         .lines()
@@ -48,10 +38,10 @@ fn compare(table: &str, source: &Path, task: &SourceOfTask) -> MountEvidence {
         .filter(|mount| source.starts_with(&mount.point))
         .max_by_key(|mount| mount.point.as_os_str().len())
     else {
-        return MountEvidence::Hidden("the mount table does not tell what is mounted there".to_owned());
+        return MountEvidence::Hidden("the mount table does not show what is mounted there".to_owned());
     };
     if !mount.kind.starts_with("nfs") {
-        return MountEvidence::Hidden(format!("it is on a file system of kind {}, not on NFS", mount.kind));
+        return MountEvidence::Hidden(format!("the folder is on a file system of type {}, not on NFS", mount.kind));
     }
     let (server, exported) = mount.device.split_once(":/").unwrap_or((&mount.device, ""));
     let Some(mounted) = server.split('.').find(|part| part.starts_with("fs-")) else {
@@ -68,7 +58,10 @@ fn compare(table: &str, source: &Path, task: &SourceOfTask) -> MountEvidence {
     if same_folder(&seen, Path::new(folder)) {
         MountEvidence::Same
     } else {
-        MountEvidence::Other(format!("it is the folder {} of {mounted}, and the task copies {folder}", seen.display()))
+        MountEvidence::Other(format!(
+            "the folder {} of {mounted} is mounted there, and the task copies {folder}",
+            seen.display()
+        ))
     }
 }
 
@@ -95,34 +88,11 @@ impl Mount {
     }
 }
 
-/// Blanks and the like are written as three octal digits.
+/// Replaces the octal escapes of spaces and the like.
 fn unescaped(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .into_iter()
         .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
-}
-
-/// How many keys of a well-filled destination were looked for, if none of them is in the tree.
-///
-/// # Errors
-/// Where the destination cannot be listed.
-pub async fn none_of_the_keys_is_there(setup: &Setup) -> Result<Option<usize>, S3Error> {
-    let context = &setup.context;
-    let page = context.destination.page(&PageStart::After(RelativeKey::default())).await?;
-    let keys: Vec<RelativeKey> = page
-        .objects
-        .into_iter()
-        .map(|object| object.key)
-        .filter(|key| !key.is_root() && setup.filter.admits(key.as_str()))
-        .collect();
-    if keys.len() < WELL_FILLED {
-        return Ok(None);
-    }
-    let step = keys.len().div_ceil(SAMPLE);
-    let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
-    let count = sample.len();
-    let presences = context.source.presences(sample).await;
-    Ok(presences.iter().all(|presence| *presence == Presence::Gone).then_some(count))
 }
 
 #[cfg(test)]
@@ -134,16 +104,16 @@ mod tests {
 40 22 0:44 / /mnt/efs rw,relatime shared:2 - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/ rw,vers=4.1
 41 22 0:45 / /mnt/sub rw,relatime - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/sub/dir rw,vers=4.1
 42 22 0:46 / /mnt/tls rw,relatime - nfs4 127.0.0.1:/ rw,vers=4.1
-43 22 0:44 /sub /mnt/with\\040blank rw - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/ rw
+43 22 0:44 /sub /mnt/with\\040space rw - nfs4 fs-0123.efs.us-east-1.amazonaws.com:/ rw
 ";
 
-    fn task(file_system: &str, folder: &str, access_point: bool) -> SourceOfTask {
-        SourceOfTask::Efs { file_system: file_system.into(), folder: folder.into(), access_point }
+    fn task(file_system: &str, folder: &str, access_point: bool) -> TaskSource {
+        TaskSource::Efs { file_system: file_system.into(), folder: folder.into(), access_point }
     }
 
     #[test]
-    fn the_mount_table_tells_what_it_can() {
-        let evidence = |source: &str, task: &SourceOfTask| match compare(TABLE, Path::new(source), task) {
+    fn the_mount_table_shows_same_other_or_hidden() {
+        let evidence = |source: &str, task: &TaskSource| match compare(TABLE, Path::new(source), task) {
             MountEvidence::Same => "same",
             MountEvidence::Other(_) => "other",
             MountEvidence::Hidden(_) => "hidden",
@@ -152,17 +122,21 @@ mod tests {
         assert_eq!(evidence("/mnt/efs", &whole), "same");
         assert_eq!(evidence("/mnt/efs/sub/dir", &sub), "same");
         assert_eq!(evidence("/mnt/sub", &sub), "same");
-        assert_eq!(evidence("/mnt/with blank/dir", &sub), "same");
+        assert_eq!(evidence("/mnt/with space/dir", &sub), "same");
         assert_eq!(evidence("/mnt/efs", &sub), "other");
         assert_eq!(evidence("/mnt/efs/sub", &whole), "other");
         assert_eq!(evidence("/mnt/efs", &task("fs-9999", "/", false)), "other");
-        assert_eq!(evidence("/mnt/efs", &task("fs-9999", "/", true)), "other", "the file system is told all the same");
+        assert_eq!(
+            evidence("/mnt/efs", &task("fs-9999", "/", true)),
+            "other",
+            "the file system differs, whatever the folder is"
+        );
         assert_eq!(evidence("/mnt/efs", &task("fs-0123", "/sub", true)), "hidden");
         assert_eq!(evidence("/mnt/tls", &whole), "hidden");
         assert_eq!(evidence("/srv", &whole), "hidden");
         assert_eq!(
             compare("", Path::new("/x"), &whole),
-            MountEvidence::Hidden("the mount table does not tell what is mounted there".into())
+            MountEvidence::Hidden("the mount table does not show what is mounted there".into())
         );
     }
 }

@@ -1,7 +1,6 @@
-//! The circuit breaker: after some executions in a row that did not succeed, DataSync is left alone for a while.
+//! The circuit breaker: after some failed executions in a row, runs do not try DataSync until a cooldown is over.
 //!
-//! What it remembers is keyed by the destination, so one state serves many. What cannot be read is reported, counts as
-//! nothing remembered, and is written anew.
+//! Each destination has its own file in the state. A file that cannot be read counts as absent; the next store rebuilds it.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,32 +13,32 @@ use crate::state::{Expected, State};
 
 const SCHEMA: u32 = 1;
 
-/// When it opens, and for how long.
+/// When the breaker opens, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub struct BreakerRules {
-    /// So many failures in a row open it.
-    pub failures: u32,
-    /// So long after the last of them DataSync is tried again.
-    pub cooldown: Duration,
+pub(crate) struct BreakerRules {
+    /// The failures in a row that open the breaker.
+    pub(crate) failures: u32,
+    /// How long the breaker stays open after the last failure.
+    pub(crate) cooldown: Duration,
 }
 
-/// What the breaker remembers.
+/// The failures since the last success.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breaker {
     failures: u32,
     last_failure: Option<SystemTime>,
 }
 
-/// Where it remembers it, if anywhere.
+/// The breaker's file in the state, for one destination. Without a state there is no file.
 #[derive(Debug)]
-pub struct BreakerMemory<'a> {
+pub struct BreakerFile<'a> {
     state: Option<&'a State>,
     destination: String,
     name: String,
 }
 
 #[derive(Deserialize, Serialize)]
-struct Record {
+struct BreakerRecord {
     schema: u32,
     destination: String,
     failures_in_a_row: u32,
@@ -47,35 +46,31 @@ struct Record {
 }
 
 impl Breaker {
-    /// Whether DataSync is to be left alone now.
-    #[must_use]
-    pub fn is_open(&self, rules: BreakerRules, now: SystemTime) -> bool {
+    /// Whether a run at this time must sync directly.
+    pub(crate) fn is_open(&self, rules: BreakerRules, now: SystemTime) -> bool {
         self.failures >= rules.failures
             && self.last_failure.is_some_and(|last| {
-                // A failure that is yet to come is a clock's fault; it does not keep the breaker open for ever.
+                // A failure in the future comes from a wrong clock, and must not keep the breaker open.
                 now.duration_since(last).is_ok_and(|since| since < rules.cooldown)
             })
     }
 
-    /// How many failures in a row there were.
-    #[must_use]
-    pub const fn failures(&self) -> u32 {
+    /// The number of failures in a row.
+    pub(crate) const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// DataSync did its work.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// It did not.
-    pub fn failed(&mut self, now: SystemTime) {
+    pub(crate) fn failed(&mut self, now: SystemTime) {
         *self = Self { failures: self.failures.saturating_add(1), last_failure: Some(now) };
     }
 }
 
-impl<'a> BreakerMemory<'a> {
-    /// For one destination.
+impl<'a> BreakerFile<'a> {
+    /// The file for one destination.
     #[must_use]
     pub fn new(state: Option<&'a State>, destination: &Location) -> Self {
         Self {
@@ -85,7 +80,7 @@ impl<'a> BreakerMemory<'a> {
         }
     }
 
-    /// What is remembered.
+    /// Returns the stored failures, or none if the file is absent or cannot be read.
     pub async fn load(&self) -> Breaker {
         let Some(state) = self.state else {
             return Breaker::default();
@@ -93,22 +88,22 @@ impl<'a> BreakerMemory<'a> {
         match state.look(&self.name).await {
             Ok(None) => Breaker::default(),
             Ok(Some(found)) => self.read(&found.content).unwrap_or_else(|wrong| {
-                tracing::warn!(name = self.name, "the breaker's state {wrong}: it is begun anew");
+                tracing::warn!(name = self.name, "the breaker's file {wrong}: starting without its failures");
                 Breaker::default()
             }),
             Err(error) => {
-                tracing::warn!(%error, "the breaker's state cannot be read: as if nothing were remembered");
+                tracing::warn!(%error, "cannot read the breaker's file: starting without its failures");
                 Breaker::default()
             }
         }
     }
 
-    /// Remembers.
-    pub async fn store(&self, breaker: &Breaker) {
+    /// Writes the file.
+    pub(crate) async fn store(&self, breaker: &Breaker) {
         let Some(state) = self.state else {
             return;
         };
-        let record = Record {
+        let record = BreakerRecord {
             schema: SCHEMA,
             destination: self.destination.clone(),
             failures_in_a_row: breaker.failures,
@@ -116,14 +111,14 @@ impl<'a> BreakerMemory<'a> {
         };
         let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
         if let Err(error) = state.replace(&self.name, Bytes::from(content), &Expected::Anything).await {
-            tracing::warn!(%error, "the breaker's state cannot be written: the next run does not know of this one");
+            tracing::warn!(%error, "cannot write the breaker's file: the next run does not count this attempt");
         }
     }
 
     fn read(&self, content: &[u8]) -> Result<Breaker, String> {
-        let record: Record = serde_json::from_slice(content).map_err(|error| format!("is damaged ({error})"))?;
+        let record: BreakerRecord = serde_json::from_slice(content).map_err(|error| format!("is damaged ({error})"))?;
         if record.schema != SCHEMA || record.destination != self.destination {
-            return Err("is of another program or destination".to_owned());
+            return Err("belongs to another program or destination".to_owned());
         }
         let last = record.last_failure.map(|time| humantime::parse_rfc3339(&time)).transpose();
         let last_failure = last.map_err(|error| format!("is damaged ({error})"))?;
@@ -138,7 +133,7 @@ mod tests {
     const RULES: BreakerRules = BreakerRules { failures: 2, cooldown: Duration::from_mins(1) };
 
     #[test]
-    fn it_opens_after_failures_in_a_row_and_tries_once_after_the_cooldown() {
+    fn it_opens_after_failures_in_a_row_and_allows_one_try_after_the_cooldown() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut breaker = Breaker::default();
@@ -151,29 +146,29 @@ mod tests {
         assert!(breaker.is_open(RULES, after(59)) && !breaker.is_open(RULES, after(60)));
         breaker.failed(after(60));
         assert!(breaker.is_open(RULES, after(119)), "the one try failed");
-        assert!(!breaker.is_open(RULES, start - Duration::from_secs(1)), "a clock that was put back");
+        assert!(!breaker.is_open(RULES, start - Duration::from_secs(1)), "the clock was set back");
         breaker.succeeded();
         assert!(!breaker.is_open(RULES, after(61)));
     }
 
     #[tokio::test]
-    async fn it_remembers_by_destination_and_what_is_damaged_is_begun_anew() {
+    async fn each_destination_has_its_file_and_a_damaged_file_counts_as_absent() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::Folder(folder.path().to_owned());
-        let memory = |url: &str| BreakerMemory::new(Some(&state), &url.parse().unwrap());
+        let file = |url: &str| BreakerFile::new(Some(&state), &url.parse().unwrap());
         let mut breaker = Breaker::default();
         breaker.failed(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_123));
-        memory("s3://site/www").store(&breaker).await;
-        assert_eq!(memory("s3://site/www").load().await, breaker);
-        assert_eq!(memory("s3://site/ww-w").load().await, Breaker::default());
-        let name = memory("s3://site/www").name;
+        file("s3://site/www").store(&breaker).await;
+        assert_eq!(file("s3://site/www").load().await, breaker);
+        assert_eq!(file("s3://site/ww-w").load().await, Breaker::default());
+        let name = file("s3://site/www").name;
         assert!(name.starts_with("site-www-") && name.contains("breaker"), "{name}");
         for damaged in ["", "{", "{\"schema\":2}", "{\"schema\":1,\"destination\":\"s3://x\",\"failures_in_a_row\":9}"]
         {
             std::fs::write(folder.path().join(&name), damaged).unwrap();
-            assert_eq!(memory("s3://site/www").load().await, Breaker::default());
+            assert_eq!(file("s3://site/www").load().await, Breaker::default());
         }
-        memory("s3://site/www").store(&breaker).await;
-        assert_eq!(memory("s3://site/www").load().await, breaker);
+        file("s3://site/www").store(&breaker).await;
+        assert_eq!(file("s3://site/www").load().await, breaker);
     }
 }

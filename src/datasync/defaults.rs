@@ -1,11 +1,13 @@
-//! The options of the direct sync as the task has them: defaults that flags, environment and config file beat.
+//! The defaults that a task's settings give to the options of the direct sync.
+//!
+//! Flags, environment variables and the config file override them.
 
 use std::collections::BTreeMap;
 
 use crate::datasync::Task;
 use crate::location::Location;
 
-/// The options that a task may set, by the names of their flags with `_`.
+/// The options that have a default in the task: their flags, with `_` for `-`.
 const DERIVED: [&str; 9] = [
     "destination",
     "include",
@@ -18,13 +20,12 @@ const DERIVED: [&str; 9] = [
     "from_manifest",
 ];
 
-/// The task's options as defaults.
-#[must_use]
-pub fn defaults(task: &Task) -> toml::Table {
+/// Returns the task's settings as option values.
+pub(crate) fn of_task(task: &Task) -> toml::Table {
     let settings = &task.settings;
     let overwrite = if settings.overwrite_never { "never" } else { "always" };
     let not_preserved = (!settings.not_preserved.is_empty()).then(|| settings.not_preserved.join(","));
-    let options = [
+    let values = [
         ("destination", task.destination_uri.clone()),
         ("include", settings.include.clone()),
         ("exclude", settings.exclude.clone()),
@@ -35,20 +36,19 @@ pub fn defaults(task: &Task) -> toml::Table {
         ("storage_class", settings.storage_class.clone()),
         ("from_manifest", settings.manifest.clone()),
     ];
-    options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
+    values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
 }
 
-/// The options in force that are not the task's: name, the value in force, the task's.
-#[must_use]
-pub fn differences(
+/// Returns the options whose value is not the task's: name, the value, the task's value.
+pub(crate) fn differences(
     defaults: &toml::Table,
-    in_force: &BTreeMap<String, Vec<String>>,
+    options: &BTreeMap<String, Vec<String>>,
 ) -> Vec<(&'static str, String, Option<String>)> {
     DERIVED
         .into_iter()
         .filter_map(|name| {
             let task = defaults.get(name).and_then(toml::Value::as_str).map(str::to_owned);
-            let given = in_force.get(name).filter(|values| !values.is_empty())?.join(",");
+            let given = options.get(name).filter(|values| !values.is_empty())?.join(",");
             let is_same = task.as_ref().is_some_and(|task| is_same(name, task, &given));
             (!is_same).then_some((name, given, task))
         })
@@ -63,19 +63,20 @@ fn is_same(name: &str, task: &str, given: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasync::{SourceOfTask, TaskSettings};
+    use crate::datasync::TaskSource;
+    use crate::datasync::task::TaskSettings;
 
     fn task(settings: TaskSettings) -> Task {
         Task {
             latest_execution: None,
-            source: SourceOfTask::Other,
+            source: TaskSource::Other,
             destination_uri: Some("s3://site/www/".to_owned()),
             settings,
         }
     }
 
     #[test]
-    fn each_setting_becomes_the_option_that_means_it() {
+    fn each_task_setting_becomes_the_matching_option() {
         let settings = TaskSettings {
             include: Some("/a".to_owned()),
             exclude: Some("*.tmp|/private".to_owned()),
@@ -87,8 +88,8 @@ mod tests {
             manifest: Some("s3://lists/m.csv".to_owned()),
             unsupported: Vec::new(),
         };
-        let derived = defaults(&task(settings));
-        let value = |name: &str| derived.get(name).and_then(toml::Value::as_str).unwrap();
+        let defaults = of_task(&task(settings));
+        let value = |name: &str| defaults.get(name).and_then(toml::Value::as_str).unwrap();
         let values: Vec<_> = DERIVED.map(value).to_vec();
         assert_eq!(
             values,
@@ -104,25 +105,22 @@ mod tests {
                 "s3://lists/m.csv"
             ]
         );
-        let plain = defaults(&task(TaskSettings::default()));
+        let plain = of_task(&task(TaskSettings::default()));
         assert_eq!(plain.keys().collect::<Vec<_>>(), ["delete", "destination", "overwrite"]);
     }
 
     #[test]
-    fn an_option_that_is_not_the_tasks_is_told_with_both_values() {
-        let derived = defaults(&task(TaskSettings::default()));
-        let in_force = |options: &[(&str, &str)]| {
+    fn an_option_that_differs_from_the_task_is_returned_with_both_values() {
+        let defaults = of_task(&task(TaskSettings::default()));
+        let given = |options: &[(&str, &str)]| {
             options.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect()
         };
         assert_eq!(
-            differences(
-                &derived,
-                &in_force(&[("destination", "s3://site/www"), ("delete", "false"), ("walkers", "3")])
-            ),
+            differences(&defaults, &given(&[("destination", "s3://site/www"), ("delete", "false"), ("walkers", "3")])),
             []
         );
         assert_eq!(
-            differences(&derived, &in_force(&[("delete", "true"), ("exclude", "*.tmp")])),
+            differences(&defaults, &given(&[("delete", "true"), ("exclude", "*.tmp")])),
             [("exclude", "*.tmp".to_owned(), None), ("delete", "true".to_owned(), Some("false".to_owned()))]
         );
     }

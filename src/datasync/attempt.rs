@@ -1,0 +1,221 @@
+//! An attempt: one try to let DataSync do the work, from the start of an execution to a verdict.
+//!
+//! ```text
+//! an execution is already running -> attach to it                     otherwise -> start one
+//! poll it (watch) until it ends or exceeds a limit
+//! it has not ended -> cancel it, and wait for its end
+//! ```
+//!
+//! The caller decides what follows from the verdict.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+mod section;
+pub(crate) mod verdict;
+mod watch;
+
+use super::error::{ServiceError, ServiceErrorKind};
+use super::{DataSync, Execution, Status, Task};
+use crate::progress::Progress;
+use crate::shutdown::Shutdown;
+pub use section::DataSyncSection;
+use verdict::{Verdict, VerdictKind};
+use watch::Watch;
+
+/// The pause before the first poll of an execution. Each later pause is twice as long, up to the poll interval.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long each stage of an execution may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Between two polls.
+    pub(crate) poll_interval: Duration,
+    /// QUEUED and LAUNCHING together.
+    pub(crate) queue: Duration,
+    /// PREPARING.
+    pub(crate) prepare: Duration,
+    /// Without a changed counter, or without a response.
+    pub(crate) stall: Duration,
+    /// In total.
+    pub(crate) total: Duration,
+    /// From the cancel to the end.
+    pub(crate) cancel: Duration,
+}
+
+/// The result of an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) verdict: Verdict,
+    pub(crate) execution: Option<Followed>,
+    /// Whether an execution may still be writing to the destination.
+    pub(crate) may_still_run: bool,
+    took: Duration,
+}
+
+/// An execution that the attempt started or attached to.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed {
+    arn: String,
+    /// Whether the execution was already running.
+    attached: bool,
+    /// When the execution started, as early as is known.
+    pub(crate) since: SystemTime,
+    /// The last response to a poll.
+    last: Option<Execution>,
+}
+
+impl Attempt {
+    /// An attempt that failed before it knew an execution.
+    pub(crate) fn failed(error: &ServiceError) -> Self {
+        // A task that does not exist has no execution; after any other error this is unknown.
+        let may_still_run = error.kind != ServiceErrorKind::NotFound;
+        Self { verdict: Verdict::of_error(error), execution: None, may_still_run, took: Duration::ZERO }
+    }
+}
+
+/// Runs one attempt to its end.
+pub(crate) async fn attempt(
+    datasync: &DataSync,
+    task: &Task,
+    limits: Limits,
+    shutdown: &Shutdown,
+    progress: &Progress,
+) -> Attempt {
+    let started = Instant::now();
+    let mut followed = match attach_or_start(datasync, task).await {
+        Ok(followed) => followed,
+        Err(NotStarted { error, may_still_run }) => {
+            return Attempt { took: started.elapsed(), may_still_run, ..Attempt::failed(&error) };
+        }
+    };
+    if followed.attached {
+        tracing::info!(execution = followed.arn, "attached to an execution that was already running");
+    } else {
+        tracing::info!(execution = followed.arn, "started an execution");
+    }
+    let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
+    let last = followed.last.as_ref();
+    if verdict.kind == VerdictKind::Succeeded && last.is_some_and(|last| last.has_other_filters_than(&task.settings)) {
+        verdict = Verdict::other_filters();
+    }
+    let mut may_still_run = !followed.has_ended();
+    if may_still_run && verdict.kind != VerdictKind::Interrupted {
+        tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
+        may_still_run = !cancel(datasync, &mut followed, limits, shutdown).await;
+        if let Some(last) = followed.last.as_ref().filter(|last| last.status == Status::Succeeded) {
+            verdict = Verdict::of_ended(last);
+        }
+        if shutdown.is_requested() {
+            verdict = Verdict::interrupted();
+        }
+    }
+    Attempt { verdict, may_still_run, execution: Some(followed), took: started.elapsed() }
+}
+
+/// Why there is no execution to follow.
+struct NotStarted {
+    error: ServiceError,
+    /// Whether an execution may be running nevertheless.
+    may_still_run: bool,
+}
+
+async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, NotStarted> {
+    let attached = |(arn, last): (String, Execution)| Followed {
+        arn,
+        attached: true,
+        since: last.started.unwrap_or_else(SystemTime::now),
+        last: Some(last),
+    };
+    match datasync.running_execution(task.latest_execution.as_deref()).await {
+        Ok(Some(running)) => return Ok(attached(running)),
+        Ok(None) => {}
+        Err(error) => return Err(NotStarted { error, may_still_run: true }),
+    }
+    let since = SystemTime::now();
+    let error = match datasync.start().await {
+        Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None }),
+        Err(error) => error,
+    };
+    // Another caller may have started an execution in the meantime, or the response to this start was lost.
+    let found = match datasync.latest_execution().await {
+        Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
+            datasync.describe_execution(&new).await.map(|execution| Some((new, execution)))
+        }
+        Ok(latest) => datasync.running_execution(latest.as_deref()).await,
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(Some(running)) => Ok(attached(running)),
+        Ok(None) => Err(NotStarted { error, may_still_run: false }),
+        Err(_) => Err(NotStarted { error, may_still_run: true }),
+    }
+}
+
+async fn poll_until_verdict(
+    datasync: &DataSync,
+    followed: &mut Followed,
+    limits: Limits,
+    shutdown: &Shutdown,
+    progress: &Progress,
+) -> Verdict {
+    let mut watch = Watch::new(limits, Instant::now());
+    let mut pause = FIRST_PAUSE.min(limits.poll_interval);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.requested() => return Verdict::interrupted(),
+        }
+        pause = pause.saturating_mul(2).min(limits.poll_interval);
+        let polled = tokio::select! {
+            polled = datasync.describe_execution(&followed.arn) => polled,
+            () = shutdown.requested() => return Verdict::interrupted(),
+        };
+        let verdict = match polled {
+            Ok(execution) => {
+                progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
+                let verdict = watch.polled(&execution, Instant::now());
+                if !followed.attached {
+                    followed.since = execution.started.unwrap_or(followed.since).min(followed.since);
+                }
+                followed.last = Some(execution);
+                verdict
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot poll the execution");
+                watch.poll_failed(&error, Instant::now())
+            }
+        };
+        if let Some(verdict) = verdict {
+            return verdict;
+        }
+    }
+}
+
+/// Cancels the execution. Returns whether DataSync confirmed its end.
+async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: Limits, shutdown: &Shutdown) -> bool {
+    if let Err(error) = datasync.cancel(&followed.arn).await {
+        tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
+    }
+    let deadline = Instant::now() + limits.cancel;
+    while Instant::now() < deadline {
+        if let Ok(execution) = datasync.describe_execution(&followed.arn).await {
+            followed.last = Some(execution);
+        }
+        if followed.has_ended() {
+            return true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(FIRST_PAUSE.min(limits.poll_interval)) => {}
+            () = shutdown.requested() => return false,
+        }
+    }
+    false
+}
+
+impl Followed {
+    fn has_ended(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.status.is_terminal())
+    }
+}

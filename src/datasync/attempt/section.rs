@@ -1,0 +1,44 @@
+//! The report's `datasync` section: the result of an attempt, under the report's public names.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, Execution};
+
+/// The `datasync` section of a report.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct DataSyncSection {
+    /// `None` if no execution was known.
+    execution_arn: Option<String>,
+    attached: bool,
+    /// The last status of the execution.
+    status: Option<String>,
+    /// DataSync's error code: of the execution, or of the failed request.
+    error_code: Option<String>,
+    error_detail: Option<String>,
+    verdict: Cow<'static, str>,
+    pub(crate) evidence: String,
+    /// The duration of the attempt; the report has it among its own `seconds`.
+    #[serde(skip)]
+    pub(crate) seconds: f64,
+}
+
+impl From<&Attempt> for DataSyncSection {
+    fn from(Attempt { verdict, execution, took, .. }: &Attempt) -> Self {
+        let last = execution.as_ref().and_then(|followed| followed.last.as_ref());
+        let text = |of: fn(&Execution) -> &Option<String>, or: &Option<String>| {
+            last.and_then(|last| of(last).as_ref()).or(or.as_ref()).cloned()
+        };
+        Self {
+            execution_arn: execution.as_ref().map(|followed| followed.arn.clone()),
+            attached: execution.as_ref().is_some_and(|followed| followed.attached),
+            status: last.map(|last| last.status_name.clone()),
+            error_code: text(|last| &last.error_code, &verdict.code),
+            error_detail: text(|last| &last.error_detail, &verdict.detail),
+            verdict: verdict.kind.name().into(),
+            evidence: verdict.evidence.clone(),
+            seconds: took.as_secs_f64(),
+        }
+    }
+}

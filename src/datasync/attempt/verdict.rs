@@ -1,0 +1,135 @@
+//! The verdict on an attempt, and its evidence.
+
+use std::time::Duration;
+
+use crate::datasync::error::{ServiceError, ServiceErrorKind};
+use crate::datasync::{Execution, Status};
+
+/// A verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub(crate) kind: VerdictKind,
+    /// Why, human-readable.
+    pub(crate) evidence: String,
+    /// The service's error code, if the verdict follows from a failed request.
+    pub(super) code: Option<String>,
+    /// The service's error message, likewise.
+    pub(super) detail: Option<String>,
+}
+
+/// The kinds of verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VerdictKind {
+    Succeeded,
+    /// The execution finished, but skipped some files or left them wrong.
+    Partial,
+    Failed,
+    /// DataSync refused to start an execution.
+    Refused,
+    AccessDenied,
+    UnknownTask,
+    Throttled,
+    /// DataSync responds with server errors.
+    Unavailable,
+    /// No connection to DataSync.
+    Unreachable,
+    QueuedTooLong,
+    PreparedTooLong,
+    /// No counter changed for too long.
+    Stalled,
+    /// The execution took too long in total.
+    TimedOut,
+    /// The run was asked to stop; the execution continues.
+    Interrupted,
+}
+
+impl VerdictKind {
+    /// The name in the report.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::AccessDenied => "access_denied",
+            Self::UnknownTask => "unknown_task",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
+            Self::QueuedTooLong => "queued_too_long",
+            Self::PreparedTooLong => "prepared_too_long",
+            Self::Stalled => "stalled",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl Verdict {
+    fn new(kind: VerdictKind, evidence: String) -> Self {
+        Self { kind, evidence, code: None, detail: None }
+    }
+
+    /// The verdict on an execution that has ended.
+    pub(super) fn of_ended(execution: &Execution) -> Self {
+        let reasons = [execution.error_code.as_deref(), execution.error_detail.as_deref()];
+        let reason = reasons.into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let reason_or = |default: String| if reason.is_empty() { default } else { reason };
+        if execution.is_partial() {
+            let reason = reason_or(format!("{} files failed", execution.files_failed));
+            let evidence = format!("the execution finished with skipped or mismatched files: {reason}");
+            Self::new(VerdictKind::Partial, evidence)
+        } else if execution.status == Status::Succeeded {
+            Self::new(VerdictKind::Succeeded, format!("the execution succeeded: {}", execution.progress))
+        } else {
+            let reason = reason_or("DataSync gave no reason".to_owned());
+            Self::new(VerdictKind::Failed, format!("the execution failed: {reason}"))
+        }
+    }
+
+    /// The verdict after a request that failed.
+    pub(crate) fn of_error(error: &ServiceError) -> Self {
+        let (kind, what) = match error.kind {
+            ServiceErrorKind::Denied => (VerdictKind::AccessDenied, "DataSync denied access"),
+            ServiceErrorKind::NotFound => (VerdictKind::UnknownTask, "DataSync has no such task"),
+            ServiceErrorKind::Refused => (VerdictKind::Refused, "DataSync refused the request"),
+            ServiceErrorKind::Throttled => (VerdictKind::Throttled, "DataSync throttled the requests"),
+            ServiceErrorKind::Unavailable => (VerdictKind::Unavailable, "DataSync is unavailable"),
+            ServiceErrorKind::Unreachable => (VerdictKind::Unreachable, "cannot reach DataSync"),
+        };
+        let (code, detail) = (error.code.clone(), Some(error.message.clone()));
+        Self { kind, evidence: format!("{what}: {error}"), code, detail }
+    }
+
+    /// The verdict on a success of an execution whose filters are not the task's.
+    pub(super) fn other_filters() -> Self {
+        let evidence = "the execution that was already running succeeded, but its filters differ from the task's";
+        Self::new(VerdictKind::Partial, evidence.to_owned())
+    }
+
+    pub(super) fn interrupted() -> Self {
+        let evidence = "stop requested while the execution was running: it continues, and the next run attaches to it";
+        Self::new(VerdictKind::Interrupted, evidence.to_owned())
+    }
+
+    pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {
+        Self::new(VerdictKind::QueuedTooLong, format!("the execution was {status} for {}", shown(limit)))
+    }
+
+    pub(super) fn prepared_too_long(limit: Duration) -> Self {
+        Self::new(VerdictKind::PreparedTooLong, format!("the execution was PREPARING for {}", shown(limit)))
+    }
+
+    pub(super) fn stalled(status: &str, limit: Duration) -> Self {
+        let evidence = format!("no counter changed for {} while the execution was {status}", shown(limit));
+        Self::new(VerdictKind::Stalled, evidence)
+    }
+
+    pub(super) fn timed_out(status: &str, limit: Duration) -> Self {
+        Self::new(VerdictKind::TimedOut, format!("the execution was still {status} after {}", shown(limit)))
+    }
+}
+
+fn shown(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(time)
+}
