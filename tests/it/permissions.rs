@@ -7,9 +7,8 @@ use std::time::Duration;
 use efs2s3::demo::datasync::DataSyncServer;
 use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
 
+use crate::reference::REFERENCE;
 use crate::trial::Trial;
-
-const README: &str = include_str!("../../README.md");
 
 /// What S3 asks for a request (Service Authorization Reference, "Actions for Amazon S3").
 fn actions(operation: Operation) -> &'static [&'static str] {
@@ -31,9 +30,9 @@ fn actions(operation: Operation) -> &'static [&'static str] {
     }
 }
 
-/// The words in the row of the README's table that begins like this, actions among them.
+/// The words in the row of the reference's table of permissions that starts with `row`, actions among them.
 fn words(row: &str) -> impl Iterator<Item = &'static str> {
-    README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`')
+    REFERENCE.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`')
 }
 
 /// The actions on S3 in a row.
@@ -74,7 +73,10 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.run_words(&["verify", &source, "s3://site/www"], &[]);
     trial.run_words(&["plan", &source, "s3://site/www", "--delete"], &[]);
     let without_state = asked(&trial, "site");
-    let allowed: BTreeSet<_> = documented("the direct sync").union(&documented("on its objects")).copied().collect();
+    let allowed: BTreeSet<_> = documented("the direct sync, on the bucket")
+        .union(&documented("the direct sync, on the objects"))
+        .copied()
+        .collect();
     // Copies of objects with tags ask for these as well, which the server in memory does not keep.
     let of_tags = BTreeSet::from(["s3:GetObjectTagging", "s3:PutObjectTagging"]);
     assert_eq!(without_state.union(&of_tags).copied().collect::<BTreeSet<_>>(), allowed);
@@ -98,11 +100,11 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.s3.put("state", "here/left", "nobody's", Seed::default());
     let mut allowed = documented("`--state s3://…`");
     assert!(asked(&trial, "state").is_subset(&allowed), "{:?}", asked(&trial, "state"));
-    allowed.extend(documented("uploads gone on with"));
+    allowed.extend(documented("resumed uploads"));
     allowed.extend(without_state);
     let with_state = asked(&trial, "site");
     assert!(with_state.is_subset(&allowed), "{with_state:?}");
-    for action in documented("uploads gone on with") {
+    for action in documented("resumed uploads") {
         assert!(with_state.contains(action), "{action} is never asked for");
     }
 }
