@@ -1,4 +1,4 @@
-//! The permissions that the documents name, held against the requests that runs send.
+//! The permissions that the reference names, compared with the requests that runs send.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -10,7 +10,7 @@ use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
 use crate::reference::REFERENCE;
 use crate::trial::Trial;
 
-/// What S3 asks for a request (Service Authorization Reference, "Actions for Amazon S3").
+/// The actions that S3 requires for a request (Service Authorization Reference, "Actions for Amazon S3").
 fn actions(operation: Operation) -> &'static [&'static str] {
     match operation {
         Operation::ListObjectsV2 => &["s3:ListBucket"],
@@ -25,7 +25,7 @@ fn actions(operation: Operation) -> &'static [&'static str] {
         Operation::ListMultipartUploads => &["s3:ListBucketMultipartUploads"],
         Operation::DeleteObject | Operation::DeleteObjects => &["s3:DeleteObject"],
         Operation::HeadBucket | Operation::GetObjectAttributes | Operation::UploadPartCopy | Operation::Other => {
-            panic!("{operation:?} is asked for, and no document names a permission for it")
+            panic!("a run sends {operation:?}, and no document names a permission for it")
         }
     }
 }
@@ -46,7 +46,7 @@ pub(crate) fn documented_of_datasync(rows: &[&str]) -> BTreeSet<String> {
     words.filter_map(|word| word.strip_prefix("datasync:")).map(str::to_owned).collect()
 }
 
-/// What a bucket was asked for.
+/// The actions that the requests to a bucket require.
 fn asked(trial: &Trial, bucket: &str) -> BTreeSet<&'static str> {
     let log = trial.s3.log().into_iter().filter(|request| request.bucket == bucket);
     log.flat_map(|request| actions(request.operation)).copied().collect()
@@ -64,7 +64,7 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.write("large", vec![b'x'; 6 << 20]);
     trial.object("orphan", "1", Duration::ZERO);
     trial.object("orphan\u{1}", "1", Duration::ZERO);
-    // An upload that fails is aborted; one that is killed is looked for by the run after it, and aborted or gone on with.
+    // A run aborts an upload that fails. The run after a killed one finds its upload, and aborts or resumes it.
     trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(Fault::status(400, "InvalidRequest")));
     trial.run_words(&sync, &[]).expect(3);
     trial.set_mtime("file", std::time::SystemTime::now() - Duration::from_secs(9));
@@ -105,7 +105,7 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     let with_state = asked(&trial, "site");
     assert!(with_state.is_subset(&allowed), "{with_state:?}");
     for action in documented("resumed uploads") {
-        assert!(with_state.contains(action), "{action} is never asked for");
+        assert!(with_state.contains(action), "no run needs {action}");
     }
 }
 
