@@ -96,8 +96,8 @@ def resources(values):
 # --- what the program is like ---
 
 def documented(root, *rows):
-    """The actions in those rows of the README's table of permissions, which the program's own tests hold against its requests."""
-    lines = (root / "README.md").read_text().splitlines()
+    """The actions in these rows of the reference's table of permissions, which the program's own tests compare with its requests."""
+    lines = (root / "docs/reference.md").read_text().splitlines()
     found = set()
     for row in rows:
         line, = [line for line in lines if line.startswith(f"| {row}")]
@@ -105,7 +105,7 @@ def documented(root, *rows):
     return found
 
 
-DIRECT = ["the direct sync, on the bucket", "on its objects", "uploads gone on with"]
+DIRECT = ["the direct sync, on the bucket", "the direct sync, on the objects", "resumed uploads"]
 STATE = ["`--state s3://…`"]
 TASK = [*DIRECT, *STATE, "`run`, on the task", "`run`, on the locations", "the mount"]
 FUNCTION = ["the Lambda function"]
@@ -124,8 +124,8 @@ def options(program):
 
 
 def function_variables(root):
-    text = (root / "README.md").read_text()
-    table = text[text.index("### As a Lambda function"):text.index("### Two modes")]
+    text = (root / "docs/reference.md").read_text()
+    table = text[text.index("## Lambda function"):text.index("## Report")]
     return set(re.findall(r"`(EFS2S3_\w+)`", "\n".join(line for line in table.splitlines() if line.startswith("|"))))
 
 

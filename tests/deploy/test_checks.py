@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("PROGRAM", "")
-KEPT = ["deploy", "docker", "README.md"]
+KEPT = ["deploy", "docker", "docs"]
 
 
 def check(name, root, *part):

@@ -1,4 +1,4 @@
-//! The table of cases: each names tests that are there.
+//! The table of cases: each case names tests that exist.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,8 +1,8 @@
 //! The fault matrix: each operation, each fault, at the first request, one in the middle, the last one, or all of them.
 //!
-//! After the run with the fault no object is lost and none torn, the exit code is true, and one run without faults makes
-//! everything right. What came of each is a table in `docs/reliability.md`, which is held against the runs;
-//! `EFS2S3_WRITE_DOCS=1` writes it anew.
+//! After the run with the fault no object is lost and none torn, the exit code is true, and one run without faults repairs
+//! everything. The outcomes are a table in `docs/reliability.md`, which this test compares with the runs;
+//! `EFS2S3_WRITE_DOCS=1` rewrites it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -72,11 +72,11 @@ fn faults() -> [(&'static str, Fault); 15] {
         ("503 SlowDown", Fault::status(503, "SlowDown")),
         ("reset before the effect", Fault::ResetBefore),
         ("reset after the effect", Fault::ResetAfter),
-        ("silence, then a reset", Fault::Stall(Duration::from_secs(1))),
-        ("answer cut off", Fault::TruncatedBody),
+        ("no response, then a reset", Fault::Stall(Duration::from_secs(1))),
+        ("response truncated", Fault::TruncatedBody),
         ("error inside 200", Fault::ErrorInside200("InternalError")),
-        ("body damaged on its way", Fault::CorruptBody),
-        ("answer with a wrong ETag", Fault::WrongEtag),
+        ("request body damaged in transit", Fault::CorruptBody),
+        ("response with a wrong ETag", Fault::WrongEtag),
     ]
 }
 

@@ -35,6 +35,7 @@ mod names;
 mod permissions;
 mod property;
 mod ranges;
+mod reference;
 mod resume;
 mod run;
 mod runbook;

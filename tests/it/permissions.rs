@@ -1,4 +1,4 @@
-//! The permissions that the documents name, held against the requests that runs send.
+//! The permissions that the reference names, compared with the requests that runs send.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -7,11 +7,10 @@ use std::time::Duration;
 use efs2s3::demo::datasync::DataSyncServer;
 use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
 
+use crate::reference::REFERENCE;
 use crate::trial::Trial;
 
-const README: &str = include_str!("../../README.md");
-
-/// What S3 asks for a request (Service Authorization Reference, "Actions for Amazon S3").
+/// The actions that S3 requires for a request (Service Authorization Reference, "Actions for Amazon S3").
 fn actions(operation: Operation) -> &'static [&'static str] {
     match operation {
         Operation::ListObjectsV2 => &["s3:ListBucket"],
@@ -26,14 +25,14 @@ fn actions(operation: Operation) -> &'static [&'static str] {
         Operation::ListMultipartUploads => &["s3:ListBucketMultipartUploads"],
         Operation::DeleteObject | Operation::DeleteObjects => &["s3:DeleteObject"],
         Operation::HeadBucket | Operation::GetObjectAttributes | Operation::UploadPartCopy | Operation::Other => {
-            panic!("{operation:?} is asked for, and no document names a permission for it")
+            panic!("a run sends {operation:?}, and no document names a permission for it")
         }
     }
 }
 
-/// The words in the row of the README's table that begins like this, actions among them.
+/// The words in the row of the reference's table of permissions that starts with `row`, actions among them.
 fn words(row: &str) -> impl Iterator<Item = &'static str> {
-    README.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`')
+    REFERENCE.lines().find(|line| line.starts_with(&format!("| {row}"))).unwrap().split('`')
 }
 
 /// The actions on S3 in a row.
@@ -47,7 +46,7 @@ pub(crate) fn documented_of_datasync(rows: &[&str]) -> BTreeSet<String> {
     words.filter_map(|word| word.strip_prefix("datasync:")).map(str::to_owned).collect()
 }
 
-/// What a bucket was asked for.
+/// The actions that the requests to a bucket require.
 fn asked(trial: &Trial, bucket: &str) -> BTreeSet<&'static str> {
     let log = trial.s3.log().into_iter().filter(|request| request.bucket == bucket);
     log.flat_map(|request| actions(request.operation)).copied().collect()
@@ -65,7 +64,7 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.write("large", vec![b'x'; 6 << 20]);
     trial.object("orphan", "1", Duration::ZERO);
     trial.object("orphan\u{1}", "1", Duration::ZERO);
-    // An upload that fails is aborted; one that is killed is looked for by the run after it, and aborted or gone on with.
+    // A run aborts an upload that fails. The run after a killed one finds its upload, and aborts or resumes it.
     trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(Fault::status(400, "InvalidRequest")));
     trial.run_words(&sync, &[]).expect(3);
     trial.set_mtime("file", std::time::SystemTime::now() - Duration::from_secs(9));
@@ -74,7 +73,10 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.run_words(&["verify", &source, "s3://site/www"], &[]);
     trial.run_words(&["plan", &source, "s3://site/www", "--delete"], &[]);
     let without_state = asked(&trial, "site");
-    let allowed: BTreeSet<_> = documented("the direct sync").union(&documented("on its objects")).copied().collect();
+    let allowed: BTreeSet<_> = documented("the direct sync, on the bucket")
+        .union(&documented("the direct sync, on the objects"))
+        .copied()
+        .collect();
     // Copies of objects with tags ask for these as well, which the server in memory does not keep.
     let of_tags = BTreeSet::from(["s3:GetObjectTagging", "s3:PutObjectTagging"]);
     assert_eq!(without_state.union(&of_tags).copied().collect::<BTreeSet<_>>(), allowed);
@@ -98,12 +100,12 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.s3.put("state", "here/left", "nobody's", Seed::default());
     let mut allowed = documented("`--state s3://…`");
     assert!(asked(&trial, "state").is_subset(&allowed), "{:?}", asked(&trial, "state"));
-    allowed.extend(documented("uploads gone on with"));
+    allowed.extend(documented("resumed uploads"));
     allowed.extend(without_state);
     let with_state = asked(&trial, "site");
     assert!(with_state.is_subset(&allowed), "{with_state:?}");
-    for action in documented("uploads gone on with") {
-        assert!(with_state.contains(action), "{action} is never asked for");
+    for action in documented("resumed uploads") {
+        assert!(with_state.contains(action), "no run needs {action}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The runbook names whatever an operator may come upon: exit codes, guards that withhold deletes, verdicts on DataSync.
+//! The runbook and the reference name whatever an operator may meet: exit codes, guards that withhold deletes, verdicts on
+//! DataSync.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,11 +7,13 @@ use std::path::Path;
 
 use efs2s3::exit_code::ExitCode;
 
+use crate::reference::{REFERENCE, section};
+
 const RUNBOOK: &str = include_str!("../../docs/runbook.md");
 
-/// What stands between quotes or backticks in the first cell of each row of a section's tables.
-fn rows(section: &str) -> BTreeSet<String> {
-    let text = RUNBOOK.split(&format!("## {section}")).nth(1).unwrap().split("\n## ").next().unwrap();
+/// The words in the first cell of each row of a section's tables.
+fn rows(document: &str, heading: &str) -> BTreeSet<String> {
+    let text = section(document, heading);
     let cells = text.lines().filter(|line| line.starts_with("| ")).map(|line| line.split('|').nth(1).unwrap());
     cells.flat_map(|cell| cell.split([',', '`', ' '])).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -38,9 +41,14 @@ fn every_guard_is_in_it() {
     found.extend(named("sync.rs", &guards));
     found.extend(named("command/run.rs", &guards));
     assert!(found.len() >= 13 && found.contains("limit") && found.contains("listing"), "{found:?}");
-    let documented = rows("Deletes that were withheld");
-    assert!(found.is_subset(&documented), "{:?}", found.difference(&documented));
-    assert_eq!(documented.difference(&found).filter(|word| *word != "guard").count(), 0, "{documented:?} {found:?}");
+    for documented in [rows(RUNBOOK, "## Withheld deletes"), rows(REFERENCE, "## How deletes are guarded")] {
+        assert!(found.is_subset(&documented), "{:?}", found.difference(&documented));
+        assert_eq!(
+            documented.difference(&found).filter(|word| *word != "guard").count(),
+            0,
+            "{documented:?} {found:?}"
+        );
+    }
 }
 
 #[test]
@@ -50,13 +58,16 @@ fn every_verdict_is_in_it() {
         .filter(|name| !name.contains(|c: char| !c.is_ascii_lowercase() && c != '_'))
         .collect();
     assert!(found.len() >= 14, "{found:?}");
-    let documented = rows("DataSync's verdicts");
+    let documented = rows(RUNBOOK, "## DataSync's verdicts");
     assert!(found.is_subset(&documented), "{:?}", found.difference(&documented));
+    let in_reference: BTreeSet<String> =
+        section(REFERENCE, "## DataSync first").split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    assert!(found.is_subset(&in_reference), "{:?}", found.difference(&in_reference));
 }
 
 #[test]
 fn every_exit_code_is_in_it() {
-    let documented = rows("Exit codes");
+    let documented = rows(RUNBOOK, "## Exit codes");
     for code in (0..=u8::MAX).filter_map(ExitCode::of_code) {
         assert!(documented.contains(&code.code().to_string()), "{code:?}");
     }

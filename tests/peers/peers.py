@@ -120,7 +120,7 @@ def touched(case):
     before = len([x for x in case.server.requests() if '"PUT' in x])
     os.utime(case.tree / "d0/f0")
     case.sync()
-    return "written again" if len([x for x in case.server.requests() if '"PUT' in x]) > before else "left alone"
+    return "uploaded again" if len([x for x in case.server.requests() if '"PUT' in x]) > before else "kept"
 
 
 def unreadable_directory(case):
