@@ -1,4 +1,9 @@
 //! What all AWS clients have in common: the standard settings, certificates and endpoints.
+//!
+//! 1. `AWS_CA_BUNDLE` is read here, because the SDK does not read it. As in the AWS CLI, its certificates are trusted
+//!    and no others.
+//! 2. An `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_…` that is set to an empty value counts as not set. The SDK would take
+//!    the empty value for a URL.
 
 use std::time::Duration;
 

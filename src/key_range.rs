@@ -1,7 +1,8 @@
-//! A range of keys: what one of several runs works on that share a destination.
+//! A key range: the keys of one run, if several runs share a destination.
 //!
-//! Ranges that follow one another hold every key exactly once, whatever its bytes: the upper bound belongs to the range,
-//! the lower one to the range before.
+//! A range has the bounds of a listing: it starts after one key, and ends with another, which it includes. Ranges that
+//! follow one another hold each key exactly once, whatever its bytes. A bound need not be the key of anything. A name
+//! that is not UTF-8 is in the range that its bytes are in.
 
 use std::fmt;
 

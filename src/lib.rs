@@ -1,6 +1,7 @@
 //! `efs2s3` copies a file tree on Amazon EFS to an S3 prefix, exactly and cheaply.
 //!
-//! [`sync`] is the pipeline, and a good place to begin reading; `DESIGN.md` says why things are as they are.
+//! Start reading at [`sync`], the pipeline. `DESIGN.md` shows where everything is, and gives the reasons for each
+//! decision.
 
 pub mod aws;
 pub mod cli;

@@ -1,4 +1,7 @@
 //! The program: arguments in, exit code out.
+//!
+//! At its end the process exits without shutting the runtime down. A thread may be stuck forever in a read on a mount
+//! that does not respond. Dropping the runtime while threads end can also crash in glibc's `pthread_detach`.
 
 use std::io::IsTerminal;
 use std::process::ExitCode as ProcessExitCode;

@@ -1,4 +1,7 @@
-//! A result file: it appears whole or not at all, and that it can be written is found out before the work starts.
+//! A result file: it appears as a whole or not at all.
+//!
+//! The file is written beside its place and then renamed. It is created before the command contacts anything, so that a
+//! path that cannot be written is an error before the work, not after it.
 
 use std::fs::File;
 use std::io::{self, Write};

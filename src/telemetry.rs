@@ -1,7 +1,7 @@
-//! Logs: lines on stderr, for people or for machines, with nothing in them that is secret.
+//! Logs: lines on stderr, human-readable or as JSON, without secrets.
 //!
-//! `RUST_LOG` sets the level of this program's own lines. Libraries below it print no more than `info`: their `debug` and
-//! `trace` lines show whole requests, session tokens and signatures included.
+//! `RUST_LOG` sets the level of this program's own lines. Libraries log no more than `info`, because their `debug` and
+//! `trace` lines show whole requests, with session tokens and signatures.
 
 use std::io::{self, IsTerminal, Write};
 

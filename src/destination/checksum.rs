@@ -1,4 +1,7 @@
-//! Checksums of content in memory: the MD5 that the ETag is made of, and the one that S3 checks and keeps.
+//! Checksums of content in memory: the MD5 that the ETag is made of, and the checksum that S3 checks and stores.
+//!
+//! S3 combines the CRCs of parts into a CRC of the whole object, but not SHA-256. The SHA-256 of a multipart object is
+//! composite (a hash of the parts' hashes), so it is sent and checked part by part.
 
 use aws_smithy_types::base64;
 use bytes::Bytes;

@@ -1,10 +1,13 @@
-//! Another metadata for an object whose content stays: S3 copies it onto itself, and nothing is uploaded.
+//! Other metadata for an object whose content stays: S3 copies the object onto itself, and the run uploads nothing.
 //!
-//! 1. A copy that replaces metadata drops all that is not sent with it: type, caching, storage class, encryption, other
-//!    metadata. All of it is taken from the object's headers and sent again. Tags go with the copy; an ACL does not.
-//! 2. It must be the object that was compared: the copy's source has to have its ETag.
-//! 3. An answer to it may be lost: sent again, the condition fails on our own copy. The metadata tells.
-//! 4. S3 does not copy an object that is archived, or larger than 5 GB: that is for an upload.
+//! 1. A copy that replaces metadata drops everything that is not sent with it: type, caching, storage class,
+//!    encryption, other metadata. The run takes all of it from the object's headers and sends it again. The copy keeps
+//!    tags, but not an ACL.
+//! 2. The copy must be of the object that was compared: `x-amz-copy-source-if-match` names its ETag. Every server knows
+//!    this condition, also one without conditional PUTs.
+//! 3. The response may be lost. A retry then fails the condition with a 412, because our own copy has another ETag if
+//!    the object was multipart or is under KMS. If the object's metadata is what was sent, the copy was ours.
+//! 4. S3 does not copy an object that is archived, or larger than 5 GB. The run uploads the file instead.
 
 use aws_sdk_s3::types::MetadataDirective;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

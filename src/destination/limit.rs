@@ -1,7 +1,8 @@
-//! The request limit: how many requests may be under way, learnt from what S3 bears.
+//! The request limit: how many requests may be in flight. The run learns it from S3's responses.
 //!
-//! It grows by one for each limit's worth of answers and shrinks by a third when S3 throttles, at most once in
-//! [`ONE_CUT`], so that the many refusals of one moment count as one. It never reaches zero: the queue cannot collapse.
+//! The limit grows by one for each limit's worth of successful responses, up to `--concurrency`. It shrinks by a third
+//! if S3 throttles or does not respond, at most once in [`ONE_CUT`], so that many refusals in one moment count as one.
+//! The limit never falls below one, so the queue cannot stop.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,7 @@
-//! A page of a listing, decoded and checked: in order, under the prefix, after the key that was asked for.
+//! A page of a listing, decoded and checked: in order, under the prefix, after the requested key.
+//!
+//! The next page is requested by continuation token, not by `start-after`. S3 may return a truncated page with few keys
+//! or none, and only the token continues from there.
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;

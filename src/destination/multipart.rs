@@ -1,10 +1,13 @@
-//! An object sent in parts: in any order, published as a whole or not at all, and never left half done.
+//! An object sent in parts: in any order, published as a whole or not at all, and never left unfinished.
 //!
-//! 1. An answer to the last request may be lost: sent again, it meets `NoSuchUpload` or our own object. The ETag tells.
-//! 2. S3 may answer the last request with 200 and an error inside: the SDK reads it as the error that it is.
-//! 3. Whatever goes wrong, the parts cost money until the upload is aborted.
-//! 4. An upload that an earlier run left is gone on with: a part that S3 has is the one that would be sent if its size and
-//!    its MD5 or checksum are, which takes reading the file again, but not sending it.
+//! 1. The response to the last request may be lost. A retry then gets `NoSuchUpload` or a 412, and the ETag or checksum
+//!    of the object shows whether its content is ours. If it is, another writer may have published the same content. So
+//!    the upload counts as done, and is aborted in case it is still open.
+//! 2. S3 may respond to the last request with 200 and an error in the body. The SDK reads it as an error.
+//! 3. If anything fails, the parts cost money until the upload is aborted.
+//! 4. Parts of an earlier run are compared, not trusted. A part that S3 has counts if its size and its MD5 or checksum
+//!    are those of the file. The run reads the file again for this, which the checksum of the whole object needs
+//!    anyway, and which costs less than sending it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

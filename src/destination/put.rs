@@ -1,4 +1,4 @@
-//! An object sent in one request: only where nobody else wrote meanwhile, and only as it was read.
+//! An object sent in one request, only over the object that the run has seen (`DESIGN.md#conditional-writes`).
 
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! Sending a request: counted, limited, given up when silent, and sent again where that may help.
+//! Sending a request: counted, limited, timed out, and retried if that may help (`DESIGN.md#own-retries`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
-//! Edits: what a run learns that differs from the index, in any order and any number, kept in bounded memory.
+//! Edits: what a run learns that differs from the index, in any order and any number, in bounded memory.
 //!
-//! Files are settled in the order in which they are done, an index is in the order of its keys: the edits are sorted by
-//! stretches that fit the memory, each of which goes to a temporary file, and are put together at the end.
+//! Files are settled in any order, but an index is in key order. Edits beyond [`IN_MEMORY_BYTES`] are written to a
+//! temporary file as sorted chunks. At the end of the run, the chunks and the old rows are merged. A run without edits
+//! writes no index.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

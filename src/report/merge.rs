@@ -1,6 +1,7 @@
-//! Reports of runs that shared the work, added up to one, as if one run had done it all.
+//! The reports of runs over key ranges, added up to one report, as if one run had done the work.
 //!
-//! Every key was some run's, and no key two runs': ranges that overlap or leave a gap are said, and the sum is no success.
+//! Each key must belong to exactly one run. A gap between the ranges, or an overlap, makes the sum a fatal error,
+//! because no report shows a run that never started.
 
 use std::time::SystemTime;
 

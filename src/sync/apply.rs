@@ -1,7 +1,9 @@
 //! Applying a reviewed plan: line by line, each only if its file and its object are still what the plan says.
 //!
-//! What a plan says of a key holds for one state of both sides. A line whose file or object has changed since is refused by
-//! name, and the others are carried out: uploads first, deletes last and guarded as those of a sync are.
+//! A plan line holds for one state of both sides. The run stats the file and sends a HEAD for the object, besides the
+//! condition of the write itself. So it refuses a changed line by name before it reads gigabytes for it, and does so on
+//! servers without conditional writes too. The run carries out the other lines: uploads first, then
+//! deletes, each re-checked.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -1,7 +1,8 @@
-//! The dialect of the metadata that is written: the one that the bucket's own objects of DataSync have.
+//! The dialect of the metadata that the run writes: the one that DataSync's objects in this bucket have.
 //!
-//! It is looked for only when metadata is to be written, by asking for a few objects of the listing's first page. A run
-//! with nothing to do asks for none.
+//! The run learns it late. A rewrite takes it from the headers of the object that it rewrites. Before it writes the
+//! first new object, the run sends a HEAD for up to [`SAMPLES`] objects of the listing's first page. A run with nothing
+//! to write sends none.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,7 @@
-//! Orphans: objects without a file, remembered until the run is over, in bounded memory.
+//! Orphans: objects without a file, spooled to the end of the run in bounded memory.
+//!
+//! The guards need the result of the whole run, so no orphan is deleted before its end. Orphans beyond
+//! [`IN_MEMORY_BYTES`] go to a temporary file.
 
 use std::io::{self, BufRead, BufReader, Seek, Write};
 

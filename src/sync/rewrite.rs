@@ -1,8 +1,9 @@
-//! Rewriting the metadata of one object whose content is the file's.
+//! Rewriting the metadata of one object whose content equals the file's.
 //!
-//! What is written is the metadata of the very moment at which the contents were found equal. A file that changes after
-//! that is uploaded, and so is one whose object S3 cannot copy (archived, or larger than 5 GB), with all that the object
-//! was stored with.
+//! The run writes the metadata that the file had when the contents were found equal. A file that changes after that is
+//! uploaded. An object that S3 cannot copy (archived, or larger than 5 GB) is uploaded too, with all the headers that
+//! it had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
+//! refusal both decide.
 
 use super::context::Context;
 use super::decide::Reason;

@@ -1,8 +1,8 @@
-//! The way of a followed link: all links and directories that its target is found through.
+//! The link path: every step of resolving a followed link.
 //!
-//! A link that nobody touched leads to other files when another link on its way is turned, or a directory on it is moved
-//! into place, and no time of these files or of the link itself tells. So the way is gone step by step, at the price of one
-//! `readlink` for each link and one `statx` for each step, the last of which tells what the link leads to.
+//! An untouched link leads to other files if another link on its path is changed, or if a directory on its path is
+//! moved into place. No time of the files or of the link itself shows this. So the walk resolves the link step by step,
+//! with one `readlink` for each link and one `statx` for each step. The last `statx` is that of the target.
 
 use std::os::fd::BorrowedFd;
 
