@@ -23,9 +23,9 @@ demo:
 test: nextest
 	{ tests/real_s3/servers --install && tests/deploy/tools; } & \
 	cargo build --quiet --locked --bin efs2s3 --test real_s3 && install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM) && \
-	cargo nextest run --locked --all-features --no-run && wait
-	tests/real_s3/servers cargo nextest run --locked --all-features --no-fail-fast
-	cargo test --locked --all-features --doc
+	cargo nextest run --locked --workspace --all-features --no-run && wait
+	tests/real_s3/servers cargo nextest run --locked --workspace --all-features --no-fail-fast
+	cargo test --locked --workspace --all-features --doc
 	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
 
 # The deployment and the image alone.
@@ -36,7 +36,7 @@ test-deploy:
 
 # The same without the real servers.
 test-quick: nextest
-	cargo nextest run --locked --all-features --lib --test it
+	cargo nextest run --locked --workspace --all-features --lib --test it
 
 # The random tests for longer, some 20 minutes: other seeds each time.
 soak: nextest
@@ -46,9 +46,9 @@ soak: nextest
 
 # What CI checks besides the tests.
 lint:
-	cargo fmt --check
-	cargo clippy --locked --all-features --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --all-features --no-deps --document-private-items
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --workspace --all-features --no-deps --document-private-items
 	command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny --version $(DENY_VERSION)
 	cargo deny --all-features --log-level error check bans licenses sources
 	if timeout 60 cargo deny --log-level off fetch db; then cargo deny --all-features check advisories; \

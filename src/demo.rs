@@ -3,17 +3,15 @@
 //! Each step runs this same program as a user would, over HTTP, and shows the command, what it says, and what its report
 //! holds. A step that does not end as it should ends the demo with 1.
 
-pub mod datasync;
 mod direct;
 mod first;
 mod kept;
-pub mod s3;
 mod shared;
 mod stage;
 mod tree;
 
 use crate::exit_code::ExitCode;
-use s3::S3Server;
+use fake_aws::s3::S3Server;
 use stage::{DemoError, Stage};
 
 /// Runs the demo.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::datasync::DataSyncServer;
-use super::datasync::reference::Copy;
 use super::stage::{DemoError, Expected, Stage, ensure, settle};
+use fake_aws::datasync::DataSyncServer;
+use fake_aws::datasync::reference::Copy;
 
 const STEP: Duration = Duration::from_millis(400);
 const FOREVER: Duration = Duration::from_hours(1);

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::s3::{Fault, Operation, Rule, Seed};
 use super::stage::{DemoError, Expected, Stage, ensure, settle};
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 
 const LARGE_BYTES: usize = 24 << 20;
 const IN_PARTS: [&str; 6] = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "1s"];

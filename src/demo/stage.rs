@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::s3::S3Server;
 use super::tree::AssetTree;
+use fake_aws::s3::S3Server;
 
 /// How long a step is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule};
 
 use crate::trial::{Ended, Trial, WRITES};
 
@@ -91,7 +91,7 @@ fn an_object_that_appeared_is_not_overwritten_and_one_that_is_gone_is_no_trouble
 fn a_write_between_the_look_and_the_upload_wins() {
     let trial = planned(&[]);
     let (s3, once) = (trial.s3.clone(), std::sync::Once::new());
-    let write = move || once.call_once(|| s3.put("site", "www/changed1", "quick", efs2s3::demo::s3::Seed::default()));
+    let write = move || once.call_once(|| s3.put("site", "www/changed1", "quick", fake_aws::s3::Seed::default()));
     trial.s3.rule(Rule::on(Operation::PutObject).key_contains("changed1").does(Fault::before(write)));
     apply(&trial, &[]).expect(3);
     assert_eq!(trial.objects()["changed1"], b"quick");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use efs2s3::demo::s3::{ConditionalWrites, Operation, Seed};
+use fake_aws::s3::{ConditionalWrites, Operation, Seed};
 
 use crate::trial::{READS, Trial, WRITES};
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Operation, Operations, Rule, Seed};
+use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
 use serde_json::Value;
 
 use crate::trial::{Ended, READS, SECRETS, Trial, WRITES, random};

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, ListOrder, Operation, Reply, Rule, Seed};
+use fake_aws::s3::{Fault, ListOrder, Operation, Reply, Rule, Seed};
 
 use crate::trial::{Ended, Trial, WRITES};
 

@@ -1,6 +1,6 @@
 //! The direct sync and DataSync take turns: after either, the other has nothing to do.
 //!
-//! DataSync is the reference copy of `demo::datasync`, which shares no code with the direct sync. Each case has a seed;
+//! DataSync is the reference copy of `fake_aws::datasync`, which shares no code with the direct sync. Each case has a seed;
 //! `EFS2S3_EQUIVALENCE_CASES` says how many there are, and `EFS2S3_EQUIVALENCE_SEED` with which they begin.
 
 use std::fs;
@@ -10,8 +10,8 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::datasync::reference::Copy;
-use efs2s3::demo::s3::{S3Server, Seed};
+use fake_aws::datasync::reference::Copy;
+use fake_aws::s3::{S3Server, Seed};
 use fastrand::Rng;
 
 use crate::trial::{READS, Trial, WRITES};

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Object, Operation, Rule, S3Server, Seed};
+use fake_aws::s3::{Fault, Object, Operation, Rule, S3Server, Seed};
 use futures::StreamExt;
 
 use crate::trial::{Ended, Trial, WRITES};

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use efs2s3::demo::s3::Operation;
+use fake_aws::s3::Operation;
 
 use crate::trial::{Trial, WRITES};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use efs2s3::demo::s3::{Fault, Operation, Rule, S3Server, Seed};
+use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 
 use crate::trial::{Ended, READS, Trial, WRITES, wait_until};
 use crate::within;

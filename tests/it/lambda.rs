@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::datasync::{DataSyncServer, Trouble};
+use fake_aws::datasync::{DataSyncServer, Trouble};
 use serde_json::{Value, json};
 
 use crate::permissions::documented_of_datasync;

@@ -4,8 +4,8 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efs2s3::demo::datasync::DataSyncServer;
-use efs2s3::demo::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
+use fake_aws::datasync::DataSyncServer;
+use fake_aws::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
 
 use crate::trial::{Ended, Trial, WRITES, wait_until};
 

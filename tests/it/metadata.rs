@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use efs2s3::demo::s3::{Fault, Operation, Reply, Rule, Seed};
+use fake_aws::s3::{Fault, Operation, Reply, Rule, Seed};
 
 use crate::trial::{READS, Trial, WRITES, random};
 

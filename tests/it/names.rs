@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{ListOrder, ListingDialect, LoggedRequest, Operation, Seed};
+use fake_aws::s3::{ListOrder, ListingDialect, LoggedRequest, Operation, Seed};
 use serde_json::Value;
 
 use crate::trial::{READS, Trial, WRITES};

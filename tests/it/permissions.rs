@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::datasync::DataSyncServer;
-use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
+use fake_aws::datasync::DataSyncServer;
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 
 use crate::reference::REFERENCE;
 use crate::trial::Trial;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use efs2s3::demo::s3::{ConditionalWrites, Fault, ListingDialect, Operation, Rule, Seed};
+use fake_aws::s3::{ConditionalWrites, Fault, ListingDialect, Operation, Rule, Seed};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -577,7 +577,7 @@ fn differences(expected: &Expected, objects: &BTreeMap<String, Vec<u8>>) -> Vec<
 fn tell(story: &Story, how: How) {
     let trial = match &how {
         How::Program => Trial::new(),
-        How::Within(runtime) => Trial::on(runtime.block_on(efs2s3::demo::s3::S3Server::start()).unwrap()),
+        How::Within(runtime) => Trial::on(runtime.block_on(fake_aws::s3::S3Server::start()).unwrap()),
     };
     trial.s3.settings(|settings| {
         settings.conditional_writes = story.conditional_writes;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule};
 use serde_json::{Value, json};
 
 use crate::trial::{Ended, Trial, WRITES};

@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule};
 
 use crate::trial::{Ended, Run, Trial, WRITES};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efs2s3::demo::datasync::reference::Copy;
-use efs2s3::demo::datasync::{Cancel, DataSyncServer, Trouble};
-use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
+use fake_aws::datasync::reference::Copy;
+use fake_aws::datasync::{Cancel, DataSyncServer, Trouble};
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
 use crate::trial::{Ended, READS, Trial, WRITES, random, wait_until};

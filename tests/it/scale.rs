@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use crate::trial::{Ended, READS, Trial, WRITES};
-use efs2s3::demo::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule};
 
 const FILES: usize = 200_000;
 /// Edits to an index stay in memory up to some 8 MiB; sorting and packing them takes as much again.

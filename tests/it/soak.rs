@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efs2s3::demo::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule};
 
 use crate::trial::{Trial, WRITES};
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efs2s3::demo::s3::Operation;
+use fake_aws::s3::Operation;
 
 use crate::odd_fs::{Fault as OddFault, OddFs};
 use crate::trial::Trial;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use efs2s3::demo::s3::{ConditionalWrites, Fault, LoggedRequest, Operation, Operations, Reply, Rule, Seed};
+use fake_aws::s3::{ConditionalWrites, Fault, LoggedRequest, Operation, Operations, Reply, Rule, Seed};
 
 use crate::trial::{Ended, Trial, WRITES, random, wait_until};
 
@@ -25,7 +25,7 @@ fn with<'a>(options: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [options, more].concat()
 }
 
-fn on_put() -> efs2s3::demo::s3::When {
+fn on_put() -> fake_aws::s3::When {
     Rule::on(Operation::PutObject)
 }
 

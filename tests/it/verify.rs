@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use efs2s3::demo::s3::{Fault, Operation, Rule, Seed};
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::Value;
 
 use crate::trial::{Ended, Trial, WRITES};

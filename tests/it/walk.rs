@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use efs2s3::demo::s3::Operation;
+use fake_aws::s3::Operation;
 
 use crate::odd_fs::{Fault, OddFs};
 use crate::trial::{Ended, Trial};

@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use efs2s3::demo::datasync::DataSyncServer;
-use efs2s3::demo::s3::{Object, Operation, Operations, S3Server, Seed};
+use fake_aws::datasync::DataSyncServer;
+use fake_aws::s3::{Object, Operation, Operations, S3Server, Seed};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use efs2s3::cli::{Command as Words, file};
 use efs2s3::config::SyncConfig;
-use efs2s3::demo::s3::S3Server;
 use efs2s3::progress::Progress;
 use efs2s3::report::{Ending, Report, Route, Subject};
 use efs2s3::shutdown::Shutdown;
@@ -16,6 +15,7 @@ use efs2s3::state::{State, StateLocation};
 use efs2s3::sync::changes::Changes;
 use efs2s3::sync::sync;
 use efs2s3::sync::tally::{Seconds, Tally};
+use fake_aws::s3::S3Server;
 use serde_json::Value;
 
 use crate::trial::{Ended, SECRETS};

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! # use std::time::Duration;
-//! # use efs2s3::demo::s3::{Fault, Operation, Rule, S3Server, Seed};
+//! # use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 //! let s3 = S3Server::start_blocking()?;
 //! s3.put("site", "old.html", "<p>", Seed::aged(Duration::from_secs(3600)));
 //! s3.rule(Rule::on(Operation::PutObject).key_contains("new").does(Fault::status(503, "SlowDown")));

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::demo::s3::{Object, S3Server, Seed};
+use crate::s3::{Object, S3Server, Seed};
 
 /// One copy: from where to where, and how.
 #[derive(Clone, Debug)]
