@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use fake_aws::datasync::{DataSyncServer, Trouble};
+use fake_aws::datasync::{DataSyncServer, ServiceFault};
 use serde_json::{Value, json};
 
 use crate::permissions::documented_of_datasync;
@@ -193,7 +193,7 @@ fn a_repeated_schedule_event_starts_one_execution() {
 #[test]
 fn a_start_after_another_callers_start_is_not_an_error() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
-    datasync.change(|service| service.somebody_starts_first = true);
+    datasync.change(|service| service.other_client_starts_first = true);
     let function = Function::start(&datasync, &[scheduled()], &[], started());
     assert_eq!(function.answers(1)[0].1["started"], false);
 }
@@ -201,7 +201,7 @@ fn a_start_after_another_callers_start_is_not_an_error() {
 #[test]
 fn a_repeated_failure_event_starts_the_fallback_with_one_token() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
-    let execution = datasync.begin();
+    let execution = datasync.start_execution();
     let event = ended(&execution, "ERROR");
     let function = Function::start(&datasync, &[event.clone(), event], &ECS, started());
     let answers = function.answers(2);
@@ -226,7 +226,7 @@ fn a_task_that_ecs_does_not_start_is_an_error_despite_status_200() {
         json!({ "tasks": [] }),
     ] {
         let datasync = datasync(&[("ERROR", Duration::ZERO)]);
-        let execution = datasync.begin();
+        let execution = datasync.start_execution();
         let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, answer);
         let (is_response, body) = function.answers(1).remove(0);
         assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("did not start"), "{body}");
@@ -236,7 +236,7 @@ fn a_task_that_ecs_does_not_start_is_an_error_despite_status_200() {
 #[test]
 fn events_that_start_nothing_return_the_reason() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
-    let execution = datasync.begin();
+    let execution = datasync.start_execution();
     let other = execution.replace("abcdef0/", "abcdef1/");
     let events = [ended(&execution, "SUCCESS"), ended(&other, "ERROR")];
     let function = Function::start(&datasync, &events, &ECS, started());
@@ -252,7 +252,7 @@ fn the_function_uses_exactly_the_documented_datasync_actions() {
     let events = [scheduled(), scheduled()];
     Function::start(&first, &events, &[], started()).answers(2);
     let second = datasync(&[("ERROR", Duration::ZERO)]);
-    let execution = second.begin();
+    let execution = second.start_execution();
     Function::start(&second, &[ended(&execution, "ERROR")], &ECS, started()).answers(1);
     let asked = &first.operations() | &second.operations();
     assert_eq!(asked, documented_of_datasync(&["the Lambda function"]));
@@ -261,7 +261,7 @@ fn the_function_uses_exactly_the_documented_datasync_actions() {
 #[test]
 fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
-    let execution = datasync.begin();
+    let execution = datasync.start_execution();
     let mut function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
     function.answers(1);
     function.child.kill().unwrap();
@@ -281,12 +281,12 @@ fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
 #[test]
 fn a_cancelled_execution_starts_no_fallback() {
     let datasync = datasync(&[("LAUNCHING", FOREVER)]);
-    let execution = datasync.begin();
+    let execution = datasync.start_execution();
     datasync.change(|service| {
         service.script = vec![("ERROR", Duration::ZERO)];
         service.error = ("Cancelled".to_owned(), "Task execution was cancelled.".to_owned());
     });
-    let cancelled = datasync.begin();
+    let cancelled = datasync.start_execution();
     let function = Function::start(&datasync, &[ended(&cancelled, "ERROR")], &ECS, started());
     assert_eq!(function.answers(1)[0].1["ignored"], "the execution was cancelled");
     assert!(function.tasks().is_empty() && execution != cancelled);
@@ -295,7 +295,7 @@ fn a_cancelled_execution_starts_no_fallback() {
 #[test]
 fn without_a_fallback_the_error_names_the_variables_to_set() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
-    let execution = datasync.begin();
+    let execution = datasync.start_execution();
     let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &[], started());
     let (is_response, body) = function.answers(1).remove(0);
     assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("EFS2S3_ECS_CLUSTER"), "{body}");
@@ -304,8 +304,8 @@ fn without_a_fallback_the_error_names_the_variables_to_set() {
 #[test]
 fn a_datasync_error_is_an_error_of_the_function() {
     let datasync = datasync(&[]);
-    let denied = Trouble::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
-    datasync.change(|service| service.trouble.push(("DescribeTask", u32::MAX, denied)));
+    let denied = ServiceFault::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
+    datasync.change(|service| service.faults.push(("DescribeTask", u32::MAX, denied)));
     let function = Function::start(&datasync, &[scheduled()], &[], started());
     let (is_response, body) = function.answers(1).remove(0);
     assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{body}");

@@ -68,8 +68,8 @@ fn the_next_run_goes_on_with_what_a_killed_one_left_and_sends_only_what_is_missi
         let trial = with_a_large_file();
         trial.s3.create_bucket("states");
         let state = home.map_or_else(|| state(&trial), str::to_owned);
-        trial.s3.leave_upload("site", "www/d/large", Duration::from_hours(1));
-        trial.s3.leave_upload("site", "www/other", Duration::ZERO);
+        trial.s3.seed_upload("site", "www/d/large", Duration::from_hours(1));
+        trial.s3.seed_upload("site", "www/other", Duration::ZERO);
         kill_in_the_middle(&trial, &state);
         assert_eq!(open_uploads(&trial).len(), 3);
         let ended = next_run(&trial, &state);
@@ -126,8 +126,8 @@ fn an_upload_of_a_file_that_is_gone_is_aborted() {
 fn an_upload_whose_id_nobody_heard_of_is_found_and_aborted() {
     let trial = with_a_large_file();
     let state = state(&trial);
-    trial.s3.leave_upload("site", "www/d/large", Duration::from_hours(1));
-    trial.s3.leave_upload("site", "www/d/large2", Duration::ZERO);
+    trial.s3.seed_upload("site", "www/d/large", Duration::from_hours(1));
+    trial.s3.seed_upload("site", "www/d/large2", Duration::ZERO);
     // Created, and the answer never comes.
     trial
         .s3

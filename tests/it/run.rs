@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fake_aws::datasync::reference::Copy;
-use fake_aws::datasync::{Cancel, DataSyncServer, Trouble};
+use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
 use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
@@ -220,7 +220,7 @@ fn a_task_in_govcloud_works_and_sets_the_region() {
 #[test]
 fn a_run_attaches_to_a_running_execution_and_starts_none() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(2)), ("SUCCESS", STEP)]);
-    let running = datasync.begin();
+    let running = datasync.start_execution();
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!(datasync.count("StartTaskExecution"), 0);
@@ -237,7 +237,7 @@ fn a_success_with_other_filters_than_the_tasks_is_partial() {
         service.execution_include = Some("/d0".to_owned());
         service.on_success = None;
     });
-    let _of_another_caller = datasync.begin();
+    let _of_another_caller = datasync.start_execution();
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "fallback", "partial");
     assert_done(&trial);
@@ -246,7 +246,7 @@ fn a_success_with_other_filters_than_the_tasks_is_partial() {
 #[test]
 fn a_run_attaches_to_an_execution_that_another_caller_started_first() {
     let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
-    datasync.change(|service| service.somebody_starts_first = true);
+    datasync.change(|service| service.other_client_starts_first = true);
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!((datasync.count("StartTaskExecution"), &run.report["datasync"]["attached"]), (1, &json!(true)));
@@ -315,13 +315,13 @@ fn an_execution_that_succeeds_while_it_is_cancelled_has_succeeded() {
 #[test]
 fn transient_datasync_errors_do_not_change_the_verdict() {
     let (trial, datasync) = trial(&succeeding());
-    let throttled = || Trouble::error(400, "ThrottlingException", "Rate exceeded");
+    let throttled = || ServiceFault::error(400, "ThrottlingException", "Rate exceeded");
     datasync.change(|service| {
-        service.trouble = vec![
+        service.faults = vec![
             ("DescribeTask", 2, throttled()),
-            ("StartTaskExecution", 1, Trouble::error(500, "InternalException", "oops")),
+            ("StartTaskExecution", 1, ServiceFault::error(500, "InternalException", "oops")),
             ("DescribeTaskExecution", 2, throttled()),
-            ("DescribeTaskExecution", 1, Trouble::Reset),
+            ("DescribeTaskExecution", 1, ServiceFault::Reset),
         ];
     });
     assert_route(
@@ -348,7 +348,7 @@ fn each_error_of_a_start_has_its_verdict_and_the_run_falls_back() {
     ] {
         let (trial, datasync) = trial(&succeeding());
         datasync.change(|service| {
-            service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(status, code, message)));
+            service.faults.push(("StartTaskExecution", u32::MAX, ServiceFault::error(status, code, message)));
         });
         let run = trial.run(&datasync, &[]);
         assert_route(&run, "fallback", verdict);
@@ -364,8 +364,8 @@ fn each_error_of_a_start_has_its_verdict_and_the_run_falls_back() {
 fn a_run_attaches_to_an_execution_whose_start_response_was_lost() {
     let (trial, datasync) = trial(&[("TRANSFERRING", STEP), ("SUCCESS", STEP)]);
     datasync.change(|service| {
-        service.somebody_starts_first = true;
-        service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(503, "ServiceUnavailable", "try later")));
+        service.other_client_starts_first = true;
+        service.faults.push(("StartTaskExecution", u32::MAX, ServiceFault::error(503, "ServiceUnavailable", "try later")));
     });
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
@@ -375,11 +375,11 @@ fn a_run_attaches_to_an_execution_whose_start_response_was_lost() {
 #[test]
 fn if_a_failed_start_may_have_worked_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&succeeding());
-    let denied = || Trouble::error(400, "AccessDeniedException", "not authorized");
+    let denied = || ServiceFault::error(400, "AccessDeniedException", "not authorized");
     datasync.change(|service| {
-        service.trouble.push(("StartTaskExecution", u32::MAX, Trouble::error(503, "ServiceUnavailable", "try later")));
+        service.faults.push(("StartTaskExecution", u32::MAX, ServiceFault::error(503, "ServiceUnavailable", "try later")));
         // The first DescribeTask succeeds; DataSync denies the second.
-        service.later_trouble = Some(("DescribeTask", 1, denied()));
+        service.late_fault = Some(("DescribeTask", 1, denied()));
     });
     let run = trial.run(&datasync, &[]).expect(3);
     assert_route(&run, "fallback", "unavailable");
@@ -389,8 +389,8 @@ fn if_a_failed_start_may_have_worked_the_run_deletes_nothing() {
 #[test]
 fn without_the_task_the_run_needs_a_destination() {
     let (trial, datasync) = trial(&succeeding());
-    let denied = Trouble::error(400, "AccessDeniedException", "User is not authorized");
-    datasync.change(|service| service.trouble.push(("DescribeTask", u32::MAX, denied)));
+    let denied = ServiceFault::error(400, "AccessDeniedException", "User is not authorized");
+    datasync.change(|service| service.faults.push(("DescribeTask", u32::MAX, denied)));
     let run = trial.run(&datasync, &[]).expect(1);
     assert!(
         run.stderr.contains("datasync:DescribeTask") && run.stderr.contains("name the destination"),
@@ -428,12 +428,12 @@ fn a_missing_task_allows_deletes_and_an_unreachable_service_does_not() {
 #[test]
 fn if_polls_and_cancel_fail_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
-    let expired = Trouble::error(400, "ExpiredTokenException", "The security token included in the request is expired");
+    let expired = ServiceFault::error(400, "ExpiredTokenException", "The security token included in the request is expired");
     let run = trial.start_run(&datasync, &["--stall-timeout", "30s"]);
     wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
     datasync.change(|service| {
-        service.trouble.push(("DescribeTaskExecution", u32::MAX, expired.clone()));
-        service.trouble.push(("CancelTaskExecution", u32::MAX, expired));
+        service.faults.push(("DescribeTaskExecution", u32::MAX, expired.clone()));
+        service.faults.push(("CancelTaskExecution", u32::MAX, expired));
     });
     let run = run.end().expect(3);
     assert_route(&run, "fallback", "access_denied");
@@ -526,7 +526,7 @@ fn each_policy_allows_its_own_routes() {
 #[test]
 fn a_direct_run_during_an_execution_deletes_nothing() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
-    let _running = datasync.begin();
+    let _running = datasync.start_execution();
     let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
     assert_eq!((run.counted("uploaded"), run.withheld_by("datasync_may_still_run")), (8, 1));
 }

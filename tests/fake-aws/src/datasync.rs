@@ -1,11 +1,11 @@
-//! A DataSync that does what it is told: its JSON protocol over HTTP, one task, and executions that go by a script.
+//! A DataSync server: its JSON protocol over HTTP, one task, and executions that follow a script.
 //!
-//! An execution that succeeds may really copy ([`mod@reference`]). Requests meet the [`Trouble`] that was ordered for them.
+//! An execution can copy files when it succeeds: [`mod@reference`] copies a tree like DataSync. [`Service::faults`] make
+//! requests fail.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -15,146 +15,120 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
 
+mod execution;
 pub mod reference;
 mod service;
+mod service_fault;
+#[cfg(test)]
+mod tests;
 
-pub use service::{Cancel, Script, Service, Trouble};
+use crate::listener::Listener;
 
-/// How long a request that meets silence is held.
+pub use execution::Script;
+pub use service::{Cancel, Service};
+pub use service_fault::ServiceFault;
+
+/// How long the server holds a request that it does not respond to.
 const SILENCE: Duration = Duration::from_mins(10);
 
-/// A server; it stops when its last handle is dropped.
+/// The handle of a running server. The server stops when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct DataSyncServer {
     service: Arc<Mutex<Service>>,
-    address: SocketAddr,
-    /// Dropped with the last handle.
-    _running: Arc<oneshot::Sender<()>>,
+    listener: Listener,
 }
 
 impl DataSyncServer {
-    /// Starts a server with a task in this partition and region, on a thread and a runtime of its own.
+    /// Starts a server on a new thread with a runtime of its own. Its task is in this partition and region.
     ///
     /// # Errors
-    /// When the thread, its runtime or its port cannot be had.
+    /// Returns an error if the thread or its runtime cannot start, or if the server cannot listen on a port.
     pub fn start(partition: &str, region: &str) -> io::Result<Self> {
         let service = Arc::new(Mutex::new(Service::new(partition, region)));
-        let (sender, receiver) = mpsc::channel();
-        let serving = Arc::clone(&service);
-        std::thread::Builder::new().name("datasync-server".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let listening = runtime.and_then(|runtime| {
-                let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-                let address = listener.local_addr()?;
-                Ok((runtime, listener, address))
-            });
-            match listening {
-                Err(error) => {
-                    let _ = sender.send(Err(error));
-                }
-                Ok((runtime, listener, address)) => {
-                    let (running, stop) = oneshot::channel();
-                    let _ = sender.send(Ok((address, running)));
-                    runtime.block_on(accept(&listener, &serving, stop));
-                    runtime.shutdown_background();
-                }
-            }
-        })?;
-        let (address, running) = receiver.recv().map_err(io::Error::other)??;
-        Ok(Self { service, address, _running: Arc::new(running) })
+        let listener = Listener::start_thread("datasync-server", Arc::clone(&service), serve)?;
+        Ok(Self { service, listener })
     }
 
     /// The endpoint, `http://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
-    /// The task's ARN.
+    /// The ARN of the task.
     #[must_use]
     pub fn task_arn(&self) -> String {
         self.service().task_arn().to_owned()
     }
 
-    /// Changes the task, or how its executions go from now on.
+    /// Changes the task, its future executions or the faults.
     pub fn change(&self, change: impl FnOnce(&mut Service)) {
         change(&mut self.service());
     }
 
-    /// Begins an execution as somebody else would; returns its ARN.
+    /// Starts an execution as another client would, and returns its ARN.
     #[must_use]
-    pub fn begin(&self) -> String {
-        self.service().begin()
+    pub fn start_execution(&self) -> String {
+        self.service().start_execution()
     }
 
-    /// The requests so far: operation and body.
+    /// The operations and bodies of the requests so far, in order of arrival.
     #[must_use]
     pub fn log(&self) -> Vec<(String, Value)> {
         self.service().log.clone()
     }
 
-    /// How many requests of an operation there were.
+    /// The number of requests of an operation so far.
     #[must_use]
     pub fn count(&self, operation: &str) -> usize {
         self.service().log.iter().filter(|(seen, _)| seen == operation).count()
     }
 
-    /// The operations that were asked for.
+    /// The operations of the requests so far.
     #[must_use]
     pub fn operations(&self) -> BTreeSet<String> {
         self.service().log.iter().map(|(operation, _)| operation.clone()).collect()
     }
 
     fn service(&self) -> MutexGuard<'_, Service> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.service)
     }
 }
 
-async fn accept(listener: &TcpListener, service: &Arc<Mutex<Service>>, mut stop: oneshot::Receiver<()>) {
-    loop {
-        tokio::select! {
-            _ = &mut stop => return,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    tokio::spawn(serve(stream, Arc::clone(service)));
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            },
-        }
-    }
+fn lock(service: &Mutex<Service>) -> MutexGuard<'_, Service> {
+    service.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Serves a connection to its end.
 async fn serve(stream: TcpStream, service: Arc<Mutex<Service>>) {
-    let _ = stream.set_nodelay(true);
-    let answer = service_fn(|request| exchange(request, &service));
-    // A request that meets a reset ends its connection, which is the fault that was ordered.
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    let handler = service_fn(|request| handle(request, &service));
+    // The error of a request ends its connection, which is the requested fault.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), handler).await;
 }
 
-async fn exchange(request: Request<Incoming>, service: &Mutex<Service>) -> io::Result<Response<Full<Bytes>>> {
+async fn handle(request: Request<Incoming>, service: &Mutex<Service>) -> io::Result<Response<Full<Bytes>>> {
     let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
     let body = request.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let answered = service.lock().unwrap_or_else(PoisonError::into_inner).answer(&operation, &body);
-    match answered {
-        Ok(answer) => Ok(reply(200, &answer)),
-        Err(Trouble::Error { status, code, message }) => {
+    let result = lock(service).respond(&operation, &body);
+    match result {
+        Ok(body) => Ok(response(200, &body)),
+        Err(ServiceFault::Error { status, code, message }) => {
             let error = serde_json::json!({ "__type": code, "message": message, "errorCode": code });
-            Ok(reply(status, &error))
+            Ok(response(status, &error))
         }
-        Err(Trouble::Reset) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-        Err(Trouble::Silence) => {
+        Err(ServiceFault::Reset) => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+        Err(ServiceFault::Silence) => {
             tokio::time::sleep(SILENCE).await;
             Err(io::Error::from(io::ErrorKind::TimedOut))
         }
     }
 }
 
-fn reply(status: u16, body: &Value) -> Response<Full<Bytes>> {
+fn response(status: u16, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status.try_into().unwrap_or_default();
     let json = hyper::header::HeaderValue::from_static("application/x-amz-json-1.1");

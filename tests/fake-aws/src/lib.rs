@@ -1,4 +1,7 @@
-//! S3 and DataSync servers that listen on 127.0.0.1 and fail on request.
+#![doc = include_str!("../README.md")]
 
+#[cfg(test)]
+mod client;
 pub mod datasync;
+mod listener;
 pub mod s3;

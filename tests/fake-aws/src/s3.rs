@@ -1,8 +1,8 @@
-//! An S3 server in memory that fails on purpose.
+//! An S3 server in memory that fails on request.
 //!
-//! It speaks enough of S3's API, path style, for a tool that lists, reads, writes and deletes objects. It is strongly
-//! consistent, takes any credentials, logs every request, and meets requests with the [`Fault`]s of its [`Rule`]s.
-//! [`Settings`] make it behave as other servers do.
+//! It implements the part of S3's API that a tool needs to list, read, write and delete objects, with path-style URLs. It
+//! is strongly consistent, accepts any credentials and logs every request. A [`Rule`] makes a request meet a [`Fault`].
+//! [`Settings`] make the server behave like other S3 servers.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -15,7 +15,6 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod answer;
 mod checksum;
 mod chunked;
 mod clock;
@@ -24,6 +23,8 @@ mod condition;
 mod connection;
 mod delete;
 mod delivery;
+mod dispatch;
+mod exchange;
 mod fault;
 mod get;
 mod list;
@@ -31,7 +32,7 @@ mod log;
 mod multipart;
 mod object;
 mod operation;
-mod perform;
+mod part;
 mod put;
 mod refusal;
 mod reply;
@@ -39,6 +40,7 @@ mod request;
 mod rule;
 mod seed;
 mod settings;
+mod state;
 mod store;
 mod uploads;
 mod xml;
@@ -48,19 +50,17 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 
-use answer::Shared;
+use crate::listener::Listener;
+use state::State;
 
-pub use fault::{Answer, ChangePage, Fault, Hook};
+pub use fault::{ChangePage, Fault, Hook, Responder};
 pub use log::LoggedRequest;
-pub use multipart::OpenUpload;
+pub use multipart::UnfinishedUpload;
 pub use object::Object;
 pub use operation::{Operation, Operations};
 pub use reply::Reply;
@@ -68,194 +68,156 @@ pub use rule::{Rule, When};
 pub use seed::Seed;
 pub use settings::{ConditionalWrites, ListOrder, ListingDialect, Settings};
 
-/// A running server. Clones are handles of the same one; it stops when the last is dropped.
+/// The handle of a running server. The server stops when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct S3Server {
-    shared: Arc<Shared>,
-    address: SocketAddr,
-    _running: Arc<oneshot::Sender<()>>,
+    state: Arc<State>,
+    listener: Listener,
 }
 
 impl S3Server {
-    /// Starts a server without buckets on a free port of 127.0.0.1, on the current Tokio runtime.
+    /// Starts a server without buckets on the current Tokio runtime.
     ///
     /// # Errors
-    /// When no port can be listened on.
+    /// Returns an error if the server cannot listen on a port.
     pub async fn start() -> io::Result<Self> {
-        let (server, serving) = Self::listen().await?;
-        tokio::spawn(serving);
-        Ok(server)
+        let state = Arc::<State>::default();
+        let listener = Listener::start(Arc::clone(&state), connection::serve).await?;
+        Ok(Self { state, listener })
     }
 
-    /// Starts a server on a thread and a runtime of its own, for synchronous callers.
+    /// Starts a server without buckets on a new thread with a runtime of its own, for synchronous callers.
     ///
     /// # Errors
-    /// When the thread, its runtime or its port cannot be had.
+    /// Returns an error if the thread or its runtime cannot start, or if the server cannot listen on a port.
     pub fn start_blocking() -> io::Result<Self> {
-        let (sender, receiver) = mpsc::channel();
-        std::thread::Builder::new().name("s3-server".to_owned()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .thread_name("s3-server")
-                .enable_all()
-                .build();
-            let started = runtime.and_then(|runtime| {
-                let listening = runtime.block_on(Self::listen());
-                listening.map(|(server, serving)| (server, serving, runtime))
-            });
-            match started {
-                Err(error) => {
-                    let _ = sender.send(Err(error));
-                }
-                Ok((server, serving, runtime)) => {
-                    // Only the caller's handles keep the server running.
-                    let _ = sender.send(Ok(server));
-                    runtime.block_on(serving);
-                    // A hook that sleeps is not waited for.
-                    runtime.shutdown_background();
-                }
-            }
-        })?;
-        receiver.recv().map_err(io::Error::other)?
-    }
-
-    async fn listen() -> io::Result<(Self, impl Future<Output = ()> + Send)> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let (running, stop) = oneshot::channel();
-        let shared = Arc::new(Shared::default());
-        let serving = connection::accept(listener, Arc::clone(&shared), stop);
-        let server = Self { shared, address, _running: Arc::new(running) };
-        Ok((server, serving))
+        let state = Arc::<State>::default();
+        let listener = Listener::start_thread("s3-server", Arc::clone(&state), connection::serve)?;
+        Ok(Self { state, listener })
     }
 
     /// The endpoint, `http://127.0.0.1:<port>`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.listener.url()
     }
 
-    /// The time by the server's clock.
+    /// The time of the server's clock.
     #[must_use]
     pub fn now(&self) -> SystemTime {
-        self.shared.store().now()
+        self.state.store().now()
     }
 
-    /// Creates a bucket; one that exists stays as it is.
+    /// Creates a bucket, or keeps the existing one.
     pub fn create_bucket(&self, name: &str) {
-        self.shared.store().buckets.entry(name.to_owned()).or_default();
+        self.state.store().buckets.entry(name.to_owned()).or_default();
     }
 
-    /// Turns versioning of a bucket on: deletes leave markers from now on.
+    /// Enables versioning of a bucket: from now on, deletes add delete markers.
     pub fn enable_versioning(&self, bucket: &str) {
-        self.shared.store().buckets.entry(bucket.to_owned()).or_default().versioned = true;
+        self.state.store().buckets.entry(bucket.to_owned()).or_default().versioned = true;
     }
 
-    /// How many delete markers a versioned bucket has.
+    /// The number of delete markers in a versioned bucket.
     #[must_use]
     pub fn delete_markers(&self, bucket: &str) -> u64 {
-        self.shared.store().bucket(bucket).map_or(0, |bucket| bucket.delete_markers)
+        self.state.store().bucket(bucket).map_or(0, |bucket| bucket.delete_markers)
     }
 
-    /// Puts an object as another tool left it, in a bucket that is created if need be.
+    /// Writes an object as another writer would. Creates the bucket if it is missing.
     pub fn put(&self, bucket: &str, key: &str, body: impl Into<Bytes>, seed: Seed) {
-        let mut store = self.shared.store();
+        let mut store = self.state.store();
         let object = store.seeded(body.into(), seed);
         let bucket = store.buckets.entry(bucket.to_owned()).or_default();
         bucket.objects.insert(key.to_owned(), object);
     }
 
-    /// Removes an object as another tool would.
+    /// Deletes an object as another writer would.
     pub fn remove(&self, bucket: &str, key: &str) {
-        if let Ok(bucket) = self.shared.store().bucket_mut(bucket) {
+        if let Ok(bucket) = self.state.store().bucket_mut(bucket) {
             bucket.delete(key);
         }
     }
 
-    /// The keys that begin with the prefix, in byte order.
+    /// The keys that start with the prefix, in byte order.
     #[must_use]
     pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         self.select(bucket, prefix, |key, _| key.to_owned())
     }
 
-    /// The bodies under a prefix by whole key.
+    /// The bodies of the objects below a prefix, by key.
     #[must_use]
     pub fn bodies(&self, bucket: &str, prefix: &str) -> BTreeMap<String, Bytes> {
         let bodies = self.select(bucket, prefix, |key, object| (key.to_owned(), object.body.clone()));
         bodies.into_iter().collect()
     }
 
-    /// The body of an object.
+    /// The body of an object, or `None` if the object is missing.
     #[must_use]
     pub fn body(&self, bucket: &str, key: &str) -> Option<Bytes> {
-        self.shared.store().object(bucket, key).map(|object| object.body.clone())
+        self.state.store().object(bucket, key).map(|object| object.body.clone())
     }
 
-    /// An object.
+    /// An object, or `None` if it is missing.
     #[must_use]
     pub fn object(&self, bucket: &str, key: &str) -> Option<Object> {
-        self.shared.store().object(bucket, key).cloned()
+        self.state.store().object(bucket, key).cloned()
     }
 
-    /// The open multipart uploads, by upload id.
+    /// The unfinished multipart uploads, in the order of their upload IDs.
     #[must_use]
-    pub fn uploads(&self) -> Vec<OpenUpload> {
-        let store = self.shared.store();
-        store.uploads.iter().map(|(id, upload)| OpenUpload::new(id, upload)).collect()
+    pub fn uploads(&self) -> Vec<UnfinishedUpload> {
+        let store = self.state.store();
+        store.uploads.iter().map(|(id, upload)| UnfinishedUpload::new(id, upload)).collect()
     }
 
-    /// Begins a multipart upload as another tool left it `age` ago.
-    pub fn leave_upload(&self, bucket: &str, key: &str, age: Duration) {
-        multipart::left_open(&mut self.shared.store(), bucket, key, age);
+    /// Adds a multipart upload that another writer created `age` ago and did not finish.
+    pub fn seed_upload(&self, bucket: &str, key: &str, age: Duration) {
+        multipart::seed(&mut self.state.store(), bucket, key, age);
     }
 
-    /// Every request since the start or [`S3Server::clear_log`], in order of arrival.
+    /// The requests since the start or [`S3Server::clear_log`], in order of arrival.
     ///
-    /// A request whose body was not received whole is not among them.
+    /// The log omits a request whose body did not arrive completely.
     #[must_use]
     pub fn log(&self) -> Vec<LoggedRequest> {
-        self.shared.log().entries().to_vec()
+        self.state.log().of(&Operations::all()).cloned().collect()
     }
 
-    /// Forgets the requests so far.
+    /// Empties the log.
     pub fn clear_log(&self) {
-        self.shared.log().clear();
+        self.state.log().clear();
     }
 
-    /// How many requests of an operation, or of some, the log has.
+    /// The number of requests of these operations in the log.
     #[must_use]
     pub fn count(&self, operations: impl Into<Operations>) -> usize {
-        let operations = operations.into();
-        let log = self.shared.log();
-        log.entries().iter().filter(|request| operations.contain(request.operation)).count()
+        self.state.log().of(&operations.into()).count()
     }
 
-    /// The requests of an operation, or of some, in the log.
+    /// The requests of these operations in the log.
     #[must_use]
     pub fn requests(&self, operations: impl Into<Operations>) -> Vec<LoggedRequest> {
-        let operations = operations.into();
-        let log = self.shared.log();
-        let requests = log.entries().iter();
-        requests.filter(|request| operations.contain(request.operation)).cloned().collect()
+        self.state.log().of(&operations.into()).cloned().collect()
     }
 
-    /// Changes how the server behaves from now on.
+    /// Changes the settings.
     pub fn settings(&self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.shared.store().settings);
+        change(&mut self.state.store().settings);
     }
 
-    /// Adds a rule. A request meets the fault of the first rule that is for it.
+    /// Adds a rule. If several rules match a request, the first one applies.
     pub fn rule(&self, rule: Rule) {
-        self.shared.rules().push(rule);
+        self.state.rules().push(rule);
     }
 
-    /// Drops all rules.
+    /// Removes all rules.
     pub fn clear_rules(&self) {
-        self.shared.rules().clear();
+        self.state.rules().clear();
     }
 
     fn select<T>(&self, bucket: &str, prefix: &str, select: impl Fn(&str, &Object) -> T) -> Vec<T> {
-        let store = self.shared.store();
+        let store = self.state.store();
         let Ok(bucket) = store.bucket(bucket) else {
             return Vec::new();
         };

@@ -1,5 +1,6 @@
-//! What DataSync leaves in a bucket, written from its documentation alone, simple and whole: the reference that the direct
-//! sync is held to. It shares no code with it.
+//! A copy of a tree as DataSync makes it: the reference that tests compare the direct sync with.
+//!
+//! It follows DataSync's documentation alone and shares no code with the direct sync.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,17 +11,17 @@ use std::path::Path;
 
 use crate::s3::{Object, S3Server, Seed};
 
-/// One copy: from where to where, and how.
+/// A copy of a tree to a bucket, with its options.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is an option of DataSync's")]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of DataSync")]
 pub struct Copy<'a> {
-    /// The source.
+    /// The root of the source.
     pub tree: &'a Path,
     /// The server that has the bucket.
     pub server: &'a S3Server,
     /// The bucket.
     pub bucket: &'a str,
-    /// What keys begin with; ends in `/`.
+    /// The start of all keys. Ends with `/`.
     pub prefix: &'a str,
     /// The include filter.
     pub include: Option<&'a str>,
@@ -30,39 +31,39 @@ pub struct Copy<'a> {
     pub remove: bool,
     /// `OverwriteMode=NEVER`
     pub never_overwrite: bool,
-    /// Options that are `NONE`: `Mtime`, `Atime`, `Uid`, `Gid`, `PosixPermissions`.
+    /// The options that are `NONE`, among `Mtime`, `Atime`, `Uid`, `Gid` and `PosixPermissions`.
     pub none: &'a [&'a str],
-    /// Milliseconds and six digits of mode, instead of nanoseconds and seven.
+    /// Store times in milliseconds and modes with six digits, instead of nanoseconds and seven digits.
     pub milliseconds: bool,
     /// The storage class of new objects.
     pub storage_class: &'a str,
 }
 
-/// What a copy did, by key.
+/// The keys that a copy wrote or deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Content was copied.
+    /// Objects whose content was copied.
     pub copied: Vec<String>,
-    /// Metadata alone was written.
+    /// Objects of which only the metadata was written.
     pub rewritten: Vec<String>,
-    /// Deleted.
+    /// Objects that were deleted.
     pub deleted: Vec<String>,
-    /// Files that can have no key.
+    /// The number of files whose names cannot be keys.
     pub failed: usize,
-    /// Devices, sockets and FIFOs, which are not copied. Whether an object of such a name is deleted is not documented: it
-    /// stays here.
+    /// Devices, sockets and FIFOs, which are not copied. The documentation does not say whether DataSync deletes an
+    /// object with such a name: this copy keeps it.
     pub special: Vec<String>,
 }
 
 impl Written {
-    /// Whether nothing was written.
+    /// Whether the copy wrote and deleted nothing.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.copied.is_empty() && self.rewritten.is_empty() && self.deleted.is_empty()
     }
 }
 
-/// What a path is to be as an object.
+/// The object that a path should have.
 struct Wanted {
     body: Vec<u8>,
     metadata: BTreeMap<String, String>,
@@ -70,7 +71,7 @@ struct Wanted {
 }
 
 impl<'a> Copy<'a> {
-    /// With DataSync's usual options, and removing.
+    /// A copy with DataSync's default options, except that it deletes objects without a file.
     #[must_use]
     pub fn new(tree: &'a Path, server: &'a S3Server, bucket: &'a str, prefix: &'a str) -> Self {
         Self {
@@ -88,10 +89,10 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Copies.
+    /// Makes the copy.
     ///
     /// # Errors
-    /// Where the tree cannot be read.
+    /// Returns an error if the tree cannot be read.
     pub fn run(&self) -> io::Result<Written> {
         let mut written = Written::default();
         let mut wanted = BTreeMap::new();
@@ -124,7 +125,7 @@ impl<'a> Copy<'a> {
             for key in self.server.keys(self.bucket, self.prefix) {
                 let path = key.strip_prefix(self.prefix).unwrap_or_default();
                 let is_special = written.special.iter().any(|special| special == path);
-                if !path.is_empty() && !wanted.contains_key(path) && !is_special && self.is_in(path) {
+                if !path.is_empty() && !wanted.contains_key(path) && !is_special && self.includes(path) {
                     self.server.remove(self.bucket, &key);
                     written.deleted.push(key);
                 }
@@ -172,7 +173,7 @@ impl<'a> Copy<'a> {
     }
 
     fn want(&self, path: String, want: Wanted, wanted: &mut BTreeMap<String, Wanted>, written: &mut Written) {
-        if !self.is_in(&path) {
+        if !self.includes(&path) {
         } else if self.prefix.len() + path.len() > 1024 {
             written.failed += 1;
         } else {
@@ -180,14 +181,14 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Whether filters and reserved names leave this path in.
-    fn is_in(&self, path: &str) -> bool {
+    /// Whether the copy includes this path, by its filters and the reserved names.
+    fn includes(&self, path: &str) -> bool {
         let path = format!("/{}", path.trim_end_matches('/'));
         let is_reserved = path
             .split('/')
             .any(|name| name.ends_with(".snapshot") || name == ".aws-datasync" || name == ".awssync" || name == ".zfs");
         let is_matched = |filter: &str| {
-            // The path itself, or any folder above it.
+            // The path itself and each folder above it.
             let folders = path.match_indices('/').map(|(at, _)| path.get(..at).unwrap_or_default());
             folders.chain([path.as_str()]).any(|part| {
                 filter.split('|').any(|pattern| {
@@ -218,7 +219,7 @@ impl<'a> Copy<'a> {
             .collect()
     }
 
-    /// Whether the stored mtime is the file's, in whichever form it is stored.
+    /// Whether the stored mtime is that of the file, in nanoseconds or milliseconds.
     fn same_mtime(&self, object: &Object, want: &Wanted) -> bool {
         if self.none.contains(&"Mtime") {
             return true;
@@ -233,7 +234,7 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Whether owner, group and mode are stored as they are, as far as they are to be.
+/// Whether owner, group and mode are stored as wanted. An option that is `NONE` does not count.
 fn same_rest(object: &Object, want: &Wanted) -> bool {
     let mode = |text: Option<&str>| u32::from_str_radix(text?, 8).ok();
     let wanted = |key: &str| want.metadata.get(&format!("x-amz-meta-{key}")).map(String::as_str);
@@ -244,7 +245,7 @@ fn same_rest(object: &Object, want: &Wanted) -> bool {
 }
 
 impl Copy<'_> {
-    /// The storage class that a new object of this size gets.
+    /// Returns the storage class header of a new object of this size.
     fn class_for(&self, bytes: usize) -> Option<(String, String)> {
         let least = match self.storage_class {
             "STANDARD_IA" | "ONEZONE_IA" | "GLACIER_IR" => 128 * 1024,
@@ -261,7 +262,7 @@ impl Copy<'_> {
     }
 }
 
-/// What an object keeps when it is written anew.
+/// Returns the headers that an object keeps when it is overwritten.
 fn kept(object: &Object) -> BTreeMap<String, String> {
     let headers = object.headers.iter().filter(|(name, _)| !name.starts_with("x-amz-meta-"));
     headers.map(|(name, value)| (name.clone(), value.clone())).collect()
@@ -271,7 +272,7 @@ fn nanos(seconds: i64, nanos: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanos)
 }
 
-/// `*` is any characters, `\` takes `*`, `|` and `\` as they are. (No pattern here has a `\|`.)
+/// Whether a text matches a pattern: `*` is any characters, and `\` escapes `*`, `|` and `\`. (No test uses `\|`.)
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], rest) => rest.is_empty(),

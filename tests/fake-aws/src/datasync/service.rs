@@ -1,76 +1,36 @@
-//! The service behind the protocol: one task, its locations, its executions.
+//! The DataSync service: one task with its locations and executions.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::execution::{Execution, Script};
+use super::service_fault::ServiceFault;
+
 const ACCOUNT: &str = "123456789012";
-/// Counters of an execution (DataSync API reference).
-const COUNTERS: [&str; 9] = [
-    "EstimatedFilesToTransfer",
-    "EstimatedBytesToTransfer",
-    "EstimatedFilesToDelete",
-    "FilesTransferred",
-    "BytesWritten",
-    "BytesTransferred",
-    "FilesDeleted",
-    "FilesSkipped",
-    "FilesVerified",
-];
-/// How long a cancelled execution is CANCELLING.
-const CANCELLING: Duration = Duration::from_millis(300);
 
-/// The states of an execution one after another, each with how long it lasts; the last one stays.
-pub type Script = Vec<(&'static str, Duration)>;
-
-/// What a request meets instead of its answer.
-#[derive(Clone, Debug)]
-pub enum Trouble {
-    /// An error of the service.
-    Error {
-        /// The HTTP status.
-        status: u16,
-        /// The error's name.
-        code: &'static str,
-        /// Its words.
-        message: String,
-    },
-    /// The connection ends.
-    Reset,
-    /// Nothing.
-    Silence,
-}
-
-impl Trouble {
-    /// An error of the service.
-    #[must_use]
-    pub fn error(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self::Error { status, code, message: message.into() }
-    }
-}
-
-/// What becomes of a cancel.
+/// What the service does when a client cancels an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancel {
-    /// The execution ends in ERROR.
+    /// The execution ends with ERROR.
     Works,
-    /// It is answered well, and nothing happens.
+    /// The service responds with success, but the execution continues.
     Ignored,
-    /// It is refused.
+    /// The service responds with an error.
     Refused,
 }
 
-/// The task, how its executions go, and what was asked so far.
+/// The task, its executions, the faults and the log.
 pub struct Service {
-    /// The source location's URI.
+    /// The URI of the source location.
     pub source_uri: String,
-    /// The destination location's URI.
+    /// The URI of the destination location.
     pub destination_uri: String,
-    /// The destination's storage class.
+    /// The storage class of the destination location.
     pub storage_class: String,
-    /// The task's options.
+    /// The options of the task.
     pub options: BTreeMap<&'static str, Value>,
     /// The include filter.
     pub include: Option<String>,
@@ -78,39 +38,31 @@ pub struct Service {
     pub exclude: Option<String>,
     /// The manifest, as `ManifestConfig`.
     pub manifest: Option<Value>,
-    /// How executions go.
+    /// The script of executions that start from now on.
     pub script: Script,
-    /// The error of those that end in ERROR: code and detail.
+    /// The error code and detail of executions that end with ERROR.
     pub error: (String, String),
-    /// Whether counters move while an execution transfers or verifies.
+    /// Whether the counters of an execution increase over time.
     pub counters_move: bool,
-    /// The include filter that somebody starts executions with, instead of the task's.
+    /// An include filter of the executions that replaces the one of the task.
     pub execution_include: Option<String>,
-    /// What becomes of a cancel.
+    /// What the service does when a client cancels an execution.
     pub cancel: Cancel,
-    /// Done once by each execution that comes to SUCCESS, or to ERROR if `copies_before_error`.
+    /// Runs once for each execution that reaches SUCCESS, or ERROR if `copies_before_error`.
     pub on_success: Option<Box<dyn FnMut() + Send>>,
-    /// Whether an execution that ends in ERROR does the work before.
+    /// Whether `on_success` also runs for executions that end with ERROR.
     pub copies_before_error: bool,
-    /// Whether somebody else starts an execution just before the next start.
-    pub somebody_starts_first: bool,
-    /// Trouble for requests of an operation, and how many meet it.
-    pub trouble: Vec<(&'static str, u32, Trouble)>,
-    /// Trouble for all requests of an operation after so many.
-    pub later_trouble: Option<(&'static str, u32, Trouble)>,
+    /// Whether another client starts an execution just before the next `StartTaskExecution`.
+    pub other_client_starts_first: bool,
+    /// The faults: an operation, the number of its requests that fail, and how they fail.
+    pub faults: Vec<(&'static str, u32, ServiceFault)>,
+    /// A fault of an operation after its first requests: the operation, the number of requests that succeed, and how
+    /// the others fail.
+    pub late_fault: Option<(&'static str, u32, ServiceFault)>,
     pub(super) log: Vec<(String, Value)>,
     task_arn: String,
     location_prefix: String,
     executions: Vec<Execution>,
-}
-
-struct Execution {
-    arn: String,
-    begun: Instant,
-    began_at: f64,
-    script: Script,
-    cancelled: Option<Instant>,
-    done: bool,
 }
 
 impl Service {
@@ -148,9 +100,9 @@ impl Service {
             cancel: Cancel::Works,
             on_success: None,
             copies_before_error: false,
-            somebody_starts_first: false,
-            trouble: Vec::new(),
-            later_trouble: None,
+            other_client_starts_first: false,
+            faults: Vec::new(),
+            late_fault: None,
             log: Vec::new(),
             task_arn: format!("{arn}:task/task-0123456789abcdef0"),
             location_prefix: format!("{arn}:location/loc-"),
@@ -162,35 +114,32 @@ impl Service {
         &self.task_arn
     }
 
-    pub(super) fn begin(&mut self) -> String {
+    pub(super) fn start_execution(&mut self) -> String {
         let arn = format!("{}/execution/exec-{:017x}", self.task_arn, self.executions.len() + 1);
-        let began_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let script = self.script.clone();
-        let begun = Instant::now();
-        self.executions.push(Execution { arn: arn.clone(), begun, began_at, script, cancelled: None, done: false });
+        self.executions.push(Execution::start(arn.clone(), self.script.clone()));
         arn
     }
 
-    pub(super) fn answer(&mut self, operation: &str, body: &Value) -> Result<Value, Trouble> {
+    pub(super) fn respond(&mut self, operation: &str, body: &Value) -> Result<Value, ServiceFault> {
         self.log.push((operation.to_owned(), body.clone()));
-        if operation == "StartTaskExecution" && std::mem::take(&mut self.somebody_starts_first) {
-            self.begin();
+        if operation == "StartTaskExecution" && std::mem::take(&mut self.other_client_starts_first) {
+            self.start_execution();
         }
-        if let Some((troubled, after, trouble)) = &mut self.later_trouble
-            && *troubled == operation
+        if let Some((failing, successes, fault)) = &mut self.late_fault
+            && *failing == operation
         {
-            if *after == 0 {
-                return Err(trouble.clone());
+            if *successes == 0 {
+                return Err(fault.clone());
             }
-            *after -= 1;
+            *successes -= 1;
         }
-        if let Some((_, left, trouble)) =
-            self.trouble.iter_mut().find(|(troubled, left, _)| *troubled == operation && *left > 0)
+        if let Some((_, count, fault)) =
+            self.faults.iter_mut().find(|(failing, count, _)| *failing == operation && *count > 0)
         {
-            *left -= 1;
-            return Err(trouble.clone());
+            *count -= 1;
+            return Err(fault.clone());
         }
-        self.go_on();
+        self.finish_executions();
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if body.get("TaskArn").is_some() && text("TaskArn") != self.task_arn {
             return Err(invalid(format!("Task {} is not found.", text("TaskArn"))));
@@ -208,20 +157,21 @@ impl Service {
             "StartTaskExecution" if self.running().is_some() => Err(invalid(
                 "Unable to queue the task execution for task. The task already has an execution with the same configuration running.",
             )),
-            "StartTaskExecution" => Ok(json!({ "TaskExecutionArn": self.begin() })),
+            "StartTaskExecution" => Ok(json!({ "TaskExecutionArn": self.start_execution() })),
             "DescribeTaskExecution" => self.describe_execution(&text("TaskExecutionArn")),
             "CancelTaskExecution" => self.cancel(&text("TaskExecutionArn")),
             "ListTaskExecutions" => {
                 let listed = self.executions.iter();
-                let listed = listed.map(|one| json!({ "TaskExecutionArn": one.arn, "Status": one.status() }));
+                let listed =
+                    listed.map(|execution| json!({ "TaskExecutionArn": execution.arn, "Status": execution.status() }));
                 Ok(json!({ "TaskExecutions": listed.collect::<Vec<_>>() }))
             }
-            _ => Err(invalid(format!("{operation}: not for this location, or not known here"))),
+            _ => Err(invalid(format!("{operation}: the server does not implement it for this location"))),
         }
     }
 
-    /// Does the work of the executions that have come to their ends.
-    fn go_on(&mut self) {
+    /// Runs `on_success` for the executions that have ended since the last request.
+    fn finish_executions(&mut self) {
         for execution in &mut self.executions {
             let status = execution.status();
             let works = status == "SUCCESS" || status == "ERROR" && self.copies_before_error;
@@ -261,34 +211,32 @@ impl Service {
         task
     }
 
-    fn describe_execution(&self, arn: &str) -> Result<Value, Trouble> {
+    fn describe_execution(&self, arn: &str) -> Result<Value, ServiceFault> {
         let execution = self.executions.iter().find(|execution| execution.arn == arn).ok_or_else(unknown_execution)?;
         let status = execution.status();
-        let moved = if self.counters_move { execution.begun.elapsed().as_millis() } else { 7 };
-        let moved = u64::try_from(moved).unwrap_or(u64::MAX);
         let (code, detail) = match (status, execution.cancelled) {
             ("ERROR", Some(_)) => ("Cancelled", "Task execution was cancelled."),
             ("ERROR", None) => (self.error.0.as_str(), self.error.1.as_str()),
-            // It may succeed and yet have something to say.
+            // An execution that succeeds can have an error detail.
             ("SUCCESS", _) if self.error.0.is_empty() => ("", self.error.1.as_str()),
             _ => ("", ""),
         };
-        let mut answer = json!({
+        let mut response = json!({
             "TaskExecutionArn": execution.arn,
             "Status": status,
             "Options": self.options,
             "Includes": rule(self.execution_include.as_ref().or(self.include.as_ref())),
             "Excludes": rule(self.exclude.as_ref()),
-            "StartTime": execution.began_at,
+            "StartTime": execution.started_at,
             "Result": { "ErrorCode": code, "ErrorDetail": detail, "TotalDuration": 1 },
         });
-        if let Some(fields) = answer.as_object_mut() {
-            fields.extend(COUNTERS.iter().map(|name| ((*name).to_owned(), moved.into())));
+        if let Some(fields) = response.as_object_mut() {
+            fields.extend(execution.counters(self.counters_move));
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    fn cancel(&mut self, arn: &str) -> Result<Value, Trouble> {
+    fn cancel(&mut self, arn: &str) -> Result<Value, ServiceFault> {
         let how = self.cancel;
         let execution =
             self.executions.iter_mut().find(|execution| execution.arn == arn).ok_or_else(unknown_execution)?;
@@ -298,24 +246,6 @@ impl Service {
             Cancel::Refused => return Err(invalid("The task execution cannot be cancelled.")),
         }
         Ok(json!({}))
-    }
-}
-
-impl Execution {
-    fn status(&self) -> &'static str {
-        if let Some(cancelled) = self.cancelled {
-            return if cancelled.elapsed() < CANCELLING { "CANCELLING" } else { "ERROR" };
-        }
-        let mut passed = self.begun.elapsed();
-        let mut now = "SUCCESS";
-        for (status, lasts) in &self.script {
-            now = status;
-            match passed.checked_sub(*lasts) {
-                Some(rest) => passed = rest,
-                None => break,
-            }
-        }
-        now
     }
 }
 
@@ -329,10 +259,10 @@ fn rule(filter: Option<&String>) -> Value {
     filter.map_or_else(|| json!([]), |value| json!([{ "FilterType": "SIMPLE_PATTERN", "Value": value }]))
 }
 
-fn invalid(message: impl Into<String>) -> Trouble {
-    Trouble::error(400, "InvalidRequestException", message)
+fn invalid(message: impl Into<String>) -> ServiceFault {
+    ServiceFault::error(400, "InvalidRequestException", message)
 }
 
-fn unknown_execution() -> Trouble {
+fn unknown_execution() -> ServiceFault {
     invalid("Task execution is not found.")
 }

@@ -1,4 +1,4 @@
-//! A checksum: what a request says its body adds up to, and what S3 keeps with the object.
+//! A checksum: the one that a request has for its body, and the one that S3 stores with the object.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use md5::{Digest, Md5};
 use super::refusal::Refusal;
 use super::request::Request;
 
-/// The header that says how a checksum of an object was made.
+/// The header with the type of an object's checksum.
 pub(super) const TYPE_HEADER: &str = "x-amz-checksum-type";
-/// The checksum of the whole object.
+/// The type of a checksum of the whole object.
 pub(super) const FULL_OBJECT: &str = "FULL_OBJECT";
-/// The checksum of the parts' checksums.
+/// The type of a checksum of the parts' checksums.
 pub(super) const COMPOSITE: &str = "COMPOSITE";
 
 /// A checksum algorithm of S3.
@@ -22,16 +22,16 @@ pub(super) enum Algorithm {
     Crc32,
     Crc32c,
     Crc64Nvme,
-    /// Kept as it was given, not verified.
+    /// Stored as sent, and not verified.
     Sha1,
-    /// Kept as it was given, not verified.
+    /// Stored as sent, and not verified.
     Sha256,
 }
 
 impl Algorithm {
     pub(super) const ALL: [Self; 5] = [Self::Crc32, Self::Crc32c, Self::Crc64Nvme, Self::Sha1, Self::Sha256];
 
-    /// The algorithm named in `x-amz-checksum-algorithm`.
+    /// Finds the algorithm that `x-amz-checksum-algorithm` names.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
@@ -56,7 +56,7 @@ impl Algorithm {
         }
     }
 
-    /// The element that carries it in XML.
+    /// The XML element with a checksum of this algorithm.
     pub(super) fn element(self) -> &'static str {
         match self {
             Self::Crc32 => "ChecksumCRC32",
@@ -67,7 +67,7 @@ impl Algorithm {
         }
     }
 
-    /// The raw checksum, big-endian; `None` for an algorithm that is not verified.
+    /// Computes the checksum as big-endian bytes. Returns `None` if the server does not implement the algorithm.
     pub(super) fn compute(self, body: &[u8]) -> Option<Vec<u8>> {
         let crc = match self {
             Self::Crc32 => CrcAlgorithm::Crc32IsoHdlc,
@@ -80,7 +80,7 @@ impl Algorithm {
         bytes.get(skipped..).map(<[u8]>::to_vec)
     }
 
-    /// The length of the raw checksum in bytes.
+    /// The length of a checksum in bytes.
     fn length(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
@@ -91,11 +91,11 @@ impl Algorithm {
     }
 }
 
-/// What the body of an upload adds up to, computed before the store is locked.
+/// The digests of a request body, and whether they match those in the request.
 #[derive(Debug)]
 pub(super) struct Digests {
     pub(super) md5: [u8; 16],
-    /// The checksum that the request gives, otherwise S3's default.
+    /// The checksum in the request, otherwise S3's default checksum.
     pub(super) checksum: Option<(Algorithm, String)>,
     verdict: Result<(), Refusal>,
 }
@@ -103,23 +103,23 @@ pub(super) struct Digests {
 impl Digests {
     pub(super) fn of(request: &Request) -> Self {
         let md5 = md5(&request.body);
-        let given = given(request);
-        let verdict = verify(request, &md5, given.as_ref());
-        let checksum = given.ok().flatten().or_else(|| default_checksum(&request.body));
+        let sent = sent_checksum(request);
+        let verdict = verify(request, &md5, sent.as_ref());
+        let checksum = sent.ok().flatten().or_else(|| default_checksum(&request.body));
         Self { md5, checksum, verdict }
     }
 
-    /// Of a body that is copied on the server.
+    /// Returns the digests of a body that the server copies.
     pub(super) fn of_copied(body: &[u8]) -> Self {
         Self { md5: md5(body), checksum: default_checksum(body), verdict: Ok(()) }
     }
 
-    /// Refuses the body if it is not what the request says.
+    /// Returns an error if the body does not match the digests in the request.
     pub(super) fn check(&self) -> Result<(), Refusal> {
         self.verdict.clone()
     }
 
-    /// The checksum as headers, as S3 keeps it for an object in one piece.
+    /// The checksum headers of an object that was written in one request.
     pub(super) fn headers(&self) -> BTreeMap<String, String> {
         let mut headers = BTreeMap::new();
         if let Some((algorithm, value)) = &self.checksum {
@@ -130,7 +130,7 @@ impl Digests {
     }
 }
 
-/// The checksum that S3 computes when a request gives none.
+/// Computes the checksum that S3 stores if the request has none.
 fn default_checksum(body: &[u8]) -> Option<(Algorithm, String)> {
     let algorithm = Algorithm::Crc64Nvme;
     algorithm.compute(body).map(|raw| (algorithm, base64::encode(raw)))
@@ -148,8 +148,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The checksum that a request gives.
-fn given(request: &Request) -> Result<Option<(Algorithm, String)>, Refusal> {
+/// Returns the checksum in a request.
+fn sent_checksum(request: &Request) -> Result<Option<(Algorithm, String)>, Refusal> {
     let mut found = Algorithm::ALL
         .into_iter()
         .filter_map(|algorithm| request.header(algorithm.header()).map(|value| (algorithm, value)));
@@ -172,7 +172,7 @@ fn given(request: &Request) -> Result<Option<(Algorithm, String)>, Refusal> {
 fn verify(
     request: &Request,
     md5: &[u8; 16],
-    given: Result<&Option<(Algorithm, String)>, &Refusal>,
+    sent: Result<&Option<(Algorithm, String)>, &Refusal>,
 ) -> Result<(), Refusal> {
     if let Some(value) = request.header("content-md5") {
         let raw = base64::decode(value).unwrap_or_default();
@@ -183,7 +183,7 @@ fn verify(
             return Err(bad_digest("Content-MD5"));
         }
     }
-    let Some((algorithm, value)) = given.map_err(Clone::clone)? else {
+    let Some((algorithm, value)) = sent.map_err(Clone::clone)? else {
         return Ok(());
     };
     match algorithm.compute(&request.body) {

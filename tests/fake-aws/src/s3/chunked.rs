@@ -1,4 +1,4 @@
-//! The `aws-chunked` framing: chunks with a size line each, and a trailer that may carry a checksum.
+//! The `aws-chunked` framing: chunks with a size line each, and a trailer that can contain a checksum.
 
 use std::collections::BTreeMap;
 
@@ -6,13 +6,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::refusal::Refusal;
 
-/// Whether a body is framed.
+/// Whether a body with these headers is framed.
 pub(super) fn is_framed(headers: &BTreeMap<String, String>) -> bool {
     let has = |name, part| headers.get(name).is_some_and(|value: &String| value.contains(part));
     has("content-encoding", "aws-chunked") || has("x-amz-content-sha256", "STREAMING-")
 }
 
-/// The body without its framing. The checksums of the trailer are added to the headers.
+/// Removes the framing of a body, and adds the checksums of the trailer to the headers.
 pub(super) fn decode(framed: &Bytes, headers: &mut BTreeMap<String, String>) -> Result<Bytes, Refusal> {
     let (body, trailer) = unframe(framed).ok_or_else(incomplete)?;
     let promised = headers.get("x-amz-decoded-content-length");
@@ -38,7 +38,7 @@ fn unframe(framed: &Bytes) -> Option<(Bytes, Bytes)> {
         let end = rest.windows(2).position(|pair| pair == b"\r\n")?;
         let line = rest.split_to(end);
         rest = rest.split_off(2);
-        // The size may be followed by `;chunk-signature=…`, which any credentials satisfy.
+        // `;chunk-signature=…` can follow the size. The server accepts any signature.
         let size = std::str::from_utf8(&line).ok()?.split(';').next()?;
         let size = usize::from_str_radix(size.trim(), 16).ok()?;
         if size == 0 {

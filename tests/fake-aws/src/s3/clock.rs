@@ -1,11 +1,11 @@
-//! The server's clock: S3's time formats, and the time it has when its clock is off on purpose.
+//! The server's clock, and S3's time formats.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-/// The host's time moved by `offset_seconds`.
+/// Returns the host's time plus `offset_seconds`.
 pub(super) fn now(offset_seconds: i64) -> SystemTime {
     let host = SystemTime::now();
     let offset = Duration::from_secs(offset_seconds.unsigned_abs());
@@ -13,12 +13,12 @@ pub(super) fn now(offset_seconds: i64) -> SystemTime {
     moved.unwrap_or(host)
 }
 
-/// `Tue, 15 Nov 1994 08:12:31 GMT`, the form of `Date` and `Last-Modified`.
+/// Formats a time for `Date` and `Last-Modified`: `Tue, 15 Nov 1994 08:12:31 GMT`.
 pub(super) fn http_date(time: SystemTime) -> String {
     whole_seconds(time).fmt(Format::HttpDate).unwrap_or_default()
 }
 
-/// `2006-02-03T16:45:09.000Z`: S3 writes milliseconds in XML, and keeps whole seconds.
+/// Formats a time for XML: `2006-02-03T16:45:09.000Z`. S3 writes milliseconds there, but stores whole seconds.
 pub(super) fn iso(time: SystemTime) -> String {
     let mut text = whole_seconds(time).fmt(Format::DateTime).unwrap_or_default();
     if text.pop().is_some() {
@@ -27,7 +27,7 @@ pub(super) fn iso(time: SystemTime) -> String {
     text
 }
 
-/// The time in an `x-amz-date` header, `20130524T000000Z`.
+/// Parses the time of an `x-amz-date` header, such as `20130524T000000Z`.
 pub(super) fn amz_date(text: &str) -> Option<SystemTime> {
     let (day, time) = text.split_once('T')?;
     let iso = format!(
@@ -43,7 +43,7 @@ pub(super) fn amz_date(text: &str) -> Option<SystemTime> {
     SystemTime::try_from(parsed).ok()
 }
 
-/// How far apart two times are.
+/// Returns the absolute difference of two times.
 pub(super) fn distance(one: SystemTime, other: SystemTime) -> Duration {
     one.duration_since(other).or_else(|_| other.duration_since(one)).unwrap_or_default()
 }

@@ -1,12 +1,13 @@
-//! The end of a multipart upload: `CompleteMultipartUpload` makes its parts an object.
+//! The completion of a multipart upload: `CompleteMultipartUpload`.
 
 use aws_smithy_types::base64;
 use bytes::{Bytes, BytesMut};
 
 use super::checksum::{Algorithm, bad_digest};
 use super::condition;
-use super::multipart::{Part, Upload, object_checksums, upload};
+use super::multipart::{Upload, upload};
 use super::object::{Object, multipart_etag};
+use super::part::Part;
 use super::put::encryption;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -16,7 +17,7 @@ use super::xml::{Element, Xml};
 
 const SMALLEST_PART_BYTES: usize = 5 << 20;
 
-/// Makes the chosen parts an object.
+/// Combines the chosen parts into an object.
 pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     let upload = upload(store, request)?;
     condition::of_write(request, store.object(&request.bucket, &request.key), &store.settings)?;
@@ -28,8 +29,7 @@ pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<R
     let whole = whole.freeze();
     check_whole(request, upload, &whole)?;
     let plain_etag = multipart_etag(parts.iter().map(|part| &part.md5));
-    let size = |part: &Part| u64::try_from(part.body.len()).unwrap_or(u64::MAX);
-    let mut checksums = object_checksums(upload, &parts, &whole);
+    let mut checksums = upload.object_checksums(&parts, &whole);
     if !store.settings.checksums {
         checksums.clear();
     }
@@ -40,7 +40,7 @@ pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<R
         body: whole,
         modified,
         headers,
-        part_sizes_bytes: parts.iter().map(size).collect(),
+        part_sizes_bytes: parts.iter().map(Part::size_bytes).collect(),
         checksums,
     };
     let document = Xml::document("CompleteMultipartUploadResult", |xml| {
@@ -63,7 +63,10 @@ pub(super) fn upload_to_object(store: &mut Store, request: &Request) -> Result<R
     Ok(reply)
 }
 
-/// The parts that the document names: each uploaded, in order, and large enough unless the last.
+/// Returns the parts that the document lists.
+///
+/// # Errors
+/// Returns an error if a part is missing, is out of order, or is too small and not the last.
 fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> {
     let root = Element::parse(document)
         .filter(|root| root.name == "CompleteMultipartUpload")
@@ -95,17 +98,17 @@ fn chosen_parts(upload: &Upload, document: &[u8]) -> Result<Vec<Part>, Refusal> 
     Ok(parts)
 }
 
-/// Whether the checksums that the document repeats for a part are the part's.
+/// Whether the checksums of a part in the document match the part.
 fn has_checksums(part: &Part, element: &Element) -> bool {
     Algorithm::ALL.into_iter().all(|algorithm| {
-        let (Some(given), Some(have)) = (element.text_of(algorithm.element()), part.raw_checksum(algorithm)) else {
+        let (Some(sent), Some(computed)) = (element.text_of(algorithm.element()), part.raw_checksum(algorithm)) else {
             return true;
         };
-        base64::decode(given).is_ok_and(|given| given == have)
+        base64::decode(sent).is_ok_and(|sent| sent == computed)
     })
 }
 
-/// Refuses an object that is not what the request says about it as a whole.
+/// Returns an error if the size or the checksum of the whole object is not the one in the request.
 fn check_whole(request: &Request, upload: &Upload, whole: &Bytes) -> Result<(), Refusal> {
     let size = request.header("x-amz-mp-object-size");
     if size.is_some_and(|size| size.parse() != Ok(whole.len())) {
@@ -117,10 +120,10 @@ fn check_whole(request: &Request, upload: &Upload, whole: &Bytes) -> Result<(), 
         return Ok(());
     }
     for algorithm in Algorithm::ALL {
-        let (Some(given), Some(raw)) = (request.header(algorithm.header()), algorithm.compute(whole)) else {
+        let (Some(sent), Some(raw)) = (request.header(algorithm.header()), algorithm.compute(whole)) else {
             continue;
         };
-        if base64::decode(given).ok().as_ref() != Some(&raw) {
+        if base64::decode(sent).ok().as_ref() != Some(&raw) {
             return Err(bad_digest("checksum"));
         }
     }

@@ -1,17 +1,17 @@
-//! A condition: what a request says must hold before it is carried out.
+//! A condition: an `ETag` that a request compares with the object before it takes effect.
 
 use super::object::Object;
 use super::refusal::Refusal;
 use super::request::Request;
 use super::settings::{ConditionalWrites, Settings};
 
-/// Whether an `ETag` in a condition, quoted or not, or `*`, is that of the object.
+/// Whether a condition matches the `ETag` of an object. The condition is `*` or an `ETag` with or without quotes.
 pub(super) fn matches(condition: &str, etag: &str) -> bool {
     let condition = condition.trim();
     condition == "*" || condition.trim_matches('"') == etag
 }
 
-/// `If-None-Match` and `If-Match` on a write.
+/// Checks `If-None-Match` and `If-Match` of a write.
 ///
 /// | condition | no object | another `ETag` | the same `ETag` |
 /// |---|---|---|---|
@@ -41,7 +41,7 @@ pub(super) fn of_write(request: &Request, existing: Option<&Object>, settings: &
     }
 }
 
-/// `If-Match` and `If-None-Match` on a read.
+/// Checks `If-Match` and `If-None-Match` of a read.
 pub(super) fn of_read(request: &Request, object: &Object) -> Result<(), Refusal> {
     if request.header("if-match").is_some_and(|etag| !matches(etag, &object.etag)) {
         return Err(Refusal::precondition_failed());
@@ -53,7 +53,7 @@ pub(super) fn of_read(request: &Request, object: &Object) -> Result<(), Refusal>
     Ok(())
 }
 
-/// `x-amz-copy-source-if-match` on a copy.
+/// Checks `x-amz-copy-source-if-match` of a copy.
 pub(super) fn of_source(request: &Request, source: &Object) -> Result<(), Refusal> {
     let fails = request.header("x-amz-copy-source-if-match").is_some_and(|etag| !matches(etag, &source.etag));
     if fails {
@@ -62,7 +62,7 @@ pub(super) fn of_source(request: &Request, source: &Object) -> Result<(), Refusa
     Ok(())
 }
 
-/// The `ETag` that a delete asks for. An absent object does not match any.
+/// Checks the `ETag` of a delete. A missing object matches no `ETag`.
 pub(super) fn of_delete(etag: Option<&str>, existing: Option<&Object>, settings: &Settings) -> Result<(), Refusal> {
     match (etag.filter(|_| settings.conditional_delete), existing) {
         (None, _) => Ok(()),

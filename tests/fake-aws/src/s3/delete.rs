@@ -1,4 +1,4 @@
-//! A delete: `DeleteObject` of one key, `DeleteObjects` of up to 1,000 in a strict XML document.
+//! A delete: `DeleteObject` and `DeleteObjects`.
 
 use super::checksum::{Algorithm, Digests};
 use super::condition;
@@ -17,17 +17,17 @@ pub(super) fn one(store: &mut Store, request: &Request) -> Result<Reply, Refusal
     Ok(if store.bucket(&request.bucket)?.versioned { reply.with("x-amz-delete-marker", "true") } else { reply })
 }
 
-/// Deletes the objects that the document names, each on its own.
+/// Deletes the objects that the document lists, each independently of the others.
 pub(super) fn many(store: &mut Store, request: &Request, digests: &Digests) -> Result<Reply, Refusal> {
     if !store.settings.delete_objects {
         return Err(Refusal::not_implemented("DeleteObjects"));
     }
-    let measured = Algorithm::ALL
+    let has_digest = Algorithm::ALL
         .into_iter()
         .map(Algorithm::header)
         .chain(["content-md5"])
         .any(|name| request.header(name).is_some());
-    if !measured {
+    if !has_digest {
         let message = "Missing required header for this request: Content-MD5";
         return Err(Refusal::invalid_request(message));
     }
@@ -64,14 +64,14 @@ fn delete(store: &mut Store, bucket: &str, key: &str, etag: Option<&str>) -> Res
     Ok(())
 }
 
-/// The document of a `DeleteObjects`.
+/// The document of a `DeleteObjects` request.
 struct Batch {
     quiet: bool,
     entries: Vec<(String, Option<String>)>,
 }
 
 impl Batch {
-    /// `None` for a document that S3 refuses whole.
+    /// Returns `None` if S3 refuses the whole document.
     fn parse(document: &[u8]) -> Option<Self> {
         let root = Element::parse(document).filter(|root| root.name == "Delete")?;
         let mut entries = Vec::new();

@@ -1,4 +1,4 @@
-//! A delivery: a reply on its way to the client, whole, slowly or not to the end.
+//! A delivery: how the body of a reply is sent, in one piece, slowly or only in part.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,27 +15,27 @@ use tokio::time::Sleep;
 
 use super::reply::Reply;
 
-/// Long enough for what was sent before a cut to leave, so that the client meets the cut in the middle of the body.
+/// The pause before a disconnect. In this time, the client receives what was sent before.
 const FLUSH: Duration = Duration::from_millis(20);
 
-/// How a connection ends without a whole answer.
+/// How a connection ends without a complete response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     /// A TCP reset.
     Reset,
-    /// An orderly close in the middle of an answer.
+    /// An orderly close in the middle of a response.
     Close,
 }
 
 impl fmt::Display for Cut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the connection is cut on purpose")
+        f.write_str("a fault ends the connection")
     }
 }
 
 impl std::error::Error for Cut {}
 
-/// How the body of an answer is sent.
+/// How a body is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
     Whole,
@@ -44,7 +44,7 @@ pub(super) enum Pace {
     CloseMidway,
 }
 
-/// The HTTP response of a reply.
+/// Returns the HTTP response for a reply.
 pub(super) fn response(reply: Reply, pace: Pace, head: bool) -> Response<SentBody> {
     let length = reply.body.len();
     let body = if head { SentBody::default() } else { SentBody::new(reply.body, pace) };
@@ -57,15 +57,15 @@ pub(super) fn response(reply: Reply, pace: Pace, head: bool) -> Response<SentBod
             headers.insert(name, value);
         }
     }
-    // An error in answer to HEAD has no body and tells no length of one.
-    let unmeasured = matches!(reply.status, 204 | 304) || (head && reply.status >= 300);
-    if !unmeasured && !headers.contains_key(CONTENT_LENGTH) {
+    // An error response to HEAD has neither a body nor a length.
+    let without_length = matches!(reply.status, 204 | 304) || (head && reply.status >= 300);
+    if !without_length && !headers.contains_key(CONTENT_LENGTH) {
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }
 
-/// A body that is sent step by step.
+/// A body that is sent in steps.
 #[derive(Debug, Default)]
 pub(super) struct SentBody {
     steps: VecDeque<Step>,

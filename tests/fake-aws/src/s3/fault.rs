@@ -1,4 +1,4 @@
-//! A fault: what a rule makes of a request instead of a plain answer.
+//! A fault: what happens to a request instead of the regular response.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,64 +7,64 @@ use std::time::Duration;
 use super::log::LoggedRequest;
 use super::reply::Reply;
 
-/// Changes the names of a listing page and whether it is truncated.
+/// Takes the names of a listing page and whether it is truncated, and returns what the server sends instead.
 pub type ChangePage = Arc<dyn Fn(Vec<String>, bool) -> (Vec<String>, bool) + Send + Sync>;
-/// Does something while a request is under way; it may block.
+/// Runs while a request is in flight, and may block.
 pub type Hook = Arc<dyn Fn() + Send + Sync>;
-/// Answers a request itself, or leaves it to the server; it may block.
-pub type Answer = Arc<dyn Fn(&LoggedRequest) -> Option<Reply> + Send + Sync>;
+/// Returns the response to a request, or `None` to let the server respond. May block.
+pub type Responder = Arc<dyn Fn(&LoggedRequest) -> Option<Reply> + Send + Sync>;
 
-/// What happens to a request that a rule meets.
+/// What happens to a request to which a rule applies.
 #[derive(Clone)]
 pub enum Fault {
-    /// An error answer; nothing is done.
+    /// The server responds with an error and does not carry out the request.
     Status {
         /// The HTTP status.
         status: u16,
         /// The error code in the XML.
         code: &'static str,
-        /// Further headers, such as `Retry-After`.
+        /// More headers, such as `Retry-After`.
         headers: Vec<(&'static str, String)>,
     },
-    /// The connection is reset; nothing is done.
+    /// The server resets the connection and does not carry out the request.
     ResetBefore,
-    /// The request is carried out, then the connection is reset.
+    /// The server carries out the request, then resets the connection.
     ResetAfter,
-    /// Silence for this long, then a reset; nothing is done.
+    /// The server waits this long, then resets the connection. It does not carry out the request.
     Stall(Duration),
-    /// Silence for this long, then the request is carried out and answered, even if its client has gone.
+    /// The server waits this long, then carries out the request and responds, even if the client has disconnected.
     Delay(Duration),
-    /// Status 200 and an error with this code in the body; nothing is done.
+    /// The server responds with status 200 and an error in the body, and does not carry out the request.
     ErrorInside200(&'static str),
-    /// The right answer, its body sent in small pieces.
+    /// The server sends the body of the correct response in small pieces.
     TrickleBody {
         /// The length of a piece in bytes.
         piece_bytes: usize,
         /// The pause before each piece.
         pause: Duration,
     },
-    /// The right answer up to the middle of its body, then silence for this long and a reset.
+    /// The server sends half of the body of the correct response, waits this long, then resets the connection.
     StallMidBody(Duration),
-    /// The right answer up to the middle of its body, then the connection is closed.
+    /// The server sends half of the body of the correct response, then closes the connection.
     TruncatedBody,
-    /// The server receives the body with its last bit flipped: `BadDigest` if the request says what the body adds up to,
-    /// otherwise a damaged object. An empty body is received as it is.
+    /// The last bit of the request body flips on the way. The result is `BadDigest` if the request has a digest, otherwise
+    /// a damaged object. An empty body does not change.
     CorruptBody,
-    /// The request is carried out, and each `ETag` in the answer is wrong.
+    /// The server carries out the request, but each `ETag` in the response is wrong.
     WrongEtag,
-    /// A listing page with other keys or another truncation. The next page follows the last key that is shown; a page
-    /// without keys that says it is truncated is followed by the keys it would have shown.
+    /// A listing page has other keys, or another value of `IsTruncated`. The next page starts after the last key of the
+    /// changed page. If the changed page has no keys, the next page has the keys that it should have had.
     Page(ChangePage),
-    /// The hook runs, then the request is carried out and answered.
+    /// The hook runs, then the server carries out the request.
     Before(Hook),
-    /// The request is carried out, then the hook runs, then the answer is sent.
+    /// The server carries out the request, then the hook runs, then the server responds.
     After(Hook),
-    /// The function answers; the server does if it gives `None`.
-    Custom(Answer),
+    /// The function responds. If it returns `None`, the server does.
+    Custom(Responder),
 }
 
 impl Fault {
-    /// An error answer without further headers.
+    /// [`Fault::Status`] without more headers.
     #[must_use]
     pub fn status(status: u16, code: &'static str) -> Self {
         Self::Status { status, code, headers: Vec::new() }
@@ -86,8 +86,8 @@ impl Fault {
     }
 
     /// [`Fault::Custom`] of a closure.
-    pub fn custom(answer: impl Fn(&LoggedRequest) -> Option<Reply> + Send + Sync + 'static) -> Self {
-        Self::Custom(Arc::new(answer))
+    pub fn custom(responder: impl Fn(&LoggedRequest) -> Option<Reply> + Send + Sync + 'static) -> Self {
+        Self::Custom(Arc::new(responder))
     }
 }
 

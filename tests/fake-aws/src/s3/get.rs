@@ -12,14 +12,14 @@ use super::request::Request;
 use super::store::Store;
 use super::xml::Xml;
 
-/// What part of the object is asked for.
+/// The requested part of an object.
 struct Slice {
     bytes: Range<usize>,
     partial: bool,
     parts_count: Option<usize>,
 }
 
-/// The object or a part of it; the body is dropped for HEAD when the answer is sent.
+/// Returns the object or a part of it. For HEAD, the delivery omits the body.
 pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal> {
     let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
     if request.operation == Operation::GetObject && object.is_archived() {
@@ -69,7 +69,7 @@ fn slice(store: &Store, request: &Request, object: &Object) -> Result<Slice, Ref
     }
 }
 
-/// An object that was written in one piece is its own first part, without a count.
+/// Returns one part. An object that was written in one request has only part 1, and no part count.
 fn part(number: usize, object: &Object, whole: Slice) -> Result<Slice, Refusal> {
     let beyond = || Refusal::new(416, "InvalidPartNumber", "The requested partnumber is not satisfiable");
     let sizes = &object.part_sizes_bytes;
@@ -89,7 +89,7 @@ fn part(number: usize, object: &Object, whole: Slice) -> Result<Slice, Refusal> 
     Ok(Slice { bytes: start..end, partial: true, parts_count: Some(sizes.len()) })
 }
 
-/// `bytes=a-b`, `bytes=a-` or `bytes=-n`; anything else is ignored, as HTTP has it.
+/// Returns the range `bytes=a-b`, `bytes=a-` or `bytes=-n`. As HTTP demands, it ignores any other text.
 fn ranged(range: &str, whole: Slice) -> Result<Slice, Refusal> {
     let length = whole.bytes.end;
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|span| span.split_once('-')) else {
@@ -108,17 +108,17 @@ fn ranged(range: &str, whole: Slice) -> Result<Slice, Refusal> {
     Ok(Slice { bytes, partial: true, parts_count: None })
 }
 
-/// The properties that `x-amz-object-attributes` asks for.
+/// Returns the properties that `x-amz-object-attributes` lists.
 pub(super) fn attributes(store: &Store, request: &Request) -> Result<Reply, Refusal> {
     let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
-    let asked = request.header("x-amz-object-attributes").unwrap_or_default();
-    let asks = |name: &str| asked.split(',').any(|asked| asked.trim() == name);
+    let wanted = request.header("x-amz-object-attributes").unwrap_or_default();
+    let wants = |name: &str| wanted.split(',').any(|wanted| wanted.trim() == name);
     let document = Xml::document("GetObjectAttributesResponse", |xml| {
-        if asks("ETag") {
-            // Unlike everywhere else, without quotes.
+        if wants("ETag") {
+            // Only here S3 writes no quotes.
             xml.text("ETag", &object.etag);
         }
-        if asks("Checksum") && !object.checksums.is_empty() {
+        if wants("Checksum") && !object.checksums.is_empty() {
             xml.node("Checksum", |xml| {
                 for algorithm in Algorithm::ALL {
                     if let Some(value) = object.checksums.get(algorithm.header()) {
@@ -130,14 +130,14 @@ pub(super) fn attributes(store: &Store, request: &Request) -> Result<Reply, Refu
                 }
             });
         }
-        if asks("ObjectParts") && !object.part_sizes_bytes.is_empty() {
+        if wants("ObjectParts") && !object.part_sizes_bytes.is_empty() {
             let count = object.part_sizes_bytes.len().to_string();
             xml.node("ObjectParts", |xml| xml.text("PartsCount", &count));
         }
-        if asks("StorageClass") {
+        if wants("StorageClass") {
             xml.text("StorageClass", object.storage_class());
         }
-        if asks("ObjectSize") {
+        if wants("ObjectSize") {
             xml.text("ObjectSize", &object.size_bytes().to_string());
         }
     });

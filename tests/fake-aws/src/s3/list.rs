@@ -17,16 +17,16 @@ use super::xml::Xml;
 
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
-/// What a listing asks for.
+/// The parameters of a listing.
 struct Query<'a> {
     prefix: &'a str,
     delimiter: Option<&'a str>,
-    /// The name that the page begins after; empty for the first page.
+    /// The name that the page starts after. Empty for the first page.
     after: String,
     max_keys: usize,
 }
 
-/// One page. `change` may replace its keys and its truncation, for a server that lists wrongly.
+/// Returns one page. `change` can replace its names and its truncation.
 pub(super) fn page(store: &Store, request: &Request, change: Option<&ChangePage>) -> Result<Reply, Refusal> {
     let bucket = store.bucket(&request.bucket)?;
     let settings = &store.settings;
@@ -41,7 +41,7 @@ pub(super) fn page(store: &Store, request: &Request, change: Option<&ChangePage>
     if let Some(change) = change {
         (page, truncated) = change(page, truncated);
     }
-    // The next page follows what this one shows. A page that was emptied is followed by what it would have shown.
+    // The next page starts after the last name of this one. If `change` removed all names, the next page has them.
     let next = truncated.then(|| token(page.last().unwrap_or(&query.after)));
     let (prefixes, keys): (Vec<&String>, Vec<&String>) = page.iter().partition(|name| rolled(name, &query).is_some());
     let document = Xml::document("ListBucketResult", |xml| {
@@ -76,7 +76,7 @@ pub(super) fn page(store: &Store, request: &Request, change: Option<&ChangePage>
 
 fn contents(xml: &mut Xml, bucket: &Bucket, key: &str, names: &Names) {
     xml.text("Key", &names.encode(key));
-    // A changed page may show a key that no object has.
+    // `change` can add a key that has no object.
     let Some(object) = bucket.objects.get(key) else {
         xml.text("LastModified", &clock::iso(std::time::SystemTime::UNIX_EPOCH));
         xml.etag("d41d8cd98f00b204e9800998ecf8427e");
@@ -90,7 +90,7 @@ fn contents(xml: &mut Xml, bucket: &Bucket, key: &str, names: &Names) {
     xml.text("StorageClass", object.storage_class());
 }
 
-/// The keys and common prefixes of the page in order, and whether there are more.
+/// Returns the keys and common prefixes of the page in order, and whether more follow.
 fn names_of_page(bucket: &Bucket, settings: &Settings, query: &Query) -> (Vec<String>, bool) {
     let limit = query.max_keys.min(settings.page_size).min(1000);
     let mut names: Vec<String> = Vec::new();
@@ -111,7 +111,7 @@ fn names_of_page(bucket: &Bucket, settings: &Settings, query: &Query) -> (Vec<St
     (names, false)
 }
 
-/// The common prefix that a key is listed as.
+/// Returns the common prefix that represents a key in this listing, if any.
 fn rolled<'k>(key: &'k str, query: &Query) -> Option<&'k str> {
     let delimiter = query.delimiter?;
     let rest = key.strip_prefix(query.prefix)?;
@@ -138,16 +138,16 @@ fn keys_after<'b>(bucket: &'b Bucket, order: ListOrder, query: &'b Query) -> Box
     }
 }
 
-/// The order of paths as sequences of names: the slash sorts before any other byte.
+/// Compares paths component by component: the slash sorts before any other byte.
 fn by_component(a: &str, b: &str) -> Ordering {
-    // No byte of UTF-8 is 0xFF, so adding one keeps the others' order.
+    // UTF-8 has no byte 0xFF, so adding 1 keeps the order.
     let rank = |byte: u8| {
         if byte == b'/' { 0 } else { byte.saturating_add(1) }
     };
     a.bytes().map(rank).cmp(b.bytes().map(rank))
 }
 
-/// The name that the page begins after: the token's, otherwise `start-after`.
+/// Returns the name that the page starts after: the token's, otherwise `start-after`.
 fn after(request: &Request) -> Result<String, Refusal> {
     let Some(token) = request.parameter("continuation-token") else {
         return Ok(request.parameter("start-after").unwrap_or_default().to_owned());
@@ -163,16 +163,16 @@ fn token(after: &str) -> String {
     format!("after.{}", base64::encode(after))
 }
 
-/// How the names in an answer are written.
+/// How names are encoded in a response.
 pub(super) struct Names {
-    /// Whether they are URL-encoded, which the answer then says.
+    /// Whether the response has `EncodingType=url`.
     pub(super) url: bool,
     plus: bool,
 }
 
 impl Names {
     pub(super) fn of(request: &Request, settings: &Settings) -> Result<Self, Refusal> {
-        let asked = match request.parameter("encoding-type") {
+        let requested = match request.parameter("encoding-type") {
             None | Some("") => false,
             Some("url") => true,
             Some(_) => {
@@ -181,7 +181,7 @@ impl Names {
             }
         };
         Ok(Self {
-            url: asked && settings.listing != ListingDialect::Ignored,
+            url: requested && settings.listing != ListingDialect::Ignored,
             plus: settings.listing == ListingDialect::S3,
         })
     }
@@ -192,7 +192,7 @@ impl Names {
         }
         let encoded = utf8_percent_encode(name, ENCODED).to_string();
         if self.plus {
-            // A percent sign of the name itself is `%25`, so every `%20` is a blank.
+            // A percent sign in the name is `%25` here, so each `%20` is a space.
             encoded.replace("%20", "+")
         } else {
             encoded
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_is_a_plus_on_s3_and_percent_20_elsewhere() {
+    fn a_space_is_a_plus_on_s3_and_percent_20_elsewhere() {
         let s3 = Names { url: true, plus: true };
         assert_eq!(s3.encode("a b+c%20/é"), "a+b%2Bc%2520/%C3%A9");
         let other = Names { url: true, plus: false };

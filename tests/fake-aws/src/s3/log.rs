@@ -1,37 +1,37 @@
-//! The log: every request the server received, in order of arrival.
+//! The log: every request that the server received, in order of arrival.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::operation::Operation;
+use super::operation::{Operation, Operations};
 use super::request::Request;
 
-/// A request as the log keeps it.
+/// A logged request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedRequest {
-    /// Which call it was.
+    /// The S3 operation.
     pub operation: Operation,
     /// The HTTP method.
     pub method: String,
-    /// The bucket, empty if none was named.
+    /// The bucket, or empty for a request without a bucket.
     pub bucket: String,
-    /// The key, decoded; empty for a call on the bucket.
+    /// The decoded key, or empty for a request on the bucket.
     pub key: String,
-    /// The query, decoded.
+    /// The decoded query parameters.
     pub query: BTreeMap<String, String>,
-    /// The headers, names in lower case, with the checksums of a trailer.
+    /// The headers and the checksums of a trailer. Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The length of the body without its framing.
+    /// The length of the body without its `aws-chunked` framing.
     pub body_bytes: u64,
-    /// The XML body of a POST; empty for other methods, whose bodies are objects.
+    /// The XML body of a POST. Empty for other methods.
     pub document: Bytes,
-    /// When it had been received, by the host's clock.
+    /// The time by the host's clock at which the request had arrived.
     pub at: SystemTime,
-    /// The status of the answer; 0 while there is none, and for good if the connection was reset instead.
+    /// The status of the response, or 0 if the server has not responded or has reset the connection.
     pub status: u16,
-    /// Whether a rule met it.
+    /// Whether a rule applied to the request.
     pub faulted: bool,
 }
 
@@ -54,7 +54,7 @@ impl LoggedRequest {
     }
 }
 
-/// The requests since the start or the last clearing.
+/// The requests since the start or the last `clear`.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: Vec<LoggedRequest>,
@@ -62,14 +62,14 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Adds a request and gives its number.
+    /// Adds a request and returns its number.
     pub(super) fn add(&mut self, request: LoggedRequest) -> usize {
         self.entries.push(request);
         self.cleared + self.entries.len() - 1
     }
 
-    /// Notes the answer's status; a request that was cleared away meanwhile is not brought back.
-    pub(super) fn answered(&mut self, number: usize, status: u16) {
+    /// Records the status of a response, unless the log was cleared after the request.
+    pub(super) fn responded(&mut self, number: usize, status: u16) {
         let entry = number.checked_sub(self.cleared).and_then(|place| self.entries.get_mut(place));
         if let Some(entry) = entry {
             entry.status = status;
@@ -81,7 +81,7 @@ impl Log {
         self.entries.clear();
     }
 
-    pub(super) fn entries(&self) -> &[LoggedRequest] {
-        &self.entries
+    pub(super) fn of(&self, operations: &Operations) -> impl Iterator<Item = &LoggedRequest> {
+        self.entries.iter().filter(|request| operations.contain(request.operation))
     }
 }

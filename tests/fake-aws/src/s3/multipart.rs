@@ -1,4 +1,4 @@
-//! A multipart upload while it is open: its creation, its parts and its end without an object.
+//! An unfinished multipart upload: its creation and its abort.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 
-use super::checksum::{Algorithm, COMPOSITE, Digests, FULL_OBJECT, TYPE_HEADER, hex};
-use super::clock;
-use super::condition;
+use super::checksum::{Algorithm, COMPOSITE, FULL_OBJECT, TYPE_HEADER};
 use super::object::kept_headers;
-use super::put::{check_key, encryption, source};
+use super::part::Part;
+use super::put::{check_key, encryption};
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
@@ -23,55 +22,43 @@ pub(super) struct Upload {
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) initiated: SystemTime,
-    /// The headers of the object to be.
+    /// The headers of the future object.
     pub(super) headers: BTreeMap<String, String>,
-    /// The checksum chosen at the start.
+    /// The checksum algorithm that the client chose at the creation.
     pub(super) algorithm: Algorithm,
-    /// Whether the object's checksum will be that of its parts' checksums.
+    /// Whether the object's checksum is a checksum of the parts' checksums.
     pub(super) composite: bool,
     pub(super) parts: BTreeMap<usize, Part>,
 }
 
-/// A part that was uploaded.
-#[derive(Clone, Debug)]
-pub(super) struct Part {
-    pub(super) body: Bytes,
-    pub(super) md5: [u8; 16],
-    pub(super) etag: String,
-    pub(super) modified: SystemTime,
-    /// The checksum it was sent with.
-    pub(super) checksum: Option<(Algorithm, String)>,
-}
-
-/// An open upload as tests see it.
+/// A copy of the properties of an unfinished upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenUpload {
+pub struct UnfinishedUpload {
     /// The bucket.
     pub bucket: String,
-    /// The key of the object to be.
+    /// The key of the future object.
     pub key: String,
-    /// The id that its parts name.
+    /// The upload ID.
     pub upload_id: String,
-    /// The sizes in bytes of the parts so far, by part number.
+    /// The sizes of the parts in bytes, by part number.
     pub parts: BTreeMap<usize, u64>,
-    /// When it was created, by the server's clock.
+    /// The time of the creation by the server's clock.
     pub initiated: SystemTime,
 }
 
-impl OpenUpload {
+impl UnfinishedUpload {
     pub(super) fn new(upload_id: &str, upload: &Upload) -> Self {
-        let size = |part: &Part| u64::try_from(part.body.len()).unwrap_or(u64::MAX);
         Self {
             bucket: upload.bucket.clone(),
             key: upload.key.clone(),
             upload_id: upload_id.to_owned(),
-            parts: upload.parts.iter().map(|(number, part)| (*number, size(part))).collect(),
+            parts: upload.parts.iter().map(|(number, part)| (*number, part.size_bytes())).collect(),
             initiated: upload.initiated,
         }
     }
 }
 
-/// Begins an upload.
+/// Creates an upload.
 pub(super) fn create(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     check_key(&request.key)?;
     let (algorithm, composite) = chosen_checksum(request)?;
@@ -103,8 +90,8 @@ pub(super) fn create(store: &mut Store, request: &Request) -> Result<Reply, Refu
     Ok(reply)
 }
 
-/// An upload that another tool began `age` ago and left open.
-pub(super) fn left_open(store: &mut Store, bucket: &str, key: &str, age: Duration) {
+/// Adds an upload that another writer created `age` ago.
+pub(super) fn seed(store: &mut Store, bucket: &str, key: &str, age: Duration) {
     let now = store.now();
     let upload = Upload {
         bucket: bucket.to_owned(),
@@ -124,7 +111,7 @@ fn add(store: &mut Store, upload: Upload) -> String {
     upload_id
 }
 
-/// The algorithm, and whether the checksum will be composite: the default for all but CRC64NVME, which cannot be.
+/// Returns the algorithm, and whether the checksum is composite. CRC64NVME cannot be composite, and the others are by default.
 fn chosen_checksum(request: &Request) -> Result<(Algorithm, bool), Refusal> {
     let algorithm = match request.header("x-amz-checksum-algorithm") {
         None => Algorithm::Crc64Nvme,
@@ -142,77 +129,6 @@ fn chosen_checksum(request: &Request) -> Result<(Algorithm, bool), Refusal> {
     }
 }
 
-/// Takes a part.
-pub(super) fn part(store: &mut Store, request: &Request, digests: &Digests) -> Result<Reply, Refusal> {
-    let number = required_part_number(request)?;
-    upload(store, request)?;
-    digests.check()?;
-    let etag = insert(store, request, number, request.body.clone(), digests)?;
-    let upload = upload(store, request)?;
-    let mut reply = Reply::empty(200).with("ETag", format!("\"{etag}\""));
-    if let Some((algorithm, value)) = digests.checksum.as_ref().filter(|_| store.settings.checksums) {
-        reply = reply.with(algorithm.header(), value.clone());
-    }
-    Ok(reply.with_all(encryption(&upload.headers)))
-}
-
-/// Takes a part from another object.
-pub(super) fn part_copy(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
-    let number = required_part_number(request)?;
-    upload(store, request)?;
-    let source = source(store, request)?;
-    condition::of_source(request, source)?;
-    let body = match request.header("x-amz-copy-source-range") {
-        None => source.body.clone(),
-        Some(range) => {
-            let (first, last) = copy_range(range, source.body.len()).ok_or_else(|| {
-                Refusal::invalid_argument(
-                    "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are \
-                     the zero-based offsets of the first and last bytes to copy",
-                )
-            })?;
-            source.body.slice(first..=last)
-        }
-    };
-    let digests = Digests::of_copied(&body);
-    let etag = insert(store, request, number, body, &digests)?;
-    let modified = store.now();
-    let document = Xml::document("CopyPartResult", |xml| {
-        xml.etag(&etag);
-        xml.text("LastModified", &clock::iso(modified));
-    });
-    Ok(Reply::xml(200, document).with_all(encryption(&upload(store, request)?.headers)))
-}
-
-fn copy_range(range: &str, length: usize) -> Option<(usize, usize)> {
-    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last && last < length).then_some((first, last))
-}
-
-fn required_part_number(request: &Request) -> Result<usize, Refusal> {
-    let number = request.part_number()?;
-    number.ok_or_else(|| Refusal::invalid_argument("This request has no part number"))
-}
-
-/// Adds or replaces a part and gives its `ETag`.
-fn insert(
-    store: &mut Store,
-    request: &Request,
-    number: usize,
-    body: Bytes,
-    digests: &Digests,
-) -> Result<String, Refusal> {
-    let headers = upload(store, request)?.headers.clone();
-    let etag = store.etag(&headers, hex(&digests.md5));
-    let modified = store.now();
-    let part = Part { body, md5: digests.md5, etag: etag.clone(), modified, checksum: digests.checksum.clone() };
-    let id = request.parameter("uploadId").unwrap_or_default();
-    let upload = store.uploads.get_mut(id).ok_or_else(Refusal::no_such_upload)?;
-    upload.parts.insert(number, part);
-    Ok(etag)
-}
-
 /// Ends an upload without an object.
 pub(super) fn abort(store: &mut Store, request: &Request) -> Result<Reply, Refusal> {
     upload(store, request)?;
@@ -220,7 +136,7 @@ pub(super) fn abort(store: &mut Store, request: &Request) -> Result<Reply, Refus
     Ok(Reply::empty(204))
 }
 
-/// The open upload that the request names.
+/// Returns the upload of a request.
 pub(super) fn upload<'a>(store: &'a Store, request: &Request) -> Result<&'a Upload, Refusal> {
     request
         .parameter("uploadId")
@@ -229,28 +145,20 @@ pub(super) fn upload<'a>(store: &'a Store, request: &Request) -> Result<&'a Uplo
         .ok_or_else(Refusal::no_such_upload)
 }
 
-impl Part {
-    /// Its checksum by an algorithm, computed unless it came with it; `None` for one that is not verified.
-    pub(super) fn raw_checksum(&self, algorithm: Algorithm) -> Option<Vec<u8>> {
-        match &self.checksum {
-            Some((have, value)) if *have == algorithm => base64::decode(value).ok(),
-            Some(_) | None => algorithm.compute(&self.body),
-        }
+impl Upload {
+    /// Returns the checksum headers of the object that consists of these parts.
+    pub(super) fn object_checksums(&self, parts: &[Part], whole: &Bytes) -> BTreeMap<String, String> {
+        let algorithm = self.algorithm;
+        let value = if self.composite {
+            let raw: Option<Vec<Vec<u8>>> = parts.iter().map(|part| part.raw_checksum(algorithm)).collect();
+            raw.and_then(|raw| algorithm.compute(&raw.concat()))
+                .map(|raw| format!("{}-{}", base64::encode(raw), parts.len()))
+        } else {
+            algorithm.compute(whole).map(base64::encode)
+        };
+        let kind = if self.composite { COMPOSITE } else { FULL_OBJECT };
+        value.map_or_else(BTreeMap::new, |value| {
+            BTreeMap::from([(algorithm.header().to_owned(), value), (TYPE_HEADER.to_owned(), kind.to_owned())])
+        })
     }
-}
-
-/// The checksum headers of an object of these parts.
-pub(super) fn object_checksums(upload: &Upload, parts: &[Part], whole: &Bytes) -> BTreeMap<String, String> {
-    let algorithm = upload.algorithm;
-    let value = if upload.composite {
-        let raw: Option<Vec<Vec<u8>>> = parts.iter().map(|part| part.raw_checksum(algorithm)).collect();
-        raw.and_then(|raw| algorithm.compute(&raw.concat()))
-            .map(|raw| format!("{}-{}", base64::encode(raw), parts.len()))
-    } else {
-        algorithm.compute(whole).map(base64::encode)
-    };
-    let kind = if upload.composite { COMPOSITE } else { FULL_OBJECT };
-    value.map_or_else(BTreeMap::new, |value| {
-        BTreeMap::from([(algorithm.header().to_owned(), value), (TYPE_HEADER.to_owned(), kind.to_owned())])
-    })
 }

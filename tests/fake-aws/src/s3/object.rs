@@ -1,4 +1,4 @@
-//! An object: a body under a key, with what S3 keeps beside it.
+//! An object: a body with its headers, times and checksums.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -10,11 +10,11 @@ use super::clock;
 use super::refusal::Refusal;
 use super::request::Request;
 
-/// The header that carries the storage class.
+/// The header with the storage class.
 pub(super) const STORAGE_CLASS: &str = "x-amz-storage-class";
-/// The header that names the encryption.
+/// The header with the encryption.
 pub(super) const ENCRYPTION: &str = "x-amz-server-side-encryption";
-/// The header with the place that a website sends readers to.
+/// The header with the redirect of a static website.
 pub(super) const REDIRECT: &str = "x-amz-website-redirect-location";
 
 const USER_METADATA: &str = "x-amz-meta-";
@@ -37,26 +37,26 @@ const KEPT: [&str; 10] = [
 pub struct Object {
     /// The body.
     pub body: Bytes,
-    /// The entity tag without quotes.
+    /// The `ETag` without quotes.
     pub etag: String,
-    /// When it was written; for a multipart upload when that was initiated.
+    /// When the object was written, or when its multipart upload was created.
     pub modified: SystemTime,
-    /// The headers that are kept, names in lower case, user metadata among them.
+    /// The stored headers, including user metadata. Names are in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The sizes of the parts in bytes, empty if it was written in one piece.
+    /// The sizes of the parts in bytes. Empty if the object was written in one request.
     pub part_sizes_bytes: Vec<u64>,
-    /// The checksum headers that a read with `x-amz-checksum-mode` answers with.
+    /// The checksum headers of a response to a read with `x-amz-checksum-mode`.
     pub checksums: BTreeMap<String, String>,
 }
 
 impl Object {
-    /// The storage class, `STANDARD` if none was given.
+    /// The storage class, by default `STANDARD`.
     #[must_use]
     pub fn storage_class(&self) -> &str {
         self.headers.get(STORAGE_CLASS).map_or("STANDARD", String::as_str)
     }
 
-    /// One item of the user metadata, `name` without `x-amz-meta-`.
+    /// The value of one user metadata header, whose name is `x-amz-meta-{name}`.
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.headers.get(&format!("{USER_METADATA}{name}")).map(String::as_str)
@@ -68,18 +68,18 @@ impl Object {
         u64::try_from(self.body.len()).unwrap_or(u64::MAX)
     }
 
-    /// Whether it must be restored before it can be read.
+    /// Whether a client must restore the object before it can read it.
     pub(super) fn is_archived(&self) -> bool {
         matches!(self.storage_class(), "GLACIER" | "DEEP_ARCHIVE")
     }
 
-    /// `Last-Modified` has no fractions of a second.
+    /// The value of `Last-Modified`.
     pub(super) fn last_modified(&self) -> String {
         clock::http_date(self.modified)
     }
 }
 
-/// The headers of a request that are kept with the object.
+/// Returns the headers of a request that are stored with the object.
 pub(super) fn kept_headers(request: &Request) -> Result<BTreeMap<String, String>, Refusal> {
     let mut kept = BTreeMap::new();
     let mut metadata_bytes = 0;
@@ -90,7 +90,7 @@ pub(super) fn kept_headers(request: &Request) -> Result<BTreeMap<String, String>
             continue;
         }
         if name == "content-encoding" {
-            // The framing of the upload is no property of the object.
+            // The framing is not a property of the object.
             let codings: Vec<&str> = value
                 .split(',')
                 .map(str::trim)
@@ -110,7 +110,7 @@ pub(super) fn kept_headers(request: &Request) -> Result<BTreeMap<String, String>
     Ok(kept)
 }
 
-/// The `ETag` of an object that came in parts: the MD5 of the parts' MD5s, and their count.
+/// Returns the `ETag` of a multipart object: the MD5 of the parts' MD5s, and the number of parts.
 pub(super) fn multipart_etag<'a>(digests: impl IntoIterator<Item = &'a [u8; 16]>) -> String {
     let digests: Vec<[u8; 16]> = digests.into_iter().copied().collect();
     let whole = checksum::md5(digests.as_flattened());

@@ -1,48 +1,48 @@
-//! An operation: which S3 call a request is, told by its method, path, query and headers.
+//! An operation: the S3 API call that a request makes.
 
 use std::collections::BTreeMap;
 
-/// An S3 call by its API name.
+/// An S3 API call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
-    /// One page of a listing.
+    /// Lists one page of keys.
     ListObjectsV2,
-    /// An object's properties.
+    /// Reads the properties of an object.
     HeadObject,
-    /// A bucket's existence and region.
+    /// Reads the region of a bucket.
     HeadBucket,
-    /// An object's body.
+    /// Reads an object.
     GetObject,
-    /// An object's properties as XML.
+    /// Reads the properties of an object as XML.
     GetObjectAttributes,
-    /// An object in one request.
+    /// Writes an object in one request.
     PutObject,
-    /// An object copied on the server.
+    /// Copies an object on the server.
     CopyObject,
-    /// The start of a multipart upload.
+    /// Starts a multipart upload.
     CreateMultipartUpload,
-    /// One part of a multipart upload.
+    /// Uploads one part.
     UploadPart,
-    /// One part copied on the server.
+    /// Copies one part from another object on the server.
     UploadPartCopy,
-    /// The end of a multipart upload.
+    /// Combines the parts of a multipart upload into an object.
     CompleteMultipartUpload,
-    /// A multipart upload given up.
+    /// Ends a multipart upload without an object.
     AbortMultipartUpload,
-    /// The parts of an open upload.
+    /// Lists the parts of an unfinished upload.
     ListParts,
-    /// The open uploads of a bucket.
+    /// Lists the unfinished uploads of a bucket.
     ListMultipartUploads,
-    /// One object deleted.
+    /// Deletes one object.
     DeleteObject,
-    /// Up to 1,000 objects deleted.
+    /// Deletes up to 1,000 objects.
     DeleteObjects,
     /// Any other call.
     Other,
 }
 
 impl Operation {
-    /// Which call a request is.
+    /// Determines the operation from the method, key, query and headers.
     pub(super) fn of(
         method: &str,
         key: &str,
@@ -81,7 +81,7 @@ impl Operation {
     }
 }
 
-/// A set of operations: what a rule is for.
+/// A set of operations.
 #[derive(Clone, Debug)]
 pub struct Operations(Option<Vec<Operation>>);
 

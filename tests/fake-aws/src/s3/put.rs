@@ -1,4 +1,4 @@
-//! A single write: `PutObject` and `CopyObject`.
+//! A write in one request: `PutObject` and `CopyObject`.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(super) fn copy(store: &mut Store, request: &Request) -> Result<Reply, Refusa
     Ok(reply)
 }
 
-/// The object that a copy is made of.
+/// Returns the source object of a copy.
 pub(super) fn source<'a>(store: &'a Store, request: &Request) -> Result<&'a Object, Refusal> {
     let Some((bucket, key)) = request.copy_source() else {
         let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
@@ -65,19 +65,19 @@ pub(super) fn source<'a>(store: &'a Store, request: &Request) -> Result<&'a Obje
     Ok(object)
 }
 
-/// The headers of the copy: the source's or the request's. The storage class, the encryption and the redirect are never
-/// the source's.
+/// Returns the headers of the copy: those of the source or of the request. The storage class, the encryption and the
+/// redirect are always those of the request.
 fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String, String>, Refusal> {
-    let given = kept_headers(request)?;
+    let requested = kept_headers(request)?;
     match request.header("x-amz-metadata-directive") {
-        Some("REPLACE") => return Ok(given),
+        Some("REPLACE") => return Ok(requested),
         Some("COPY") | None => {}
         Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
     }
     let own = |name: &str| [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION);
     let mut headers = source.headers.clone();
     headers.retain(|name, _| !own(name));
-    let changes: BTreeMap<_, _> = given.into_iter().filter(|(name, _)| own(name)).collect();
+    let changes: BTreeMap<_, _> = requested.into_iter().filter(|(name, _)| own(name)).collect();
     let itself = request.copy_source().is_some_and(|(bucket, key)| bucket == request.bucket && key == request.key);
     if itself && changes.is_empty() {
         return Err(Refusal::invalid_request(
@@ -89,7 +89,7 @@ fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String,
     Ok(headers)
 }
 
-/// Refuses a key that is too long.
+/// Returns an error if the key is too long.
 pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
     if key.len() > KEY_LIMIT_BYTES {
         return Err(Refusal::new(400, "KeyTooLongError", "Your key is too long"));
@@ -97,7 +97,7 @@ pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The kept headers that the answer to a write repeats.
+/// The stored headers that the response to a write repeats.
 pub(super) fn encryption(headers: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
     headers.iter().filter(|(name, _)| name.starts_with(ENCRYPTION))
 }

@@ -1,8 +1,8 @@
-//! A refusal: why a request is not carried out, with the status and the code that S3 gives it.
+//! A refusal: an error response of S3.
 
 use super::reply::Reply;
 
-/// Why a request is not carried out.
+/// The reason why the server does not carry out a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: u16,

@@ -1,28 +1,28 @@
-//! A reply: status, headers and body of an answer, before it is sent.
+//! A reply: status, headers and body of a response, before the delivery sends it.
 
 use bytes::Bytes;
 
 use super::xml::Xml;
 
-/// An answer of the server.
+/// A response of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
     pub status: u16,
-    /// Header names and values; `Date`, `Content-Length` and `x-amz-request-id` are added where they are missing.
+    /// Header names and values. The server adds `Date`, `Content-Length` and `x-amz-request-id`.
     pub headers: Vec<(String, String)>,
-    /// The body, not sent in answer to HEAD.
+    /// The body, which the server does not send in response to HEAD.
     pub body: Bytes,
 }
 
 impl Reply {
-    /// An answer without a body.
+    /// A response without a body.
     #[must_use]
     pub fn empty(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    /// An answer with an XML document.
+    /// A response with an XML document.
     #[must_use]
     pub fn xml(status: u16, document: String) -> Self {
         Self {
@@ -32,7 +32,7 @@ impl Reply {
         }
     }
 
-    /// An error answer as S3 writes it.
+    /// An error response in S3's format.
     #[must_use]
     pub fn error(status: u16, code: &str, message: &str, key: &str) -> Self {
         let document = Xml::error(|xml| {
@@ -43,14 +43,14 @@ impl Reply {
         Self::xml(status, document)
     }
 
-    /// The answer with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
-    /// The answer with more headers.
+    /// Adds headers.
     #[must_use]
     pub fn with_all<'a>(mut self, headers: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
         let owned = headers.into_iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -58,13 +58,13 @@ impl Reply {
         self
     }
 
-    /// The value of a header.
+    /// The value of a header, whatever the case of its name.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The same answer with a wrong `ETag` in its header and its XML.
+    /// Replaces each `ETag` in the headers and the XML by a wrong one.
     pub(super) fn with_wrong_etag(mut self) -> Self {
         const WRONG: &str = "00000000000000000000000000000bad";
         for (name, value) in &mut self.headers {

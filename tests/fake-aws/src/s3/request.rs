@@ -1,4 +1,4 @@
-//! A request: an HTTP request as S3 understands it, its key decoded and its body without framing.
+//! A request: an HTTP request as S3 reads it, with a decoded key and a body without framing.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::chunked;
 use super::operation::Operation;
 use super::refusal::Refusal;
 
-/// A request that was received whole.
+/// A request that has arrived completely.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) operation: Operation,
@@ -20,7 +20,7 @@ pub(super) struct Request {
     pub(super) query: BTreeMap<String, String>,
     pub(super) headers: BTreeMap<String, String>,
     pub(super) body: Bytes,
-    /// Why it cannot be understood; it is logged all the same.
+    /// The reason why the server cannot read the request. The log contains the request anyway.
     pub(super) problem: Option<Refusal>,
 }
 
@@ -33,7 +33,7 @@ impl Request {
         let query = parse_query(parts.uri.query().unwrap_or_default());
         let mut headers = BTreeMap::new();
         for (name, value) in &parts.headers {
-            // Metadata need not be ASCII, so `to_str` would lose it.
+            // `to_str` fails for metadata that is not ASCII.
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
             headers.insert(name.as_str().to_owned(), value);
         }
@@ -54,7 +54,7 @@ impl Request {
         let method = parts.method.as_str().to_owned();
         let operation = Operation::of(&method, &key, &query, &headers);
         if matches!(operation, Operation::PutObject | Operation::UploadPart) {
-            problem = problem.or_else(|| unmeasured(&headers));
+            problem = problem.or_else(|| without_length(&headers));
         }
         Self { operation, method, bucket, key, query, headers, body, problem }
     }
@@ -67,7 +67,7 @@ impl Request {
         self.query.get(name).map(String::as_str)
     }
 
-    /// A number in the query; `None` if it is not given.
+    /// Returns a number from the query, or `None` if it is missing.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, Refusal> {
         let parse = |text: &str| {
             let message = format!("Provided {name} not an integer or within integer range");
@@ -76,7 +76,7 @@ impl Request {
         self.parameter(name).filter(|text| !text.is_empty()).map(parse).transpose()
     }
 
-    /// The number of a part, 1 to 10,000; `None` if it is not given.
+    /// Returns the part number, 1 to 10,000, or `None` if it is missing.
     pub(super) fn part_number(&self) -> Result<Option<usize>, Refusal> {
         match self.number("partNumber")? {
             Some(number) if !(1..=10_000).contains(&number) => {
@@ -86,7 +86,7 @@ impl Request {
         }
     }
 
-    /// What a rule compares with the key: a listing has no key but a prefix.
+    /// The text that a rule matches: the key, or the prefix of a listing.
     pub(super) fn place(&self) -> &str {
         if self.key.is_empty() { self.parameter("prefix").unwrap_or_default() } else { &self.key }
     }
@@ -95,13 +95,13 @@ impl Request {
     pub(super) fn copy_source(&self) -> Option<(String, String)> {
         let source = self.header("x-amz-copy-source")?;
         let source = source.strip_prefix('/').unwrap_or(source);
-        // A question mark of the key itself is encoded.
+        // A question mark in the key is percent-encoded.
         let path = source.split_once('?').map_or(source, |(path, _)| path);
         let (bucket, key) = path.split_once('/')?;
         decode(bucket).zip(decode(key))
     }
 
-    /// The request as a server would see it if its body had been damaged on the way.
+    /// Flips the last bit of the body.
     pub(super) fn corrupted(mut self) -> Self {
         let mut body = self.body.to_vec();
         if let Some(last) = body.last_mut() {
@@ -112,8 +112,8 @@ impl Request {
     }
 }
 
-/// S3 wants to know the length of an upload before it begins.
-fn unmeasured(headers: &BTreeMap<String, String>) -> Option<Refusal> {
+/// Returns an error if an upload has no length: S3 demands it in a header.
+fn without_length(headers: &BTreeMap<String, String>) -> Option<Refusal> {
     if chunked::is_framed(headers) || headers.contains_key("content-length") {
         return None;
     }
@@ -128,7 +128,7 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(Into::into)
 }
 
-/// In a query, unlike in a path, a plus is a blank.
+/// Decodes a query, in which a plus is a space.
 fn parse_query(query: &str) -> BTreeMap<String, String> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");

@@ -1,4 +1,4 @@
-//! A rule: which requests meet a fault.
+//! A rule: the fault that applies to some of the requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use super::operation::{Operation, Operations};
 
 type KeyMatch = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Which requests meet a fault.
+/// Applies a fault to the requests that match.
 #[derive(Clone)]
 pub struct Rule {
     when: When,
     fault: Fault,
+    /// The number of matching requests so far, those that are skipped included.
     seen: u64,
 }
 
-/// A rule without its fault yet.
+/// The requests that a rule matches.
 #[derive(Clone)]
 pub struct When {
     operations: Operations,
@@ -26,18 +27,18 @@ pub struct When {
 }
 
 impl Rule {
-    /// Begins a rule for an operation, an array of them, or [`Operations::all`]. It is for the next one request.
+    /// Starts a rule for an operation, an array of operations or [`Operations::all`]. By default it applies once.
     #[must_use]
     pub fn on(operations: impl Into<Operations>) -> When {
         When { operations: operations.into(), key: None, skip: 0, times: 1 }
     }
 
-    /// The fault of a request, if the rule is for it; counts the request.
-    pub(super) fn meets(&mut self, operation: Operation, place: &str) -> Option<Fault> {
+    /// Returns the fault if the rule applies to this request, and counts the request.
+    pub(super) fn fault_for(&mut self, operation: Operation, place: &str) -> Option<Fault> {
         let When { operations, key, skip, times } = &self.when;
         let spent = self.seen >= skip.saturating_add(*times);
-        let meant = operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
-        if spent || !meant {
+        let matching = operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
+        if spent || !matching {
             return None;
         }
         self.seen += 1;
@@ -46,41 +47,41 @@ impl Rule {
 }
 
 impl When {
-    /// Only requests whose key, or prefix for a listing, contains this text.
+    /// Matches only requests whose key contains this text. A listing matches by its prefix.
     #[must_use]
     pub fn key_contains(self, part: impl Into<String>) -> Self {
         let part = part.into();
         self.key_matches(move |key| key.contains(&part))
     }
 
-    /// Only requests whose key, or prefix for a listing, satisfies this.
+    /// Matches only requests whose key satisfies this predicate. A listing matches by its prefix.
     #[must_use]
     pub fn key_matches(mut self, matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.key = Some(Arc::new(matches));
         self
     }
 
-    /// Lets this many such requests pass first.
+    /// Skips the first `count` matching requests.
     #[must_use]
     pub fn skip(mut self, count: u64) -> Self {
         self.skip = count;
         self
     }
 
-    /// Meets this many such requests.
+    /// Applies to `count` requests.
     #[must_use]
     pub fn times(mut self, count: u64) -> Self {
         self.times = count;
         self
     }
 
-    /// Meets every such request.
+    /// Applies to every matching request.
     #[must_use]
     pub fn always(self) -> Self {
         self.times(u64::MAX)
     }
 
-    /// What those requests meet.
+    /// Completes the rule with its fault.
     #[must_use]
     pub fn does(self, fault: Fault) -> Rule {
         Rule { when: self, fault, seen: 0 }

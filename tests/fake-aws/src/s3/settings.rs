@@ -1,78 +1,78 @@
-//! Settings: how this server differs from Amazon S3 on purpose, as other servers do or as a test needs it.
+//! Settings: how the server differs from Amazon S3, to behave like another server or as a test needs it.
 
 use std::time::Duration;
 
-/// What a server does with the conditions on a write.
+/// What the server does with the condition of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConditionalWrites {
-    /// Obeys them, as S3 does.
+    /// Checks the condition, like S3.
     #[default]
     On,
-    /// Writes all the same.
+    /// Writes without a check.
     Ignored,
-    /// Answers 501 `NotImplemented`.
+    /// Responds with 501 `NotImplemented`.
     NotImplemented,
 }
 
-/// How a server answers `encoding-type=url`.
+/// How the server encodes keys if the request has `encoding-type=url`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListingDialect {
-    /// Form encoding, a blank as `+`, as S3 does.
+    /// Form encoding with a space as `+`, like S3.
     #[default]
     S3,
-    /// Percent encoding, a blank as `%20`.
+    /// Percent encoding with a space as `%20`.
     Percent,
-    /// Keys as they are, escaped for XML, and no `EncodingType` in the answer.
+    /// No encoding except for XML, and no `EncodingType` in the response.
     Ignored,
 }
 
-/// The order of a listing, which `start-after` follows too.
+/// The order of listings and of `start-after`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListOrder {
-    /// The order of the keys' bytes, as S3 does.
+    /// By the bytes of the key, like S3.
     #[default]
     Bytes,
-    /// The order of path components: `a/x` before `a!` and `a-b/x`, as a server on directories does.
+    /// By path components, like a server that keeps objects in directories: `a/x` before `a!` and `a-b/x`.
     DirectoriesFirst,
 }
 
-/// How the server behaves; the default is Amazon S3 with SSE-S3.
+/// The settings of a server. The default is Amazon S3 with SSE-S3.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an independent property of a server")]
 pub struct Settings {
-    /// How many seconds the server's clock is ahead of the host's.
+    /// The seconds by which the server's clock is ahead of the host's.
     pub clock_offset_seconds: i64,
-    /// Refuses a request whose `x-amz-date` is further from the server's clock than this.
+    /// Refuse requests whose `x-amz-date` differs from the server's clock by more than this.
     pub clock_tolerance: Option<Duration>,
-    /// Encrypts with a KMS key: no `ETag` is an MD5.
+    /// Encrypt with a KMS key, so that no `ETag` is an MD5.
     pub kms: bool,
-    /// What happens to `If-Match` and `If-None-Match` on a write.
+    /// What the server does with `If-Match` and `If-None-Match` on a write.
     pub conditional_writes: ConditionalWrites,
-    /// Obeys `If-Match` on `DeleteObject` and the `ETag` of a key in `DeleteObjects`; ignores them when false.
+    /// Check `If-Match` on `DeleteObject` and the `ETag` of a key in `DeleteObjects`.
     pub conditional_delete: bool,
-    /// Knows `DeleteObjects`; answers 501 when false.
+    /// Implement `DeleteObjects`. If false, the server responds to it with 501.
     pub delete_objects: bool,
-    /// How `encoding-type=url` is answered.
+    /// How listings encode keys.
     pub listing: ListingDialect,
     /// The order of listings.
     pub list_order: ListOrder,
-    /// The most keys, parts or uploads on a page, at most 1,000.
+    /// The limit for keys, parts or uploads on a page, at most 1,000.
     pub page_size: usize,
     /// The region of every bucket.
     pub region: String,
-    /// Obeys `partNumber` on reads and tells the count of parts; answers with the whole object when false.
+    /// Implement `partNumber` on reads. If false, the server responds with the whole object and without a part count.
     pub parts_count: bool,
-    /// Answers `CompleteMultipartUpload` with an empty `ETag`.
+    /// Respond to `CompleteMultipartUpload` with an empty `ETag`.
     pub empty_complete_etag: bool,
-    /// Keeps an object's checksum and answers with it; verifies checksums in any case.
+    /// Store the checksums of objects and return them. The server verifies checksums in any case.
     pub checksums: bool,
-    /// Keys that no delete removes: `AccessDenied`.
+    /// Keys whose deletion fails with `AccessDenied`.
     pub refuse_delete: Vec<String>,
-    /// Refuses requests that are signed with another access key or not at all.
+    /// Refuse requests that are not signed with this access key.
     pub required_access_key: Option<String>,
-    /// The owner of every bucket, compared with `x-amz-expected-bucket-owner`.
+    /// The owner of every bucket, which the server compares with `x-amz-expected-bucket-owner`.
     pub bucket_owner: Option<String>,
-    /// Sends every request to this region with a 301.
+    /// Redirect every request to this region with status 301.
     pub redirect_region: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The store: the buckets, their objects and the open uploads.
+//! The store: the buckets, their objects and the unfinished uploads.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -16,14 +16,14 @@ use super::settings::Settings;
 /// A bucket.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
-    /// `String` orders as its UTF-8 bytes, which is S3's order.
+    /// The objects in S3's order, the order of their keys' UTF-8 bytes.
     pub(super) objects: BTreeMap<String, Object>,
     pub(super) versioned: bool,
     pub(super) delete_markers: u64,
 }
 
 impl Bucket {
-    /// Deletes a key; in a versioned bucket that leaves a marker, also where there was nothing.
+    /// Deletes a key. In a versioned bucket this adds a delete marker, even if the key does not exist.
     pub(super) fn delete(&mut self, key: &str) {
         self.objects.remove(key);
         if self.versioned {
@@ -32,12 +32,12 @@ impl Bucket {
     }
 }
 
-/// All that the server holds.
+/// The contents and settings of a server.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) settings: Settings,
     pub(super) buckets: BTreeMap<String, Bucket>,
-    /// By upload id.
+    /// The unfinished uploads by upload ID.
     pub(super) uploads: BTreeMap<String, Upload>,
     counter: u64,
 }
@@ -59,13 +59,13 @@ impl Store {
         self.buckets.get(bucket)?.objects.get(key)
     }
 
-    /// A number that was not given before.
+    /// Returns a number that is unique in this store.
     pub(super) fn next(&mut self) -> u64 {
         self.counter += 1;
         self.counter
     }
 
-    /// The headers of something written now: the bucket's encryption is told with it.
+    /// Adds the encryption of a bucket to the headers of a new object.
     pub(super) fn encrypted(&self, mut headers: BTreeMap<String, String>) -> BTreeMap<String, String> {
         if self.settings.kms {
             headers.insert(ENCRYPTION.to_owned(), "aws:kms".to_owned());
@@ -73,7 +73,7 @@ impl Store {
         headers
     }
 
-    /// `etag`, or something that is no MD5 of the body where the encryption makes it so.
+    /// Returns `etag`, or an `ETag` that is not an MD5 if the object is encrypted with a KMS key.
     pub(super) fn etag(&mut self, headers: &BTreeMap<String, String>, etag: String) -> String {
         if !headers.get(ENCRYPTION).is_some_and(|kind| kind.starts_with("aws:kms")) {
             return etag;
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// The object of a body that was written in one piece.
+    /// Returns the object for a body that was written in one request.
     pub(super) fn single(&mut self, body: Bytes, headers: BTreeMap<String, String>, digests: &Digests) -> Object {
         let headers = self.encrypted(headers);
         let etag = self.etag(&headers, hex(&digests.md5));
@@ -93,7 +93,7 @@ impl Store {
         Object { body, etag, modified: self.now(), headers, part_sizes_bytes: Vec::new(), checksums }
     }
 
-    /// An object as another tool left it. Such a tool gave no checksum of its own.
+    /// Returns the object that another writer wrote. It has no checksum.
     pub(super) fn seeded(&mut self, body: Bytes, seed: Seed) -> Object {
         let headers = self.encrypted(seed.headers);
         let now = self.now();

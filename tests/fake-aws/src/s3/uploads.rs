@@ -9,7 +9,7 @@ use super::request::Request;
 use super::store::Store;
 use super::xml::Xml;
 
-/// A page of the parts of an open upload.
+/// Returns a page of the parts of an unfinished upload.
 pub(super) fn parts(store: &Store, request: &Request) -> Result<Reply, Refusal> {
     let upload = upload(store, request)?;
     let after = request.number("part-number-marker")?.unwrap_or(0);
@@ -39,7 +39,7 @@ pub(super) fn parts(store: &Store, request: &Request) -> Result<Reply, Refusal> 
     Ok(Reply::xml(200, document))
 }
 
-/// A page of the open uploads of a bucket, by key and then by id.
+/// Returns a page of the unfinished uploads of a bucket, ordered by key and upload ID.
 pub(super) fn uploads(store: &Store, request: &Request) -> Result<Reply, Refusal> {
     store.bucket(&request.bucket)?;
     let names = Names::of(request, &store.settings)?;
@@ -52,7 +52,7 @@ pub(super) fn uploads(store: &Store, request: &Request) -> Result<Reply, Refusal
         .iter()
         .filter(|(_, upload)| upload.bucket == request.bucket && upload.key.starts_with(prefix))
         .map(|(id, upload)| (upload.key.as_str(), id.as_str(), upload))
-        // Without an id the marker stands after all uploads of its key.
+        // Without an upload ID, the page starts after all uploads of the marker's key.
         .filter(|(key, id, _)| *key > key_marker || (*key == key_marker && !id_marker.is_empty() && *id > id_marker))
         .collect();
     found.sort_unstable_by_key(|(key, id, _)| (*key, *id));
@@ -84,6 +84,6 @@ pub(super) fn uploads(store: &Store, request: &Request) -> Result<Reply, Refusal
 }
 
 fn limit(store: &Store, request: &Request, parameter: &str) -> Result<usize, Refusal> {
-    let asked = request.number(parameter)?.unwrap_or(1000);
-    Ok(asked.min(store.settings.page_size).min(1000))
+    let requested = request.number(parameter)?.unwrap_or(1000);
+    Ok(requested.min(store.settings.page_size).min(1000))
 }

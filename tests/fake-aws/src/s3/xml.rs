@@ -1,4 +1,4 @@
-//! An XML document of the S3 API: written by hand, read as strictly as S3 reads.
+//! An XML document of the S3 API: a writer, and a reader that is as strict as S3's.
 
 use std::fmt::Write;
 
@@ -7,20 +7,20 @@ use quick_xml::events::Event;
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-/// A document being written.
+/// A writer of a document.
 #[derive(Debug)]
 pub(super) struct Xml {
     out: String,
 }
 
 impl Xml {
-    /// A whole document with one root element in S3's namespace.
+    /// Writes a document with a root element in S3's namespace.
     pub(super) fn document(root: &str, fill: impl FnOnce(&mut Self)) -> String {
         let out = format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
         Self::closed(out, root, fill)
     }
 
-    /// An error document, which has no namespace.
+    /// Writes an error document, which has no namespace.
     pub(super) fn error(fill: impl FnOnce(&mut Self)) -> String {
         let out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
         Self::closed(out, "Error", fill)
@@ -33,14 +33,14 @@ impl Xml {
         xml.out
     }
 
-    /// An element with children.
+    /// Writes an element with children.
     pub(super) fn node(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
         self.tag("<", name);
         fill(self);
         self.tag("</", name);
     }
 
-    /// An element with text, escaped.
+    /// Writes an element with escaped text.
     pub(super) fn text(&mut self, name: &str, value: &str) {
         self.tag("<", name);
         for c in value.chars() {
@@ -49,8 +49,8 @@ impl Xml {
                 '<' => self.out.push_str("&lt;"),
                 '>' => self.out.push_str("&gt;"),
                 '"' => self.out.push_str("&quot;"),
-                // A parser would turn a raw return into a newline. The other control characters have no place in
-                // XML 1.0: S3 writes them as references, and most parsers then refuse the page.
+                // A parser replaces a raw carriage return by a newline. XML 1.0 excludes the other control characters: S3
+                // writes them as references, which most parsers refuse.
                 c if c < ' ' && c != '\n' && c != '\t' => {
                     let _ = write!(self.out, "&#{};", u32::from(c));
                 }
@@ -60,7 +60,7 @@ impl Xml {
         self.tag("</", name);
     }
 
-    /// An element with an `ETag` in its quotes.
+    /// Writes an element with an `ETag` in quotes.
     pub(super) fn etag(&mut self, etag: &str) {
         self.text("ETag", &format!("\"{etag}\""));
     }
@@ -72,19 +72,18 @@ impl Xml {
     }
 }
 
-/// An element that was read.
+/// An element of a document.
 #[derive(Debug, Default)]
 pub(super) struct Element {
-    /// Its name without a namespace prefix.
+    /// The name without a namespace prefix.
     pub(super) name: String,
-    /// Its own text, references resolved and line ends normalised.
+    /// The text, with resolved references and normalised line ends.
     pub(super) text: String,
-    /// The elements in it.
     pub(super) children: Vec<Element>,
 }
 
 impl Element {
-    /// The root of a document; `None` if it is not well-formed XML 1.0.
+    /// Parses a document and returns its root, or `None` if the document is not well-formed XML 1.0.
     pub(super) fn parse(document: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(document).ok()?;
         if !text.chars().all(legal) {
@@ -92,7 +91,7 @@ impl Element {
         }
         let mut reader = Reader::from_str(text);
         reader.config_mut().expand_empty_elements = true;
-        // The bottom of the stack stands for the document itself.
+        // The first element of the stack is the document itself.
         let mut open = vec![Self::default()];
         loop {
             match reader.read_event().ok()? {
@@ -112,7 +111,7 @@ impl Element {
                     };
                     open.last_mut()?.text.push(Some(c).filter(|c| legal(*c))?);
                 }
-                // S3 takes no document types: entities could be declared in them.
+                // S3 refuses document types, because they can declare entities.
                 Event::DocType(_) => return None,
                 Event::Eof => break,
                 Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -135,7 +134,7 @@ impl Element {
     }
 }
 
-/// A character that XML 1.0 can carry (production 2, `Char`).
+/// Whether XML 1.0 allows a character (production 2, `Char`).
 fn legal(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }
@@ -169,20 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn a_raw_return_is_read_as_a_newline_and_a_reference_to_one_is_kept() {
+    fn a_raw_return_is_read_as_a_newline_but_a_reference_is_kept() {
         assert_eq!(key("a\rb\r\nc").as_deref(), Some("a\nb\nc"));
         assert_eq!(key("a&#13;b").as_deref(), Some("a\rb"));
     }
 
     #[test]
-    fn a_character_that_xml_cannot_carry_spoils_the_document() {
+    fn a_character_that_xml_excludes_makes_the_document_invalid() {
         for text in ["\u{1}", "\u{FFFE}", "&#1;", "&#xFFFF;", "&unknown;", "&"] {
             assert_eq!(key(text), None, "{text:?}");
         }
     }
 
     #[test]
-    fn a_document_that_is_not_whole_is_refused() {
+    fn an_incomplete_document_is_refused() {
         for document in ["", "<a>", "<a></b>", "<a/><b/>", "<a/>text", "<!DOCTYPE a><a/>", "</a>"] {
             assert!(Element::parse(document.as_bytes()).is_none(), "{document}");
         }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn batch(s3: &S3Server, document: &str) -> Answer {
+fn batch(s3: &S3Server, document: &str) -> Received {
     let md5 = content_md5(document.as_bytes());
     send(s3, "POST", "/b?delete", &[("content-md5", &md5)], document.as_bytes()).unwrap()
 }

@@ -1,3 +1,5 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -11,11 +13,11 @@ fn on_get() -> When {
     Rule::on(Operation::GetObject)
 }
 
-fn try_put(s3: &S3Server) -> io::Result<Answer> {
+fn try_put(s3: &S3Server) -> io::Result<Received> {
     send(s3, "PUT", "/b/k", &[], b"abc")
 }
 
-fn try_get(s3: &S3Server) -> io::Result<Answer> {
+fn try_get(s3: &S3Server) -> io::Result<Received> {
     send(s3, "GET", "/b/k", &[], b"")
 }
 
@@ -96,7 +98,7 @@ fn a_delayed_request_is_answered_late_even_to_a_client_that_has_gone() {
     let start = Instant::now();
     assert_eq!(try_put(&s3).unwrap().status, 200);
     assert!(start.elapsed() >= delay);
-    let mut stream = TcpStream::connect(s3.address).unwrap();
+    let mut stream = TcpStream::connect(s3.listener.address).unwrap();
     stream.write_all(b"PUT /b/late HTTP/1.1\r\nHost: s3\r\nContent-Length: 1\r\n\r\nx").unwrap();
     while s3.count(Operation::PutObject) < 2 {
         std::thread::sleep(Duration::from_millis(5));
@@ -145,7 +147,7 @@ fn a_body_may_break_off_in_its_middle() {
 fn half_of_a_body_that_breaks_off_does_arrive() {
     let s3 = with_object();
     s3.rule(on_get().does(Fault::TruncatedBody));
-    let mut stream = TcpStream::connect(s3.address).unwrap();
+    let mut stream = TcpStream::connect(s3.listener.address).unwrap();
     stream.write_all(b"GET /b/k HTTP/1.1\r\nHost: s3\r\n\r\n").unwrap();
     let mut received = Vec::new();
     stream.read_to_end(&mut received).unwrap();

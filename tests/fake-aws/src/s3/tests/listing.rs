@@ -8,7 +8,7 @@ fn with_keys<'a>(keys: impl IntoIterator<Item = &'a str>) -> S3Server {
     s3
 }
 
-fn list(s3: &S3Server, query: &str) -> Answer {
+fn list(s3: &S3Server, query: &str) -> Received {
     get(s3, &format!("/b?list-type=2{query}"))
 }
 

@@ -14,7 +14,7 @@ fn part(s3: &S3Server, key: &str, id: &str, number: usize, body: &[u8]) -> Strin
     answer.header("etag").unwrap().to_owned()
 }
 
-fn complete(s3: &S3Server, key: &str, id: &str, parts: &[(usize, &str)], headers: Headers) -> Answer {
+fn complete(s3: &S3Server, key: &str, id: &str, parts: &[(usize, &str)], headers: Headers) -> Received {
     let part = |(number, etag): &(usize, &str)| {
         format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", etag.replace('"', "&quot;"))
     };
@@ -124,10 +124,10 @@ fn a_part_is_copied_from_a_range_of_another_object() {
 #[test]
 fn open_uploads_are_listed_in_pages_and_can_be_aborted() {
     let s3 = server();
-    s3.leave_upload("b", "p/a b", Duration::from_hours(25));
-    s3.leave_upload("b", "p/a b", Duration::ZERO);
-    s3.leave_upload("b", "p/c", Duration::ZERO);
-    s3.leave_upload("b", "q", Duration::ZERO);
+    s3.seed_upload("b", "p/a b", Duration::from_hours(25));
+    s3.seed_upload("b", "p/a b", Duration::ZERO);
+    s3.seed_upload("b", "p/c", Duration::ZERO);
+    s3.seed_upload("b", "q", Duration::ZERO);
     let all = get(&s3, "/b?uploads&prefix=p/&encoding-type=url");
     assert_eq!(all.each("Upload", "Key"), ["p/a+b", "p/a+b", "p/c"]);
     let page = get(&s3, "/b?uploads&prefix=p/&max-uploads=1");

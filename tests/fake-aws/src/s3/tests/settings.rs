@@ -91,7 +91,7 @@ fn checksums_are_not_kept_where_the_server_keeps_none() {
 #[tokio::test]
 async fn a_server_runs_on_the_current_runtime_until_its_last_handle_is_dropped() {
     let s3 = S3Server::start().await.unwrap();
-    let address = s3.address;
+    let address = s3.listener.address;
     let other = s3.clone();
     drop(s3);
     assert!(other.url().ends_with(&address.port().to_string()));

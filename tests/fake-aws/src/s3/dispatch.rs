@@ -1,4 +1,4 @@
-//! A request carried out: it passes the checks that every request meets, then its operation's own function.
+//! The dispatch of a request: the checks for every request, then the function of its operation.
 
 use super::checksum::Digests;
 use super::clock;
@@ -10,26 +10,26 @@ use super::request::Request;
 use super::settings::Settings;
 use super::store::Store;
 use super::xml::Xml;
-use super::{complete, delete, get, list, multipart, put, uploads};
+use super::{complete, delete, get, list, multipart, part, put, uploads};
 
-/// What a request needs besides the store, computed while the store is not locked.
+/// Computes the digests of a request body, if its operation needs them.
 pub(super) fn digests(request: &Request) -> Option<Digests> {
     let reads = matches!(request.operation, Operation::PutObject | Operation::UploadPart | Operation::DeleteObjects);
     reads.then(|| Digests::of(request))
 }
 
-/// The answer of a server without faults but `change`, which is for a listing.
-pub(super) fn perform(
+/// Carries out a request. `change` applies to the page of a listing.
+pub(super) fn dispatch(
     store: &mut Store,
     request: &Request,
     digests: Option<&Digests>,
     change: Option<&ChangePage>,
 ) -> Reply {
-    let done = admit(store, request).and_then(|()| dispatch(store, request, digests, change));
-    done.unwrap_or_else(|refusal| refusal.reply(&request.key))
+    let result = check(store, request).and_then(|()| carry_out(store, request, digests, change));
+    result.unwrap_or_else(|refusal| refusal.reply(&request.key))
 }
 
-fn dispatch(
+fn carry_out(
     store: &mut Store,
     request: &Request,
     digests: Option<&Digests>,
@@ -45,7 +45,7 @@ fn dispatch(
     store.bucket(&request.bucket)?;
     match (request.operation, digests) {
         (Operation::PutObject, Some(digests)) => put::object(store, request, digests),
-        (Operation::UploadPart, Some(digests)) => multipart::part(store, request, digests),
+        (Operation::UploadPart, Some(digests)) => part::put(store, request, digests),
         (Operation::DeleteObjects, Some(digests)) => delete::many(store, request, digests),
         (Operation::ListObjectsV2, _) => list::page(store, request, change),
         (Operation::HeadObject | Operation::GetObject, _) => get::object(store, request),
@@ -53,7 +53,7 @@ fn dispatch(
         (Operation::GetObjectAttributes, _) => get::attributes(store, request),
         (Operation::CopyObject, _) => put::copy(store, request),
         (Operation::CreateMultipartUpload, _) => multipart::create(store, request),
-        (Operation::UploadPartCopy, _) => multipart::part_copy(store, request),
+        (Operation::UploadPartCopy, _) => part::copy(store, request),
         (Operation::CompleteMultipartUpload, _) => complete::upload_to_object(store, request),
         (Operation::AbortMultipartUpload, _) => multipart::abort(store, request),
         (Operation::ListParts, _) => uploads::parts(store, request),
@@ -65,8 +65,8 @@ fn dispatch(
     }
 }
 
-/// The checks that every request meets before its operation is looked at.
-fn admit(store: &Store, request: &Request) -> Result<(), Refusal> {
+/// Checks the credentials, region, time and bucket owner of a request.
+fn check(store: &Store, request: &Request) -> Result<(), Refusal> {
     let settings = &store.settings;
     if let Some(problem) = &request.problem {
         return Err(problem.clone());
@@ -100,7 +100,7 @@ fn admit(store: &Store, request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// The access key that a request is signed with.
+/// Returns the access key that signed a request.
 fn access_key(request: &Request) -> Option<&str> {
     let credential = match request.header("authorization") {
         Some(header) => header.split_once("Credential=").map(|(_, credential)| credential),
@@ -118,12 +118,12 @@ fn create(store: &mut Store, request: &Request) -> Reply {
     Reply::empty(200).with("location", format!("/{}", request.bucket))
 }
 
-/// The few other calls that tools make on a bucket.
+/// Carries out the other requests that tools send about a bucket.
 fn other(store: &Store, request: &Request) -> Result<Reply, Refusal> {
     let bucket = store.bucket(&request.bucket)?;
     let reads_bucket = request.method == "GET" && request.key.is_empty();
     if reads_bucket && request.parameter("location").is_some() {
-        // The oldest region has no name here.
+        // `us-east-1` has no name here.
         let region = Some(store.settings.region.as_str()).filter(|region| *region != "us-east-1");
         let mut document = Xml::document("LocationConstraint", |_| {});
         if let Some(region) = region {
