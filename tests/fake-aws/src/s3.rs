@@ -26,6 +26,7 @@ mod delivery;
 mod dispatch;
 mod exchange;
 mod fault;
+mod gate;
 mod get;
 mod list;
 mod log;
@@ -59,6 +60,7 @@ use crate::listener::Listener;
 use state::State;
 
 pub use fault::{ChangePage, Fault, Hook, Responder};
+pub use gate::Gate;
 pub use log::LoggedRequest;
 pub use multipart::UnfinishedUpload;
 pub use object::Object;

@@ -62,6 +62,13 @@ async fn apply(state: &Arc<State>, request: Request, fault: Fault) -> Result<(Re
             sleep(time).await;
             carry_out(state, request, None).await?
         }
+        Fault::Hold(gate) => match gate.pass().await {
+            Ok(()) => carry_out(state, request, None).await?,
+            Err(most) => {
+                let message = format!("At most {most} of {} requests waited within {:?}.", gate.count, gate.limit);
+                Reply::error(400, "HoldTimedOut", &message, &request.key)
+            }
+        },
         Fault::TrickleBody { piece_bytes, pause } => {
             return Ok((carry_out(state, request, None).await?, Pace::Trickle { piece_bytes, pause }));
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::Gate;
 use super::log::LoggedRequest;
 use super::reply::Reply;
 
@@ -13,6 +14,9 @@ pub type ChangePage = Arc<dyn Fn(Vec<String>, bool) -> (Vec<String>, bool) + Sen
 pub type Hook = Arc<dyn Fn() + Send + Sync>;
 /// Returns the response to a request, or `None` to let the server respond. May block.
 pub type Responder = Arc<dyn Fn(&LoggedRequest) -> Option<Reply> + Send + Sync>;
+
+/// How long [`Fault::hold_until`] waits for more requests.
+const HOLD_LIMIT: Duration = Duration::from_secs(10);
 
 /// What happens to a request to which a rule applies.
 #[derive(Clone)]
@@ -34,6 +38,8 @@ pub enum Fault {
     Stall(Duration),
     /// The server waits this long, then carries out the request and responds, even if the client has disconnected.
     Delay(Duration),
+    /// The server holds requests until enough of them wait at the same time. See [`Fault::hold_until`].
+    Hold(Arc<Gate>),
     /// The server responds with status 200 and an error in the body, and does not carry out the request.
     ErrorInside200(&'static str),
     /// The server sends the body of the correct response in small pieces.
@@ -70,6 +76,17 @@ impl Fault {
         Self::Status { status, code, headers: Vec::new() }
     }
 
+    /// Holds each request until `count` requests wait at the same time. Then the server carries out all of them, and holds
+    /// no more.
+    ///
+    /// The server responds to a request that has waited 10 seconds without success with status 400 and the code `HoldTimedOut`,
+    /// which clients do not retry. A held request counts even if its client disconnects, so the client's timeout must be
+    /// longer than that.
+    #[must_use]
+    pub fn hold_until(count: usize) -> Self {
+        Self::Hold(Arc::new(Gate::new(count, HOLD_LIMIT)))
+    }
+
     /// [`Fault::Page`] of a closure.
     pub fn page(change: impl Fn(Vec<String>, bool) -> (Vec<String>, bool) + Send + Sync + 'static) -> Self {
         Self::Page(Arc::new(change))
@@ -99,6 +116,7 @@ impl fmt::Debug for Fault {
             Self::ResetAfter => f.write_str("ResetAfter"),
             Self::Stall(time) => write!(f, "Stall({time:?})"),
             Self::Delay(time) => write!(f, "Delay({time:?})"),
+            Self::Hold(gate) => write!(f, "Hold(until {})", gate.count),
             Self::ErrorInside200(code) => write!(f, "ErrorInside200({code})"),
             Self::TrickleBody { piece_bytes, pause } => {
                 write!(f, "TrickleBody({piece_bytes} bytes every {pause:?})")

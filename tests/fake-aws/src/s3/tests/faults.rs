@@ -217,3 +217,32 @@ fn a_hook_that_panics_resets_its_connection_and_spoils_nothing_else() {
     assert!(try_put(&s3).is_err());
     assert_eq!(try_put(&s3).unwrap().status, 200);
 }
+
+#[test]
+fn requests_are_held_until_enough_of_them_wait() {
+    let s3 = with_object();
+    s3.rule(on_get().always().does(Fault::hold_until(3)));
+    let statuses = || s3.requests(Operation::GetObject).iter().map(|request| request.status).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let held = [(); 2].map(|()| scope.spawn(|| try_get(&s3).unwrap().status));
+        while s3.count(Operation::GetObject) < 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(statuses(), [0, 0]);
+        assert_eq!(try_get(&s3).unwrap().status, 200);
+        assert_eq!(held.map(|request| request.join().unwrap()), [200, 200]);
+    });
+    assert_eq!(try_get(&s3).unwrap().status, 200);
+}
+
+#[test]
+fn a_held_request_fails_if_the_others_do_not_come_at_the_same_time() {
+    let s3 = with_object();
+    s3.rule(on_get().always().does(Fault::Hold(Arc::new(Gate::new(2, Duration::from_millis(100))))));
+    for _ in 0..2 {
+        let response = try_get(&s3).unwrap();
+        assert_eq!((response.status, response.code()), (400, "HoldTimedOut".into()));
+        assert!(response.value("Message").starts_with("At most 1 of 2 requests"));
+    }
+}
