@@ -1,37 +1,38 @@
-//! `efs2s3 demo`: the whole flow on embedded servers for S3 and DataSync, told step by step.
+//! `efs2s3 demo`: shows what the program does, step by step, on embedded S3 and DataSync servers.
 //!
-//! Each step runs this same program as a user would, over HTTP, and shows the command, what it says, and what its report
-//! holds. A step that does not end as it should ends the demo with 1.
+//! Each step runs this program as a user would, and shows the command, its output and its report. If a step has another
+//! result than expected, the demo ends with exit code 1.
 
+mod datasync;
 mod direct;
-mod first;
-mod kept;
-mod shared;
+mod ranges;
 mod stage;
+mod state;
 mod tree;
 
-use crate::exit_code::ExitCode;
 use fake_aws::s3::S3Server;
+
+use crate::exit_code::ExitCode;
 use stage::{DemoError, Stage};
 
 /// Runs the demo.
 pub async fn run() -> ExitCode {
-    match tell().await {
+    match run_steps().await {
         Ok(()) => ExitCode::Success,
         Err(error) => {
-            tracing::error!("the demo did not go as it should: {error}");
+            tracing::error!("the demo failed: {error}");
             ExitCode::Fatal
         }
     }
 }
 
-async fn tell() -> Result<(), DemoError> {
+async fn run_steps() -> Result<(), DemoError> {
     let server = S3Server::start().await?;
     tokio::task::spawn_blocking(move || {
-        direct::tell(&mut Stage::open(server.clone(), "site")?)?;
-        first::tell(&mut Stage::open(server.clone(), "assets")?)?;
-        kept::tell(&mut Stage::open(server.clone(), "archive")?)?;
-        shared::tell(&mut Stage::open(server, "mirror")?)
+        direct::run(&mut Stage::open(server.clone(), "site")?)?;
+        datasync::run(&mut Stage::open(server.clone(), "assets")?)?;
+        state::run(&mut Stage::open(server.clone(), "archive")?)?;
+        ranges::run(&mut Stage::open(server, "mirror")?)
     })
     .await
     .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))

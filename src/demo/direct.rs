@@ -1,32 +1,34 @@
-//! The direct sync in plain mode: a first sync, nothing to do, a day of edits, and two mistakes that delete nothing.
+//! The direct sync in plain mode: a first sync, a run without changes, a day of edits, and two mistakes.
 
 use serde_json::Value;
 
 use super::stage::{DemoError, Expected, Stage, ensure};
 use super::tree;
 
-/// Tells it.
-pub(super) fn tell(stage: &mut Stage) -> Result<(), DemoError> {
+pub(super) fn run(stage: &mut Stage) -> Result<(), DemoError> {
     let files = stage.tree.files();
-    stage.say(&format!("A site's assets: {files} files in {} folders, served from an S3 bucket.", tree::FOLDERS))?;
+    stage.print(&format!(
+        "The assets of a website: {files} files in {} folders, copied to an S3 bucket.",
+        tree::FOLDERS
+    ))?;
 
-    stage.title("First sync: everything goes up, one large file in parts")?;
+    stage.title("The first sync uploads everything, the large file in parts")?;
     stage.step(&["sync", "--delete"], &Expected { exit_code: 0, counts: &[("uploaded", files), ("failed", 0)] })?;
     stage.matches()?;
 
-    stage.title("Nothing changed: a listing, and no request a file")?;
+    stage.title("Without changes, a run only lists the bucket")?;
     let report = stage
         .step(&["sync", "--delete"], &Expected { exit_code: 0, counts: &[("unchanged", files), ("uploaded", 0)] })?;
     let requests =
         |name: &str| report.pointer(&format!("/requests/{name}")).and_then(Value::as_u64).unwrap_or(u64::MAX);
     ensure(
         requests("put") + requests("head") + requests("get") == 0,
-        "a run with nothing to do asked for single objects",
+        "a run without changes sent requests for single objects",
     )?;
 
-    stage.title("An editor's day: pages changed, one restored with its old date, one only touched, a folder renamed, some deleted")?;
+    stage.title("A day of edits: pages are changed, restored with their old dates, touched, renamed and deleted")?;
     let day = stage.tree.edit()?;
-    stage.say("What would be done (`plan` writes nothing):")?;
+    stage.print("`plan` shows what a sync would do, and writes nothing:")?;
     stage.step(
         &["plan", "--delete"],
         &Expected { exit_code: 0, counts: &[("uploaded", day.uploads), ("deleted", day.deletes)] },
@@ -37,23 +39,26 @@ pub(super) fn tell(stage: &mut Stage) -> Result<(), DemoError> {
     )?;
     stage.matches()?;
 
-    stage.title("A folder with half of the site is moved away by mistake: no mass deletion")?;
+    stage.title("Half of the site is moved away by mistake: a guard withholds the deletes")?;
     let lost = stage.tree.lose_images()?;
     stage.step(
         &["sync", "--delete"],
         &Expected { exit_code: 3, counts: &[("deleted", 0), ("deletes_withheld", lost)] },
     )?;
-    stage.say("It was meant? Then with the flag that the message names:")?;
+    stage.print("If the files were moved on purpose, pass the option that the message names:")?;
     stage.step(
         &["sync", "--delete", "--max-delete", &lost.to_string()],
         &Expected { exit_code: 0, counts: &[("deleted", lost)] },
     )?;
     stage.matches()?;
 
-    stage.title("The file system is not mounted: the folder is there, and empty")?;
+    stage.title("The file system is not mounted, so the source is empty: the run deletes nothing")?;
     stage.tree.unmount()?;
     let objects = stage.server.keys(stage.bucket, "").len();
     stage.step(&["sync", "--delete", "--max-delete", "100%"], &Expected { exit_code: 3, counts: &[("deleted", 0)] })?;
-    ensure(stage.server.keys(stage.bucket, "").len() == objects, "an empty source deleted something")?;
-    stage.say(&format!("\nAll {objects} objects are still there."))
+    ensure(
+        stage.server.keys(stage.bucket, "").len() == objects,
+        "the run deleted objects although the source is empty",
+    )?;
+    stage.print(&format!("\nAll {objects} objects still exist."))
 }

@@ -1,30 +1,30 @@
-//! The stage of the demo: a tree, the server, and the program that is run on them as a user would.
+//! The stage of the demo: a tree, the servers, and the program, which each step runs as a user would.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fake_aws::s3::S3Server;
 use serde_json::Value;
 
 use super::tree::AssetTree;
-use fake_aws::s3::S3Server;
 
-/// How long a step is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long [`Stage::kill_when`] waits for its condition.
+const KILL_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Why the demo could not go on.
+/// The reason why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("the report cannot be read: {0}")]
+    #[error("cannot read the report: {0}")]
     Report(#[from] serde_json::Error),
     #[error("{0}")]
     Unexpected(String),
 }
 
-/// The demo's tree, its server, and where it speaks to.
+/// A tree, a bucket on the server, and stdout.
 pub(super) struct Stage {
     pub(super) tree: AssetTree,
     pub(super) server: S3Server,
@@ -33,14 +33,14 @@ pub(super) struct Stage {
     out: io::Stdout,
 }
 
-/// What a step must come to.
+/// The expected result of a step.
 pub(super) struct Expected<'a> {
     pub(super) exit_code: i64,
     pub(super) counts: &'a [(&'a str, i64)],
 }
 
 impl Stage {
-    /// A fresh tree, and a bucket of its own.
+    /// Creates a tree and a bucket.
     pub(super) fn open(server: S3Server, bucket: &'static str) -> Result<Self, DemoError> {
         server.create_bucket(bucket);
         let folder = tempfile::tempdir()?;
@@ -54,44 +54,44 @@ impl Stage {
         self.program(&shown, &words, &[], expected)
     }
 
-    /// Begins a command as [`Self::step`] does, and kills it as soon as this holds.
+    /// Starts a command like [`Self::step`], and kills it as soon as the condition holds.
     pub(super) fn kill_when(&mut self, words: &[&str], holds: impl Fn() -> bool) -> Result<(), DemoError> {
         let (words, shown) = self.on_tree(words);
-        self.say(&format!("\n$ efs2s3 {shown}      … and kill -9"))?;
+        self.print(&format!("\n$ efs2s3 {shown}      … and kill -9"))?;
         let mut run = self.command(&words)?.spawn()?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + KILL_TIMEOUT;
         while !holds() && Instant::now() < deadline && run.try_wait()?.is_none() {
             std::thread::sleep(Duration::from_millis(20));
         }
         run.kill()?;
         run.wait()?;
-        ensure(holds(), "it never came to what it was to be killed at")
+        ensure(holds(), "the run ended before the demo could kill it")
     }
 
-    /// Runs a command on the tree and the bucket that ends without a report.
-    pub(super) fn look(&mut self, words: &[&str]) -> Result<(), DemoError> {
+    /// Runs a command on the tree and the bucket that writes no report, and shows its output.
+    pub(super) fn show_output(&mut self, words: &[&str]) -> Result<(), DemoError> {
         let (words, shown) = self.on_tree(words);
-        self.say(&format!("\n$ efs2s3 {shown}"))?;
+        self.print(&format!("\n$ efs2s3 {shown}"))?;
         let output = self.command(&words)?.output()?;
         self.show_lines(&String::from_utf8_lossy(&output.stdout))?;
-        ensure(output.status.success(), "it did not end with 0")
+        ensure(output.status.success(), "the exit code is not 0")
     }
 
-    /// Runs commands on the tree and the bucket at the same time; each must end with 0.
-    pub(super) fn side_by_side(&mut self, runs: &[Vec<String>]) -> Result<(), DemoError> {
+    /// Runs commands on the tree and the bucket in parallel. Each must end with exit code 0.
+    pub(super) fn run_parallel(&mut self, runs: &[Vec<String>]) -> Result<(), DemoError> {
         let mut started = Vec::new();
         for words in runs {
             let (words, shown) = self.on_tree(&words.iter().map(String::as_str).collect::<Vec<_>>());
-            self.say(&format!("$ efs2s3 {shown} &"))?;
+            self.print(&format!("$ efs2s3 {shown} &"))?;
             started.push(self.command(&words)?.spawn()?);
         }
         for mut run in started {
-            ensure(run.wait()?.success(), "it did not end with 0")?;
+            ensure(run.wait()?.success(), "the exit code is not 0")?;
         }
         Ok(())
     }
 
-    /// A command with the tree, the bucket and plain mode, and how it is shown.
+    /// Adds the tree, the bucket and plain mode to a command. Also returns the command to show.
     fn on_tree(&self, words: &[&str]) -> (Vec<String>, String) {
         let (command, options) = words.split_first().unwrap_or((&"sync", &[]));
         let (source, destination) = (self.tree.root().display().to_string(), format!("s3://{}/www", self.bucket));
@@ -114,7 +114,7 @@ impl Stage {
         Ok(command)
     }
 
-    /// Runs the program, shows what a user would see, and checks what came of it.
+    /// Runs the program, shows its output and report, and checks the exit code and the counts.
     pub(super) fn program(
         &mut self,
         shown: &str,
@@ -123,7 +123,7 @@ impl Stage {
         expected: &Expected<'_>,
     ) -> Result<Value, DemoError> {
         let report_path = self.folder.path().join("report.json");
-        self.say(&format!("\n$ efs2s3 {shown}"))?;
+        self.print(&format!("\n$ efs2s3 {shown}"))?;
         let mut command = self.command(words)?;
         command.arg("--report").arg(&report_path).envs(environment.iter().copied());
         let output = command.output()?;
@@ -144,18 +144,18 @@ impl Stage {
         self.folder.path().join(name).display().to_string()
     }
 
-    /// Lines of a plan or of ranges: enough of them to see what they are.
+    /// Shows the first lines of a plan or a range list.
     pub(super) fn show_lines(&mut self, lines: &str) -> Result<(), DemoError> {
         for line in lines.lines().take(4) {
             writeln!(self.out, "  {line}")?;
         }
         if lines.lines().count() > 4 {
-            writeln!(self.out, "  … {} lines in all", lines.lines().count())?;
+            writeln!(self.out, "  … {} lines in total", lines.lines().count())?;
         }
         Ok(())
     }
 
-    /// The part of the report that a person looks at first.
+    /// Shows the most important fields of a report.
     fn show(&mut self, report: &Value) -> Result<(), DemoError> {
         if let Some(datasync) = report.get("datasync").filter(|datasync| !datasync.is_null()) {
             let part = |name| datasync.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -176,7 +176,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Compares the bucket with the tree, byte for byte.
+    /// Compares the objects in the bucket with the files in the tree, byte by byte.
     pub(super) fn matches(&mut self) -> Result<(), DemoError> {
         let expected = self.tree.contents()?;
         let found = self.server.bodies(self.bucket, "www/");
@@ -184,12 +184,8 @@ impl Stage {
             && expected
                 .iter()
                 .all(|(name, content)| found.get(&format!("www/{name}")).is_some_and(|body| body == content));
-        ensure(same, "the bucket does not hold what the tree holds")?;
-        self.say(&format!(
-            "  Compared: {} objects hold what {} files hold, byte for byte.",
-            found.len(),
-            expected.len()
-        ))
+        ensure(same, "the objects in the bucket differ from the files in the tree")?;
+        self.print(&format!("  Compared byte by byte: {} objects equal {} files.", found.len(), expected.len()))
     }
 
     pub(super) fn title(&mut self, text: &str) -> Result<(), DemoError> {
@@ -197,18 +193,19 @@ impl Stage {
         Ok(())
     }
 
-    pub(super) fn say(&mut self, text: &str) -> Result<(), DemoError> {
+    pub(super) fn print(&mut self, text: &str) -> Result<(), DemoError> {
         writeln!(self.out, "{text}")?;
         Ok(())
     }
 }
 
-/// Lets times grow apart: what was written within seconds of its file's last change is looked at one by one.
+/// Waits until the next run can rely on the times of files and objects. A run checks an object one by one if it was
+/// written within seconds of the last change of its file.
 pub(super) fn settle() {
     std::thread::sleep(Duration::from_millis(3500));
 }
 
-/// Ends the demo unless this holds.
+/// Returns an error with this message unless the condition holds.
 pub(super) fn ensure(holds: bool, otherwise: &str) -> Result<(), DemoError> {
     if holds { Ok(()) } else { Err(DemoError::Unexpected(otherwise.to_owned())) }
 }

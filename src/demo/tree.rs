@@ -1,4 +1,4 @@
-//! The demo's tree: what a site's assets look like, awkward names and links included.
+//! The demo's tree: the assets of a website, with awkward names and links.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,17 +24,17 @@ const AWKWARD: [&str; 9] = [
     ".htaccess",
 ];
 
-/// How many folders the tree has.
+/// The number of folders in the tree.
 pub(super) const FOLDERS: usize = SECTIONS.len() * 3 + 2;
 
-/// The tree.
+/// A tree in a folder.
 #[derive(Debug)]
 pub(super) struct AssetTree {
     root: PathBuf,
     random: fastrand::Rng,
 }
 
-/// What a day of edits must come to.
+/// The expected counts of a sync after a day of edits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Day {
     pub(super) uploads: i64,
@@ -42,7 +42,7 @@ pub(super) struct Day {
 }
 
 impl AssetTree {
-    /// Writes the tree; the same bytes each time.
+    /// Writes the tree. Its content is the same each time.
     pub(super) fn create(root: &Path) -> io::Result<Self> {
         let mut tree = Self { root: root.to_owned(), random: fastrand::Rng::with_seed(7) };
         for section in SECTIONS {
@@ -76,24 +76,24 @@ impl AssetTree {
         &self.root
     }
 
-    /// How many files a sync that follows links finds.
+    /// The number of files in the tree for a sync that follows links.
     pub(super) fn files(&self) -> i64 {
         self.contents().map_or(0, |contents| i64::try_from(contents.len()).unwrap_or(i64::MAX))
     }
 
-    /// Every file's content by its path; links are followed.
+    /// The content of each file by path. Follows links.
     pub(super) fn contents(&self) -> io::Result<BTreeMap<String, Vec<u8>>> {
         let mut contents = BTreeMap::new();
         collect(&self.root, "", &mut contents)?;
         Ok(contents)
     }
 
-    /// Pages changed, one restored with its old date, one only touched, a folder renamed, some deleted.
+    /// Changes pages, restores one with its old date, touches one, renames a folder and deletes images.
     pub(super) fn edit(&mut self) -> io::Result<Day> {
         for number in 0..3 {
             self.write(&format!("products/page-{number:03}.html"), b"<!doctype html><h1>New</h1>", 2_000)?;
         }
-        // The same size, other content, and the date of before: what a restore or `cp -p` leaves.
+        // The same size and an older date with other content, like a restore or `cp -p`.
         let restored = self.root.join("products/page-010.html");
         let (content, modified) = (fs::read(&restored)?, fs::metadata(&restored)?.modified()?);
         fs::write(&restored, content.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>())?;
@@ -109,7 +109,7 @@ impl AssetTree {
         Ok(Day { uploads: 3 + 1 + renamed, deletes: 5 + renamed })
     }
 
-    /// Another mode for one section's pages, another date for another's.
+    /// Changes the modes of one section's pages and the dates of another's.
     pub(super) fn touch_all(&mut self) -> io::Result<()> {
         for number in 0..PAGES {
             let page = self.root.join(format!("home/page-{number:03}.html"));
@@ -120,7 +120,7 @@ impl AssetTree {
         Ok(())
     }
 
-    /// Moves folders out of the tree; returns how many files went with them.
+    /// Moves the image folders out of the tree, and returns the number of their files.
     pub(super) fn lose_images(&mut self) -> io::Result<i64> {
         let before = self.files();
         let elsewhere = self.root.with_extension("elsewhere");
@@ -131,7 +131,7 @@ impl AssetTree {
         Ok(before - self.files())
     }
 
-    /// Leaves an empty folder in the tree's place.
+    /// Replaces the tree by an empty folder.
     pub(super) fn unmount(&mut self) -> io::Result<()> {
         fs::rename(&self.root, self.root.with_extension("unmounted"))?;
         fs::create_dir(&self.root)
