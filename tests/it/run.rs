@@ -365,7 +365,11 @@ fn a_run_attaches_to_an_execution_whose_start_response_was_lost() {
     let (trial, datasync) = trial(&[("TRANSFERRING", STEP), ("SUCCESS", STEP)]);
     datasync.change(|service| {
         service.other_client_starts_first = true;
-        service.faults.push(("StartTaskExecution", u32::MAX, ServiceFault::error(503, "ServiceUnavailable", "try later")));
+        service.faults.push((
+            "StartTaskExecution",
+            u32::MAX,
+            ServiceFault::error(503, "ServiceUnavailable", "try later"),
+        ));
     });
     let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
@@ -377,7 +381,11 @@ fn if_a_failed_start_may_have_worked_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&succeeding());
     let denied = || ServiceFault::error(400, "AccessDeniedException", "not authorized");
     datasync.change(|service| {
-        service.faults.push(("StartTaskExecution", u32::MAX, ServiceFault::error(503, "ServiceUnavailable", "try later")));
+        service.faults.push((
+            "StartTaskExecution",
+            u32::MAX,
+            ServiceFault::error(503, "ServiceUnavailable", "try later"),
+        ));
         // The first DescribeTask succeeds; DataSync denies the second.
         service.late_fault = Some(("DescribeTask", 1, denied()));
     });
@@ -428,7 +436,8 @@ fn a_missing_task_allows_deletes_and_an_unreachable_service_does_not() {
 #[test]
 fn if_polls_and_cancel_fail_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
-    let expired = ServiceFault::error(400, "ExpiredTokenException", "The security token included in the request is expired");
+    let expired =
+        ServiceFault::error(400, "ExpiredTokenException", "The security token included in the request is expired");
     let run = trial.start_run(&datasync, &["--stall-timeout", "30s"]);
     wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
     datasync.change(|service| {
