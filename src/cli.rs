@@ -16,6 +16,7 @@ use crate::state::StateLocation;
 pub mod file;
 mod options;
 mod value;
+mod variable;
 
 pub use options::{
     Addressing, Attribute, Checksum, Compare, CompareArgs, DeleteArgs, HowArgs, LimitArgs, MetadataDialect, Mode,
@@ -67,13 +68,13 @@ pub enum Command {
 #[group(skip)]
 pub struct GlobalArgs {
     /// A TOML file with a line for each option wanted: the long name, without dashes in front
-    #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How log lines on stderr are written
-    #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
     /// Whether stderr shows the progress: `auto` is on a terminal; elsewhere it is a log line every 10 s
-    #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 }
 
@@ -81,10 +82,10 @@ pub struct GlobalArgs {
 #[derive(Args, Debug)]
 pub struct SyncCommand {
     /// Only say what would be done, as `plan` does
-    #[arg(long, env = "EFS2S3_DRY_RUN", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub dry_run: bool,
     /// Write a line of JSON to FILE for each key that was written or deleted
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub changes: Option<PathBuf>,
     /// What is remembered from run to run.
     #[command(flatten)]
@@ -98,16 +99,16 @@ pub struct SyncCommand {
 #[derive(Args, Debug)]
 pub struct RunCommand {
     /// The directory to copy: the mounted folder that the task copies
-    #[arg(long, env = "EFS2S3_SOURCE", value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub source: PathBuf,
     /// Where to: `s3://bucket/prefix` [default: where the task copies to]
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    #[arg(value_name = "S3_URL")]
     pub destination: Option<Location>,
     /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Write a line of JSON to FILE for each key that was written or deleted directly
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub changes: Option<PathBuf>,
     /// How to go about DataSync.
     #[command(flatten)]
@@ -126,37 +127,37 @@ pub struct RunCommand {
 #[command(next_help_heading = "DataSync")]
 pub struct DataSyncArgs {
     /// The DataSync task; what it copies, where to and how is taken from it, unless an option says otherwise
-    #[arg(long, env = "EFS2S3_TASK_ARN", value_name = "ARN")]
+    #[arg(long, value_name = "ARN")]
     pub task_arn: Option<TaskArn>,
     /// Which way to go
-    #[arg(long, env = "EFS2S3_POLICY", value_name = "POLICY", default_value = "datasync-first")]
+    #[arg(long, value_name = "POLICY", default_value = "datasync-first")]
     pub policy: Policy,
     /// Compare after DataSync has succeeded too, and repair what it left out
-    #[arg(long, env = "EFS2S3_AUDIT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub audit: bool,
     /// How often to look at the execution; sooner at first
-    #[arg(long, env = "EFS2S3_POLL_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = value::positive_duration)]
     pub poll_interval: Duration,
     /// Give up an execution that is QUEUED or LAUNCHING for so long
-    #[arg(long, env = "EFS2S3_QUEUE_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
     pub queue_timeout: Duration,
     /// Give up an execution that is PREPARING for so long
-    #[arg(long, env = "EFS2S3_PREPARE_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
     pub prepare_timeout: Duration,
     /// Give up an execution of which no counter moves for so long while it transfers or verifies, or of which nothing is heard
-    #[arg(long, env = "EFS2S3_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
     pub stall_timeout: Duration,
     /// Give up an execution after so long in all
-    #[arg(long, env = "EFS2S3_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2h", value_parser = value::positive_duration)]
     pub timeout: Duration,
     /// How long to wait for an execution's end once it is cancelled; without that end nothing is deleted directly
-    #[arg(long, env = "EFS2S3_CANCEL_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
     pub cancel_timeout: Duration,
     /// Go directly at once after so many executions in a row that did not succeed; takes --state to remember
-    #[arg(long, env = "EFS2S3_BREAKER_FAILURES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub breaker_failures: u32,
     /// Try DataSync again after so long
-    #[arg(long, env = "EFS2S3_BREAKER_COOLDOWN", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
     pub breaker_cooldown: Duration,
 }
 
@@ -167,10 +168,10 @@ pub struct DataSyncArgs {
 pub struct StateArgs {
     /// A folder, or `s3://bucket/prefix` outside the destination: what each object held, the lease that keeps two runs apart,
     /// uploads under way, DataSync's failures, and the reports of past runs
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    #[arg(long, value_name = "DIR|S3_URL")]
     pub state: Option<StateLocation>,
     /// How long a run that is not heard of any more keeps others out
-    #[arg(long, env = "EFS2S3_LEASE_TTL", value_name = "DURATION", default_value = "60s", value_parser = value::lease_ttl)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::lease_ttl)]
     pub lease_ttl: Duration,
 }
 
@@ -189,19 +190,19 @@ pub enum Policy {
 #[derive(Args, Debug)]
 pub struct PlanCommand {
     /// Write the plan to FILE, headed by what it was made from
-    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Also list what stays as it is
-    #[arg(long, env = "EFS2S3_ALL", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub all: bool,
     /// JSON lines on a terminal too (elsewhere they always are)
-    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub json: bool,
     /// A folder, or `s3://bucket/prefix`, with what earlier runs remember; it stays as it is
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    #[arg(long, value_name = "DIR|S3_URL")]
     pub state: Option<StateLocation>,
     /// End with 10 when there is something to do
-    #[arg(long, env = "EFS2S3_EXIT_CODE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub exit_code: bool,
     /// What both commands share.
     #[command(flatten)]
@@ -212,13 +213,13 @@ pub struct PlanCommand {
 #[derive(Args, Debug)]
 pub struct ApplyCommand {
     /// The plan, as `efs2s3 plan -o FILE` wrote it: source, destination and options are taken from it
-    #[arg(env = "EFS2S3_PLAN", value_name = "FILE")]
+    #[arg(value_name = "FILE")]
     pub plan: PathBuf,
     /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Write a line of JSON to FILE for each key that was written or deleted
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub changes: Option<PathBuf>,
     /// What is remembered from run to run.
     #[command(flatten)]
@@ -235,10 +236,10 @@ pub struct ApplyCommand {
 #[derive(Args, Debug)]
 pub struct VerifyCommand {
     /// Read objects of which nothing that S3 keeps tells whether they are equal
-    #[arg(long, env = "EFS2S3_READ", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub read: bool,
     /// JSON lines on a terminal too (elsewhere they always are)
-    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub json: bool,
     /// What it is to be compared as.
     #[command(flatten)]
@@ -249,25 +250,25 @@ pub struct VerifyCommand {
 #[derive(Args, Debug)]
 pub struct RangesCommand {
     /// The directory to copy
-    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
+    #[arg(value_name = "DIR")]
     pub source: PathBuf,
     /// Where to: `s3://bucket/prefix`
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    #[arg(value_name = "S3_URL")]
     pub destination: Location,
     /// How many ranges; fewer where there are fewer entries
-    #[arg(long, env = "EFS2S3_COUNT", value_name = "N", value_parser = value::parts)]
+    #[arg(long, value_name = "N", value_parser = value::parts)]
     pub count: usize,
     /// Write them here instead of to stdout
-    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE|S3_URL")]
+    #[arg(short, long, value_name = "FILE|S3_URL")]
     pub output: Option<FileLocation>,
     /// A folder, or `s3://bucket/prefix`: what runs remember here is counted, and nothing walked
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
+    #[arg(long, value_name = "DIR|S3_URL")]
     pub state: Option<StateLocation>,
     /// The ranges of the runs so far: with --state, what those remember is counted where no run over all keys does
-    #[arg(long, env = "EFS2S3_PREVIOUS", value_name = "FILE|S3_URL", requires = "state")]
+    #[arg(long, value_name = "FILE|S3_URL", requires = "state")]
     pub previous: Option<FileLocation>,
     /// What objects stand for
-    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
+    #[arg(long, value_name = "MODE", default_value = "datasync")]
     pub mode: Mode,
     /// What to walk.
     #[command(flatten)]
@@ -291,16 +292,16 @@ pub struct MergeCommand {
     #[arg(value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
     pub reports: Vec<PathBuf>,
     /// Or the last report of each range, from the state of the runs
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL", requires_all = ["ranges", "destination"])]
+    #[arg(long, value_name = "DIR|S3_URL", requires_all = ["ranges", "destination"])]
     pub state: Option<StateLocation>,
     /// The ranges, as `efs2s3 ranges` wrote them
-    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", requires = "state")]
+    #[arg(long, value_name = "FILE|S3_URL", requires = "state")]
     pub ranges: Option<FileLocation>,
     /// What the runs wrote to
-    #[arg(long, env = "EFS2S3_DESTINATION", value_name = "S3_URL", requires = "state")]
+    #[arg(long, value_name = "S3_URL", requires = "state")]
     pub destination: Option<Location>,
     /// Write the report (JSON) to FILE instead of to stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE", default_value = "-", hide_default_value = true)]
+    #[arg(long, value_name = "FILE", default_value = "-", hide_default_value = true)]
     pub report: PathBuf,
     /// How to reach S3.
     #[command(flatten)]
@@ -312,13 +313,13 @@ pub struct MergeCommand {
 #[group(skip)]
 pub struct SyncArgs {
     /// The directory to copy
-    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
+    #[arg(value_name = "DIR")]
     pub source: PathBuf,
     /// Where to: `s3://bucket/prefix`
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
+    #[arg(value_name = "S3_URL")]
     pub destination: Location,
     /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Which of the keys.
     #[command(flatten)]
@@ -358,4 +359,12 @@ impl When {
             Self::Never => false,
         }
     }
+}
+
+/// Changes a command and all commands in it.
+fn each_command(command: clap::Command, change: &dyn Fn(clap::Command) -> clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let change_inner =
+        |command: clap::Command, name: String| command.mut_subcommand(name, |inner| each_command(inner, change));
+    names.into_iter().fold(change(command), change_inner)
 }

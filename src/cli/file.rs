@@ -4,16 +4,16 @@
 //! and flags and environment variables beat them without another rule.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use serde::Deserialize;
 
-use super::{Cli, SyncArgs};
+use super::variable::with_variables;
+use super::{Cli, SyncArgs, each_command};
 use crate::destination::headers::HeaderRule;
 
 /// What a command is run with.
@@ -62,7 +62,7 @@ fn parse_with(arguments: Vec<OsString>, mut defaults: toml::Table) -> Result<Inv
         None => ConfigFile::default(),
     };
     defaults.extend(file.options.into_iter().map(|(name, value)| (name.replace('-', "_"), value)));
-    let command = with_defaults(without_empty_variables(Cli::command()), &defaults)?;
+    let command = with_defaults(with_variables(Cli::command()), &defaults)?;
     let matches = command.try_get_matches_from(&arguments)?;
     let innermost = innermost(&matches);
     let options = options_in_force(innermost);
@@ -104,7 +104,7 @@ pub fn recorded(
     options: &BTreeMap<String, Vec<String>>,
     on_top: &BTreeMap<String, Vec<String>>,
 ) -> Result<SyncArgs, clap::Error> {
-    let command = each_command(Cli::command(), |command| command.mut_args(|argument| argument.env(Resettable::Reset)));
+    let command = Cli::command();
     let mut words = vec!["efs2s3".to_owned(), "sync".to_owned()];
     for argument in command.find_subcommand("sync").into_iter().flat_map(Command::get_arguments) {
         let id = argument.get_id().as_str();
@@ -154,18 +154,6 @@ fn read(path: &Path) -> Result<ConfigFile, clap::Error> {
     toml::from_str(&text).map_err(|error| wrong(error.to_string()))
 }
 
-/// A variable set to nothing counts as not set: that is how a template leaves an option out.
-fn without_empty_variables(command: Command) -> Command {
-    let is_empty = |name: Option<&OsStr>| name.and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    each_command(command, |command| {
-        command.mut_args(
-            |argument| {
-                if is_empty(argument.get_env()) { argument.env(Resettable::Reset) } else { argument }
-            },
-        )
-    })
-}
-
 fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, clap::Error> {
     let names =
         |command: &Command| command.get_arguments().map(|argument| argument.get_id().to_string()).collect::<Vec<_>>();
@@ -191,7 +179,7 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
         };
         defaults.push((id.clone(), values));
     }
-    Ok(each_command(command, |mut command| {
+    Ok(each_command(command, &|mut command| {
         for (id, values) in &defaults {
             if command.get_arguments().any(|argument| argument.get_id() == id) {
                 command = command.mut_arg(id, |argument| argument.required(false).default_values(values.clone()));
@@ -199,16 +187,6 @@ fn with_defaults(command: Command, options: &toml::Table) -> Result<Command, cla
         }
         command
     }))
-}
-
-fn each_command(command: Command, change: impl Fn(Command) -> Command) -> Command {
-    fn each(command: Command, change: &dyn Fn(Command) -> Command) -> Command {
-        let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
-        names
-            .into_iter()
-            .fold(change(command), |command, name| command.mut_subcommand(name, |inner| each(inner, change)))
-    }
-    each(command, &change)
 }
 
 fn texts(value: &toml::Value) -> Option<Vec<String>> {

@@ -17,22 +17,22 @@ use crate::sync::guard::MaxDelete;
 #[command(next_help_heading = "Range of keys")]
 pub struct RangeArgs {
     /// Only keys after KEY, as they are called below DIR; nothing is no bound
-    #[arg(long, env = "EFS2S3_RANGE_AFTER", value_name = "KEY")]
+    #[arg(long, value_name = "KEY")]
     pub range_after: Option<String>,
     /// Only keys up to KEY, and KEY itself; nothing is no bound
-    #[arg(long, env = "EFS2S3_RANGE_TO", value_name = "KEY")]
+    #[arg(long, value_name = "KEY")]
     pub range_to: Option<String>,
     /// Only a range of those that `efs2s3 ranges` wrote here
-    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", conflicts_with_all = ["range_after", "range_to"])]
+    #[arg(long, value_name = "FILE|S3_URL", conflicts_with_all = ["range_after", "range_to"])]
     pub ranges: Option<FileLocation>,
     /// Which, from 0 [default: the index of the Batch array job or of the indexed Kubernetes Job that this runs in]
-    #[arg(long, env = "EFS2S3_RANGE_INDEX", value_name = "N")]
+    #[arg(long, value_name = "N")]
     pub range_index: Option<usize>,
     /// As AWS Batch tells it.
-    #[arg(long, env = "AWS_BATCH_JOB_ARRAY_INDEX", hide = true)]
+    #[arg(long, hide = true)]
     pub batch_index: Option<usize>,
     /// As Kubernetes tells it.
-    #[arg(long, env = "JOB_COMPLETION_INDEX", hide = true)]
+    #[arg(long, hide = true)]
     pub kubernetes_index: Option<usize>,
 }
 
@@ -67,22 +67,22 @@ pub struct HowArgs {
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct DeleteArgs {
     /// Delete objects that have no file any more
-    #[arg(long, env = "EFS2S3_DELETE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub delete: bool,
     /// Delete no more than N objects, or P% of those listed [default: more than 100 and more than 10% are refused]
-    #[arg(long, env = "EFS2S3_MAX_DELETE", value_name = "N|P%", default_value = "default", hide_default_value = true)]
+    #[arg(long, value_name = "N|P%", default_value = "default", hide_default_value = true)]
     pub max_delete: MaxDelete,
     /// Let an empty source delete everything that --max-delete allows
-    #[arg(long, env = "EFS2S3_ALLOW_EMPTY_SOURCE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub allow_empty_source: bool,
     /// Do nothing at all unless DIR is a mount point
-    #[arg(long, env = "EFS2S3_REQUIRE_MOUNT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub require_mount: bool,
     /// Do nothing at all unless this file is there (a path below DIR)
-    #[arg(long, env = "EFS2S3_SENTINEL", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub sentinel: Option<PathBuf>,
     /// Delete in spite of directories that could not be read, but never below them
-    #[arg(long, env = "EFS2S3_IGNORE_ERRORS", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
+    #[arg(long, value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
     pub ignore_errors: bool,
 }
 
@@ -95,10 +95,10 @@ pub struct SourceArgs {
     #[command(flatten)]
     pub tree: TreeArgs,
     /// Only the files that FILE names: a path below DIR a line, as in DataSync's manifests; nothing is deleted
-    #[arg(long, env = "EFS2S3_FROM_MANIFEST", value_name = "FILE|S3_URL")]
+    #[arg(long, value_name = "FILE|S3_URL")]
     pub from_manifest: Option<FileLocation>,
     /// Leave files younger than this for the next run; their objects stay
-    #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
     pub min_age: Duration,
 }
 
@@ -108,19 +108,19 @@ pub struct SourceArgs {
 #[command(next_help_heading = "Source")]
 pub struct TreeArgs {
     /// Only what matches: DataSync patterns, separated by `|`
-    #[arg(long, env = "EFS2S3_INCLUDE", value_name = "PATTERNS")]
+    #[arg(long, value_name = "PATTERNS")]
     pub include: Option<String>,
     /// Not what matches: DataSync patterns, separated by `|`; its objects stay as they are
-    #[arg(long, env = "EFS2S3_EXCLUDE", value_name = "PATTERNS")]
+    #[arg(long, value_name = "PATTERNS")]
     pub exclude: Option<String>,
     /// What becomes of symbolic links with --mode plain [default: follow]
-    #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW")]
+    #[arg(long, value_name = "HOW")]
     pub symlinks: Option<Symlinks>,
     /// Give up a file or directory of which nothing is heard for so long; what is below it is then unknown, not empty
-    #[arg(long, env = "EFS2S3_SOURCE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
     pub source_timeout: Duration,
     /// How many directories and files are looked at side by side
-    #[arg(long, env = "EFS2S3_WALKERS", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub walkers: Amount,
 }
 
@@ -130,19 +130,19 @@ pub struct TreeArgs {
 #[command(next_help_heading = "Comparing")]
 pub struct CompareArgs {
     /// What objects stand for
-    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
+    #[arg(long, value_name = "MODE", default_value = "datasync")]
     pub mode: Mode,
     /// How a file is compared with an object of the same size
-    #[arg(long, env = "EFS2S3_COMPARE", value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", default_value = "auto")]
     pub compare: Compare,
     /// Whether an object that is there may be replaced
-    #[arg(long, env = "EFS2S3_OVERWRITE", value_name = "WHEN", default_value = "always")]
+    #[arg(long, value_name = "WHEN", default_value = "always")]
     pub overwrite: Overwrite,
     /// What is not kept as metadata: mtime, atime, uid, gid, permissions; more than one with commas
-    #[arg(long, env = "EFS2S3_NO_PRESERVE", value_name = "ATTRIBUTES", value_delimiter = ',')]
+    #[arg(long, value_name = "ATTRIBUTES", value_delimiter = ',')]
     pub no_preserve: Vec<Attribute>,
     /// How metadata is written; `auto` is as the bucket's objects of DataSync have it, else in nanoseconds
-    #[arg(long, env = "EFS2S3_METADATA_DIALECT", value_name = "DIALECT", default_value = "auto")]
+    #[arg(long, value_name = "DIALECT", default_value = "auto")]
     pub metadata_dialect: MetadataDialect,
 }
 
@@ -152,28 +152,28 @@ pub struct CompareArgs {
 #[command(next_help_heading = "Uploading")]
 pub struct UploadArgs {
     /// The storage class of new and changed objects, such as `STANDARD_IA`
-    #[arg(long, env = "EFS2S3_STORAGE_CLASS", value_name = "CLASS", value_parser = value::word)]
+    #[arg(long, value_name = "CLASS", value_parser = value::word)]
     pub storage_class: Option<String>,
     /// Encryption at rest: AES256, aws:kms or aws:kms:dsse
-    #[arg(long, env = "EFS2S3_SSE", value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
+    #[arg(long, value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
     pub sse: Option<String>,
     /// The KMS key for --sse aws:kms
-    #[arg(long, env = "EFS2S3_SSE_KMS_KEY_ID", value_name = "KEY", value_parser = value::word)]
+    #[arg(long, value_name = "KEY", value_parser = value::word)]
     pub sse_kms_key_id: Option<String>,
     /// Cache-Control of what is uploaded
-    #[arg(long, env = "EFS2S3_CACHE_CONTROL", value_name = "VALUE", value_parser = value::header_value)]
+    #[arg(long, value_name = "VALUE", value_parser = value::header_value)]
     pub cache_control: Option<String>,
     /// Content-Type of files with this extension, instead of the usual one; may be given more than once
-    #[arg(long, env = "EFS2S3_CONTENT_TYPE", value_name = "EXT=TYPE", value_delimiter = ',')]
+    #[arg(long, value_name = "EXT=TYPE", value_delimiter = ',')]
     pub content_type: Vec<ContentType>,
     /// The checksum that S3 checks and keeps, besides Content-MD5; `auto` is crc64nvme
-    #[arg(long, env = "EFS2S3_CHECKSUM", value_name = "ALGORITHM", default_value = "auto")]
+    #[arg(long, value_name = "ALGORITHM", default_value = "auto")]
     pub checksum: Checksum,
     /// The size of a part of a large file: 5MiB to 5GiB; grows where 10,000 parts would not do
-    #[arg(long, env = "EFS2S3_PART_SIZE", value_name = "SIZE", default_value = "8MiB", value_parser = value::part_size)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = value::part_size)]
     pub part_size: u64,
     /// Files of at least this size are sent in parts
-    #[arg(long, env = "EFS2S3_MULTIPART_THRESHOLD", value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
     pub multipart_threshold: u64,
 }
 
@@ -183,19 +183,19 @@ pub struct UploadArgs {
 #[command(next_help_heading = "Limits")]
 pub struct LimitArgs {
     /// How many requests at once, at most; fewer while S3 asks for it
-    #[arg(long, env = "EFS2S3_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub concurrency: Amount,
     /// How many ranges of the destination are listed side by side
-    #[arg(long, env = "EFS2S3_LIST_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub list_concurrency: Amount,
     /// The memory for file content in flight [default: a quarter of what the container or machine has, 64MiB to 1GiB]
-    #[arg(long, env = "EFS2S3_MEMORY", value_name = "SIZE", value_parser = value::memory)]
+    #[arg(long, value_name = "SIZE", value_parser = value::memory)]
     pub memory: Option<u64>,
     /// Send no more than SIZE a second
-    #[arg(long, env = "EFS2S3_BANDWIDTH", value_name = "SIZE", value_parser = value::positive_size)]
+    #[arg(long, value_name = "SIZE", value_parser = value::positive_size)]
     pub bandwidth: Option<u64>,
     /// How often a request is sent again that may succeed another time
-    #[arg(long, env = "EFS2S3_RETRIES", value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5)]
     pub retries: u32,
 }
 
@@ -205,13 +205,13 @@ pub struct LimitArgs {
 #[command(next_help_heading = "S3")]
 pub struct S3Args {
     /// The server, where it is not AWS
-    #[arg(long, env = "EFS2S3_ENDPOINT_URL", value_name = "URL", value_parser = value::endpoint)]
+    #[arg(long, value_name = "URL", value_parser = value::endpoint)]
     pub endpoint_url: Option<String>,
     /// Whether the bucket stands in the path or in the host name; `auto` is path wherever an endpoint is given
-    #[arg(long, env = "EFS2S3_ADDRESSING", value_name = "STYLE", default_value = "auto")]
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
     pub addressing: Addressing,
     /// Refuse a bucket of any other account
-    #[arg(long, env = "EFS2S3_EXPECTED_BUCKET_OWNER", value_name = "ACCOUNT", value_parser = value::word)]
+    #[arg(long, value_name = "ACCOUNT", value_parser = value::word)]
     pub expected_bucket_owner: Option<String>,
 }
 
