@@ -6,7 +6,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode as ProcessExitCode;
 
-use efs2s3::cli::{LogFormat, file};
+use efs2s3::cli::{Invocation, LogFormat};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
 use efs2s3::{command, lambda, telemetry};
@@ -21,7 +21,7 @@ fn main() -> ProcessExitCode {
         telemetry::init(LogFormat::Json, &progress);
         return on_runtime(lambda::serve());
     }
-    let invocation = match file::parse(std::env::args_os()) {
+    let invocation = match Invocation::read(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();

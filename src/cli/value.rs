@@ -14,7 +14,7 @@ const MIN_MEMORY_BYTES: u64 = 16 << 20;
 
 /// A number that the program may choose itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
+pub(crate) enum Amount {
     /// The program's choice.
     Auto,
     /// This many, one or more.
@@ -24,7 +24,7 @@ pub enum Amount {
 impl Amount {
     /// The number, or what the program chooses.
     #[must_use]
-    pub const fn or(self, choice: usize) -> usize {
+    pub(crate) const fn or(self, choice: usize) -> usize {
         match self {
             Self::Auto => choice,
             Self::Exactly(number) => number,
