@@ -96,9 +96,9 @@ pub struct GlobalArgs {
 /// Returns the parser of the command line. A flag also takes a value, as 1, yes or true, from its variable or a file.
 fn parser() -> clap::Command {
     each_command(Cli::command(), &|command| {
-        command.mut_args(|argument| match argument.get_action() {
-            ArgAction::SetTrue => argument.value_parser(BoolishValueParser::new()),
-            _ => argument,
+        command.mut_args(|argument| {
+            let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
+            if is_flag { argument.value_parser(BoolishValueParser::new()) } else { argument }
         })
     })
 }
