@@ -27,7 +27,7 @@ pub use commands::{
 };
 pub use invocation::Invocation;
 pub use options::StateArgs;
-pub(crate) use options::{CompareArgs, HowArgs, RangeArgs, S3Args};
+pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, S3Args, SourceArgs, UploadArgs};
 
 /// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly
 #[derive(Debug, Parser)]
