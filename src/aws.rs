@@ -1,4 +1,4 @@
-//! What all AWS clients have in common: the standard settings, certificates and endpoints.
+//! What all AWS clients share: settings, certificates and endpoints.
 //!
 //! 1. `AWS_CA_BUNDLE` is read here, because the SDK does not read it. As in the AWS CLI, its certificates are trusted
 //!    and no others.
@@ -14,18 +14,18 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-/// How long a connection may take to come about.
+/// The time in which a connection must be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why no client can be had.
+/// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// `AWS_CA_BUNDLE` names what cannot be read, or holds no certificate.
-    #[error("AWS_CA_BUNDLE names {path}, which holds no certificates in PEM that can be read: {reason}")]
+    /// `AWS_CA_BUNDLE` names a file that cannot be read, or that holds no certificate.
+    #[error("cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE names: {reason}")]
     CaBundle {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         reason: String,
     },
 }
@@ -33,7 +33,7 @@ pub enum ConnectError {
 /// Loads the settings that the AWS CLI would use.
 ///
 /// # Errors
-/// Where they name what cannot be used.
+/// Returns an error if `AWS_CA_BUNDLE` cannot be used.
 pub async fn settings() -> Result<SdkConfig, ConnectError> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(path) = set_variable("AWS_CA_BUNDLE") {
@@ -42,7 +42,7 @@ pub async fn settings() -> Result<SdkConfig, ConnectError> {
     Ok(loader.load().await)
 }
 
-/// Time-outs for a request that is judged by nothing else: so long for the connection, and for one attempt in all.
+/// Returns the timeouts of a request: one for the connection, and `attempt` for each attempt as a whole.
 #[must_use]
 pub fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
     let mut timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
@@ -50,40 +50,39 @@ pub fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
     timeouts.build()
 }
 
-/// Where a service is reached, if not at AWS.
+/// The endpoint of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceEndpoint {
-    /// The URL.
+    /// The URL, if it is not that of AWS.
     pub url: Option<String>,
-    /// Whether a variable is set to nothing: that counts as not set, as for the AWS CLI, and the SDK would take it for a
-    /// URL.
+    /// Whether a variable is empty. It counts as not set, but the SDK would take the empty value for a URL.
     pub overrides: bool,
 }
 
-/// The endpoint that `variable` (`AWS_ENDPOINT_URL_S3`, …), `AWS_ENDPOINT_URL` or the profile name.
+/// Returns the endpoint that `variable` (such as `AWS_ENDPOINT_URL_S3`), `AWS_ENDPOINT_URL` or the profile names.
 #[must_use]
 pub fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
     let of_all = shared.endpoint_url().filter(|url| !url.is_empty()).map(str::to_owned);
-    let is_set_to_nothing = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
     ServiceEndpoint {
         url: set_variable(variable).or(of_all),
-        overrides: [variable, "AWS_ENDPOINT_URL"].into_iter().any(is_set_to_nothing),
+        overrides: [variable, "AWS_ENDPOINT_URL"].into_iter().any(is_empty),
     }
 }
 
-/// An environment variable that is set to something.
+/// Returns the value of an environment variable that is not empty.
 #[must_use]
 pub fn set_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// An HTTP client that trusts the certificates in this file, and no others (`AWS_CA_BUNDLE`; the SDK does not read it).
+/// Returns an HTTP client that trusts only the certificates in this file.
 fn trusting(path: &str) -> Result<SharedHttpClient, ConnectError> {
     let wrong = |reason: String| ConnectError::CaBundle { path: path.to_owned(), reason };
     let bundle = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
     if certificates.map_err(|error| wrong(error.to_string()))?.is_empty() {
-        return Err(wrong("it holds none".to_owned()));
+        return Err(wrong("it holds no certificate".to_owned()));
     }
     let trust = tls::TrustStore::empty().with_pem_certificate(bundle);
     let context =

@@ -1,361 +1,112 @@
 //! Arguments as typed: the command line, the environment and the config file, which all name the same options.
 //!
-//! A flag beats its environment variable `EFS2S3_…`, which beats the config file, which beats the default.
-//! [`crate::config`] says what they mean together.
+//! An option on the command line beats its environment variable `EFS2S3_…`, which beats the config file, which beats the
+//! default. [`crate::config`] interprets them.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
-use crate::datasync::TaskArn;
-use crate::location::{FileLocation, Location};
-use crate::state::StateLocation;
-
-pub mod file;
+mod choice;
+mod commands;
+mod config_file;
+mod datasync;
+mod defaults;
+mod help;
+mod invocation;
 mod options;
 mod value;
+mod variable;
 
-pub use options::{
-    Addressing, Attribute, Checksum, Compare, CompareArgs, DeleteArgs, HowArgs, LimitArgs, MetadataDialect, Mode,
-    Overwrite, RangeArgs, S3Args, SourceArgs, Symlinks, TreeArgs, UploadArgs,
+pub(crate) use choice::{Addressing, Attribute, Checksum, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks};
+pub use choice::{LogFormat, When};
+pub use commands::{
+    ApplyCommand, MergeCommand, PlanCommand, RangesCommand, ReportCommand, RunCommand, SyncArgs, SyncCommand,
+    VerifyCommand,
 };
-pub use value::Amount;
+pub use invocation::Invocation;
+pub use options::StateArgs;
+pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, S3Args, SourceArgs, UploadArgs};
 
-/// Copies a file tree on Amazon EFS to an S3 prefix, exactly and cheaply.
+/// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly
 #[derive(Debug, Parser)]
-#[command(name = "efs2s3", version, max_term_width = 110, after_help = EXIT_CODES)]
+#[command(name = "efs2s3", version, max_term_width = 110, after_long_help = help::EXIT_CODES)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// What every command understands.
+    /// The options that every command takes.
     #[command(flatten)]
     pub global: GlobalArgs,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 the destination matches the source; 1 fatal error; 2 wrong usage, nothing contacted; \
-3 finished, but some files failed or deletes were withheld; 10 plan --exit-code found something to do, or verify a difference; \
-11 another run holds the lease, or took it over; 130/143 interrupted.";
-
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run the DataSync task, and sync directly if it fails
+    ///
+    /// DataSync also counts as failed if it hangs or cannot be reached; the options below "DataSync" set the time limits
+    Run(Box<RunCommand>),
     /// Make the destination match the source
     Sync(Box<SyncCommand>),
-    /// Let DataSync do it, and do it directly where DataSync fails, hangs or cannot be reached
-    Run(Box<RunCommand>),
-    /// Say what sync would do; write nothing
+    /// Show what sync would do
+    ///
+    /// The command writes nothing to the destination. With `-o FILE` it writes a plan for `efs2s3 apply`
     Plan(Box<PlanCommand>),
-    /// Carry out a plan that somebody has looked at; what has changed since is left out
+    /// Carry out a plan
+    ///
+    /// The run skips each line whose file or object has changed since, and then exits with 3
     Apply(Box<ApplyCommand>),
-    /// Compare the content of everything, and list what differs
+    /// Compare all content, and list the differences
+    ///
+    /// The command reads every file, and compares it with the ETag or stored checksum of its object
     Verify(Box<VerifyCommand>),
-    /// Cut the keys into ranges of about the same size, for several runs that share the work
+    /// Split the keys into ranges, for several runs in parallel
+    ///
+    /// The ranges follow one another and hold about the same number of keys
     Ranges(Box<RangesCommand>),
     /// Work with the reports of past runs
     #[command(subcommand)]
     Report(Box<ReportCommand>),
-    /// Show the whole flow on an embedded S3 server
+    /// Show the whole flow on embedded servers for S3 and DataSync
     #[cfg(feature = "demo")]
     Demo,
 }
 
-/// What every command understands.
+/// The options that every command takes.
 #[derive(Args, Debug)]
 #[group(skip)]
+#[command(next_help_heading = "General")]
 pub struct GlobalArgs {
-    /// A TOML file with a line for each option wanted: the long name, without dashes in front
-    #[arg(long, global = true, env = "EFS2S3_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// How log lines on stderr are written
-    #[arg(long, global = true, env = "EFS2S3_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    /// Read options from this TOML file
+    ///
+    /// Each line sets an option by its long name without the dashes, such as `max-delete = 500`; `[[header]]` tables set
+    /// the headers of the files that match a pattern
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Write log lines on stderr in this form
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Whether stderr shows the progress: `auto` is on a terminal; elsewhere it is a log line every 10 s
-    #[arg(long, global = true, env = "EFS2S3_PROGRESS", value_name = "WHEN", default_value = "auto")]
+    /// Show the progress on stderr: as one line on a terminal, elsewhere as a log line every 10 s
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub progress: When,
 }
 
-/// `efs2s3 sync`.
-#[derive(Args, Debug)]
-pub struct SyncCommand {
-    /// Only say what would be done, as `plan` does
-    #[arg(long, env = "EFS2S3_DRY_RUN", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub dry_run: bool,
-    /// Write a line of JSON to FILE for each key that was written or deleted
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
-    pub changes: Option<PathBuf>,
-    /// What is remembered from run to run.
-    #[command(flatten)]
-    pub state: StateArgs,
-    /// What both commands share.
-    #[command(flatten)]
-    pub options: SyncArgs,
+/// Returns the parser of the command line. A flag also takes a value, as 1, yes or true, from its variable or a file.
+fn parser() -> clap::Command {
+    each_command(Cli::command(), &|command| {
+        command.mut_args(|argument| {
+            let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
+            if is_flag { argument.value_parser(BoolishValueParser::new()) } else { argument }
+        })
+    })
 }
 
-/// `efs2s3 run`.
-#[derive(Args, Debug)]
-pub struct RunCommand {
-    /// The directory to copy: the mounted folder that the task copies
-    #[arg(long, env = "EFS2S3_SOURCE", value_name = "DIR")]
-    pub source: PathBuf,
-    /// Where to: `s3://bucket/prefix` [default: where the task copies to]
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
-    pub destination: Option<Location>,
-    /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Write a line of JSON to FILE for each key that was written or deleted directly
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
-    pub changes: Option<PathBuf>,
-    /// How to go about DataSync.
-    #[command(flatten)]
-    pub datasync: DataSyncArgs,
-    /// What is remembered from run to run.
-    #[command(flatten)]
-    pub state: StateArgs,
-    /// How to sync.
-    #[command(flatten)]
-    pub how: HowArgs,
-}
-
-/// How to go about DataSync.
-#[derive(Args, Debug)]
-#[group(skip)]
-#[command(next_help_heading = "DataSync")]
-pub struct DataSyncArgs {
-    /// The DataSync task; what it copies, where to and how is taken from it, unless an option says otherwise
-    #[arg(long, env = "EFS2S3_TASK_ARN", value_name = "ARN")]
-    pub task_arn: Option<TaskArn>,
-    /// Which way to go
-    #[arg(long, env = "EFS2S3_POLICY", value_name = "POLICY", default_value = "datasync-first")]
-    pub policy: Policy,
-    /// Compare after DataSync has succeeded too, and repair what it left out
-    #[arg(long, env = "EFS2S3_AUDIT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub audit: bool,
-    /// How often to look at the execution; sooner at first
-    #[arg(long, env = "EFS2S3_POLL_INTERVAL", value_name = "DURATION", default_value = "10s", value_parser = value::positive_duration)]
-    pub poll_interval: Duration,
-    /// Give up an execution that is QUEUED or LAUNCHING for so long
-    #[arg(long, env = "EFS2S3_QUEUE_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
-    pub queue_timeout: Duration,
-    /// Give up an execution that is PREPARING for so long
-    #[arg(long, env = "EFS2S3_PREPARE_TIMEOUT", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
-    pub prepare_timeout: Duration,
-    /// Give up an execution of which no counter moves for so long while it transfers or verifies, or of which nothing is heard
-    #[arg(long, env = "EFS2S3_STALL_TIMEOUT", value_name = "DURATION", default_value = "10m", value_parser = value::positive_duration)]
-    pub stall_timeout: Duration,
-    /// Give up an execution after so long in all
-    #[arg(long, env = "EFS2S3_TIMEOUT", value_name = "DURATION", default_value = "2h", value_parser = value::positive_duration)]
-    pub timeout: Duration,
-    /// How long to wait for an execution's end once it is cancelled; without that end nothing is deleted directly
-    #[arg(long, env = "EFS2S3_CANCEL_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
-    pub cancel_timeout: Duration,
-    /// Go directly at once after so many executions in a row that did not succeed; takes --state to remember
-    #[arg(long, env = "EFS2S3_BREAKER_FAILURES", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub breaker_failures: u32,
-    /// Try DataSync again after so long
-    #[arg(long, env = "EFS2S3_BREAKER_COOLDOWN", value_name = "DURATION", default_value = "1h", value_parser = value::positive_duration)]
-    pub breaker_cooldown: Duration,
-}
-
-/// What is remembered from run to run.
-#[derive(Args, Debug, Default)]
-#[group(skip)]
-#[command(next_help_heading = "State")]
-pub struct StateArgs {
-    /// A folder, or `s3://bucket/prefix` outside the destination: what each object held, the lease that keeps two runs apart,
-    /// uploads under way, DataSync's failures, and the reports of past runs
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
-    pub state: Option<StateLocation>,
-    /// How long a run that is not heard of any more keeps others out
-    #[arg(long, env = "EFS2S3_LEASE_TTL", value_name = "DURATION", default_value = "60s", value_parser = value::lease_ttl)]
-    pub lease_ttl: Duration,
-}
-
-/// Which way to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Policy {
-    /// DataSync, and the direct sync where it does not succeed
-    DatasyncFirst,
-    /// DataSync alone
-    DatasyncOnly,
-    /// The direct sync alone
-    DirectOnly,
-}
-
-/// `efs2s3 plan`.
-#[derive(Args, Debug)]
-pub struct PlanCommand {
-    /// Write the plan to FILE, headed by what it was made from
-    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Also list what stays as it is
-    #[arg(long, env = "EFS2S3_ALL", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub all: bool,
-    /// JSON lines on a terminal too (elsewhere they always are)
-    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub json: bool,
-    /// A folder, or `s3://bucket/prefix`, with what earlier runs remember; it stays as it is
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
-    pub state: Option<StateLocation>,
-    /// End with 10 when there is something to do
-    #[arg(long, env = "EFS2S3_EXIT_CODE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub exit_code: bool,
-    /// What both commands share.
-    #[command(flatten)]
-    pub options: SyncArgs,
-}
-
-/// `efs2s3 apply`.
-#[derive(Args, Debug)]
-pub struct ApplyCommand {
-    /// The plan, as `efs2s3 plan -o FILE` wrote it: source, destination and options are taken from it
-    #[arg(env = "EFS2S3_PLAN", value_name = "FILE")]
-    pub plan: PathBuf,
-    /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Write a line of JSON to FILE for each key that was written or deleted
-    #[arg(long, env = "EFS2S3_CHANGES", value_name = "FILE")]
-    pub changes: Option<PathBuf>,
-    /// What is remembered from run to run.
-    #[command(flatten)]
-    pub state: StateArgs,
-    /// How much at once.
-    #[command(flatten)]
-    pub limits: LimitArgs,
-    /// How to reach S3.
-    #[command(flatten)]
-    pub s3: S3Args,
-}
-
-/// `efs2s3 verify`.
-#[derive(Args, Debug)]
-pub struct VerifyCommand {
-    /// Read objects of which nothing that S3 keeps tells whether they are equal
-    #[arg(long, env = "EFS2S3_READ", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub read: bool,
-    /// JSON lines on a terminal too (elsewhere they always are)
-    #[arg(long, env = "EFS2S3_JSON", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub json: bool,
-    /// What it is to be compared as.
-    #[command(flatten)]
-    pub options: SyncArgs,
-}
-
-/// `efs2s3 ranges`.
-#[derive(Args, Debug)]
-pub struct RangesCommand {
-    /// The directory to copy
-    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
-    pub source: PathBuf,
-    /// Where to: `s3://bucket/prefix`
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
-    pub destination: Location,
-    /// How many ranges; fewer where there are fewer entries
-    #[arg(long, env = "EFS2S3_COUNT", value_name = "N", value_parser = value::parts)]
-    pub count: usize,
-    /// Write them here instead of to stdout
-    #[arg(short, long, env = "EFS2S3_OUTPUT", value_name = "FILE|S3_URL")]
-    pub output: Option<FileLocation>,
-    /// A folder, or `s3://bucket/prefix`: what runs remember here is counted, and nothing walked
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL")]
-    pub state: Option<StateLocation>,
-    /// The ranges of the runs so far: with --state, what those remember is counted where no run over all keys does
-    #[arg(long, env = "EFS2S3_PREVIOUS", value_name = "FILE|S3_URL", requires = "state")]
-    pub previous: Option<FileLocation>,
-    /// What objects stand for
-    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
-    pub mode: Mode,
-    /// What to walk.
-    #[command(flatten)]
-    pub tree: TreeArgs,
-    /// How to reach S3.
-    #[command(flatten)]
-    pub s3: S3Args,
-}
-
-/// `efs2s3 report`.
-#[derive(Debug, Subcommand)]
-pub enum ReportCommand {
-    /// Add up the reports of runs that shared the work; ends with the worst of their exit codes
-    Merge(MergeCommand),
-}
-
-/// `efs2s3 report merge`.
-#[derive(Args, Debug)]
-pub struct MergeCommand {
-    /// The reports
-    #[arg(value_name = "FILE", required_unless_present = "state", conflicts_with = "state")]
-    pub reports: Vec<PathBuf>,
-    /// Or the last report of each range, from the state of the runs
-    #[arg(long, env = "EFS2S3_STATE", value_name = "DIR|S3_URL", requires_all = ["ranges", "destination"])]
-    pub state: Option<StateLocation>,
-    /// The ranges, as `efs2s3 ranges` wrote them
-    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", requires = "state")]
-    pub ranges: Option<FileLocation>,
-    /// What the runs wrote to
-    #[arg(long, env = "EFS2S3_DESTINATION", value_name = "S3_URL", requires = "state")]
-    pub destination: Option<Location>,
-    /// Write the report (JSON) to FILE instead of to stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE", default_value = "-", hide_default_value = true)]
-    pub report: PathBuf,
-    /// How to reach S3.
-    #[command(flatten)]
-    pub s3: S3Args,
-}
-
-/// The options of a sync.
-#[derive(Args, Debug)]
-#[group(skip)]
-pub struct SyncArgs {
-    /// The directory to copy
-    #[arg(env = "EFS2S3_SOURCE", value_name = "DIR")]
-    pub source: PathBuf,
-    /// Where to: `s3://bucket/prefix`
-    #[arg(env = "EFS2S3_DESTINATION", value_name = "S3_URL")]
-    pub destination: Location,
-    /// Write the report (JSON) to FILE; `-` is stdout
-    #[arg(long, env = "EFS2S3_REPORT", value_name = "FILE")]
-    pub report: Option<PathBuf>,
-    /// Which of the keys.
-    #[command(flatten)]
-    pub range: RangeArgs,
-    /// How to sync.
-    #[command(flatten)]
-    pub how: HowArgs,
-}
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    Text,
-    /// A JSON object a line
-    Json,
-}
-
-/// When something is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
-    /// On a terminal
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
-}
-
-impl When {
-    /// Whether to show it, on a terminal or not.
-    #[must_use]
-    pub const fn applies(self, is_terminal: bool) -> bool {
-        match self {
-            Self::Auto => is_terminal,
-            Self::Always => true,
-            Self::Never => false,
-        }
-    }
+/// Changes a command and all commands in it.
+fn each_command(command: clap::Command, change: &dyn Fn(clap::Command) -> clap::Command) -> clap::Command {
+    let names: Vec<String> = command.get_subcommands().map(|inner| inner.get_name().to_owned()).collect();
+    let change_inner =
+        |command: clap::Command, name: String| command.mut_subcommand(name, |inner| each_command(inner, change));
+    names.into_iter().fold(change(command), change_inner)
 }

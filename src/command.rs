@@ -1,19 +1,19 @@
 //! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::cli::file::{self, Invocation};
 use crate::cli::{
-    ApplyCommand, Command, Compare, PlanCommand, ReportCommand, StateArgs, SyncArgs, SyncCommand, VerifyCommand,
+    ApplyCommand, Command, Compare, Invocation, PlanCommand, ReportCommand, StateArgs, SyncArgs, SyncCommand,
+    VerifyCommand,
 };
 use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
+use crate::recorded_options::RecordedOptions;
 use crate::report::{Ending, Report, ReportSink, Route, Subject};
 use crate::shutdown::Shutdown;
 use crate::sync::apply::PlanFile;
@@ -103,7 +103,7 @@ async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progr
 async fn run_plan(
     command: PlanCommand,
     rules: Vec<HeaderRule>,
-    options: BTreeMap<String, Vec<String>>,
+    options: RecordedOptions,
     progress: &Progress,
 ) -> ExitCode {
     let sink = match &command.output {
@@ -127,7 +127,7 @@ async fn run_plan(
     run_work("plan", command.options, &state, rules, work, progress).await
 }
 
-async fn run_apply(command: ApplyCommand, given: &BTreeMap<String, Vec<String>>, progress: &Progress) -> ExitCode {
+async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Progress) -> ExitCode {
     let plan = match PlanFile::open(&command.plan) {
         Ok(plan) => plan,
         Err(error) => {
@@ -136,7 +136,7 @@ async fn run_apply(command: ApplyCommand, given: &BTreeMap<String, Vec<String>>,
         }
     };
     let PlanHeader { source, destination, options, headers, .. } = plan.header();
-    let args = match file::recorded(source, destination, options, given) {
+    let args = match options.clone().overridden_by(given).sync_args(source, destination) {
         Ok(args) => SyncArgs { report: command.report, ..args },
         Err(error) => {
             tracing::error!("the plan's options: {}", error.to_string().trim_end());

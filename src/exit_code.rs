@@ -2,18 +2,18 @@
 
 use std::process::ExitCode as ProcessExitCode;
 
-/// How a run ended.
+/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitCode {
     /// The destination matches the source.
     Success,
-    /// Nothing could be trusted, or nothing could be reached: source, bucket, credentials, listing, report.
+    /// The source, the bucket, the credentials, a listing or the report cannot be used.
     Fatal,
-    /// The command line, a URL, a number or the config file is wrong; nothing was contacted.
+    /// The command line, a URL, a number or the config file is not valid; the program contacted no service.
     Usage,
-    /// Finished, but some files failed or deletes were withheld.
+    /// Finished, but some files failed or a guard withheld deletes.
     Incomplete,
-    /// `plan --exit-code` found something to do.
+    /// `plan --exit-code` found something to do, or `verify` a difference.
     Differences,
     /// Another run holds the lease, or took it over.
     LeaseHeld,
@@ -41,6 +41,7 @@ impl ExitCode {
 }
 
 impl ExitCode {
+    /// From the best to the worst.
     const ALL: [Self; 8] = [
         Self::Success,
         Self::Differences,
@@ -52,13 +53,13 @@ impl ExitCode {
         Self::Fatal,
     ];
 
-    /// The one with this number.
+    /// Returns the exit code with this number.
     #[must_use]
     pub fn of_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.code() == code)
     }
 
-    /// The worse of two: the one that leaves more to be done.
+    /// Returns the worse of two exit codes: the one that leaves more to do.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
         Self::ALL.into_iter().rev().find(|one| *one == self || *one == other).unwrap_or(self)

@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod object;
 pub mod progress;
+pub mod recorded_options;
 pub mod report;
 pub mod result_file;
 pub mod scope;

@@ -1,4 +1,4 @@
-//! Where objects go, a bucket and a prefix as `s3://bucket/prefix` names them; and where a single file is.
+//! Places: a bucket and a prefix, as `s3://bucket/prefix` names them, and the place of a single file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::key::{Prefix, PrefixError, RelativeKey};
 
-/// A bucket's name that S3 would take: 3 to 63 characters of `a-z 0-9 . -`.
+/// A valid name of a bucket: 3 to 63 characters of `a-z 0-9 . -`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketName(String);
 
@@ -19,27 +19,27 @@ pub struct Location {
     pub prefix: Prefix,
 }
 
-/// Where a file is that is read or written as a whole.
+/// The place of a file that is read or written as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileLocation {
     /// On a file system.
     Path(PathBuf),
-    /// An object: what it is under, and its name there.
+    /// An object: its bucket and prefix, and its key relative to the prefix.
     Object(Location, RelativeKey),
 }
 
-/// Why a text is no destination.
+/// Why a text is not a destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Another scheme, or none.
-    #[error("a destination is written s3://bucket/prefix")]
+    #[error("write a destination as s3://bucket/prefix")]
     Scheme,
-    /// A name that no bucket can have.
+    /// A name that a bucket cannot have.
     #[error(
-        "'{0}' is no bucket name: 3 to 63 characters of a-z, 0-9, '.' and '-', beginning and ending with a letter or a digit"
+        "'{0}' is not a bucket name: use 3 to 63 characters of a-z, 0-9, '.' and '-', with a letter or digit at both ends"
     )]
     Bucket(String),
-    /// A prefix that cannot be one.
+    /// A text that is not a prefix.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
 }

@@ -6,13 +6,13 @@
 use std::io::IsTerminal;
 use std::process::ExitCode as ProcessExitCode;
 
-use efs2s3::cli::{LogFormat, file};
+use efs2s3::cli::{Invocation, LogFormat};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
 use efs2s3::{command, lambda, telemetry};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Each call on a file system that gives no answer keeps a thread for ever; other files and DNS go on beside many of them.
+/// Each call to a file system that does not respond holds a thread forever. Other files and DNS need threads too.
 const MOST_BLOCKED_THREADS: usize = 8192;
 
 fn main() -> ProcessExitCode {
@@ -21,7 +21,7 @@ fn main() -> ProcessExitCode {
         telemetry::init(LogFormat::Json, &progress);
         return on_runtime(lambda::serve());
     }
-    let invocation = match file::parse(std::env::args_os()) {
+    let invocation = match Invocation::read(std::env::args_os()) {
         Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();
@@ -41,20 +41,19 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
     let runtime = match runtime.enable_all().max_blocking_threads(MOST_BLOCKED_THREADS).build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "the system gives no threads to run on");
+            tracing::error!(%error, "cannot start the threads of the program");
             return ExitCode::Fatal.into();
         }
     };
     let code = runtime.block_on(work);
-    // A thread may be stuck in a read on a mount whose server is away: nothing waits for it. Nor is the runtime taken
-    // apart: glibc's pthread_detach looks at a thread that may have ended and gone in this very moment, and crashes.
     std::mem::forget(runtime);
     code.into()
 }
 
-/// Takes as many open files as may be had: walkers, uploads and connections each need one, and the usual 1,024 are few.
+/// Raises the limit of open files as far as the system allows. Walkers, uploads and connections each need one, and the
+/// usual limit of 1,024 is low.
 fn allow_open_files() {
     let limits = getrlimit(Resource::Nofile);
-    // Where it is refused, the limit that is there must do.
+    // If the system refuses, the program runs with the limit in force.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
 }

@@ -1,6 +1,8 @@
-//! A manifest: the only files that a run looks at, one path a line, as DataSync takes them (AWS DataSync user guide,
-//! "Transferring specific files or objects by using a manifest"): CSV in UTF-8 with quotes as in RFC 4180, paths below the
-//! source, no folders, at most 1,024 bytes each. A second column, an object's version, means nothing for files.
+//! A manifest: the only files that a run copies, one path per line.
+//!
+//! The form is DataSync's (AWS DataSync user guide, "Transferring specific files or objects by using a manifest"): CSV in
+//! UTF-8 with quotes as in RFC 4180; paths relative to the source, up to 1,024 bytes each; no folders. A second column is
+//! the version of an object, and has no meaning for files.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +25,8 @@ pub enum ManifestError {
         /// What is wrong, and what to do.
         wrong: String,
     },
-    /// No line at all.
-    #[error("the manifest names no file: write one path a line")]
+    /// No path at all.
+    #[error("the manifest names no file: write one path per line")]
     Empty,
 }
 
@@ -32,7 +34,7 @@ impl Manifest {
     /// Reads a manifest's text.
     ///
     /// # Errors
-    /// Where a line of it is none that DataSync would take.
+    /// Returns an error if DataSync would refuse a line, or if there is no path.
     pub fn read(text: &[u8]) -> Result<Self, ManifestError> {
         let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
@@ -44,12 +46,12 @@ impl Manifest {
             match reader.read_byte_record(&mut record) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(error) => return Err(wrong(&format!("is no CSV: {error}"))),
+                Err(error) => return Err(wrong(&format!("is not CSV: {error}"))),
             }
             let Some(path) = record.get(0).filter(|path| !path.is_empty()) else {
                 continue;
             };
-            let path = std::str::from_utf8(path).map_err(|_| wrong("is not UTF-8: no key can be called so"))?;
+            let path = std::str::from_utf8(path).map_err(|_| wrong("is not UTF-8, and so cannot be a key"))?;
             paths.insert(RelativeKey::new(checked(path).map_err(wrong)?));
         }
         if paths.is_empty() { Err(ManifestError::Empty) } else { Ok(Self { paths }) }
@@ -64,11 +66,11 @@ impl Manifest {
 fn checked(path: &str) -> Result<&str, &'static str> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.len() > MAX_KEY_BYTES {
-        Err("has a path of more than 1,024 bytes: no key can be that long")
+        Err("has a path of more than 1,024 bytes, the longest key")
     } else if path.ends_with('/') {
-        Err("names a folder: a manifest names files alone, one by one")
+        Err("names a folder: name its files one by one")
     } else if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        Err("is no path below the source: write it as folder/file, without '.', '..' or an empty part")
+        Err("is not a path below the source: write it as folder/file, without '.', '..' or an empty part")
     } else {
         Ok(path)
     }

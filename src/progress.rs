@@ -1,15 +1,15 @@
-//! The progress: on a terminal a line that changes, elsewhere, where it is asked for, a log line now and then.
+//! The progress of a run: one line that changes on a terminal, and otherwise log lines.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often the line on a terminal changes, at most.
+/// The shortest time between two changes of the line on a terminal.
 const REFRESH: Duration = Duration::from_millis(100);
-/// How often it shows that the program is alive.
+/// The time between two steps of the spinner, which shows that the program is alive.
 const TICK: Duration = Duration::from_millis(250);
-/// How often a log line tells the progress, at most.
+/// The shortest time between two log lines.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The progress of a run. Cheap to clone.
@@ -21,7 +21,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shown on stderr, where that is wanted.
+    /// Creates a progress that is shown on stderr if it is `wanted`.
     #[must_use]
     pub fn new(wanted: bool, is_terminal: bool) -> Self {
         let bar = if wanted && is_terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
@@ -32,7 +32,7 @@ impl Progress {
         Self { bar, every, shown: Arc::default() }
     }
 
-    /// Shows how far the run is.
+    /// Shows how far the run is, unless it showed that just now.
     pub fn show(&self, line: impl FnOnce() -> String) {
         let Some(every) = self.every else {
             return;
@@ -52,13 +52,13 @@ impl Progress {
         *shown = Some(Instant::now());
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
-    /// Writes to stderr beside the line.
-    pub fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+    /// Writes to stderr while the line is removed.
+    pub fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
     }
 }

@@ -13,9 +13,9 @@ use tempfile::NamedTempFile;
 /// A file for a result.
 #[derive(Debug)]
 pub enum ResultFile {
-    /// Written beside its place, and put there when it is whole.
+    /// A temporary file in the same folder, which is renamed to this path.
     Whole(PathBuf, NamedTempFile),
-    /// What is there already and is no regular file, a pipe or a terminal: written to as it is.
+    /// An existing pipe, terminal or other device, which is written to directly.
     Device(File),
 }
 
@@ -23,7 +23,7 @@ impl ResultFile {
     /// Prepares to write to `path`.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Returns an error if `path` cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return File::options().write(true).open(path).map(Self::Device);
@@ -37,7 +37,7 @@ impl ResultFile {
     /// Puts the file in its place.
     ///
     /// # Errors
-    /// Where it cannot be written to its end, or not be renamed.
+    /// Returns an error if the file cannot be written to its end or renamed.
     pub fn publish(self) -> io::Result<()> {
         match self {
             Self::Whole(path, file) => {
@@ -80,7 +80,7 @@ mod tests {
         file.publish().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         drop(ResultFile::create(&path).unwrap());
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "one that is not published leaves nothing");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a file that is not published leaves nothing");
     }
 
     #[test]

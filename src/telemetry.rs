@@ -15,28 +15,28 @@ use tracing_subscriber::{Layer, fmt};
 use crate::cli::LogFormat;
 use crate::progress::Progress;
 
-/// What is printed where `RUST_LOG` says nothing.
+/// The filter if `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "warn,efs2s3=info";
 
-/// Sets up logging, beside the progress line.
+/// Sets up logging, without tearing the progress line.
 pub fn init(format: LogFormat, progress: &Progress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let harmless = filter_fn(|metadata| metadata.target().starts_with("efs2s3") || *metadata.level() <= Level::INFO);
-    let writer = BesideProgress(progress.clone());
+    let writer = LogWriter(progress.clone());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = match format {
         LogFormat::Text => fmt::layer().with_writer(writer).with_ansi(colour).with_target(false).boxed(),
         LogFormat::Json => fmt::layer().with_writer(writer).json().flatten_event(true).boxed(),
     };
-    // A second call, as in a test, keeps the first.
+    // A second call, as in a test, changes nothing.
     let _ = tracing_subscriber::registry().with(layer.with_filter(harmless).with_filter(filter)).try_init();
 }
 
-/// Writes lines without tearing the progress line.
+/// Writes log lines to stderr while the progress line is removed.
 #[derive(Clone, Debug)]
-struct BesideProgress(Progress);
+struct LogWriter(Progress);
 
-impl<'a> MakeWriter<'a> for BesideProgress {
+impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {
@@ -44,9 +44,9 @@ impl<'a> MakeWriter<'a> for BesideProgress {
     }
 }
 
-impl Write for BesideProgress {
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.beside(|| io::stderr().write(line))
+        self.0.without_line(|| io::stderr().write(line))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,312 +1,245 @@
-//! The options that commands share, in the groups in which the help shows them.
+//! The options that commands share, in the groups in which `--help` shows them.
+//!
+//! The first paragraph of an option's text is all that `-h` shows of it.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::Args;
 
+use super::choice::{Addressing, Attribute, Checksum, Compare, MetadataDialect, Mode, Overwrite, Symlinks};
 use super::value::{self, Amount};
 use crate::destination::headers::ContentType;
 use crate::location::FileLocation;
+use crate::state::StateLocation;
 use crate::sync::guard::MaxDelete;
 
-/// Which of the keys one of several runs works on.
-#[derive(Args, Debug, Default)]
-#[group(skip)]
-#[command(next_help_heading = "Range of keys")]
-pub struct RangeArgs {
-    /// Only keys after KEY, as they are called below DIR; nothing is no bound
-    #[arg(long, env = "EFS2S3_RANGE_AFTER", value_name = "KEY")]
-    pub range_after: Option<String>,
-    /// Only keys up to KEY, and KEY itself; nothing is no bound
-    #[arg(long, env = "EFS2S3_RANGE_TO", value_name = "KEY")]
-    pub range_to: Option<String>,
-    /// Only a range of those that `efs2s3 ranges` wrote here
-    #[arg(long, env = "EFS2S3_RANGES", value_name = "FILE|S3_URL", conflicts_with_all = ["range_after", "range_to"])]
-    pub ranges: Option<FileLocation>,
-    /// Which, from 0 [default: the index of the Batch array job or of the indexed Kubernetes Job that this runs in]
-    #[arg(long, env = "EFS2S3_RANGE_INDEX", value_name = "N")]
-    pub range_index: Option<usize>,
-    /// As AWS Batch tells it.
-    #[arg(long, env = "AWS_BATCH_JOB_ARRAY_INDEX", hide = true)]
-    pub batch_index: Option<usize>,
-    /// As Kubernetes tells it.
-    #[arg(long, env = "JOB_COMPLETION_INDEX", hide = true)]
-    pub kubernetes_index: Option<usize>,
-}
-
-/// How to sync: what `sync`, `plan` and `run` have in common.
+/// What `sync`, `plan`, `verify` and `run` have in common.
 #[derive(Args, Debug)]
 #[group(skip)]
-pub struct HowArgs {
-    /// When to delete, and when not.
+pub(crate) struct HowArgs {
     #[command(flatten)]
-    pub delete: DeleteArgs,
-    /// What to read, and how.
+    pub(crate) delete: DeleteArgs,
     #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// When an object is taken for equal.
+    pub(crate) source_args: SourceArgs,
     #[command(flatten)]
-    pub compare: CompareArgs,
-    /// What objects are stored with.
+    pub(crate) compare: CompareArgs,
     #[command(flatten)]
-    pub upload: UploadArgs,
-    /// How much at once.
+    pub(crate) upload: UploadArgs,
     #[command(flatten)]
-    pub limits: LimitArgs,
-    /// How to reach S3.
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
-    pub s3: S3Args,
+    pub(crate) s3: S3Args,
 }
 
-/// When to delete, and when not.
+/// What the run deletes, and what stops it.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Deleting")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
-pub struct DeleteArgs {
-    /// Delete objects that have no file any more
-    #[arg(long, env = "EFS2S3_DELETE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub delete: bool,
-    /// Delete no more than N objects, or P% of those listed [default: more than 100 and more than 10% are refused]
-    #[arg(long, env = "EFS2S3_MAX_DELETE", value_name = "N|P%", default_value = "default", hide_default_value = true)]
-    pub max_delete: MaxDelete,
-    /// Let an empty source delete everything that --max-delete allows
-    #[arg(long, env = "EFS2S3_ALLOW_EMPTY_SOURCE", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub allow_empty_source: bool,
-    /// Do nothing at all unless DIR is a mount point
-    #[arg(long, env = "EFS2S3_REQUIRE_MOUNT", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub require_mount: bool,
-    /// Do nothing at all unless this file is there (a path below DIR)
-    #[arg(long, env = "EFS2S3_SENTINEL", value_name = "FILE")]
-    pub sentinel: Option<PathBuf>,
-    /// Delete in spite of directories that could not be read, but never below them
-    #[arg(long, env = "EFS2S3_IGNORE_ERRORS", value_parser = BoolishValueParser::new(), action = ArgAction::SetTrue)]
-    pub ignore_errors: bool,
+pub(crate) struct DeleteArgs {
+    /// Delete objects whose file no longer exists
+    ///
+    /// `plan` only lists them, and `verify` lists them as differences
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Delete up to N objects, or P% of all; if more, none
+    ///
+    /// If there are more to delete, a guard withholds all deletes. P% is a share of the objects that the run lists
+    /// [default: the larger of 100 objects and 10%]
+    #[arg(long, value_name = "N|P%", default_value = "default", hide_default_value = true)]
+    pub(crate) max_delete: MaxDelete,
+    /// Let an empty source delete objects, up to --max-delete
+    #[arg(long)]
+    pub(crate) allow_empty_source: bool,
+    /// Delete even if the walk could not read some directories, but never below those directories
+    #[arg(long)]
+    pub(crate) ignore_errors: bool,
+    /// Exit without reading or writing anything unless DIR is a mount point
+    #[arg(long)]
+    pub(crate) require_mount: bool,
+    /// Exit without reading or writing anything unless FILE, a path relative to DIR, exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sentinel: Option<PathBuf>,
 }
 
-/// What to read, and how.
+/// What the run copies.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Source")]
-pub struct SourceArgs {
-    /// What to walk.
+pub(crate) struct SourceArgs {
     #[command(flatten)]
-    pub tree: TreeArgs,
-    /// Only the files that FILE names: a path below DIR a line, as in DataSync's manifests; nothing is deleted
-    #[arg(long, env = "EFS2S3_FROM_MANIFEST", value_name = "FILE|S3_URL")]
-    pub from_manifest: Option<FileLocation>,
-    /// Leave files younger than this for the next run; their objects stay
-    #[arg(long, env = "EFS2S3_MIN_AGE", value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
-    pub min_age: Duration,
+    pub(crate) tree: TreeArgs,
+    /// Copy only the files that FILE lists; delete nothing
+    ///
+    /// FILE is a DataSync manifest: one path relative to DIR per line
+    #[arg(long, value_name = "FILE|S3_URL")]
+    pub(crate) from_manifest: Option<FileLocation>,
+    /// Skip files younger than this, and keep their objects; the next run copies them
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = value::duration)]
+    pub(crate) min_age: Duration,
 }
 
-/// What to walk, and how.
+/// What the run walks, and how.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Source")]
-pub struct TreeArgs {
-    /// Only what matches: DataSync patterns, separated by `|`
-    #[arg(long, env = "EFS2S3_INCLUDE", value_name = "PATTERNS")]
-    pub include: Option<String>,
-    /// Not what matches: DataSync patterns, separated by `|`; its objects stay as they are
-    #[arg(long, env = "EFS2S3_EXCLUDE", value_name = "PATTERNS")]
-    pub exclude: Option<String>,
-    /// What becomes of symbolic links with --mode plain [default: follow]
-    #[arg(long, env = "EFS2S3_SYMLINKS", value_name = "HOW")]
-    pub symlinks: Option<Symlinks>,
-    /// Give up a file or directory of which nothing is heard for so long; what is below it is then unknown, not empty
-    #[arg(long, env = "EFS2S3_SOURCE_TIMEOUT", value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
-    pub source_timeout: Duration,
-    /// How many directories and files are looked at side by side
-    #[arg(long, env = "EFS2S3_WALKERS", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
-    pub walkers: Amount,
+pub(crate) struct TreeArgs {
+    /// Include only what matches these patterns
+    ///
+    /// PATTERNS are DataSync patterns, separated by `|`, such as '/img|/css/site*'
+    #[arg(long, value_name = "PATTERNS")]
+    pub(crate) include: Option<String>,
+    /// Exclude what matches these patterns
+    ///
+    /// Its objects stay. PATTERNS are DataSync patterns, separated by `|`, such as '*.tmp|/private'
+    #[arg(long, value_name = "PATTERNS")]
+    pub(crate) exclude: Option<String>,
+    /// Follow symbolic links or skip them; needs --mode plain [default: follow]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) symlinks: Option<Symlinks>,
+    /// Stop waiting for a file or directory after this long; its contents then count as unknown, not as empty
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
+    pub(crate) source_timeout: Duration,
+    /// Read up to N directories and stat up to N files in parallel
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub(crate) walkers: Amount,
 }
 
-/// When an object is taken for equal.
+/// When an object counts as equal to its file.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Comparing")]
-pub struct CompareArgs {
-    /// What objects stand for
-    #[arg(long, env = "EFS2S3_MODE", value_name = "MODE", default_value = "datasync")]
-    pub mode: Mode,
-    /// How a file is compared with an object of the same size
-    #[arg(long, env = "EFS2S3_COMPARE", value_name = "HOW", default_value = "auto")]
-    pub compare: Compare,
-    /// Whether an object that is there may be replaced
-    #[arg(long, env = "EFS2S3_OVERWRITE", value_name = "WHEN", default_value = "always")]
-    pub overwrite: Overwrite,
-    /// What is not kept as metadata: mtime, atime, uid, gid, permissions; more than one with commas
-    #[arg(long, env = "EFS2S3_NO_PRESERVE", value_name = "ATTRIBUTES", value_delimiter = ',')]
-    pub no_preserve: Vec<Attribute>,
-    /// How metadata is written; `auto` is as the bucket's objects of DataSync have it, else in nanoseconds
-    #[arg(long, env = "EFS2S3_METADATA_DIALECT", value_name = "DIALECT", default_value = "auto")]
-    pub metadata_dialect: MetadataDialect,
+pub(crate) struct CompareArgs {
+    /// Treat objects as DataSync or as `aws s3 sync` does
+    #[arg(long, value_name = "MODE", default_value = "datasync")]
+    pub(crate) mode: Mode,
+    /// Decide by this whether an object is up to date
+    ///
+    /// An object whose size differs from its file's never is
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub(crate) compare: Compare,
+    /// Replace existing objects or keep them
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    pub(crate) overwrite: Overwrite,
+    /// Leave these attributes out of the metadata; separate them by commas
+    #[arg(long, value_name = "ATTRIBUTES", value_delimiter = ',')]
+    pub(crate) no_preserve: Vec<Attribute>,
+    /// Write times in the metadata in this form
+    #[arg(long, value_name = "DIALECT", default_value = "auto")]
+    pub(crate) metadata_dialect: MetadataDialect,
 }
 
-/// What objects are stored with.
+/// What the run stores with an object, and how it sends the content.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Uploading")]
-pub struct UploadArgs {
-    /// The storage class of new and changed objects, such as `STANDARD_IA`
-    #[arg(long, env = "EFS2S3_STORAGE_CLASS", value_name = "CLASS", value_parser = value::word)]
-    pub storage_class: Option<String>,
-    /// Encryption at rest: AES256, aws:kms or aws:kms:dsse
-    #[arg(long, env = "EFS2S3_SSE", value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
-    pub sse: Option<String>,
-    /// The KMS key for --sse aws:kms
-    #[arg(long, env = "EFS2S3_SSE_KMS_KEY_ID", value_name = "KEY", value_parser = value::word)]
-    pub sse_kms_key_id: Option<String>,
-    /// Cache-Control of what is uploaded
-    #[arg(long, env = "EFS2S3_CACHE_CONTROL", value_name = "VALUE", value_parser = value::header_value)]
-    pub cache_control: Option<String>,
-    /// Content-Type of files with this extension, instead of the usual one; may be given more than once
-    #[arg(long, env = "EFS2S3_CONTENT_TYPE", value_name = "EXT=TYPE", value_delimiter = ',')]
-    pub content_type: Vec<ContentType>,
-    /// The checksum that S3 checks and keeps, besides Content-MD5; `auto` is crc64nvme
-    #[arg(long, env = "EFS2S3_CHECKSUM", value_name = "ALGORITHM", default_value = "auto")]
-    pub checksum: Checksum,
-    /// The size of a part of a large file: 5MiB to 5GiB; grows where 10,000 parts would not do
-    #[arg(long, env = "EFS2S3_PART_SIZE", value_name = "SIZE", default_value = "8MiB", value_parser = value::part_size)]
-    pub part_size: u64,
-    /// Files of at least this size are sent in parts
-    #[arg(long, env = "EFS2S3_MULTIPART_THRESHOLD", value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
-    pub multipart_threshold: u64,
+pub(crate) struct UploadArgs {
+    /// Store new and changed objects in this class, such as `STANDARD_IA`
+    #[arg(long, value_name = "CLASS", value_parser = value::word)]
+    pub(crate) storage_class: Option<String>,
+    /// Set Cache-Control on the objects that the run uploads
+    #[arg(long, value_name = "VALUE", value_parser = value::header_value)]
+    pub(crate) cache_control: Option<String>,
+    /// Set Content-Type to TYPE on files with the extension EXT, instead of the usual type; may be repeated
+    #[arg(long, value_name = "EXT=TYPE", value_delimiter = ',')]
+    pub(crate) content_type: Vec<ContentType>,
+    /// Encrypt objects at rest with AES256, aws:kms or aws:kms:dsse
+    #[arg(long, value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
+    pub(crate) sse: Option<String>,
+    /// Encrypt with this KMS key; needs --sse aws:kms or aws:kms:dsse
+    #[arg(long, value_name = "KEY", value_parser = value::word)]
+    pub(crate) sse_kms_key_id: Option<String>,
+    /// Send this checksum besides Content-MD5, for S3 to check and store
+    #[arg(long, value_name = "ALGORITHM", default_value = "auto")]
+    pub(crate) checksum: Checksum,
+    /// Upload files of this size or more in parts
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
+    pub(crate) multipart_threshold: u64,
+    /// Send parts of this size, 5MiB to 5GiB; larger parts if the file would need more than 10,000 of them
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = value::part_size)]
+    pub(crate) part_size: u64,
 }
 
-/// How much at once.
+/// How much the run does in parallel, and how much memory and bandwidth it takes.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "Limits")]
-pub struct LimitArgs {
-    /// How many requests at once, at most; fewer while S3 asks for it
-    #[arg(long, env = "EFS2S3_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
-    pub concurrency: Amount,
-    /// How many ranges of the destination are listed side by side
-    #[arg(long, env = "EFS2S3_LIST_CONCURRENCY", value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
-    pub list_concurrency: Amount,
-    /// The memory for file content in flight [default: a quarter of what the container or machine has, 64MiB to 1GiB]
-    #[arg(long, env = "EFS2S3_MEMORY", value_name = "SIZE", value_parser = value::memory)]
-    pub memory: Option<u64>,
-    /// Send no more than SIZE a second
-    #[arg(long, env = "EFS2S3_BANDWIDTH", value_name = "SIZE", value_parser = value::positive_size)]
-    pub bandwidth: Option<u64>,
-    /// How often a request is sent again that may succeed another time
-    #[arg(long, env = "EFS2S3_RETRIES", value_name = "N", default_value_t = 5)]
-    pub retries: u32,
+pub(crate) struct LimitArgs {
+    /// Send at most SIZE per second
+    #[arg(long, value_name = "SIZE", value_parser = value::positive_size)]
+    pub(crate) bandwidth: Option<u64>,
+    /// Hold up to SIZE of file content in memory
+    ///
+    /// [default: a quarter of the memory of the container or machine, 64MiB to 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = value::memory)]
+    pub(crate) memory: Option<u64>,
+    /// Send up to N requests in parallel; fewer while S3 throttles
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub(crate) concurrency: Amount,
+    /// List up to N ranges of the destination in parallel
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
+    pub(crate) list_concurrency: Amount,
+    /// Retry a request up to N times after a transient error
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) retries: u32,
 }
 
-/// How to reach S3.
+/// How the program reaches S3.
 #[derive(Args, Debug)]
 #[group(skip)]
 #[command(next_help_heading = "S3")]
-pub struct S3Args {
-    /// The server, where it is not AWS
-    #[arg(long, env = "EFS2S3_ENDPOINT_URL", value_name = "URL", value_parser = value::endpoint)]
-    pub endpoint_url: Option<String>,
-    /// Whether the bucket stands in the path or in the host name; `auto` is path wherever an endpoint is given
-    #[arg(long, env = "EFS2S3_ADDRESSING", value_name = "STYLE", default_value = "auto")]
-    pub addressing: Addressing,
-    /// Refuse a bucket of any other account
-    #[arg(long, env = "EFS2S3_EXPECTED_BUCKET_OWNER", value_name = "ACCOUNT", value_parser = value::word)]
-    pub expected_bucket_owner: Option<String>,
+pub(crate) struct S3Args {
+    /// Send S3 requests to this server instead of AWS
+    #[arg(long, value_name = "URL", value_parser = value::endpoint)]
+    pub(crate) endpoint_url: Option<String>,
+    /// Put the bucket in the path or in the host name of a request
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    pub(crate) addressing: Addressing,
+    /// Refuse a bucket that does not belong to this account
+    #[arg(long, value_name = "ACCOUNT", value_parser = value::word)]
+    pub(crate) expected_bucket_owner: Option<String>,
 }
 
-/// What becomes of symbolic links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Symlinks {
-    /// What they lead to is copied under their name; a loop is left out
-    Follow,
-    /// They are left out, and their objects stay
-    Skip,
+/// Where state outlives the run.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+#[command(next_help_heading = "State")]
+pub struct StateArgs {
+    /// Keep the lease, the index and past reports here
+    ///
+    /// A folder, or `s3://bucket/prefix` outside the destination. It also holds unfinished uploads and the failures of
+    /// DataSync
+    #[arg(long, value_name = "DIR|S3_URL")]
+    pub state: Option<StateLocation>,
+    /// Keep the lease valid for this long after each renewal; needs --state
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = value::lease_ttl)]
+    pub(crate) lease_ttl: Duration,
 }
 
-/// What objects stand for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Files, directories and links, with times, owners and permissions as metadata: what AWS DataSync writes
-    Datasync,
-    /// Files alone, no metadata of their own: what `aws s3 sync` writes
-    Plain,
-}
-
-/// How a file is compared with an object of the same size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Compare {
-    /// By times where they prove that nothing changed, else by content
-    Auto,
-    /// Not at all: another size is the only difference
-    SizeOnly,
-    /// By mtime: newer than the object is different (what `aws s3 sync` does)
-    Mtime,
-    /// By content, always: reads every file
-    Checksum,
-    /// By the stored metadata, at the price of a request an object, and by content where times do not prove it
-    Metadata,
-}
-
-/// Whether an object that is there may be replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Overwrite {
-    /// Where the file differs
-    Always,
-    /// It stays, even if the file differs
-    Never,
-}
-
-/// An attribute of a file that is kept as metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Attribute {
-    /// The time of the last change
-    Mtime,
-    /// The time of the last read
-    Atime,
-    /// The owner
-    Uid,
-    /// The group
-    Gid,
-    /// The permissions
-    Permissions,
-}
-
-/// How metadata is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MetadataDialect {
-    /// As in the bucket
-    Auto,
-    /// `1595002920000000000ns`
-    Nanoseconds,
-    /// `1595002920000`
-    Milliseconds,
-}
-
-/// The checksum that goes with each upload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Checksum {
-    /// crc64nvme
-    Auto,
-    /// CRC-64/NVME, S3's own default
-    Crc64nvme,
-    /// CRC-32C
-    Crc32c,
-    /// CRC-32
-    Crc32,
-    /// SHA-256
-    Sha256,
-    /// None but Content-MD5: for servers that refuse the others
-    None,
-}
-
-/// Where a request names the bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Addressing {
-    /// `path` where an endpoint is given, else `virtual`
-    Auto,
-    /// `https://host/bucket/key`
-    Path,
-    /// `https://bucket.host/key`
-    Virtual,
+/// The key range of one of several runs.
+#[derive(Args, Debug, Default)]
+#[group(skip)]
+#[command(next_help_heading = "Key range")]
+pub(crate) struct RangeArgs {
+    /// Work on one range of this range list, which `efs2s3 ranges` wrote
+    #[arg(long, value_name = "FILE|S3_URL", conflicts_with_all = ["range_after", "range_to"])]
+    pub(crate) ranges: Option<FileLocation>,
+    /// Work on range N of --ranges, counted from 0
+    ///
+    /// [default: the index of the AWS Batch array job or indexed Kubernetes Job that this process belongs to]
+    #[arg(long, value_name = "N")]
+    pub(crate) range_index: Option<usize>,
+    /// Work only on keys after KEY, relative to DIR; an empty KEY sets no bound
+    #[arg(long, value_name = "KEY")]
+    pub(crate) range_after: Option<String>,
+    /// Work only on keys up to and including KEY, relative to DIR; an empty KEY sets no bound
+    #[arg(long, value_name = "KEY")]
+    pub(crate) range_to: Option<String>,
+    /// The index that AWS Batch sets.
+    #[arg(long, hide = true)]
+    pub(crate) batch_index: Option<usize>,
+    /// The index that Kubernetes sets.
+    #[arg(long, hide = true)]
+    pub(crate) kubernetes_index: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! One value of an option: read from its text, or refused with what would be right.
+//! One value of an option, read from its text. An error says how to write the value.
 
 use std::time::Duration;
 
@@ -6,25 +6,25 @@ use bytesize::ByteSize;
 
 pub(super) use crate::destination::headers::header_value;
 
-/// The smallest part that S3 takes, but for the last (S3 user guide, "Multipart upload limits").
+/// The smallest part that S3 accepts, except for the last (S3 user guide, "Multipart upload limits").
 pub(crate) const MIN_PART_BYTES: u64 = 5 << 20;
-/// The largest part, and the largest object that one PUT can send.
+/// The largest part, and the largest object of one PUT.
 pub(crate) const MAX_PART_BYTES: u64 = 5 << 30;
 const MIN_MEMORY_BYTES: u64 = 16 << 20;
 
-/// A number that the program may choose itself.
+/// A number that the program may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Amount {
-    /// The program's choice.
+pub(crate) enum Amount {
+    /// The program chooses.
     Auto,
-    /// This many, one or more.
+    /// This number, at least 1.
     Exactly(usize),
 }
 
 impl Amount {
-    /// The number, or what the program chooses.
+    /// Returns the number, or `choice` for `auto`.
     #[must_use]
-    pub const fn or(self, choice: usize) -> usize {
+    pub(crate) const fn or(self, choice: usize) -> usize {
         match self {
             Self::Auto => choice,
             Self::Exactly(number) => number,
@@ -40,18 +40,18 @@ pub(super) fn amount(text: &str) -> Result<Amount, String> {
     }
 }
 
-/// As many as a Batch array job can have.
+/// Reads a number of ranges, up to the largest array job of AWS Batch.
 pub(super) fn parts(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number @ 1..=10_000) => Ok(number),
-        _ => Err(format!("'{text}' is no number from 1 to 10000")),
+        _ => Err(format!("'{text}' is not a number from 1 to 10000")),
     }
 }
 
 fn size(text: &str) -> Result<u64, String> {
     text.parse::<ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|_| format!("'{text}' is no size: write it as 8MiB, 64KiB or 500MB"))
+        .map_err(|_| format!("'{text}' is not a size: write it as 8MiB, 64KiB or 500MB"))
 }
 
 fn size_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
@@ -80,24 +80,24 @@ pub(super) fn positive_size(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| format!("'{text}' is no duration: write it as 500ms, 30s, 5m or 1h"))
+    humantime::parse_duration(text).map_err(|_| format!("'{text}' is not a duration: write it as 500ms, 30s, 5m or 1h"))
 }
 
-/// Shorter ones would go while a request is sent again.
+/// Reads the time to live of a lease. A shorter lease could expire while a request is retried.
 pub(super) fn lease_ttl(text: &str) -> Result<Duration, String> {
     let ttl = duration(text)?;
-    if ttl < Duration::from_secs(1) { Err("a lease lasts for a second or longer".to_owned()) } else { Ok(ttl) }
+    if ttl < Duration::from_secs(1) { Err("a lease is valid for at least 1s".to_owned()) } else { Ok(ttl) }
 }
 
 pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
-        Duration::ZERO => Err("it must be longer than nothing".to_owned()),
+        Duration::ZERO => Err("must be longer than 0s".to_owned()),
         some => Ok(some),
     }
 }
 
 pub(super) fn word(text: &str) -> Result<String, String> {
-    if text.contains(' ') { Err(format!("'{text}' holds a blank")) } else { header_value(text) }
+    if text.contains(' ') { Err(format!("'{text}' contains a space")) } else { header_value(text) }
 }
 
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
@@ -106,7 +106,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         Some(host) if !host.is_empty() && !host.starts_with('/') && !text.contains(char::is_whitespace) => {
             Ok(text.to_owned())
         }
-        _ => Err(format!("'{text}' is no URL: write it as https://host or http://host:port")),
+        _ => Err(format!("'{text}' is not a URL: write it as https://host or http://host:port")),
     }
 }
 

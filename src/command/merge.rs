@@ -1,24 +1,21 @@
 //! `efs2s3 report merge`: the reports of runs that shared the work, added up.
 
-use std::collections::BTreeMap;
-
 use super::{Stop, cannot_write, conclude, ranges, state};
-use crate::cli::{MergeCommand, file};
+use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
+use crate::recorded_options::RecordedOptions;
 use crate::report::{Report, ReportSink};
 use crate::scope::Scope;
 
 /// Adds them up, and writes the sum.
-pub(super) async fn run(command: MergeCommand, mut options: BTreeMap<String, Vec<String>>) -> ExitCode {
-    // All of them are meant, not one.
-    options.remove("ranges");
+pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
     let sink = match ReportSink::open(&command.report) {
         Ok(sink) => sink,
         Err(error) => return cannot_write("report", Some(&command.report), &error),
     };
     let path = command.report.clone();
-    let merged = match Box::pin(reports(command, &options)).await {
+    let merged = match Box::pin(reports(command, options)).await {
         Ok(reports) => Report::merge(reports).map_err(Stop::usage),
         Err(stop) => Err(stop),
     };
@@ -31,7 +28,7 @@ pub(super) async fn run(command: MergeCommand, mut options: BTreeMap<String, Vec
     }
 }
 
-async fn reports(command: MergeCommand, options: &BTreeMap<String, Vec<String>>) -> Result<Vec<Report>, Stop> {
+async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<Report>, Stop> {
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
         let read = |path: &std::path::PathBuf| {
             let wrong = |what: String| Stop::usage(format!("the report {} cannot be read: {what}", path.display()));
@@ -40,8 +37,8 @@ async fn reports(command: MergeCommand, options: &BTreeMap<String, Vec<String>>)
         };
         return command.reports.iter().map(read).collect();
     };
-    // How to reach S3 is all that counts of it: no source is looked at.
-    let args = file::recorded("/", &destination.to_string(), options, &BTreeMap::new());
+    // Only the options for reaching S3 matter here. The source is not read, and `--ranges` means all ranges.
+    let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());
     let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?;
     let cut = ranges::read_cut(ranges, &config).await?;

@@ -1,11 +1,10 @@
 //! `efs2s3 ranges`: the keys cut into ranges of about the same size, counted in what earlier runs remember, or else in the
 //! tree, whose files are not looked at where a directory tells what they are.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use super::{Stop, state};
-use crate::cli::{RangesCommand, file};
+use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::cut::{Cut, Sample};
 use crate::destination::error::ErrorKind;
@@ -13,6 +12,7 @@ use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::location::FileLocation;
 use crate::progress::Progress;
+use crate::recorded_options::RecordedOptions;
 use crate::report::write_stdout;
 use crate::result_file::ResultFile;
 use crate::scope::Scope;
@@ -21,11 +21,7 @@ use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
 
 /// Cuts, and writes the cut.
-pub(super) async fn run(
-    command: RangesCommand,
-    options: &BTreeMap<String, Vec<String>>,
-    progress: &Progress,
-) -> ExitCode {
+pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> ExitCode {
     match Box::pin(cut(command, options, progress)).await {
         Ok(()) => ExitCode::Success,
         Err(Stop { message, exit_code }) => {
@@ -36,9 +32,9 @@ pub(super) async fn run(
     }
 }
 
-async fn cut(command: RangesCommand, options: &BTreeMap<String, Vec<String>>, progress: &Progress) -> Result<(), Stop> {
+async fn cut(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), Stop> {
     let source = command.source.display().to_string();
-    let args = file::recorded(&source, &command.destination.to_string(), options, &BTreeMap::new());
+    let args = options.sync_args(&source, &command.destination.to_string());
     let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?.of_names();
     let shutdown = Shutdown::on_signals().map_err(Stop::fatal)?;

@@ -18,8 +18,7 @@ mod key_sample;
 mod prepare;
 
 use super::{Control, Stop, Work, cannot_write, conclude, do_work, state, without_work};
-use crate::cli::file::Invocation;
-use crate::cli::{Command, Policy, RunCommand};
+use crate::cli::{Command, Invocation, Policy, RunCommand};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Limits, attempt};

@@ -1,9 +1,9 @@
-//! How much memory there is: what the container may use, or the machine has.
+//! The memory that the container may use, or that the machine has.
 
 const LEAST_BYTES: u64 = 64 << 20;
 const MOST_BYTES: u64 = 1 << 30;
 
-/// A quarter of the memory there is, within bounds: the default of `--memory`.
+/// Returns the default of `--memory`: a quarter of the memory, within bounds.
 pub(super) fn default_budget_bytes() -> u64 {
     let limits = [cgroup_v2(), cgroup_v1(), machine()];
     let available = limits.into_iter().flatten().min().unwrap_or(MOST_BYTES);
@@ -18,7 +18,7 @@ fn cgroup_v1() -> Option<u64> {
     read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes")
 }
 
-/// `max`, where there is no limit, is no number.
+/// Returns `None` for `max`, which means no limit.
 fn read_number(path: &str) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -2,10 +2,9 @@
 //!
 //! Flags, environment variables and the config file override them.
 
-use std::collections::BTreeMap;
-
 use crate::datasync::Task;
 use crate::location::Location;
+use crate::recorded_options::RecordedOptions;
 
 /// The options that have a default in the task: their flags, with `_` for `-`.
 const DERIVED: [&str; 9] = [
@@ -21,7 +20,7 @@ const DERIVED: [&str; 9] = [
 ];
 
 /// Returns the task's settings as option values.
-pub(crate) fn of_task(task: &Task) -> toml::Table {
+pub(crate) fn of_task(task: &Task) -> RecordedOptions {
     let settings = &task.settings;
     let overwrite = if settings.overwrite_never { "never" } else { "always" };
     let not_preserved = (!settings.not_preserved.is_empty()).then(|| settings.not_preserved.join(","));
@@ -36,19 +35,18 @@ pub(crate) fn of_task(task: &Task) -> toml::Table {
         ("storage_class", settings.storage_class.clone()),
         ("from_manifest", settings.manifest.clone()),
     ];
-    values.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect()
+    values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
 /// Returns the options whose value is not the task's: name, the value, the task's value.
 pub(crate) fn differences(
-    defaults: &toml::Table,
-    options: &BTreeMap<String, Vec<String>>,
+    defaults: &RecordedOptions,
+    options: &RecordedOptions,
 ) -> Vec<(&'static str, String, Option<String>)> {
     DERIVED
         .into_iter()
         .filter_map(|name| {
-            let task = defaults.get(name).and_then(toml::Value::as_str).map(str::to_owned);
-            let given = options.get(name).filter(|values| !values.is_empty())?.join(",");
+            let (given, task) = (options.get(name)?, defaults.get(name));
             let is_same = task.as_ref().is_some_and(|task| is_same(name, task, &given));
             (!is_same).then_some((name, given, task))
         })
@@ -89,8 +87,7 @@ mod tests {
             unsupported: Vec::new(),
         };
         let defaults = of_task(&task(settings));
-        let value = |name: &str| defaults.get(name).and_then(toml::Value::as_str).unwrap();
-        let values: Vec<_> = DERIVED.map(value).to_vec();
+        let values: Vec<_> = DERIVED.map(|name| defaults.get(name).unwrap()).to_vec();
         assert_eq!(
             values,
             [
@@ -106,14 +103,14 @@ mod tests {
             ]
         );
         let plain = of_task(&task(TaskSettings::default()));
-        assert_eq!(plain.keys().collect::<Vec<_>>(), ["delete", "destination", "overwrite"]);
+        assert_eq!(plain.names().collect::<Vec<_>>(), ["delete", "destination", "overwrite"]);
     }
 
     #[test]
     fn an_option_that_differs_from_the_task_is_returned_with_both_values() {
         let defaults = of_task(&task(TaskSettings::default()));
-        let given = |options: &[(&str, &str)]| {
-            options.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()])).collect()
+        let given = |options: &[(&'static str, &str)]| {
+            options.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
         };
         assert_eq!(
             differences(&defaults, &given(&[("destination", "s3://site/www"), ("delete", "false"), ("walkers", "3")])),

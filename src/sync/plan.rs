@@ -1,6 +1,5 @@
 //! The plan: what a sync would do, a line for each key, in the order of the keys, the deletes last. Nothing is written.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::{Fatal, Setup};
 use crate::destination::delete::Doomed;
 use crate::destination::headers::HeaderRule;
 use crate::key::ObjectKey;
+use crate::recorded_options::RecordedOptions;
 use crate::result_file::ResultFile;
 
 /// The version of the plan's lines.
@@ -65,7 +65,7 @@ pub struct PlanHeader {
     /// The destination.
     pub destination: String,
     /// The options in force.
-    pub options: BTreeMap<String, Vec<String>>,
+    pub options: RecordedOptions,
     /// The config file's header rules.
     #[serde(default)]
     pub headers: Vec<HeaderRule>,
@@ -88,12 +88,7 @@ pub enum PlanSink {
 impl PlanHeader {
     /// For a plan made now.
     #[must_use]
-    pub fn new(
-        source: &Path,
-        destination: String,
-        options: BTreeMap<String, Vec<String>>,
-        headers: Vec<HeaderRule>,
-    ) -> Self {
+    pub fn new(source: &Path, destination: String, options: RecordedOptions, headers: Vec<HeaderRule>) -> Self {
         let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned()).display().to_string();
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         Self { plan: PLAN, source, destination, options, headers, created }

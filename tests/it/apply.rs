@@ -178,7 +178,7 @@ fn what_is_no_plan_is_refused_before_anything_is_done() {
         (newer, "is of another version"),
         (format!("{header}\n{lines}{{\"action\":\"upl"), "is no line of a plan"),
         (format!("{header}\n{}", lines.replace("\"upload\"", "\"explode\"")), "line 2 of plan.jsonl"),
-        (whole.replace("s3://site/www", "http://x"), "a destination is written s3://bucket/prefix"),
+        (whole.replace("s3://site/www", "http://x"), "write a destination as s3://bucket/prefix"),
     ] {
         fs::write(&path, text).unwrap();
         let ended = apply(&trial, &[]).expect(2);

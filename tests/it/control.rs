@@ -258,7 +258,7 @@ fn wrong_usage_ends_with_2_says_what_is_wrong_and_contacts_nobody() {
         (sync(&["s3://site/www", "--bandwidth", "fast"]), "fast"),
         (sync(&["s3://site/www", "--memory", "1KiB"]), "1KiB"),
         (sync(&["s3://site/www", "--min-age", "soon"]), "soon"),
-        (sync(&["s3://site/www", "--source-timeout", "0s"]), "longer than nothing"),
+        (sync(&["s3://site/www", "--source-timeout", "0s"]), "longer than 0s"),
         (sync(&["s3://site/www", "--compare", "guess"]), "guess"),
         (sync(&["s3://site/www", "--checksum", "md4"]), "md4"),
         (sync(&["s3://site/www", "--sse", "rot13"]), "rot13"),

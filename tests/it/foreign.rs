@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use efs2s3::cli::file;
+use efs2s3::cli::Invocation;
 use efs2s3::datasync::TaskArn;
 use efs2s3::datasync::breaker::BreakerFile;
 use efs2s3::filter::Filter;
@@ -204,7 +204,7 @@ fn config_files() {
     let words = ["efs2s3", "sync", "--config", path.to_str().unwrap(), "/tmp", "s3://bucket"].map(Into::into);
     fuzz(&["delete = true\nmemory = '1GiB'\nmin-age = '5s'\n[[header]]\npattern = '*.html'\n"], |bytes, _| {
         fs::write(&path, bytes).unwrap();
-        let _ = file::parse(words.clone());
+        let _ = Invocation::read(words.clone());
     });
 }
 
@@ -218,7 +218,7 @@ fn plans() {
         fs::write(&path, bytes).unwrap();
         if let Ok(plan) = PlanFile::open(&path) {
             let header = plan.header();
-            let _ = file::recorded(&header.source, &header.destination, &header.options, &BTreeMap::new());
+            let _ = header.options.sync_args(&header.source, &header.destination);
         }
     });
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use efs2s3::cli::{Command as Words, file};
+use efs2s3::cli::{Command as Words, Invocation};
 use efs2s3::config::SyncConfig;
 use efs2s3::progress::Progress;
 use efs2s3::report::{Ending, Report, Route, Subject};
@@ -78,7 +78,7 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
 pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
     let url = s3.url();
     let words = ["efs2s3", "sync", "/", "s3://elsewhere", "--endpoint-url", &url];
-    let Words::Sync(command) = file::parse(words.map(Into::into)).unwrap().cli.command else {
+    let Words::Sync(command) = Invocation::read(words.map(Into::into)).unwrap().cli.command else {
         panic!("only syncs");
     };
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
@@ -89,7 +89,7 @@ pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
 async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
     let url = s3.url();
     let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
-    let Words::Sync(command) = file::parse(words.into_iter().map(Into::into)).unwrap().cli.command else {
+    let Words::Sync(command) = Invocation::read(words.into_iter().map(Into::into)).unwrap().cli.command else {
         panic!("only syncs");
     };
     let subject = Subject {

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::super::Stop;
 use super::key_sample::none_is_in_source;
-use crate::cli::file::Invocation;
-use crate::cli::{Command, Policy, RangeArgs, RunCommand, SyncArgs};
+use crate::cli::{Command, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
 use crate::datasync::defaults;

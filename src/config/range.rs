@@ -1,34 +1,37 @@
-//! The share of the keys that one of several runs works on: between two bounds, or a range that is written down.
+//! The key range that the options choose: by its bounds, or by its number in a range list.
 
-use super::{ConfigError, read};
+use super::error::ConfigError;
+use super::read;
 use crate::cli::RangeArgs;
 use crate::cut::{Cut, CutError};
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::location::{FileLocation, Location};
 
-/// A share of the keys.
+/// The keys of one of several runs.
 #[derive(Debug)]
-pub(super) enum Share {
-    /// These.
+pub(super) enum ChosenRange {
     Keys(KeyRange),
-    /// Those of a range of a cut, which is to be fetched.
-    In { folder: Location, name: RelativeKey, index: RangeIndex },
-    /// None, and why.
+    /// A range of a range list that the run fetches from S3.
+    InList {
+        folder: Location,
+        name: RelativeKey,
+        index: RangeIndex,
+    },
+    /// No keys, for this reason.
     Nothing(String),
 }
 
-/// The number of a range, and who says it.
+/// The number of a range.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RangeIndex {
-    /// Whoever started the run.
+    /// From the user.
     Given(usize),
-    /// An array of jobs, which may have more of them than there are ranges.
+    /// From an array of jobs, which may have more jobs than there are ranges.
     OfJob(usize),
 }
 
-impl Share {
-    /// What the arguments mean together.
+impl ChosenRange {
     pub(super) fn new(args: RangeArgs) -> Result<Self, ConfigError> {
         let of_job = args.batch_index.or(args.kubernetes_index).map(RangeIndex::OfJob);
         let index = args.range_index.map(RangeIndex::Given).or(of_job);
@@ -39,31 +42,31 @@ impl Share {
                 Ok(Self::Keys(KeyRange::new(key(args.range_after), key(args.range_to))?))
             }
             (Some(_), None) => Err(ConfigError::NoIndex),
-            (Some(FileLocation::Object(folder, name)), Some(index)) => Ok(Self::In { folder, name, index }),
+            (Some(FileLocation::Object(folder, name)), Some(index)) => Ok(Self::InList { folder, name, index }),
             (Some(FileLocation::Path(path)), Some(index)) => {
-                let wrong = |source| ConfigError::Cut { file: path.display().to_string(), source };
+                let wrong = |source| ConfigError::RangeList { file: path.display().to_string(), source };
                 Self::of(&read("ranges file", &path)?, index).map_err(wrong)
             }
         }
     }
 
-    /// A range of a cut.
-    pub(super) fn of(cut: &[u8], index: RangeIndex) -> Result<Self, CutError> {
-        let cut = Cut::read(cut)?;
+    /// Chooses a range of a range list.
+    pub(super) fn of(list: &[u8], index: RangeIndex) -> Result<Self, CutError> {
+        let list = Cut::read(list)?;
         match index {
-            RangeIndex::Given(index) => cut.keys(index).map(Self::Keys),
-            RangeIndex::OfJob(index) => match cut.keys(index) {
+            RangeIndex::Given(index) => list.keys(index).map(Self::Keys),
+            RangeIndex::OfJob(index) => match list.keys(index) {
                 Err(error @ CutError::Index { .. }) => Ok(Self::Nothing(error.to_string())),
                 keys => keys.map(Self::Keys),
             },
         }
     }
 
-    /// The keys, as far as they are known; all where they are not.
+    /// Returns the keys, or all keys if the run has not fetched the range list yet.
     pub(super) fn keys(&self) -> KeyRange {
         match self {
             Self::Keys(keys) => keys.clone(),
-            Self::In { .. } | Self::Nothing(_) => KeyRange::default(),
+            Self::InList { .. } | Self::Nothing(_) => KeyRange::default(),
         }
     }
 }

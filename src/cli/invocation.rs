@@ -1,0 +1,65 @@
+//! An invocation: one command with its options, from the command line, the environment, the config file and the defaults.
+
+use std::ffi::OsString;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, FromArgMatches};
+
+use super::config_file::ConfigFile;
+use super::variable::with_variables;
+use super::{Cli, help, parser};
+use crate::destination::headers::HeaderRule;
+use crate::recorded_options::RecordedOptions;
+
+/// A command with its options.
+#[derive(Debug)]
+pub struct Invocation {
+    /// The command.
+    pub cli: Cli,
+    /// The header rules of the config file.
+    pub header_rules: Vec<HeaderRule>,
+    /// All options in force.
+    pub options: RecordedOptions,
+    /// The options that the command line or the environment sets.
+    pub given: RecordedOptions,
+    arguments: Vec<OsString>,
+}
+
+impl Invocation {
+    /// Reads the command line `arguments`, the environment, and the config file that one of them names.
+    ///
+    /// # Errors
+    /// Returns an error, ready to be printed, if one of them is not valid, and for `--help` and `--version`.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::read_with(arguments.into_iter().collect(), RecordedOptions::default())
+    }
+
+    /// Reads the same again with other defaults.
+    ///
+    /// # Errors
+    /// Returns an error if the result is not valid.
+    pub fn with_defaults(&self, defaults: RecordedOptions) -> Result<Self, clap::Error> {
+        Self::read_with(self.arguments.clone(), defaults)
+    }
+
+    fn read_with(arguments: Vec<OsString>, defaults: RecordedOptions) -> Result<Self, clap::Error> {
+        let file = ConfigFile::of(&arguments)?;
+        let defaults = defaults.overridden_by(&file.options);
+        let command = defaults.as_defaults_of(with_variables(parser()));
+        let matches = help::for_arguments(command, &arguments).try_get_matches_from(&arguments)?;
+        let innermost = innermost(&matches);
+        let is_given = |source| matches!(source, ValueSource::CommandLine | ValueSource::EnvVariable);
+        Ok(Self {
+            header_rules: file.header_rules,
+            options: RecordedOptions::of_matches(innermost, |_| true),
+            given: RecordedOptions::of_matches(innermost, is_given),
+            cli: Cli::from_arg_matches(&matches)?,
+            arguments,
+        })
+    }
+}
+
+/// Returns the matches of the command itself: `merge` of `report merge`.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, inner)| innermost(inner))
+}

@@ -1,0 +1,61 @@
+//! Reading: the files that the run takes from the source, and how it walks the source.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::range::ChosenRange;
+use super::read;
+use crate::cli::SourceArgs;
+use crate::filter::Filter;
+use crate::key::RelativeKey;
+use crate::location::{FileLocation, Location};
+use crate::manifest::Manifest;
+
+/// AWS advises at least 64 threads per client (EFS user guide, "Performance tips").
+const WALKERS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) filter: Arc<Filter>,
+    pub(super) manifest: Option<NamedFiles>,
+    pub(super) min_age: Duration,
+    pub(super) walkers: usize,
+    pub(super) source_timeout: Duration,
+}
+
+/// A manifest.
+#[derive(Debug)]
+pub(super) enum NamedFiles {
+    Known(Manifest),
+    /// An object that the run fetches.
+    In(Location, RelativeKey),
+}
+
+impl Reading {
+    pub(super) fn new(args: SourceArgs, range: &ChosenRange) -> Result<Self, ConfigError> {
+        let SourceArgs { tree, from_manifest, min_age } = args;
+        let manifest = from_manifest.map(named_files).transpose()?;
+        if manifest.is_some() && !matches!(range, ChosenRange::Keys(keys) if keys.is_all()) {
+            return Err(ConfigError::RangeOfManifest);
+        }
+        let filter = Filter::new(tree.include.as_deref(), tree.exclude.as_deref())?;
+        for pattern in filter.matching_nothing() {
+            tracing::warn!(pattern, "this pattern matches nothing: start a pattern with / (the source) or with *");
+        }
+        Ok(Self {
+            filter: Arc::new(filter),
+            manifest,
+            min_age,
+            walkers: tree.walkers.or(WALKERS),
+            source_timeout: tree.source_timeout,
+        })
+    }
+}
+
+fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {
+    match location {
+        FileLocation::Object(folder, name) => Ok(NamedFiles::In(folder, name)),
+        FileLocation::Path(path) => Ok(NamedFiles::Known(Manifest::read(&read("manifest", &path)?)?)),
+    }
+}
