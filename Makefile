@@ -1,6 +1,5 @@
 # Two commands for a fresh machine with Rust, Python and make: `make demo` and `make test`. Each does all its own set-up.
 
-NEXTEST_VERSION = 0.9.143
 DENY_VERSION = 0.20.2
 
 # Linked statically, as the image has it: what is tested is what is deployed. Without a target of their own build scripts
@@ -10,6 +9,9 @@ export RUSTFLAGS += -C target-feature=+crt-static
 BUILT = $${CARGO_TARGET_DIR:-target}/$(CARGO_BUILD_TARGET)/debug
 # Without the feature `demo`, as it is deployed.
 IMAGE_PROGRAM = $${CARGO_TARGET_DIR:-target}/image/efs2s3
+# Without cargo-nextest, `cargo test` runs the same tests. Most of them wait for clocks and servers, and need no core.
+TESTS = $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,env RUST_TEST_THREADS=4 cargo test --tests) \
+	--locked --all-features
 
 .PHONY: demo test test-deploy test-quick soak lint bench
 
@@ -19,24 +21,28 @@ demo:
 	$(BUILT)/efs2s3 demo
 
 # Everything: unit tests, the program against a server that fails on purpose, against real S3 servers, in its image; and the
-# deployment. Servers and tools are installed while the program is built.
-test: nextest
-	{ tests/real_s3/servers --install && tests/deploy/tools; } & \
+# deployment. Installs the tools while it builds the program. Skips the tests of missing tools, and names these at the end.
+test: find
+	tests/tools install servers deploy & \
 	cargo build --quiet --locked --bin efs2s3 --test real_s3 && install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM) && \
-	cargo nextest run --locked --workspace --all-features --no-run && wait
-	tests/real_s3/servers cargo nextest run --locked --workspace --all-features --no-fail-fast
+	$(TESTS) --no-run && wait $$!
+	tests/real_s3/servers $(TESTS) --no-fail-fast
 	cargo test --locked --workspace --all-features --doc
 	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
+	tests/tools report
 
 # The deployment and the image alone.
 test-deploy:
+	tests/tools find deploy
+	tests/tools install deploy
 	cargo build --quiet --locked --bin efs2s3 --test real_s3
 	install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM)
 	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
+	tests/tools report deploy
 
 # The same without the real servers.
 test-quick: nextest
-	cargo nextest run --locked --workspace --all-features --lib --test it
+	$(TESTS) --lib --test it
 
 # The random tests for longer, some 20 minutes: other seeds each time.
 soak: nextest
@@ -57,6 +63,11 @@ lint:
 bench:
 	cargo bench --locked
 
-.PHONY: nextest
+.PHONY: find nextest
+find:
+	tests/tools find
+	tests/tools install nextest
+
 nextest:
-	command -v cargo-nextest >/dev/null || cargo install --quiet --locked cargo-nextest --version $(NEXTEST_VERSION)
+	tests/tools find nextest
+	tests/tools install nextest

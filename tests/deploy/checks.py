@@ -5,7 +5,6 @@ test_checks.py runs them on this checkout, and on copies that are broken on purp
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,16 +35,9 @@ def manifests(root):
 # --- Terraform ---
 
 def terraform(root, folder, *words, region="us-east-1"):
-    """Runs Terraform; its providers are set up once for each folder."""
-    data = root / ".terraform-data" / folder
-    where = root / "deploy/terraform" / folder
-    settings = {"TF_DATA_DIR": str(data), "AWS_REGION": region, "TF_IN_AUTOMATION": "1"}
-    if not data.exists():
-        wrong = run(TERRAFORM, f"-chdir={where}", "init", "-backend=false", "-input=false", "-no-color", **settings)
-        if wrong:
-            shutil.rmtree(data, ignore_errors=True)
-            return wrong
-    return run(TERRAFORM, f"-chdir={where}", *words, **settings)
+    """Runs Terraform in a folder that `tests/tools` has initialised."""
+    settings = {"TF_DATA_DIR": str(root / ".terraform-data" / folder), "AWS_REGION": region, "TF_IN_AUTOMATION": "1"}
+    return run(TERRAFORM, f"-chdir={root / 'deploy/terraform' / folder}", *words, **settings)
 
 
 def terraform_format(root):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import boto3
 import pytest
+from needs import needs
 
+needs("buildah")
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ["PROGRAM"])
 

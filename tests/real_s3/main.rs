@@ -1,6 +1,6 @@
 //! The same flows on real S3 servers that are not ours: moto's, Ceph's RADOS Gateway and SeaweedFS.
 //!
-//! `tests/real_s3/servers cargo nextest run --test real_s3` starts them and runs this.
+//! After `tests/tools install servers`, `tests/real_s3/servers cargo nextest run --test real_s3` starts them and runs this.
 
 #![allow(
     clippy::unwrap_used,

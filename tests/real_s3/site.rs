@@ -37,7 +37,7 @@ pub(crate) struct Ended {
 }
 
 impl Server {
-    /// Its URL; where it does not run, that is said, and `CI=true` allows none to be missing.
+    /// Returns the server's URL, or `None` if it does not run. With `CI=true` each server has to run.
     fn url(self) -> Option<String> {
         let name = match self {
             Self::Moto => "EFS2S3_TEST_MOTO",
@@ -47,10 +47,10 @@ impl Server {
         let url = std::env::var(name).ok();
         assert!(
             url.is_some() || std::env::var_os("CI").is_none(),
-            "{name} is not set: run these tests by tests/real_s3/servers"
+            "{name} is not set: run `tests/tools install servers`, then these tests by tests/real_s3/servers"
         );
         if url.is_none() {
-            eprintln!("skipped: {self:?} does not run ({name} is not set; tests/real_s3/servers starts it)");
+            eprintln!("skipped: {name} is not set; tests/real_s3/servers sets it if {self:?} is installed");
         }
         url
     }
