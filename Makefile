@@ -11,7 +11,7 @@ BUILT = $${CARGO_TARGET_DIR:-target}/$(CARGO_BUILD_TARGET)/debug
 IMAGE_PROGRAM = $${CARGO_TARGET_DIR:-target}/image/efs2s3
 # Without cargo-nextest, `cargo test` runs the same tests. Most of them wait for clocks and servers, and need no core.
 TESTS = $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,env RUST_TEST_THREADS=4 cargo test --tests) \
-	--locked --all-features
+	--locked --workspace --all-features
 
 .PHONY: demo test test-deploy test-quick soak lint bench
 
