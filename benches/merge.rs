@@ -9,8 +9,10 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use efs2s3::key::RelativeKey;
 use efs2s3::object::{ETag, Object, StorageClass};
 use efs2s3::source::entry::{Entry, EntryKind, FileEntry, Found, Stat};
-use efs2s3::sync::decide::{Clocks, CompareBy, Decision, Rules, decide};
-use efs2s3::sync::merge::{Merge, Pair};
+use efs2s3::sync::clocks::Clocks;
+use efs2s3::sync::rules::{CompareBy, Rules};
+use efs2s3::sync::survey::decide::{Decision, decide};
+use efs2s3::sync::survey::merge::{Merge, Pair};
 use efs2s3::time::EpochNanos;
 
 const FILES: usize = 8_000;
@@ -54,8 +56,8 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
     let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now() };
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {
-        Pair::Entry(Entry { found: Found::File(file), .. }, object) => {
-            matches!(decide(&file, object.as_ref(), None, &rules, clocks), Decision::Keep(_))
+        Pair::Entry(Entry { found: Found::File(file), .. }, Some(object)) => {
+            matches!(decide(&file, &object, None, &rules, clocks), Decision::Keep(_))
         }
         Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
     };

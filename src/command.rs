@@ -1,9 +1,7 @@
 //! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
 
-use std::fmt::Display;
 use std::io::IsTerminal;
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
 
 use crate::cli::{
     ApplyCommand, Command, Compare, Invocation, PlanCommand, ReportCommand, StateArgs, SyncArgs, SyncCommand,
@@ -14,37 +12,23 @@ use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::recorded_options::RecordedOptions;
-use crate::report::{Ending, Report, ReportSink, Route, Subject};
+use crate::report::{Report, ReportSink, Subject};
+use crate::session::{Access, Control, Opened, Session};
 use crate::shutdown::Shutdown;
-use crate::sync::apply::PlanFile;
 use crate::sync::changes::Changes;
-use crate::sync::plan::{PlanHeader, PlanSink, plan};
-use crate::sync::tally::{Seconds, Tally};
-use crate::sync::verify::{VerifyOptions, verify};
-use crate::sync::{Setup, sync};
+use crate::sync::inspect::plan::PlanSink;
+use crate::sync::inspect::verify::VerifyOptions;
+use crate::sync::plan_file::{PlanFile, PlanHeader};
+use crate::sync::setup::Doubt;
 
+mod error;
 mod merge;
 mod ranges;
 mod run;
-mod state;
 
-/// Why a run cannot go on, and with which code it ends.
-struct Stop {
-    message: String,
-    exit_code: ExitCode,
-}
+use error::CommandError;
 
-impl Stop {
-    fn fatal(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: ExitCode::Fatal }
-    }
-
-    fn usage(message: impl Display) -> Self {
-        Self { message: message.to_string(), exit_code: ExitCode::Usage }
-    }
-}
-
-/// Where a command's results go, besides its report.
+/// The work of a command, and where its results go besides the report.
 enum Work {
     Sync(Changes),
     Apply(Box<PlanFile>, Changes),
@@ -53,7 +37,7 @@ enum Work {
 }
 
 impl Work {
-    /// Whether anything is written at the destination.
+    /// Whether the work writes to the destination.
     const fn writes(&self) -> bool {
         matches!(self, Self::Sync(_) | Self::Apply(..))
     }
@@ -66,7 +50,7 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
     }
     let Invocation { cli, header_rules, options, given, .. } = invocation;
     match cli.command {
-        // Taken above: it reads its arguments twice.
+        // Handled above: `run` parses its arguments twice.
         Command::Run(_) => ExitCode::Usage,
         Command::Sync(command) if command.dry_run => {
             let command = PlanCommand {
@@ -93,9 +77,9 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
 }
 
 async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
-    let changes = match command.changes.as_deref().map(Changes::create).transpose() {
-        Ok(changes) => changes.unwrap_or_default(),
-        Err(error) => return cannot_write("changes file", command.changes.as_deref(), &error),
+    let changes = match open_changes(command.changes.as_deref()) {
+        Ok(changes) => changes,
+        Err(exit_code) => return exit_code,
     };
     run_work("sync", command.options, &command.state, rules, Work::Sync(changes), progress).await
 }
@@ -143,9 +127,9 @@ async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Pr
             return ExitCode::Usage;
         }
     };
-    let changes = match command.changes.as_deref().map(Changes::create).transpose() {
-        Ok(changes) => changes.unwrap_or_default(),
-        Err(error) => return cannot_write("changes file", command.changes.as_deref(), &error),
+    let changes = match open_changes(command.changes.as_deref()) {
+        Ok(changes) => changes,
+        Err(exit_code) => return exit_code,
     };
     let rules = headers.clone();
     run_work("apply", args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
@@ -153,7 +137,7 @@ async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Pr
 
 async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
     if !matches!(command.options.how.compare.compare, Compare::Auto | Compare::Checksum) {
-        tracing::error!("verify compares the content of everything: leave --compare out");
+        tracing::error!("verify compares the content of everything: remove --compare");
         return ExitCode::Usage;
     }
     let json = command.json || !std::io::stdout().is_terminal();
@@ -161,7 +145,7 @@ async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &P
     run_work("verify", command.options, &StateArgs::default(), rules, work, progress).await
 }
 
-/// What the commands have in common: report, source and destination are known to be usable before the work begins.
+/// What these commands share: the report can be written, and the options are valid, before the work starts.
 async fn run_work(
     command: &'static str,
     args: SyncArgs,
@@ -170,16 +154,8 @@ async fn run_work(
     work: Work,
     progress: &Progress,
 ) -> ExitCode {
-    let mut subject = Subject {
-        command,
-        source: args.source.display().to_string(),
-        destination: args.destination.to_string(),
-        keys: None,
-        started: SystemTime::now(),
-        route: Route::Direct,
-        datasync: None,
-    };
-    let (source, report_path) = (args.source.clone(), args.report.clone());
+    let subject = Subject::new(command, &args.source, &args.destination.to_string());
+    let report = args.report.clone();
     let config = match SyncConfig::new(args, rules) {
         Ok(config) if matches!(work, Work::Verify(_)) => config.verifying(),
         Ok(config) => config,
@@ -188,118 +164,66 @@ async fn run_work(
             return ExitCode::Usage;
         }
     };
-    let report_sink = match report_path.as_deref().map(ReportSink::open).transpose() {
+    with_report(subject, report, progress, async |subject, control| {
+        let access = if work.writes() { Access::Write } else { Access::Read };
+        let session = match Session::open(config, state, access, subject.clone(), control).await? {
+            Opened::Ready(session) => session,
+            Opened::NothingToDo(why) => return Ok(Ended::NothingToDo(why)),
+            Opened::Failed(report) => return Ok(Ended::Report(report)),
+        };
+        Ok(Ended::Report(Box::new(match work {
+            Work::Sync(changes) => session.sync(changes, Doubt::default()).await,
+            Work::Apply(plan, changes) => session.apply(*plan, changes).await,
+            Work::Plan { sink, all, exit_code } => session.plan(sink, all, exit_code).await,
+            Work::Verify(options) => session.verify(options).await,
+        })))
+    })
+    .await
+}
+
+/// How the work of a command ended.
+enum Ended {
+    Report(Box<Report>),
+    NothingToDo(String),
+}
+
+/// Does work that can be stopped by a signal, and writes its report.
+async fn with_report(
+    mut subject: Subject,
+    path: Option<PathBuf>,
+    progress: &Progress,
+    work: impl AsyncFnOnce(&mut Subject, Control) -> Result<Ended, CommandError>,
+) -> ExitCode {
+    let sink = match path.as_deref().map(ReportSink::open).transpose() {
         Ok(sink) => sink,
-        Err(error) => return cannot_write("report", report_path.as_deref(), &error),
+        Err(error) => return cannot_write("report", path.as_deref(), &error),
     };
     let shutdown = match Shutdown::on_signals() {
         Ok(shutdown) => shutdown,
         Err(error) => {
-            tracing::error!(%error, "signals cannot be listened for");
+            tracing::error!(%error, "cannot handle signals");
             return ExitCode::Fatal;
         }
     };
-    let control = Control { shutdown: &shutdown, progress };
-    let report = match Box::pin(under_lease(config, state, &source, &mut subject, work, control)).await {
-        Ok(report) => report,
-        Err(Stop { message, exit_code: ExitCode::Usage }) => {
-            tracing::error!("{message}");
-            return ExitCode::Usage;
-        }
-        Err(Stop { message, exit_code: ExitCode::Success }) => {
-            tracing::info!("{message}");
+    let control = Control { shutdown, progress: progress.clone() };
+    let report = match Box::pin(work(&mut subject, control)).await {
+        Ok(Ended::Report(report)) => *report,
+        Ok(Ended::NothingToDo(why)) => {
+            tracing::info!("nothing to do: {why}");
             return ExitCode::Success;
         }
-        Err(Stop { message, exit_code }) => without_work(&subject, None, Some(message), exit_code),
+        // A usage error needs no report: the run has done nothing.
+        Err(error) if error.exit_code() == ExitCode::Usage => {
+            tracing::error!("{error}");
+            return ExitCode::Usage;
+        }
+        Err(error) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
     };
     progress.finish();
-    conclude(&report, report_sink, report_path.as_deref())
+    conclude(&report, sink, path.as_deref())
 }
 
-/// How a command is asked to stop, and where it shows how far it is.
-#[derive(Clone, Copy)]
-struct Control<'a> {
-    shutdown: &'a Shutdown,
-    progress: &'a Progress,
-}
-
-async fn under_lease(
-    config: SyncConfig,
-    args: &StateArgs,
-    source: &Path,
-    subject: &mut Subject,
-    work: Work,
-    control: Control<'_>,
-) -> Result<Report, Stop> {
-    let Control { shutdown, progress } = control;
-    let config = config.settle(shutdown).await.map_err(Stop::fatal)?;
-    if let Some(why) = config.idle() {
-        // Every key is another run's.
-        return Err(Stop { message: format!("nothing to do: {why}"), exit_code: ExitCode::Success });
-    }
-    let state = state::open(args.state.as_ref(), source, &config).await?;
-    // A plan writes nothing, and so may be made beside a run.
-    let to_lease = state.as_ref().filter(|_| work.writes());
-    let lease = state::lease(to_lease, args, &config, shutdown).await?;
-    let scope = config.scope().clone();
-    subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
-    let (show_kept, requests) = (matches!(work, Work::Plan { all: true, .. }), config.requests());
-    let mut report = match config.open(show_kept, shutdown.clone(), progress.clone()).await {
-        Ok(mut setup) => {
-            if let Some(state) = &state {
-                setup.recall(state, &scope, lease.is_some()).await;
-            }
-            if let Work::Apply(plan, _) = &work {
-                setup.carry_out(plan.as_ref().clone()).await;
-            }
-            do_work(&setup, subject, work).await
-        }
-        Err(error) => without_work(subject, None, Some(error.to_string()), ExitCode::Fatal),
-    };
-    if let (Some(lease), Some(state)) = (lease, &state) {
-        state::conclude(lease, state, &scope, Some(&mut report), &requests).await;
-    }
-    Ok(report)
-}
-
-async fn do_work(setup: &Setup, subject: &Subject, work: Work) -> Report {
-    let (mut tally, mut seconds, mut differences) = (Tally::default(), Seconds::default(), false);
-    let result = match work {
-        Work::Sync(changes) | Work::Apply(_, changes) => sync(setup, changes, &mut tally, &mut seconds).await,
-        Work::Plan { sink, all, exit_code } => {
-            plan(setup, sink, all, &mut tally).await.map(|found| differences = found && exit_code)
-        }
-        Work::Verify(options) => verify(setup, options, &mut tally).await.map(|found| differences = found),
-    };
-    let exit_code = match (&result, setup.context.shutdown.exit_code()) {
-        (Err(_), _) => ExitCode::Fatal,
-        (Ok(()), Some(signal)) => signal,
-        // A difference that was found is an answer, whatever could not be looked at.
-        (Ok(()), None) if differences && subject.command == "verify" => ExitCode::Differences,
-        (Ok(()), None) if tally.is_incomplete() => ExitCode::Incomplete,
-        (Ok(()), None) if differences => ExitCode::Differences,
-        (Ok(()), None) => ExitCode::Success,
-    };
-    let ending = Ending {
-        tally,
-        requests: Some(setup.context.destination.requests()),
-        operations: Some(setup.context.source.operations()),
-        seconds,
-        error: result.err().map(|fatal| fatal.to_string()),
-        exit_code,
-    };
-    Report::new(subject, ending)
-}
-
-/// The report of a run that came to no work of its own.
-fn without_work(subject: &Subject, setup: Option<&Setup>, error: Option<String>, exit_code: ExitCode) -> Report {
-    let (tally, seconds) = (Tally::default(), Seconds::default());
-    let requests = setup.map(|setup| setup.context.destination.requests());
-    let operations = setup.map(|setup| setup.context.source.operations());
-    Report::new(subject, Ending { tally, requests, operations, seconds, error, exit_code })
-}
-
-/// Says how it ended, and writes the report.
+/// Logs how the run ended, and writes the report.
 fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> ExitCode {
     if let Some(error) = report.error() {
         tracing::error!("{error}");
@@ -311,8 +235,14 @@ fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> E
     }
 }
 
+/// Creates the changes file, if the command line names one.
+fn open_changes(path: Option<&Path>) -> Result<Changes, ExitCode> {
+    let changes = path.map(Changes::create).transpose();
+    changes.map(Option::unwrap_or_default).map_err(|error| cannot_write("changes file", path, &error))
+}
+
 fn cannot_write(what: &str, path: Option<&Path>, error: &std::io::Error) -> ExitCode {
     let path = path.unwrap_or(Path::new("-")).display();
-    tracing::error!("the {what} cannot be written to {path}: {error}");
+    tracing::error!("cannot write the {what} to {path}: {error}");
     ExitCode::Fatal
 }

@@ -22,11 +22,11 @@ use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::section::Section;
 use crate::source::walk::WalkOptions;
-use crate::sync::Setup;
 use crate::sync::budget::ByteBudget;
-use crate::sync::context::{Context, Memory};
-use crate::sync::decide::{CompareBy, Rules};
 use crate::sync::dialect::DialectInUse;
+use crate::sync::rules::{CompareBy, Rules};
+use crate::sync::setup::Setup;
+use crate::sync::survey::Input;
 
 mod comparing;
 mod connection;
@@ -94,6 +94,12 @@ impl SyncConfig {
             comparing,
             uploading,
         })
+    }
+
+    /// Returns the source directory.
+    #[must_use]
+    pub fn source(&self) -> &Path {
+        &self.source
     }
 
     /// Returns the counter of the run's requests.
@@ -208,57 +214,44 @@ impl SyncConfig {
         }
     }
 
-    /// Opens the source and prepares the client.
+    /// Opens the source and prepares the client. Nothing is sent to the destination yet.
     ///
     /// # Errors
     /// Returns an error if the source cannot be opened or is not as required, or if the AWS settings are not valid.
-    pub async fn open(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+    pub async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let config = self.settle(&shutdown).await?;
-        Box::pin(config.open_settled(show_kept, shutdown, progress)).await
+        let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
+        let (endpoint, send) = (&config.connection.endpoint, config.send_options());
+        let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;
+        let input = config.input(&shutdown).await?;
+        Ok(Setup {
+            source,
+            destination,
+            input,
+            rules: config.rules(),
+            filter: config.reading.filter,
+            delete_rules: config.deleting.rules,
+            headers: config.uploading.headers,
+            dialect: config.comparing.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
+            budget: ByteBudget::new(config.limits.memory_bytes),
+            part_size: config.uploading.part_size,
+            multipart_threshold: config.uploading.multipart_threshold,
+            list_concurrency: config.limits.list_concurrency,
+            shutdown,
+            progress,
+        })
     }
 
-    async fn open_settled(self, show_kept: bool, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
-        let source = Source::open(&self.source, self.deleting.requirements.clone(), self.walk_options()).await?;
-        let destination = Destination::connect(
-            &self.scope.destination,
-            &self.connection.endpoint,
-            self.send_options(),
-            shutdown.clone(),
-        )
-        .await?;
-        let manifest = match &self.reading.manifest {
-            Some(NamedFiles::Known(manifest)) => Some(manifest.clone()),
+    async fn input(&self, shutdown: &Shutdown) -> Result<Input, OpenError> {
+        Ok(match &self.reading.manifest {
+            None => Input::Walk,
+            Some(NamedFiles::Known(manifest)) => Input::Manifest(manifest.clone()),
             Some(NamedFiles::In(location, name)) => {
                 let home = self.connect_to(location, shutdown.clone()).await?;
                 let fetched = home.get(name).await;
                 let unusable = |error: S3Error| OpenError::FetchManifest(home.explain(&error));
-                Some(Manifest::read(&fetched.map_err(unusable)?.content)?)
+                Input::Manifest(Manifest::read(&fetched.map_err(unusable)?.content)?)
             }
-            None => None,
-        };
-        let rules = self.rules();
-        let context = Context {
-            source,
-            destination,
-            preserve: self.comparing.preserve,
-            headers: self.uploading.headers,
-            dialect: self.comparing.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
-            memory: Memory::default(),
-            budget: ByteBudget::new(self.limits.memory_bytes),
-            part_size: self.uploading.part_size,
-            multipart_threshold: self.uploading.multipart_threshold,
-            shutdown,
-            progress,
-        };
-        Ok(Setup {
-            context: Arc::new(context),
-            rules,
-            filter: self.reading.filter,
-            manifest,
-            planned: None,
-            delete_rules: self.deleting.rules,
-            list_concurrency: self.limits.list_concurrency,
-            show_kept,
         })
     }
 }

@@ -3,7 +3,7 @@
 //! The only home of DataSync's SDK: the rest of the program sees this module's types.
 
 mod arn;
-pub(crate) mod attempt;
+pub mod attempt;
 pub mod breaker;
 pub(crate) mod defaults;
 pub mod error;

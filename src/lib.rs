@@ -28,6 +28,7 @@ pub mod recorded_options;
 pub mod report;
 pub mod result_file;
 pub mod scope;
+pub mod session;
 pub mod shutdown;
 pub mod source;
 pub mod state;

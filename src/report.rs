@@ -126,7 +126,30 @@ pub struct Ending<'a> {
     pub exit_code: ExitCode,
 }
 
+impl Subject {
+    /// A run that starts now.
+    #[must_use]
+    pub fn new(command: &'static str, source: &Path, destination: &str) -> Self {
+        Self {
+            command,
+            source: source.display().to_string(),
+            destination: destination.to_owned(),
+            keys: None,
+            started: SystemTime::now(),
+            route: Route::Direct,
+            datasync: None,
+        }
+    }
+}
+
 impl Report {
+    /// The report of a run that could not start its work.
+    #[must_use]
+    pub fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Self {
+        let (tally, seconds) = (Tally::default(), Seconds::default());
+        Self::new(subject, Ending { tally, requests: None, operations: None, seconds, error, exit_code })
+    }
+
     /// Puts the report together.
     #[must_use]
     pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {

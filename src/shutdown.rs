@@ -46,8 +46,8 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everybody to stop, because a signal did.
-    fn request(&self, code: ExitCode) {
+    /// Requests a stop that ends the run with this exit code.
+    pub fn request(&self, code: ExitCode) {
         self.signal.store(code.code(), Ordering::Relaxed);
         self.token.cancel();
     }

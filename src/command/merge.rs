@@ -1,12 +1,14 @@
 //! `efs2s3 report merge`: the reports of runs that shared the work, added up.
 
-use super::{Stop, cannot_write, conclude, ranges, state};
+use super::error::CommandError;
+use super::{cannot_write, conclude, ranges};
 use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
 use crate::recorded_options::RecordedOptions;
 use crate::report::{Report, ReportSink};
 use crate::scope::Scope;
+use crate::session::{past, state_at};
 
 /// Adds them up, and writes the sum.
 pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
@@ -16,39 +18,39 @@ pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> Exit
     };
     let path = command.report.clone();
     let merged = match Box::pin(reports(command, options)).await {
-        Ok(reports) => Report::merge(reports).map_err(Stop::usage),
-        Err(stop) => Err(stop),
+        Ok(reports) => Report::merge(reports).map_err(CommandError::usage),
+        Err(error) => Err(error),
     };
     match merged {
         Ok(sum) => conclude(&sum, Some(sink), Some(&path)),
-        Err(Stop { message, exit_code }) => {
-            tracing::error!("{message}");
-            exit_code
+        Err(error) => {
+            tracing::error!("{error}");
+            error.exit_code()
         }
     }
 }
 
-async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<Report>, Stop> {
+async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<Report>, CommandError> {
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
         let read = |path: &std::path::PathBuf| {
-            let wrong = |what: String| Stop::usage(format!("the report {} cannot be read: {what}", path.display()));
-            let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-            Report::read(&text).map_err(|error| wrong(error.to_string()))
+            let place = format!("cannot read the report {}", path.display());
+            let text = std::fs::read(path).map_err(|error| CommandError::usage(error).at(&place))?;
+            Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))
         };
         return command.reports.iter().map(read).collect();
     };
     // Only the options for reaching S3 matter here. The source is not read, and `--ranges` means all ranges.
     let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());
-    let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
-    let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?;
+    let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
+    let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?;
     let cut = ranges::read_cut(ranges, &config).await?;
-    let cut = cut.ok_or_else(|| Stop::fatal(format!("there are no ranges at {ranges}")))?;
-    let state = state::at(place, &config).await?;
+    let cut = cut.ok_or_else(|| CommandError::fatal(format!("there are no ranges at {ranges}")))?;
+    let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
     let mut reports = Vec::with_capacity(cut.ranges().len());
     for range in cut.ranges() {
         let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };
         // One that is missing leaves a gap, which is said.
-        reports.extend(state::last_report(&state, &scope).await.map_err(Stop::fatal)?);
+        reports.extend(past::last_report(&state, &scope).await.map_err(CommandError::fatal)?);
     }
     Ok(reports)
 }

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use super::{Stop, state};
+use super::error::CommandError;
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::cut::{Cut, Sample};
@@ -16,6 +16,7 @@ use crate::recorded_options::RecordedOptions;
 use crate::report::write_stdout;
 use crate::result_file::ResultFile;
 use crate::scope::Scope;
+use crate::session::open_state;
 use crate::shutdown::Shutdown;
 use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
@@ -24,24 +25,27 @@ use crate::state::State;
 pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> ExitCode {
     match Box::pin(cut(command, options, progress)).await {
         Ok(()) => ExitCode::Success,
-        Err(Stop { message, exit_code }) => {
+        Err(error) => {
             progress.finish();
-            tracing::error!("{message}");
-            exit_code
+            tracing::error!("{error}");
+            error.exit_code()
         }
     }
 }
 
-async fn cut(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), Stop> {
+async fn cut(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), CommandError> {
     let source = command.source.display().to_string();
     let args = options.sync_args(&source, &command.destination.to_string());
-    let args = args.map_err(|error| Stop::usage(error.to_string().trim_end()))?;
-    let config = SyncConfig::new(args, Vec::new()).map_err(Stop::usage)?.of_names();
-    let shutdown = Shutdown::on_signals().map_err(Stop::fatal)?;
+    let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
+    let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.of_names();
+    let shutdown = Shutdown::on_signals().map_err(CommandError::fatal)?;
 
     // Who could not be written to is told before the work, not after it.
     let sink = Sink::open(command.output.as_ref(), &config).await?;
-    let state = state::open(command.state.as_ref(), &command.source, &config).await?;
+    let state = match &command.state {
+        Some(place) => Some(open_state(place, &command.source, &config).await?),
+        None => None,
+    };
     let remembered = match &state {
         Some(state) => remembered(state, &config, command.previous.as_ref(), command.count).await?,
         None => None,
@@ -66,7 +70,7 @@ async fn remembered(
     config: &SyncConfig,
     previous: Option<&FileLocation>,
     count: usize,
-) -> Result<Option<Sample>, Stop> {
+) -> Result<Option<Sample>, CommandError> {
     let mut sample = Sample::new(count);
     let (whole, preserve) = (config.scope(), config.preserve());
     if Index::open(state, whole, preserve).await.for_each_key(|key| sample.push(key)).await {
@@ -92,31 +96,37 @@ async fn remembered(
 }
 
 /// Reads a cut, if there is one.
-pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Option<Cut>, Stop> {
-    let unreadable = |what: String| Stop::fatal(format!("the ranges {location} cannot be read: {what}"));
+pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Option<Cut>, CommandError> {
+    let place = format!("cannot read the ranges {location}");
+    let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| CommandError::fatal(cause).at(&place);
     let content = match location {
         FileLocation::Path(path) => match std::fs::read(path) {
             Ok(content) => content,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(error.to_string())),
+            Err(error) => return Err(unreadable(error.into())),
         },
         FileLocation::Object(folder, name) => {
-            let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
+            let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
             match home.get(name).await {
                 Ok(got) => got.content.to_vec(),
                 Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(unreadable(home.explain(&error))),
+                Err(error) => return Err(unreadable(home.explain(&error).into())),
             }
         }
     };
-    Cut::read(&content).map(Some).map_err(|error| unreadable(error.to_string()))
+    Cut::read(&content).map(Some).map_err(|error| unreadable(error.into()))
 }
 
 /// Counts what is in the tree.
-async fn walked(config: SyncConfig, count: usize, shutdown: &Shutdown, progress: &Progress) -> Result<Sample, Stop> {
-    let setup = config.open(false, shutdown.clone(), progress.clone()).await.map_err(Stop::fatal)?;
-    let with_directories = setup.context.preserve.is_some();
-    let mut walk = setup.context.source.walk().map_err(Stop::fatal)?;
+async fn walked(
+    config: SyncConfig,
+    count: usize,
+    shutdown: &Shutdown,
+    progress: &Progress,
+) -> Result<Sample, CommandError> {
+    let setup = config.open(shutdown.clone(), progress.clone()).await.map_err(CommandError::fatal)?;
+    let with_directories = setup.rules.preserve.is_some();
+    let mut walk = setup.source.walk().map_err(CommandError::fatal)?;
     let mut sample = Sample::new(count);
     loop {
         let batch = tokio::select! {
@@ -124,7 +134,7 @@ async fn walked(config: SyncConfig, count: usize, shutdown: &Shutdown, progress:
             () = shutdown.requested() => None,
         };
         if let Some(exit_code) = shutdown.exit_code() {
-            return Err(Stop { message: "asked to stop: nothing was written".to_owned(), exit_code });
+            return Err(CommandError::stopped(exit_code));
         }
         let Some(batch) = batch else {
             return Ok(sample);
@@ -134,7 +144,7 @@ async fn walked(config: SyncConfig, count: usize, shutdown: &Shutdown, progress:
                 Found::File(_) | Found::Symlink(_) | Found::Named(EntryKind::File) => sample.push(&entry.key),
                 Found::Directory(_) if with_directories => sample.push(&entry.key),
                 Found::Unknown { below, problem } if below.is_empty() => {
-                    return Err(Stop::fatal(format!("the source cannot be read: {}", problem.message)));
+                    return Err(CommandError::fatal(format!("the source cannot be read: {}", problem.message)));
                 }
                 // What it would have held is missing in the counts; the ranges hold its keys all the same.
                 Found::Unknown { problem, .. } => {
@@ -161,20 +171,20 @@ enum Sink {
 }
 
 impl Sink {
-    async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, Stop> {
+    async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, CommandError> {
         match output {
             None => Ok(Self::Stdout),
-            Some(FileLocation::Path(path)) => ResultFile::create(path)
-                .map(Self::File)
-                .map_err(|error| Stop::fatal(format!("the ranges cannot be written to {}: {error}", path.display()))),
+            Some(FileLocation::Path(path)) => ResultFile::create(path).map(Self::File).map_err(|error| {
+                CommandError::fatal(format!("the ranges cannot be written to {}: {error}", path.display()))
+            }),
             Some(FileLocation::Object(folder, name)) => {
-                let home = config.connect_to(folder, Shutdown::default()).await.map_err(Stop::fatal)?;
+                let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
                 Ok(Self::Object(State::Prefix(Box::new(home)), name.to_string()))
             }
         }
     }
 
-    async fn write(self, text: String) -> Result<(), Stop> {
+    async fn write(self, text: String) -> Result<(), CommandError> {
         let written = match self {
             Self::Stdout => write_stdout(text.as_bytes()).map_err(|error| error.to_string()),
             Self::File(mut file) => {
@@ -182,6 +192,6 @@ impl Sink {
             }
             Self::Object(home, name) => home.write(&name, text.into()).await.map_err(|error| error.to_string()),
         };
-        written.map_err(|error| Stop::fatal(format!("the ranges cannot be written: {error}")))
+        written.map_err(|error| CommandError::fatal(format!("the ranges cannot be written: {error}")))
     }
 }

@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use crate::cli::{Attribute, Compare, CompareArgs, MetadataDialect, Mode, Overwrite, Symlinks};
 use crate::metadata::{Dialect, ModeForm, Preserve, TimeForm};
 use crate::source::walk::Links;
-use crate::sync::decide::CompareBy;
+use crate::sync::rules::CompareBy;
 
 #[derive(Debug)]
 pub(super) struct Comparing {

@@ -2,7 +2,7 @@
 
 use crate::cli::DeleteArgs;
 use crate::source::Requirements;
-use crate::sync::guard::DeleteRules;
+use crate::sync::rules::DeleteRules;
 
 #[derive(Debug)]
 pub(super) struct Deleting {
@@ -23,7 +23,7 @@ impl Deleting {
                 max_delete: args.max_delete,
                 allow_empty_source: args.allow_empty_source,
                 ignore_errors: args.ignore_errors,
-                objection: None,
+                datasync_may_still_run: false,
             },
             requirements: Requirements { mount: args.require_mount, sentinel: args.sentinel },
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 mod section;
-pub(crate) mod verdict;
+pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};

@@ -5,22 +5,22 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// Counted in units, so that a terabyte fits the semaphore's numbers.
 const UNIT_BYTES: u64 = 1024;
 
-/// The byte budget. Fair: who waits longest goes first.
+/// The byte budget. It is fair: the longest wait is served first.
 #[derive(Debug)]
 pub struct ByteBudget {
     units: u32,
     semaphore: Semaphore,
 }
 
-/// A share of the budget, given back when dropped.
+/// A permit for part of the budget, returned when dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct Share<'a> {
+pub struct BudgetPermit<'a> {
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl ByteBudget {
-    /// So many bytes in all.
+    /// A budget of `bytes` in total.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
@@ -28,11 +28,11 @@ impl ByteBudget {
         Self { units, semaphore: Semaphore::new(permits) }
     }
 
-    /// Waits for so many bytes; for all of the budget where it is smaller than that, so that one at a time gets through.
-    pub async fn take(&self, bytes: u64) -> Share<'_> {
+    /// Waits for `bytes`, or for the whole budget if it is smaller, so that a large request gets through alone.
+    pub async fn take(&self, bytes: u64) -> BudgetPermit<'_> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
         // The semaphore is never closed.
-        Share { _permit: self.semaphore.acquire_many(units).await.ok() }
+        BudgetPermit { _permit: self.semaphore.acquire_many(units).await.ok() }
     }
 }
 

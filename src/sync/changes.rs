@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::decide::Reason;
+use super::reason::Reason;
 use crate::key::ObjectKey;
 
 /// One change.

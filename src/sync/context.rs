@@ -1,16 +1,19 @@
-//! What every step of a sync works with: the two sides, the limits, and the wish to stop.
+//! The context of a run: the two sides, the rules, the limits, and what earlier runs recorded. Each step works with it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::ByteBudget;
-use super::decide::Clocks;
+use super::clocks::Clocks;
 use super::dialect::DialectInUse;
+use super::rules::{DeleteRules, Rules};
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
+use crate::filter::Filter;
 use crate::index::Index;
 use crate::index::row::Row;
 use crate::key::{ObjectKey, RelativeKey};
-use crate::metadata::{Dialect, Preserve, is_ours};
+use crate::metadata::{Dialect, is_ours};
 use crate::object::{ETag, Object};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
@@ -20,58 +23,80 @@ use crate::state::State;
 use crate::time::EpochNanos;
 use crate::uploads::Uploads;
 
-/// The two sides of a sync and what limits it.
+/// Past this many bytes read only to compare, the run logs a warning.
+const MUCH_READ: u64 = 1 << 30;
+
+/// What every step of a run works with.
 #[derive(Debug)]
 pub struct Context {
     /// The tree.
     pub source: Source,
-    /// The prefix.
+    /// The bucket and prefix.
     pub destination: Destination,
-    /// Which attributes of files the mode keeps as metadata; none in plain mode.
-    pub preserve: Option<Preserve>,
+    /// When an object is as it should be.
+    pub rules: Rules,
+    /// Which keys belong to the sync.
+    pub filter: Arc<Filter>,
+    /// What allows deletes.
+    pub delete_rules: DeleteRules,
     /// What objects are stored with.
     pub headers: HeaderRules,
-    /// How metadata is written, where the mode has any.
+    /// How metadata is written, if the mode stores any.
     pub dialect: DialectInUse,
-    /// What is remembered of earlier runs.
-    pub memory: Memory,
     /// The memory for file content in flight.
     pub budget: ByteBudget,
-    /// The size of a part.
+    /// The size of a part in bytes.
     pub part_size: u64,
-    /// Files of at least this size are sent in parts.
+    /// Files of at least this many bytes are sent in parts.
     pub multipart_threshold: u64,
-    /// The wish to stop.
+    /// How many ranges are listed in parallel.
+    pub list_concurrency: usize,
+    /// What earlier runs recorded.
+    pub memory: Memory,
+    /// The stop request.
     pub shutdown: Shutdown,
-    /// The line that shows how far the run is.
+    /// The progress line.
     pub progress: Progress,
+    /// The bytes that were read only to compare.
+    pub read_for_compare: AtomicU64,
 }
 
-/// What is remembered of earlier runs, where there is a state.
+/// What earlier runs recorded, if there is a state.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Where it is kept.
+    /// Where it is stored.
     pub state: Option<Arc<State>>,
     /// What each object held.
     pub index: Option<Index>,
-    /// The uploads under way.
+    /// The unfinished multipart uploads.
     pub uploads: Option<Uploads>,
 }
 
 impl Context {
-    /// The whole key of a path below the source.
+    /// The object key of a relative key.
     #[must_use]
     pub fn key(&self, relative: &RelativeKey) -> ObjectKey {
         self.destination.prefix().object_key(relative)
     }
 
-    /// What is known of the clocks by now.
+    /// Counts bytes that were read only to compare.
+    pub(super) fn count_read_for_compare(&self, bytes: u64) {
+        let before = self.read_for_compare.fetch_add(bytes, Ordering::Relaxed);
+        if before < MUCH_READ && before + bytes >= MUCH_READ {
+            tracing::warn!(
+                "read more than 1 GiB only to compare: without --state, each run reads again every equal file that is newer \
+                 than its object"
+            );
+        }
+    }
+
+    /// What is known of the clocks now.
     #[must_use]
     pub fn clocks(&self) -> Clocks {
         Clocks { difference: self.destination.clock_difference(), now: EpochNanos::now() }
     }
 
-    /// Remembers that the object is equal to the file that was looked at like this; in its metadata too, if that was seen.
+    /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.
     pub fn remember(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of(object, stat, metadata_seen, self.clocks().margin())
@@ -80,7 +105,7 @@ impl Context {
         }
     }
 
-    /// Remembers an object that was written a moment ago.
+    /// Records an object that this run has just written.
     pub fn remember_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
@@ -89,14 +114,14 @@ impl Context {
         }
     }
 
-    /// What a file is uploaded with, in the place of `object` if there is one.
+    /// The headers of an upload, over `object` if there is one.
     pub async fn headers(&self, key: &RelativeKey, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
         let mut headers =
             if stat.kind == EntryKind::File { self.headers.of(key.as_str()) } else { self.headers.of_no_file() };
-        if let Some(preserve) = self.preserve {
+        if let Some(preserve) = self.rules.preserve {
             headers.metadata = self.dialect.get(&self.destination).await.write(stat, preserve);
             headers.storage_class = match object {
-                // As DataSync does: an update keeps the class, and small new objects are cheaper in STANDARD.
+                // As DataSync does: an update keeps the class, and small new objects cost less in STANDARD.
                 Some(object) => Some(object.storage_class.clone()),
                 None => headers.storage_class.filter(|class| stat.size_bytes >= class.least_bytes()),
             };
@@ -104,9 +129,9 @@ impl Context {
         headers
     }
 
-    /// What an object is stored with, with the metadata of the file as it is now.
+    /// The headers of an object with the metadata of the file as it is now.
     pub async fn rewritten(&self, mut stored: ObjectHeaders, stat: &Stat) -> ObjectHeaders {
-        if let Some(preserve) = self.preserve {
+        if let Some(preserve) = self.rules.preserve {
             let dialect = match Dialect::of(&stored.metadata) {
                 Some(its_own) => its_own,
                 None => self.dialect.get(&self.destination).await,

@@ -1,24 +1,29 @@
-//! Deleting orphans: last, guarded, and looked at once more.
+//! Deleting orphans: the last step of a run, guarded, and re-checked key by key.
 //!
-//! Where the guards of the whole run ([`super::guard`]) have nothing against it, two more look at each delete:
+//! First the guards that look at the whole run ([`withhold`]). If none of them applies, two more check each delete:
 //!
-//! 5. *`still_gone`*: looked at afresh, the source still has nothing of this name;
-//! 6. *`still_the_same`*: the object is still the one that was listed.
-//!
-//! These two are normal life and no reason for exit code 3.
+//! - `still_gone`: a fresh lookup shows that the source still has nothing of this name;
+//! - `still_the_same`: the object is still the one that was listed. S3 checks this itself, by the ETag that goes with
+//!   each key.
 
 use std::io;
 
+pub(crate) mod orphan;
+mod withhold;
+
+use orphan::{Orphans, spill_guard};
+use withhold::guard_of_run;
+
 use super::changes::{Change, Changes};
 use super::context::Context;
-use super::guard::{DeleteRules, objection};
-use super::orphan::{Orphans, spill_guard};
-use super::tally::{Failure, Guard, Tally};
+use super::guard::Guard;
+use super::rules::DeleteRules;
+use super::tally::{Failure, Tally};
 use crate::destination::delete::{Deleted, Doomed, fits_a_batch};
 use crate::source::presence::Presence;
 
-/// Deletes the orphans, if no guard objects.
-pub async fn delete_orphans(
+/// Deletes the orphans that no guard withholds.
+pub(crate) async fn delete_orphans(
     context: &Context,
     orphans: Orphans,
     rules: &DeleteRules,
@@ -31,26 +36,26 @@ pub async fn delete_orphans(
     .await;
 }
 
-/// Brings the orphans that no guard objects to before `each`, in batches and in order; tallies the others as withheld.
-pub async fn for_each_batch(
+/// Brings the orphans that no guard withholds before `each`, in batches and in order, and counts the others as withheld.
+pub(crate) async fn for_each_batch(
     context: &Context,
     mut orphans: Orphans,
     rules: &DeleteRules,
     tally: &mut Tally,
     mut each: impl AsyncFnMut(Vec<Doomed>, &mut Tally),
 ) {
-    let guard = objection(orphans.count(), tally, rules).or_else(|| orphans.spill_guard());
+    let guard = guard_of_run(orphans.count(), tally, rules).or_else(|| orphans.spill_guard());
     if let Some(guard) = &guard {
-        tracing::warn!("{}", guard.message);
+        tracing::warn!("{}", guard.message());
     }
-    let mut to_come = orphans.count();
+    let mut remaining = orphans.count();
     let result = async {
         for batch in orphans.batches()? {
             let batch = batch?;
-            to_come = to_come.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
+            remaining = remaining.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             if let Some(guard) = &guard {
-                for doomed in &batch {
-                    tally.withheld(guard, &context.key(&doomed.key));
+                for target in &batch {
+                    tally.withheld(guard, &context.key(&target.key));
                 }
             } else {
                 let gone = still_gone(context, batch, tally).await;
@@ -59,69 +64,55 @@ pub async fn for_each_batch(
         }
         io::Result::Ok(())
     };
-    let lost = result.await.err().map(|error| spill_guard(&error, to_come));
-    // What could not be remembered or read back by name is withheld all the same.
-    if let (Some(guard), 1..) = (lost.or(guard), to_come) {
-        tally.withheld_many(&guard, to_come);
+    let lost = result.await.err().map(|error| spill_guard(&error, remaining));
+    // Orphans whose names the temporary file did not give back are withheld too.
+    if let (Some(guard), 1..) = (lost.or(guard), remaining) {
+        tally.withheld_many(&guard, remaining);
     }
 }
 
-/// Guard 5: those of which the source, looked at afresh, has nothing.
+/// Returns the targets for which a fresh lookup finds nothing in the source.
 async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) -> Vec<Doomed> {
-    let presences = context.source.presences(batch.iter().map(|doomed| doomed.key.clone()).collect()).await;
+    let presences = context.source.presences(batch.iter().map(|target| target.key.clone()).collect()).await;
     let mut gone = Vec::with_capacity(batch.len());
-    for (doomed, presence) in batch.into_iter().zip(presences) {
+    for (target, presence) in batch.into_iter().zip(presences) {
         let guard = match presence {
             Presence::Gone => {
-                gone.push(doomed);
+                gone.push(target);
                 continue;
             }
-            Presence::There => Guard {
-                name: "still_gone",
-                message: "the file is there again: its object stays".to_owned(),
-                is_normal: true,
-            },
-            Presence::Unknown(problem) => Guard {
-                name: "still_gone_unknown",
-                message: format!("whether the file is still gone cannot be seen: {}", problem.message),
-                is_normal: false,
-            },
+            Presence::There => Guard::StillGone,
+            Presence::Unknown(problem) => Guard::StillGoneUnknown { problem: problem.message },
         };
-        tally.withheld(&guard, &context.key(&doomed.key));
+        tally.withheld(&guard, &context.key(&target.key));
     }
     gone
 }
 
-/// Deletes a batch; guard 6 is S3's own, by the ETag that goes with each key.
 async fn delete_batch(context: &Context, batch: Vec<Doomed>, tally: &mut Tally, changes: &mut Changes) {
     if context.shutdown.is_requested() {
-        let message = "the run was asked to stop before these deletes: the next run does them".to_owned();
-        let guard = Guard { name: "interrupted", message, is_normal: false };
-        return batch.iter().for_each(|doomed| tally.withheld(&guard, &context.key(&doomed.key)));
+        return batch.iter().for_each(|target| tally.withheld(&Guard::Interrupted, &context.key(&target.key)));
     }
     let (together, alone): (Vec<Doomed>, Vec<Doomed>) =
-        batch.into_iter().partition(|doomed| fits_a_batch(&context.key(&doomed.key)));
+        batch.into_iter().partition(|target| fits_a_batch(&context.key(&target.key)));
     let outcomes = if together.is_empty() { Vec::new() } else { context.destination.delete_batch(&together).await };
-    for (doomed, outcome) in together.iter().zip(outcomes) {
-        account(context, doomed, outcome, tally, changes);
+    for (target, outcome) in together.iter().zip(outcomes) {
+        account(context, target, outcome, tally, changes);
     }
-    for doomed in &alone {
-        let outcome = context.destination.delete_one(doomed).await;
-        account(context, doomed, outcome, tally, changes);
+    for target in &alone {
+        let outcome = context.destination.delete_one(target).await;
+        account(context, target, outcome, tally, changes);
     }
 }
 
-fn account(context: &Context, doomed: &Doomed, outcome: Deleted, tally: &mut Tally, changes: &mut Changes) {
-    let key = context.key(&doomed.key);
+fn account(context: &Context, target: &Doomed, outcome: Deleted, tally: &mut Tally, changes: &mut Changes) {
+    let key = context.key(&target.key);
     match outcome {
         Deleted::Yes => {
             tally.counts.deleted += 1;
             changes.note(&Change::delete(key));
         }
-        Deleted::Changed => {
-            let message = "somebody else wrote the object since it was listed: it stays".to_owned();
-            tally.withheld(&Guard { name: "still_the_same", message, is_normal: true }, &key);
-        }
+        Deleted::Changed => tally.withheld(&Guard::StillTheSame, &key),
         Deleted::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
     }
     context.progress.show(|| tally.line());

@@ -1,25 +1,198 @@
-//! The guards that look at a whole run before anything is deleted: an objection of one withholds every delete.
+//! The guards: everything that can withhold a delete, in the order in which a run asks them.
 //!
-//! 1. *walk*: every directory could be read (with `--ignore-errors`: those that could not keep what is below them);
-//! 2. *uploads*: no upload of a key without an object failed at the destination;
-//! 3. *`empty_source`*: the source holds something;
-//! 4. *limit*: there are no more than `--max-delete` allows.
-//!
-//! A listing that failed ends the run before it comes here.
+//! Absence must be proven. A guard that applies names the deletes that it withholds, and the option that allows them.
 
 use std::str::FromStr;
 
-use super::tally::{Guard, Tally};
+/// A guard that withholds deletes, with the numbers that its message gives.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Guard {
+    /// The run failed before it had seen all of the source and the destination.
+    Listing,
+    /// The run was asked to stop before these deletes.
+    Interrupted,
+    /// A DataSync execution may still be running.
+    DatasyncMayStillRun,
+    /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
+    Walk {
+        /// How many directories.
+        directories: u64,
+        /// How many deletes.
+        deletes: u64,
+    },
+    /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
+    Uploads {
+        /// How many uploads.
+        failed: u64,
+        /// How many deletes.
+        deletes: u64,
+    },
+    /// The source is empty, as a directory is on which nothing is mounted.
+    EmptySource {
+        /// How many deletes.
+        deletes: u64,
+    },
+    /// There are more deletes than `--max-delete` allows.
+    Limit {
+        /// How many deletes.
+        deletes: u64,
+        /// How many objects the run listed.
+        objects: u64,
+        /// What is allowed.
+        allowed: MaxDelete,
+    },
+    /// The temporary file that holds the list of deletes failed.
+    Spill {
+        /// How many deletes.
+        deletes: u64,
+        /// What the system said.
+        error: String,
+    },
+    /// No file can have this name.
+    ImpossiblePath,
+    /// The file or the object of this line has changed since the plan was made.
+    ChangedSincePlan,
+    /// The file is there again.
+    StillGone,
+    /// The re-check could not see whether the file is still gone.
+    StillGoneUnknown {
+        /// What the file system said.
+        problem: String,
+    },
+    /// Another writer changed the object after it was listed.
+    StillTheSame,
+}
+
+impl Guard {
+    /// One of each, in the order in which a run asks them.
+    pub const ALL: [Self; 13] = [
+        Self::Listing,
+        Self::Interrupted,
+        Self::DatasyncMayStillRun,
+        Self::Walk { directories: 0, deletes: 0 },
+        Self::Uploads { failed: 0, deletes: 0 },
+        Self::EmptySource { deletes: 0 },
+        Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default },
+        Self::Spill { deletes: 0, error: String::new() },
+        Self::ImpossiblePath,
+        Self::ChangedSincePlan,
+        Self::StillGone,
+        Self::StillGoneUnknown { problem: String::new() },
+        Self::StillTheSame,
+    ];
+
+    /// The name in the report.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Listing => "listing",
+            Self::Interrupted => "interrupted",
+            Self::DatasyncMayStillRun => "datasync_may_still_run",
+            Self::Walk { .. } => "walk",
+            Self::Uploads { .. } => "uploads",
+            Self::EmptySource { .. } => "empty_source",
+            Self::Limit { .. } => "limit",
+            Self::Spill { .. } => "spill",
+            Self::ImpossiblePath => "impossible_path",
+            Self::ChangedSincePlan => "changed_since_plan",
+            Self::StillGone => "still_gone",
+            Self::StillGoneUnknown { .. } => "still_gone_unknown",
+            Self::StillTheSame => "still_the_same",
+        }
+    }
+
+    /// Whether it is normal for this guard to withhold deletes: it causes no exit code 3.
+    #[must_use]
+    pub const fn is_normal(&self) -> bool {
+        matches!(self, Self::ImpossiblePath | Self::StillGone | Self::StillTheSame)
+    }
+
+    /// What happened, and which option or action allows the deletes.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Listing => {
+                "the run failed before it had seen all of the source and the destination: run again".to_owned()
+            }
+            Self::Interrupted => "the run was asked to stop before these deletes: the next run does them".to_owned(),
+            Self::DatasyncMayStillRun => {
+                "a DataSync execution may still be running, and this run may not know what it \
+                                          copies: DataSync or the next run deletes"
+                    .to_owned()
+            }
+            Self::Walk { directories, deletes } => format!(
+                "withheld {deletes} deletes: the walk could not read {directories} directories, and an unreadable \
+                 directory looks like a deleted one. Make them readable, or pass --ignore-errors to keep only what is below them"
+            ),
+            Self::Uploads { failed, deletes } => format!(
+                "withheld {deletes} deletes: {failed} new files could not be uploaded, and one of them may be the new \
+                 name of a deleted file. The next run deletes, once the uploads succeed"
+            ),
+            Self::EmptySource { deletes } => format!(
+                "withheld {deletes} deletes: the source is empty, as it looks if it is not mounted. Mount it and run \
+                 again, or pass --allow-empty-source if it is meant to be empty"
+            ),
+            Self::Limit { deletes, objects, allowed } => format!(
+                "withheld {deletes} deletes of {objects} objects: {allowed}. Pass --max-delete {deletes} to allow them"
+            ),
+            Self::Spill { deletes, error } => format!(
+                "withheld {deletes} deletes: cannot keep their list in the temporary folder ({error}). Free some space \
+                 there, or set TMPDIR to another folder"
+            ),
+            Self::ImpossiblePath => {
+                "no file can have such a name, so the run cannot know where the object comes from: kept the object"
+                    .to_owned()
+            }
+            Self::ChangedSincePlan => {
+                "the file or the object changed since the plan was made: kept the object, make a new plan".to_owned()
+            }
+            Self::StillGone => "the file is there again: kept its object".to_owned(),
+            Self::StillGoneUnknown { problem } => {
+                format!("cannot see whether the file is still gone: {problem}")
+            }
+            Self::StillTheSame => "another writer changed the object after it was listed: kept the object".to_owned(),
+        }
+    }
+}
 
 /// How many deletes one run may do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxDelete {
-    /// More than 100 and more than 10 % of the objects listed are refused.
+    /// The run refuses more than 100 that are also more than 10 % of the listed objects.
     Default,
-    /// So many objects.
+    /// Up to this many objects.
     Count(u64),
-    /// So much of the objects listed, in percent.
+    /// Up to this share of the listed objects, in percent.
     Percent(f64),
+}
+
+impl MaxDelete {
+    /// Returns how many of `objects` listed objects a run may delete.
+    #[must_use]
+    #[allow(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a count"
+    )]
+    pub(crate) fn of(self, objects: u64) -> u64 {
+        match self {
+            Self::Default => (objects / 10).max(100),
+            Self::Count(count) => count,
+            Self::Percent(percent) => (objects as f64 * percent / 100.0).floor() as u64,
+        }
+    }
+}
+
+impl std::fmt::Display for MaxDelete {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("more than 100 and more than 10 %"),
+            Self::Count(count) => write!(f, "more than {count}"),
+            Self::Percent(percent) => write!(f, "more than {percent} %"),
+        }
+    }
 }
 
 impl FromStr for MaxDelete {
@@ -38,169 +211,34 @@ impl FromStr for MaxDelete {
     }
 }
 
-/// What allows deletes, and how many.
-#[derive(Clone, Debug)]
-pub struct DeleteRules {
-    /// The most deletes.
-    pub max_delete: MaxDelete,
-    /// Whether an empty source may delete everything.
-    pub allow_empty_source: bool,
-    /// Whether directories that could not be read withhold deletes below themselves alone.
-    pub ignore_errors: bool,
-    /// What objects to all deletes from the start.
-    pub objection: Option<Guard>,
-}
-
-/// The first guard that objects to deleting `orphans` objects after a run that tallied like this.
-#[must_use]
-pub fn objection(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
-    let object = |name, message: String| Some(Guard { name, message, is_normal: false });
-    let source_is_empty = !tally.saw_beyond
-        && tally.counts.files + tally.counts.directories + tally.counts.symlinks + tally.counts.special_skipped == 0;
-    let allowed = most_deletes(rules.max_delete, tally.counts.objects);
-    if orphans == 0 {
-        None
-    } else if let Some(guard) = &rules.objection {
-        Some(guard.clone())
-    } else if tally.unknown_directories > 0 && !rules.ignore_errors {
-        object(
-            "walk",
-            format!(
-                "{} directories could not be read, and an unreadable directory looks like a deleted one: {orphans} deletes withheld. \
-             Make them readable, or pass --ignore-errors to keep only what is below them",
-                tally.unknown_directories
-            ),
-        )
-    } else if tally.absent_uploads_failed > 0 {
-        object(
-            "uploads",
-            format!(
-                "{} new files could not be uploaded, and one of them may be the new name of a file whose old name would go: \
-             {orphans} deletes withheld until the uploads succeed",
-                tally.absent_uploads_failed
-            ),
-        )
-    } else if source_is_empty && !rules.allow_empty_source {
-        object(
-            "empty_source",
-            format!(
-                "the source is empty, as it looks when it is not mounted: {orphans} deletes withheld. Pass --allow-empty-source if it is meant to be empty"
-            ),
-        )
-    } else if orphans > allowed {
-        let limit = match rules.max_delete {
-            MaxDelete::Default => "more than 100 and more than 10 %".to_owned(),
-            MaxDelete::Count(count) => format!("more than {count}"),
-            MaxDelete::Percent(percent) => format!("more than {percent} %"),
-        };
-        object(
-            "limit",
-            format!(
-                "{orphans} of {} objects would be deleted, {limit}: all withheld. Pass --max-delete {orphans} to allow them",
-                tally.counts.objects
-            ),
-        )
-    } else {
-        None
-    }
-}
-
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a share of a count"
-)]
-fn most_deletes(limit: MaxDelete, objects: u64) -> u64 {
-    match limit {
-        MaxDelete::Default => (objects / 10).max(100),
-        MaxDelete::Count(count) => count,
-        MaxDelete::Percent(percent) => (objects as f64 * percent / 100.0).floor() as u64,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    const RULES: DeleteRules = DeleteRules {
-        max_delete: MaxDelete::Default,
-        allow_empty_source: false,
-        ignore_errors: false,
-        objection: None,
-    };
-
-    fn tally(files: u64, objects: u64) -> Tally {
-        let mut tally = Tally::default();
-        (tally.counts.files, tally.counts.objects) = (files, objects);
-        tally
-    }
-
-    fn guard(orphans: u64, tally: &Tally, rules: &DeleteRules) -> Option<&'static str> {
-        objection(orphans, tally, rules).map(|guard| guard.name)
-    }
-
     #[test]
-    fn a_clean_run_may_delete() {
-        assert_eq!(guard(100, &tally(1, 101), &RULES), None);
-        assert_eq!(guard(500, &tally(1, 5000), &RULES), None);
-    }
-
-    #[test]
-    fn a_directory_that_could_not_be_read_withholds_everything() {
-        let mut tally = tally(9, 10);
-        tally.unknown_directories = 1;
-        assert_eq!(guard(1, &tally, &RULES), Some("walk"));
-        assert_eq!(guard(1, &tally, &DeleteRules { ignore_errors: true, ..RULES }), None);
-    }
-
-    #[test]
-    fn a_new_file_that_could_not_be_uploaded_withholds_everything() {
-        let mut tally = tally(9, 10);
-        tally.absent_uploads_failed = 1;
-        assert_eq!(guard(1, &tally, &RULES), Some("uploads"));
-        tally.absent_uploads_failed = 0;
-        tally.counts.failed = 1;
-        assert_eq!(guard(1, &tally, &RULES), None, "a file that failed by itself withholds nothing");
-    }
-
-    #[test]
-    fn an_empty_source_withholds_everything() {
-        assert_eq!(guard(1, &tally(0, 10), &RULES), Some("empty_source"));
-        assert_eq!(guard(1, &tally(0, 10), &DeleteRules { allow_empty_source: true, ..RULES }), None);
-        assert_eq!(guard(0, &tally(0, 10), &RULES), None);
-    }
-
-    #[test]
-    fn a_range_without_files_is_no_empty_source_where_there_is_more_of_it() {
-        let elsewhere = Tally { saw_beyond: true, ..tally(0, 10) };
-        assert_eq!(guard(1, &elsewhere, &RULES), None);
-        let many = Tally { saw_beyond: true, ..tally(0, 1000) };
-        assert_eq!(guard(1000, &many, &RULES), Some("limit"));
-    }
-
-    #[test]
-    fn more_than_a_hundred_and_more_than_a_tenth_is_too_much() {
-        assert_eq!(guard(101, &tally(1, 1000), &RULES), Some("limit"));
-        assert_eq!(guard(100, &tally(1, 100), &RULES), None);
-        assert_eq!(guard(501, &tally(1, 5000), &RULES), Some("limit"));
-        for (max_delete, most) in [
-            (MaxDelete::Count(7), 7),
-            (MaxDelete::Percent(2.5), 25),
-            (MaxDelete::Count(0), 0),
-            (MaxDelete::Percent(100.0), 1000),
-        ] {
-            let rules = DeleteRules { max_delete, ..RULES };
-            assert_eq!(guard(most, &tally(1, 1000), &rules), None);
-            assert_eq!(guard(most + 1, &tally(1, 1000), &rules), Some("limit"));
+    fn all_has_each_guard_once() {
+        let names: BTreeSet<&str> = Guard::ALL.iter().map(Guard::name).collect();
+        assert_eq!(names.len(), Guard::ALL.len());
+        for guard in Guard::ALL {
+            let position = match guard {
+                Guard::Listing => 0,
+                Guard::Interrupted => 1,
+                Guard::DatasyncMayStillRun => 2,
+                Guard::Walk { .. } => 3,
+                Guard::Uploads { .. } => 4,
+                Guard::EmptySource { .. } => 5,
+                Guard::Limit { .. } => 6,
+                Guard::Spill { .. } => 7,
+                Guard::ImpossiblePath => 8,
+                Guard::ChangedSincePlan => 9,
+                Guard::StillGone => 10,
+                Guard::StillGoneUnknown { .. } => 11,
+                Guard::StillTheSame => 12,
+            };
+            assert_eq!(Guard::ALL[position], guard);
         }
-    }
-
-    #[test]
-    fn the_message_names_the_flag_and_the_number() {
-        let message = objection(150, &tally(251, 401), &RULES).unwrap().message;
-        assert!(message.contains("--max-delete 150") && message.contains("401"), "{message}");
     }
 
     #[test]

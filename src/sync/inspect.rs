@@ -1,60 +1,89 @@
-//! The inspection: both sides surveyed, and compared where the decision asks for it, many at once. Nothing is written.
+//! The inspection: surveys both sides and compares what the decision asks to compare, in parallel. It writes nothing.
 //!
-//! `plan` says what is to be done about what comes out of it, `verify` what differs.
+//! `plan` prints what a sync would do, `verify` prints what differs.
 
 use std::sync::Arc;
 
 use futures::StreamExt;
+use futures::future::{Either, ready};
 use futures::stream::FuturesOrdered;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::context::Context;
-use super::orphan::Orphans;
-use super::settle::{Compared, Job};
-use super::survey::{Step, survey};
-use super::tally::{Failure, Tally};
-use super::upload::Outcome;
-use super::{Fatal, Setup};
+pub mod plan;
+pub mod verify;
 
-/// A file that was compared.
+use super::context::Context;
+use super::delete::orphan::Orphans;
+use super::fatal::Fatal;
+use super::job::{Job, Kept, SourceFile};
+use super::reason::Reason;
+use super::survey::{Input, Step, survey};
+use super::tally::{Failure, Tally};
+use super::transfer::compare::{compare, compare_by_reading};
+use super::verdict::Verdict;
+use crate::object::Object;
+
+/// A file that was compared with its object.
 #[derive(Debug)]
-pub struct Inspected {
-    /// The file, and the object at its key.
-    pub job: Job,
-    /// What came of the comparison.
-    pub compared: Compared,
-    /// How much was read for it.
-    pub read_bytes: u64,
+struct Inspected {
+    file: SourceFile,
+    object: Option<Object>,
+    finding: Finding,
 }
 
-/// Compares all with `compare`, brings each file before `each` in the order of the keys, and returns the orphans.
+/// What the comparison found.
+#[derive(Clone, Copy, Debug)]
+enum Finding {
+    /// The object is as it should be.
+    Equal(Reason),
+    /// A sync would upload the file.
+    Upload(Reason),
+    /// A sync would rewrite the metadata.
+    Rewrite,
+}
+
+/// Brings each compared file before `each`, in key order, and returns the orphans. With `read_objects`, it downloads
+/// objects whose ETag and stored checksum cannot show whether they are equal.
 ///
 /// # Errors
-/// Where a side cannot be trusted, and where `each` says so.
-pub async fn inspect<F: Future<Output = Inspected> + Send + 'static>(
-    setup: &Setup,
+/// Returns an error if a side cannot be trusted, and if `each` returns one.
+async fn inspect(
+    context: &Arc<Context>,
+    input: &Input,
+    read_objects: bool,
     tally: &mut Tally,
-    compare: impl Fn(Arc<Context>, Job) -> F,
     mut each: impl FnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<Orphans, Fatal> {
-    let context = &setup.context;
     let mut orphans = Orphans::default();
     let mut comparing = FuturesOrdered::new();
-    survey(setup, tally, async |step, tally| {
-        match step {
-            Step::Orphan(object) => orphans.push(&object),
-            Step::File(job) => {
-                if comparing.len() >= context.destination.most_requests()
-                    && let Some(compared) = comparing.next().await
-                {
-                    account(context, compared, &mut each, tally)?;
-                }
-                // On a task of its own, so that it goes on while others are waited for.
-                let compared = tokio::spawn(compare(Arc::clone(context), job));
-                comparing.push_back(AbortOnDropHandle::new(compared));
+    survey(context, input, tally, async |step, tally| {
+        let compared = match step {
+            Step::Orphan(object) => {
+                orphans.push(&object);
+                return Ok(());
             }
+            Step::Keep(kept) => Either::Left(ready(Ok(Compared::Kept(kept)))),
+            Step::Do(job) => {
+                let context = Arc::clone(context);
+                // A task of its own continues while the run waits for others.
+                let task = tokio::spawn(async move {
+                    let verdict = if read_objects {
+                        compare_by_reading(&context, &job).await
+                    } else {
+                        compare(&context, &job).await
+                    };
+                    Compared::Job(job, verdict)
+                });
+                Either::Right(AbortOnDropHandle::new(task))
+            }
+        };
+        if comparing.len() >= context.destination.most_requests()
+            && let Some(compared) = comparing.next().await
+        {
+            account(context, compared, &mut each, tally)?;
         }
+        comparing.push_back(compared);
         Ok(())
     })
     .await?;
@@ -64,22 +93,40 @@ pub async fn inspect<F: Future<Output = Inspected> + Send + 'static>(
     Ok(orphans)
 }
 
+#[derive(Debug)]
+enum Compared {
+    Kept(Kept),
+    Job(Job, Verdict),
+}
+
 fn account(
     context: &Context,
-    compared: Result<Inspected, JoinError>,
+    compared: Result<Compared, JoinError>,
     each: &mut impl FnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
     tally: &mut Tally,
 ) -> Result<(), Fatal> {
-    let inspected = compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    tally.read_for_compare(inspected.read_bytes);
-    match inspected.compared {
-        Compared::Done(Outcome::Skipped(reason)) => tally.skipped(reason),
-        Compared::Done(Outcome::SourceFailed(failure)) => tally.failed(failure),
-        Compared::Done(Outcome::DestinationFailed(error)) => {
-            tally.failed(Failure::of_request(context.key(&inspected.job.key), &error));
+    let compared = compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (job, verdict) = match compared {
+        Compared::Kept(Kept { file, object, reason }) => {
+            return each(Inspected { file, object: Some(object), finding: Finding::Equal(reason) }, tally);
         }
-        Compared::Upload(_) | Compared::Rewrite(_) | Compared::Done(_) => each(inspected, tally)?,
-    }
+        Compared::Job(job, verdict) => (job, verdict),
+    };
+    let finding = match verdict {
+        Verdict::Equal(reason, _) => Finding::Equal(reason),
+        Verdict::Upload(reason) => Finding::Upload(reason),
+        Verdict::Rewrite(_) => Finding::Rewrite,
+        Verdict::Skip(reason) => {
+            tally.skipped(reason);
+            return Ok(());
+        }
+        Verdict::Failed(error) => {
+            tally.failed(Failure::of_file(context.key(&job.file().key), error));
+            return Ok(());
+        }
+    };
+    let (file, object) = job.into_parts();
+    each(Inspected { file, object, finding }, tally)?;
     context.progress.show(|| tally.line());
     Ok(())
 }

@@ -9,12 +9,11 @@ use serde::{Deserialize, Serialize};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::key::ObjectKey;
 use crate::source::entry::{EntryKind, Problem, SkipReason};
+use crate::sync::guard::Guard;
+use crate::sync::verdict::FileError;
 
 /// How many entries of a list a report holds.
 pub const LIST_LIMIT: usize = 1000;
-
-/// So much read only to be compared is worth a warning.
-const MUCH_READ: u64 = 1 << 30;
 
 /// How many of everything.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -92,17 +91,6 @@ pub struct Failure {
     pub request_id: Option<String>,
 }
 
-/// A guard that objects to deletes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// Its name.
-    pub name: &'static str,
-    /// What happened, and what to pass to allow the deletes.
-    pub message: String,
-    /// Whether this is normal life: nothing for anybody to do.
-    pub is_normal: bool,
-}
-
 /// Deletes that a guard withheld.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Withheld {
@@ -136,8 +124,8 @@ pub struct Tally {
     pub withheld: Vec<Withheld>,
     /// Directories of which something could not be seen.
     pub unknown_directories: u64,
-    /// Whether the source holds anything outside the range of keys that the run is for.
-    pub saw_beyond: bool,
+    /// Whether the source has no entry at all; known once the survey has ended.
+    pub source_is_empty: bool,
     /// Uploads to keys without an object that failed at the destination.
     pub absent_uploads_failed: u64,
 }
@@ -153,15 +141,10 @@ impl Tally {
         }
     }
 
-    /// So much of the source was read only to be compared.
-    pub fn read_for_compare(&mut self, bytes: u64) {
-        let before = self.bytes.read_for_compare;
-        self.bytes.read_for_compare += bytes;
-        if before < MUCH_READ && self.bytes.read_for_compare >= MUCH_READ {
-            tracing::warn!(
-                "more than 1 GiB was read only to be compared: files that are newer than their objects and equal are read again by each run"
-            );
-        }
+    /// Records the end of the walk; `saw_beyond` is whether the source has entries outside the run's key range.
+    pub(super) fn end_of_walk(&mut self, saw_beyond: bool) {
+        let Counts { files, directories, symlinks, special_skipped, .. } = self.counts;
+        self.source_is_empty = !saw_beyond && files + directories + symlinks + special_skipped == 0;
     }
 
     /// An entry was left out.
@@ -194,7 +177,7 @@ impl Tally {
     /// A guard withheld the delete of `key`.
     pub fn withheld(&mut self, guard: &Guard, key: &ObjectKey) {
         self.withheld_many(guard, 1);
-        if let Some(withheld) = self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name)
+        if let Some(withheld) = self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name())
             && withheld.keys.len() < LIST_LIMIT
         {
             withheld.keys.push(key.clone());
@@ -203,15 +186,18 @@ impl Tally {
 
     /// A guard withheld deletes whose keys are not at hand.
     pub fn withheld_many(&mut self, guard: &Guard, count: u64) {
+        if count == 0 {
+            return;
+        }
         self.counts.deletes_withheld += count;
-        match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name) {
+        match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name()) {
             Some(withheld) => withheld.count += count,
             None => self.withheld.push(Withheld {
-                guard: Cow::Borrowed(guard.name),
+                guard: Cow::Borrowed(guard.name()),
                 count,
                 keys: Vec::new(),
-                message: guard.message.clone(),
-                is_normal: guard.is_normal,
+                message: guard.message(),
+                is_normal: guard.is_normal(),
             }),
         }
     }
@@ -303,10 +289,17 @@ impl Failure {
         }
     }
 
+    pub(super) fn of_file(key: ObjectKey, error: FileError) -> Self {
+        match error {
+            FileError::Source(problem) => Self::of_source(key, problem),
+            FileError::Destination(error) => Self::of_request(key, &error),
+        }
+    }
+
     /// Of a file that could not be verified.
     #[must_use]
     pub fn unverifiable(key: ObjectKey) -> Self {
-        let message = "nothing that S3 keeps of this object tells whether its content is the file's: pass --read to read the object";
+        let message = "the ETag and the stored checksum of this object cannot show whether its content is the file's: pass --read to download the object";
         Self {
             key,
             operation: "compare".to_owned(),
@@ -323,7 +316,7 @@ impl Failure {
             key,
             operation: "apply".to_owned(),
             kind: "changed_since_plan".to_owned(),
-            message: format!("{what} since the plan was made: left as it is, make a new plan"),
+            message: format!("{what} since the plan was made: kept the object, make a new plan"),
             request_id: None,
         }
     }
@@ -332,7 +325,8 @@ impl Failure {
     #[must_use]
     pub fn of_request(key: ObjectKey, error: &S3Error) -> Self {
         let message = if error.kind == ErrorKind::Precondition {
-            "somebody else wrote this object during the run: left as it is, the next run compares it again".to_owned()
+            "another writer changed this object during the run: kept the object, and the next run compares it again"
+                .to_owned()
         } else {
             error.message.clone()
         };
@@ -343,5 +337,22 @@ impl Failure {
             message,
             request_id: error.request_id.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_without_files_is_not_an_empty_source_if_there_are_entries_beyond_it() {
+        let mut tally = Tally::default();
+        tally.end_of_walk(true);
+        assert!(!tally.source_is_empty);
+        tally.end_of_walk(false);
+        assert!(tally.source_is_empty);
+        tally.saw(EntryKind::Special);
+        tally.end_of_walk(false);
+        assert!(!tally.source_is_empty);
     }
 }

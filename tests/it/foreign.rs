@@ -22,7 +22,7 @@ use efs2s3::object::ETag;
 use efs2s3::scope::Scope;
 use efs2s3::shutdown::Shutdown;
 use efs2s3::state::State;
-use efs2s3::sync::apply::PlanFile;
+use efs2s3::sync::plan_file::PlanFile;
 use efs2s3::uploads::Uploads;
 use fake_aws::s3::{Fault, Operation, Reply, Rule, S3Server};
 use futures::StreamExt;

@@ -1,27 +1,28 @@
-//! A sync within the test's own process: the same pipeline as the program's, without the process around it. Hundreds go side
-//! by side, and one is killed by being dropped wherever it stands.
+//! A sync within the test's own process: the program's session, without the process around it. Hundreds run in parallel,
+//! and a trial kills one by dropping it wherever it is.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use efs2s3::cli::{Command as Words, Invocation};
+use efs2s3::cli::{Command as Words, Invocation, SyncCommand};
 use efs2s3::config::SyncConfig;
+use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::report::{Ending, Report, Route, Subject};
+use efs2s3::report::Subject;
+use efs2s3::session::{Access, Control, Opened, Session};
 use efs2s3::shutdown::Shutdown;
-use efs2s3::state::{State, StateLocation};
+use efs2s3::state::State;
 use efs2s3::sync::changes::Changes;
-use efs2s3::sync::sync;
-use efs2s3::sync::tally::{Seconds, Tally};
+use efs2s3::sync::setup::Doubt;
 use fake_aws::s3::S3Server;
 use serde_json::Value;
 
 use crate::trial::{Ended, SECRETS};
 
-/// What the server has received of a run that was stopped is carried out, and comes to its end before the next run begins.
-/// Without conditional writes it could otherwise land on top of what that one writes.
+/// The server carries out what it received from a stopped run. The next run starts after that: without conditional writes,
+/// a late request could overwrite what the next run writes.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Runs the test in a process that has credentials: the AWS SDK takes them from the environment, which no test may change.
@@ -56,13 +57,14 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
             let ended_by_itself = tokio::time::timeout(after, run).await.ok();
             if ended_by_itself.is_none() {
                 tokio::time::sleep(IN_FLIGHT).await;
+                remove_lease(words);
             }
             ended_by_itself.unwrap_or_else(|| ended(137, Value::Null))
         }
         Some((_, after)) => {
             let asking = tokio::spawn(async move {
                 tokio::time::sleep(after).await;
-                shutdown.wind_down();
+                shutdown.request(ExitCode::Terminated);
             });
             let ended = run.await;
             if asking.is_finished() {
@@ -76,61 +78,44 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
 
 /// A state on S3.
 pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
-    let url = s3.url();
-    let words = ["efs2s3", "sync", "/", "s3://elsewhere", "--endpoint-url", &url];
-    let Words::Sync(command) = Invocation::read(words.map(Into::into)).unwrap().cli.command else {
-        panic!("only syncs");
-    };
+    let command = parsed(s3, &["sync", "/", "s3://elsewhere"]);
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
     let home = config.connect_to(&place.parse().unwrap(), Shutdown::default()).await.unwrap();
     State::Prefix(Box::new(home))
 }
 
 async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
+    let command = parsed(s3, words);
+    let control = Control { shutdown, progress: Progress::new(false, false) };
+    let config = SyncConfig::new(command.options, Vec::new()).unwrap();
+    let subject = Subject::new("sync", Path::new(""), "");
+    let report = match Session::open(config, &command.state, Access::Write, subject, control).await.unwrap() {
+        Opened::Ready(session) => session.sync(Changes::default(), Doubt::default()).await,
+        Opened::Failed(report) => *report,
+        Opened::NothingToDo(why) => panic!("{why}"),
+    };
+    ended(report.exit_code().code().into(), serde_json::from_str(&report.json()).unwrap())
+}
+
+fn parsed(s3: &S3Server, words: &[&str]) -> SyncCommand {
     let url = s3.url();
     let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
     let Words::Sync(command) = Invocation::read(words.into_iter().map(Into::into)).unwrap().cli.command else {
         panic!("only syncs");
     };
-    let subject = Subject {
-        command: "sync",
-        source: String::new(),
-        destination: String::new(),
-        keys: None,
-        started: SystemTime::now(),
-        route: Route::Direct,
-        datasync: None,
+    *command
+}
+
+/// A killed process leaves its lease, which expires after its time to live. The trial does not wait for that.
+fn remove_lease(words: &[&str]) {
+    let Some(state) = words.iter().position(|word| *word == "--state").map(|at| words[at + 1]) else {
+        return;
     };
-    let state = command.state.state.map(|place| match place {
-        StateLocation::Folder(folder) => Arc::new(State::Folder(folder)),
-        StateLocation::Prefix(_) => panic!("only folders"),
-    });
-    let config = SyncConfig::new(command.options, Vec::new()).unwrap();
-    let scope = config.scope().clone();
-    let mut setup = config.open(false, shutdown.clone(), Progress::new(false, false)).await.unwrap();
-    if let Some(state) = &state {
-        setup.recall(state, &scope, true).await;
+    for entry in fs::read_dir(state).into_iter().flatten().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().ends_with(".lease.json") {
+            fs::remove_file(entry.path()).unwrap();
+        }
     }
-    let (mut tally, mut seconds) = (Tally::default(), Seconds::default());
-    let result = sync(&setup, Changes::default(), &mut tally, &mut seconds).await;
-    let code = match &result {
-        Err(_) => 1,
-        Ok(()) if shutdown.is_requested() => 143,
-        Ok(()) if tally.is_incomplete() => 3,
-        Ok(()) => 0,
-    };
-    let exit_code = efs2s3::exit_code::ExitCode::Success;
-    let ending = Ending {
-        tally,
-        requests: Some(setup.context.destination.requests()),
-        operations: Some(setup.context.source.operations()),
-        seconds,
-        error: result.err().map(|fatal| fatal.to_string()),
-        exit_code,
-    };
-    let mut report: Value = serde_json::from_str(&Report::new(&subject, ending).json()).unwrap();
-    report["exit_code"] = code.into();
-    ended(code, report)
 }
 
 fn ended(code: i32, report: Value) -> Ended {

@@ -4,7 +4,7 @@ use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
 use crate::key::RelativeKey;
 use crate::source::presence::Presence;
-use crate::sync::Setup;
+use crate::sync::setup::Setup;
 
 /// A destination with fewer keys shows nothing.
 const LEAST_KEYS: usize = 100;
@@ -15,8 +15,7 @@ const SAMPLE_KEYS: usize = 200;
 /// # Errors
 /// Returns an error if S3 does not list the destination.
 pub(super) async fn none_is_in_source(setup: &Setup) -> Result<Option<usize>, S3Error> {
-    let context = &setup.context;
-    let page = context.destination.page(&PageStart::After(RelativeKey::default())).await?;
+    let page = setup.destination.page(&PageStart::After(RelativeKey::default())).await?;
     let keys: Vec<RelativeKey> = page
         .objects
         .into_iter()
@@ -29,6 +28,6 @@ pub(super) async fn none_is_in_source(setup: &Setup) -> Result<Option<usize>, S3
     let step = keys.len().div_ceil(SAMPLE_KEYS);
     let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
     let count = sample.len();
-    let presences = context.source.presences(sample).await;
+    let presences = setup.source.presences(sample).await;
     Ok(presences.iter().all(|presence| *presence == Presence::Gone).then_some(count))
 }

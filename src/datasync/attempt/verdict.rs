@@ -19,21 +19,28 @@ pub(crate) struct Verdict {
 
 /// The kinds of verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VerdictKind {
+pub enum VerdictKind {
+    /// The execution succeeded.
     Succeeded,
     /// The execution finished, but skipped some files or left them wrong.
     Partial,
+    /// The execution failed.
     Failed,
     /// DataSync refused to start an execution.
     Refused,
+    /// DataSync denied access.
     AccessDenied,
+    /// DataSync does not know the task.
     UnknownTask,
+    /// DataSync throttled the requests.
     Throttled,
     /// DataSync responds with server errors.
     Unavailable,
     /// No connection to DataSync.
     Unreachable,
+    /// The execution was QUEUED or LAUNCHING for too long.
     QueuedTooLong,
+    /// The execution was PREPARING for too long.
     PreparedTooLong,
     /// No counter changed for too long.
     Stalled,
@@ -44,8 +51,27 @@ pub(crate) enum VerdictKind {
 }
 
 impl VerdictKind {
+    /// All kinds.
+    pub const ALL: [Self; 14] = [
+        Self::Succeeded,
+        Self::Partial,
+        Self::Failed,
+        Self::Refused,
+        Self::AccessDenied,
+        Self::UnknownTask,
+        Self::Throttled,
+        Self::Unavailable,
+        Self::Unreachable,
+        Self::QueuedTooLong,
+        Self::PreparedTooLong,
+        Self::Stalled,
+        Self::TimedOut,
+        Self::Interrupted,
+    ];
+
     /// The name in the report.
-    pub(crate) const fn name(self) -> &'static str {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
             Self::Partial => "partial",

@@ -1,179 +1,83 @@
-//! The decision: what becomes of a file and the object at its key. A pure function of values.
+//! The decision about one key. A pure function of values.
 //!
 //! | file | object | | decision |
 //! |---|---|---|---|
 //! | present | absent | | upload |
-//! | present | present | other size | upload |
-//! | present | present | `auto`, `metadata`: both as remembered | keep (`metadata`, where it was never looked at: compare metadata) |
-//! | present | present | `auto`, `metadata`: the object as remembered, the file not | compare content |
-//! | present | present | `auto`, `metadata`: the file as remembered, the object written since with the same ETag | compare metadata; keep where none is stored |
-//! | present | present | `auto`, `metadata`: the file as remembered, the object not | compare content |
-//! | present | present | `auto`, `metadata`: neither as remembered, or nothing remembered | the rows below |
+//! | present | present | the sizes differ | upload |
+//! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata) |
+//! | present | present | `auto`, `metadata`: the object as in the row, the file not | compare content |
+//! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same ETag | compare metadata; keep if the mode stores none |
+//! | present | present | `auto`, `metadata`: the file as in the row, the object not | compare content |
+//! | present | present | `auto`, `metadata`: neither as in the row, or no row | the rows below |
 //! | present | present | same size, `size-only` | keep |
 //! | present | present | same size, `mtime`: mtime after LastModified | upload |
 //! | present | present | same size, `mtime`: otherwise | keep |
 //! | present | present | same size, `checksum` | compare content |
 //! | present | present | same size, `auto`: mtime and effective ctime before LastModified minus the margin | keep |
-//! | present | present | same size, `auto`: either after | compare content |
-//! | present | present | same size, `metadata`: both before | compare metadata, and content if the mtime differs |
-//! | present | present | same size, `metadata`: either after | compare content |
+//! | present | present | same size, `auto`: either of them not before it | compare content |
+//! | present | present | same size, `metadata`: both before it | compare metadata, and content if the mtime differs |
+//! | present | present | same size, `metadata`: either of them not before it | compare content |
 //! | present | present | different or to be compared, and `--overwrite never` | skip |
 //! | younger than `--min-age` | | | skip |
 //! | absent | present | `--delete`, not filtered, not reserved, a possible path | delete |
-//! | absent | present | otherwise | leave |
+//! | absent | present | otherwise | keep |
 //!
-//! Where the mode stores metadata, content that is equal is not the end: the object's metadata is looked at too, and
-//! rewritten if it is not the file's. What DataSync wrote in this very run is suspect: it is compared as with `metadata`,
-//! because it may have been read before the file's last change, or by its content where DataSync itself found mismatches.
+//! If the mode stores metadata, equal content is not enough: the run also compares the object's metadata, and rewrites it
+//! if it differs. What DataSync wrote in this run is suspect. The run compares it as with `metadata`, because DataSync may
+//! have read the file before its last change, or by content if DataSync itself reported mismatches.
 //!
-//! The margin covers what nobody can know of the clocks: it is always subtracted, so that a wrong clock costs a comparison
-//! and never a change that is missed. An object's LastModified is cut to the second, which only makes it older.
-
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+//! The run always subtracts the margin, so a wrong clock costs a comparison and never a missed change. S3 truncates
+//! LastModified to the second, which only makes the object older.
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
 use crate::index::row::Row;
-use crate::metadata::Preserve;
+use crate::key::RelativeKey;
 use crate::object::{ETagForm, Object};
 use crate::source::entry::{FileEntry, SkipReason};
-use crate::time::EpochNanos;
+use crate::sync::clocks::Clocks;
+use crate::sync::reason::Reason;
+use crate::sync::rules::{CompareBy, Rules};
 
-/// How far times may be wrong besides the clocks' difference: EFS stamps its own, which a client cannot measure.
-const UNKNOWN_CLOCK: Duration = Duration::from_secs(2);
-
-/// What is to be done about a file.
+/// What is to be done about a file whose key has an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The object is as it should be.
+    /// Keep the object.
     Keep(Reason),
-    /// The content tells: equal is kept, different is uploaded.
+    /// Compare the contents: keep if they are equal, upload if they differ.
     Compare,
-    /// The metadata tells, and the content only if the mtime is another one.
+    /// Compare the metadata, and the contents only if the mtime differs.
     CompareMetadata,
-    /// The object is absent or wrong.
+    /// Upload the file.
     Upload(Reason),
-    /// Left for another run.
+    /// Leave the file for another run.
     Skip(SkipReason),
 }
 
 /// What is to be done about an object without a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanDecision {
-    /// Delete it, if no guard objects.
+    /// Delete the object, if no guard withholds it.
     Delete,
-    /// It is none of this run's.
-    Leave,
-    /// No file can have this name, so nobody knows where the object comes from.
-    LeaveImpossible,
+    /// Keep the object: this run must not delete it.
+    Keep,
+    /// Keep the object: no file can have this name, so the run cannot know where the object comes from.
+    KeepImpossible,
 }
 
-/// Why something is done, or nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// There is no object.
-    Absent,
-    /// The sizes differ.
-    Size,
-    /// The file is newer than the object.
-    Newer,
-    /// The contents differ.
-    Content,
-    /// Nothing that S3 keeps of the object tells whether the contents differ.
-    Unverifiable,
-    /// The metadata differs, and nothing else.
-    Metadata,
-    /// There is no file.
-    Orphan,
-    /// The file is older than the object, by all its times.
-    Older,
-    /// The contents are equal.
-    SameContent,
-    /// The metadata is equal, and the file is older than the object.
-    SameMetadata,
-    /// The sizes are equal, and nothing else was asked for.
-    SameSize,
-    /// The file is what it was when it was last known equal to the object.
-    Remembered,
-}
-
-/// How a file is compared with an object of the same size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CompareBy {
-    /// Times where they prove that nothing changed, else content.
-    TimesOrContent,
-    /// Nothing more.
-    Size,
-    /// mtime: newer than the object is different.
-    Mtime,
-    /// Content, always.
-    Content,
-    /// The stored metadata, and content where the times do not prove it.
-    Metadata,
-}
-
-/// What decisions depend on besides the file and the object.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// How to compare files and objects of the same size.
-    pub compare_by: CompareBy,
-    /// Files younger than this are left for the next run.
-    pub min_age: Duration,
-    /// Whether to delete orphans.
-    pub delete: bool,
-    /// Whether an object that is there may be replaced.
-    pub overwrite: bool,
-    /// Which attributes of files the mode keeps as metadata; none in plain mode.
-    pub preserve: Option<Preserve>,
-    /// Which objects somebody else wrote in this very run.
-    pub suspect: Option<Suspect>,
-}
-
-/// Objects that another engine wrote in this run, and so not after a look at what this one sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suspect {
-    /// Those written since.
-    pub since: EpochNanos,
-    /// Whether their content may be wrong, and not only older than the file.
-    pub content: bool,
-}
-
-/// What is known of the two clocks when a decision is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Clocks {
-    /// How far S3's and the host's may be apart.
-    pub difference: Duration,
-    /// The time now, by the host's.
-    pub now: EpochNanos,
-}
-
-impl Clocks {
-    /// How far a time of a file and one of S3 or the host must be apart to be told one from the other.
-    #[must_use]
-    pub const fn margin(self) -> Duration {
-        self.difference.saturating_add(UNKNOWN_CLOCK)
-    }
-}
-
-/// What is to be done about `file`, with this object at its key and this remembered of it.
+/// Returns why a file is left for the next run, if it is.
 #[must_use]
-pub fn decide(
-    file: &FileEntry,
-    object: Option<&Object>,
-    remembered: Option<&Row>,
-    rules: &Rules,
-    clocks: Clocks,
-) -> Decision {
-    if clocks.now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age) {
-        return Decision::Skip(SkipReason::TooYoung);
+pub fn skip(file: &FileEntry, rules: &Rules, clocks: Clocks) -> Option<SkipReason> {
+    clocks.now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age).then_some(SkipReason::TooYoung)
+}
+
+/// Decides about a file whose key has an object; `row` is what the index recorded of them.
+#[must_use]
+pub fn decide(file: &FileEntry, object: &Object, row: Option<&Row>, rules: &Rules, clocks: Clocks) -> Decision {
+    if let Some(reason) = skip(file, rules, clocks) {
+        return Decision::Skip(reason);
     }
-    let Some(object) = object else {
-        return Decision::Upload(Reason::Absent);
-    };
-    let decision = decide_by_comparison(file, object, remembered, rules, clocks);
+    let decision = decide_by_comparison(file, object, row, rules, clocks);
     if rules.overwrite || matches!(decision, Decision::Keep(_)) {
         decision
     } else {
@@ -184,14 +88,14 @@ pub fn decide(
 fn decide_by_comparison(
     file: &FileEntry,
     object: &Object,
-    remembered: Option<&Row>,
+    row: Option<&Row>,
     rules: &Rules,
     clocks: Clocks,
 ) -> Decision {
     if file.stat.size_bytes != object.size_bytes {
         return Decision::Upload(Reason::Size);
     }
-    if let Some(decision) = remembered.and_then(|row| decide_by_memory(file, object, row, rules)) {
+    if let Some(decision) = row.and_then(|row| decide_by_row(file, object, row, rules)) {
         return decision;
     }
     let margin = clocks.margin();
@@ -217,8 +121,8 @@ fn decide_by_comparison(
     }
 }
 
-/// What is remembered decides where it is of this file or of this object.
-fn decide_by_memory(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) -> Option<Decision> {
+/// The index row decides if it is about this file or this object.
+fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) -> Option<Decision> {
     if !matches!(rules.compare_by, CompareBy::TimesOrContent | CompareBy::Metadata) {
         return None;
     }
@@ -227,7 +131,7 @@ fn decide_by_memory(file: &FileEntry, object: &Object, row: &Row, rules: &Rules)
             Some(Decision::CompareMetadata)
         }
         (true, true) => Some(Decision::Keep(Reason::Remembered)),
-        // Somebody else wrote it since, and not because of a change of the file.
+        // Another writer replaced the object, and not because the file changed.
         (true, false) if row.has_content_of(object) && object.etag.form() != ETagForm::Opaque => {
             let is_stored = rules.preserve.is_some();
             Some(if is_stored { Decision::CompareMetadata } else { Decision::Keep(Reason::Remembered) })
@@ -237,17 +141,17 @@ fn decide_by_memory(file: &FileEntry, object: &Object, row: &Row, rules: &Rules)
     }
 }
 
-/// What is to be done about an object that no entry of the source answers for.
+/// Decides about an object that no entry of the source covers.
 #[must_use]
-pub fn decide_orphan(key: &str, rules: &Rules, filter: &Filter) -> OrphanDecision {
-    let is_reserved = rules.preserve.is_some() && is_reserved(key);
-    // The prefix's own marker stands for the source itself.
-    if !rules.delete || key.is_empty() || is_reserved || !filter.admits(key) {
-        OrphanDecision::Leave
-    } else if is_possible_path(key) {
+pub fn decide_orphan(key: &RelativeKey, rules: &Rules, filter: &Filter) -> OrphanDecision {
+    let is_reserved = rules.preserve.is_some() && is_reserved(key.as_str());
+    // The object whose key is the prefix stands for the source itself.
+    if !rules.delete || key.is_root() || is_reserved || !filter.admits(key.as_str()) {
+        OrphanDecision::Keep
+    } else if is_possible_path(key.as_str()) {
         OrphanDecision::Delete
     } else {
-        OrphanDecision::LeaveImpossible
+        OrphanDecision::KeepImpossible
     }
 }
 
@@ -257,19 +161,25 @@ fn is_possible_path(key: &str) -> bool {
     !key.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = serde_json::to_value(self).ok();
-        f.write_str(name.as_ref().and_then(|name| name.as_str()).unwrap_or_default())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::key::RelativeKey;
+    use crate::metadata::Preserve;
     use crate::object::{ETag, StorageClass};
     use crate::source::entry::{EntryKind, Stat};
+    use crate::sync::rules::Suspect;
+    use crate::time::EpochNanos;
+
+    /// As the survey decides: a file without an object is uploaded, unless it is left for the next run.
+    fn decide(file: &FileEntry, object: Option<&Object>, row: Option<&Row>, rules: &Rules, clocks: Clocks) -> Decision {
+        match object {
+            Some(object) => super::decide(file, object, row, rules, clocks),
+            None => skip(file, rules, clocks).map_or(Decision::Upload(Reason::Absent), Decision::Skip),
+        }
+    }
 
     const SECOND: i128 = 1_000_000_000;
     const WRITTEN: i128 = 1_700_000_000 * SECOND;
@@ -435,9 +345,17 @@ mod tests {
     fn a_reserved_key_is_no_orphan_where_the_mode_is_datasyncs() {
         let datasync = Rules { preserve: Some(Preserve::ALL), ..rules(CompareBy::TimesOrContent) };
         for key in [".aws-datasync/a", "a/b.snapshot", "a/.zfs/"] {
-            assert_eq!(decide_orphan(key, &datasync, &Filter::default()), OrphanDecision::Leave, "{key}");
+            assert_eq!(
+                decide_orphan(&RelativeKey::new(key), &datasync, &Filter::default()),
+                OrphanDecision::Keep,
+                "{key}"
+            );
             let plain = rules(CompareBy::TimesOrContent);
-            assert_eq!(decide_orphan(key, &plain, &Filter::default()), OrphanDecision::Delete, "{key}");
+            assert_eq!(
+                decide_orphan(&RelativeKey::new(key), &plain, &Filter::default()),
+                OrphanDecision::Delete,
+                "{key}"
+            );
         }
     }
 
@@ -511,18 +429,28 @@ mod tests {
     fn an_orphan_is_deleted_only_where_that_is_asked_for() {
         let filter = Filter::default();
         let keep = Rules { delete: false, ..rules(CompareBy::TimesOrContent) };
-        assert_eq!(decide_orphan("a", &rules(CompareBy::TimesOrContent), &filter), OrphanDecision::Delete);
-        assert_eq!(decide_orphan("a", &keep, &filter), OrphanDecision::Leave);
-        assert_eq!(decide_orphan("", &rules(CompareBy::TimesOrContent), &filter), OrphanDecision::Leave);
+        assert_eq!(
+            decide_orphan(&RelativeKey::new("a"), &rules(CompareBy::TimesOrContent), &filter),
+            OrphanDecision::Delete
+        );
+        assert_eq!(decide_orphan(&RelativeKey::new("a"), &keep, &filter), OrphanDecision::Keep);
+        assert_eq!(
+            decide_orphan(&RelativeKey::new(""), &rules(CompareBy::TimesOrContent), &filter),
+            OrphanDecision::Keep
+        );
     }
 
     #[test]
     fn a_key_outside_the_filters_is_no_orphan() {
         let decided = |key, include, exclude| {
-            decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::new(include, exclude).unwrap())
+            decide_orphan(
+                &RelativeKey::new(key),
+                &rules(CompareBy::TimesOrContent),
+                &Filter::new(include, exclude).unwrap(),
+            )
         };
-        assert_eq!(decided("a.tmp", None, Some("*.tmp")), OrphanDecision::Leave);
-        assert_eq!(decided("b/a", Some("/a*"), None), OrphanDecision::Leave);
+        assert_eq!(decided("a.tmp", None, Some("*.tmp")), OrphanDecision::Keep);
+        assert_eq!(decided("b/a", Some("/a*"), None), OrphanDecision::Keep);
         assert_eq!(decided("a/b", Some("/a*"), Some("*.tmp")), OrphanDecision::Delete);
     }
 
@@ -530,14 +458,14 @@ mod tests {
     fn a_key_that_no_path_can_have_is_reported_and_left() {
         for key in ["a//b", "../x", "/abs", ".", "a/./b", "a/..", "a//", "a\0b", "/"] {
             assert_eq!(
-                decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::default()),
-                OrphanDecision::LeaveImpossible,
+                decide_orphan(&RelativeKey::new(key), &rules(CompareBy::TimesOrContent), &Filter::default()),
+                OrphanDecision::KeepImpossible,
                 "{key:?}"
             );
         }
         for key in ["a/", "a", "a/..b", "...", "a\u{1}"] {
             assert_eq!(
-                decide_orphan(key, &rules(CompareBy::TimesOrContent), &Filter::default()),
+                decide_orphan(&RelativeKey::new(key), &rules(CompareBy::TimesOrContent), &Filter::default()),
                 OrphanDecision::Delete,
                 "{key:?}"
             );

@@ -1,7 +1,7 @@
-//! The merge: two ordered streams, the walk's entries and the listing's objects, put together key by key in lock step.
+//! The merge of two ordered streams: the entries of the walk and the objects of the listing, key by key.
 //!
-//! Both sides must ascend strictly; a step back is an error before anything is decided from it, because a key that was
-//! passed over would look like an orphan, or like a file that is missing at the destination.
+//! Both sides must ascend strictly. A step back is an error before anything is decided from it, because a key that the
+//! merge has passed would look like an orphan, or like a file without an object.
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
@@ -16,13 +16,13 @@ use crate::source::entry::{Entry, Found};
 pub enum Pair {
     /// An entry of the source, and the object at its key if there is one.
     Entry(Entry, Option<Object>),
-    /// An object that no entry answers for.
+    /// An object that no entry covers.
     Orphan(Object),
-    /// An object below something that was not looked into, or could not be: nobody knows whether it is an orphan.
+    /// An object below something that the walk did not or could not read: unknown, so not an orphan.
     Covered(Object),
 }
 
-/// A side that is not in order.
+/// A side is out of order.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {side} is out of order: '{key}' comes after '{before}'")]
 pub struct OutOfOrder {
@@ -34,13 +34,13 @@ pub struct OutOfOrder {
 /// The merge of one range after another.
 #[derive(Clone, Debug, Default)]
 pub struct Merge {
-    /// The prefix that the last covering entry answers for.
+    /// The prefix that the last covering entry covers.
     cover: Option<String>,
     last_entry: Option<RelativeKey>,
     last_object: Option<RelativeKey>,
 }
 
-/// The pairs of one range, as far as its objects are there.
+/// The pairs of one range, as far as its objects have arrived.
 #[derive(Debug)]
 pub struct Pairs<'m> {
     merge: &'m mut Merge,
@@ -50,8 +50,7 @@ pub struct Pairs<'m> {
 }
 
 impl Pair {
-    /// The key; of a name that can be none there is none.
-    #[must_use]
+    /// The key; `None` for a name that cannot be a key.
     pub fn key(&self) -> Option<&RelativeKey> {
         match self {
             Self::Entry(Entry { found: Found::Nameless(..), .. }, _) => None,
@@ -62,7 +61,7 @@ impl Pair {
 }
 
 impl Merge {
-    /// The pairs of the next range, in order. Its objects come page by page.
+    /// The pairs of the next range, in order. Its objects arrive page by page.
     pub fn pairs(&mut self, entries: Vec<Entry>) -> Pairs<'_> {
         let (entries, objects) = (entries.into_iter().peekable(), Vec::new().into_iter().peekable());
         Pairs { merge: self, entries, objects, complete: false }
@@ -71,7 +70,7 @@ impl Merge {
     fn pass_entry(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
         ascend(&mut self.last_entry, &entry.key, "walk")?;
         if let Some(prefix) = entry.found.covers(&entry.key) {
-            // Inside a covered subtree the wider cover stays.
+            // Inside a covered subtree the wider cover counts.
             if !self.cover.as_ref().is_some_and(|wider| prefix.starts_with(wider.as_str())) {
                 self.cover = Some(prefix.to_owned());
             }
@@ -109,25 +108,25 @@ fn ascend(last: &mut Option<RelativeKey>, key: &RelativeKey, side: &'static str)
 }
 
 impl Pairs<'_> {
-    /// The next page: to be added when the iterator has no more pairs.
+    /// Adds the next page, once the iterator has no more pairs.
     pub fn add(&mut self, objects: Vec<Object>) {
         debug_assert!(self.objects.peek().is_none() && !self.complete);
         self.objects = objects.into_iter().peekable();
     }
 
-    /// There are no more objects in this range: what is left of its entries has none.
+    /// The range has no more objects: its remaining entries have none.
     pub fn complete(&mut self) {
         self.complete = true;
     }
 }
 
-/// Ends for the time being where it would take the next page to go on.
+/// Returns `None` if it needs the next page to continue.
 impl Iterator for Pairs<'_> {
     type Item = Result<Pair, OutOfOrder>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let order = match (self.entries.peek(), self.objects.peek()) {
-            // Without a key there is nothing to compare.
+            // Nothing to compare without a key.
             (Some(Entry { found: Found::Nameless(..), .. }), _) => {
                 return self.entries.next().map(|entry| Ok(Pair::Entry(entry, None)));
             }

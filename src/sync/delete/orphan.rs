@@ -8,20 +8,20 @@ use std::io::{self, BufRead, BufReader, Seek, Write};
 use serde::{Deserialize, Serialize};
 use tempfile::SpooledTempFile;
 
-use super::tally::Guard;
 use crate::destination::delete::{Doomed, MAX_BATCH};
 use crate::key::RelativeKey;
 use crate::object::{ETag, Object};
+use crate::sync::guard::Guard;
 
 /// Pending deletes up to this size stay in memory; more go to a temporary file.
 const IN_MEMORY_BYTES: usize = 4 << 20;
 
 /// Orphans found so far, in order.
 #[derive(Debug)]
-pub struct Orphans {
+pub(crate) struct Orphans {
     spool: SpooledTempFile,
     count: u64,
-    /// Why not all of them could be remembered.
+    /// Why not all orphans could be spooled.
     lost: Option<io::Error>,
 }
 
@@ -39,8 +39,8 @@ impl Default for Orphans {
 }
 
 impl Orphans {
-    /// Remembers an orphan.
-    pub fn push(&mut self, object: &Object) {
+    /// Adds an orphan.
+    pub(crate) fn push(&mut self, object: &Object) {
         self.count += 1;
         if self.lost.is_some() {
             return;
@@ -53,19 +53,18 @@ impl Orphans {
         self.lost = written.err();
     }
 
-    /// How many there are.
-    #[must_use]
-    pub const fn count(&self) -> u64 {
+    /// How many orphans there are.
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Objects where not all of them could be remembered.
+    /// The guard that applies if not all orphans could be spooled.
     pub(super) fn spill_guard(&self) -> Option<Guard> {
         self.lost.as_ref().map(|error| spill_guard(error, self.count))
     }
 
     /// The orphans in batches, in order.
-    pub(super) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<Doomed>>> + '_> {
+    pub(in crate::sync) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<Doomed>>> + '_> {
         self.spool.rewind()?;
         let mut lines = BufReader::new(&mut self.spool).lines();
         Ok(std::iter::from_fn(move || {
@@ -80,12 +79,9 @@ fn read_line(line: &str) -> io::Result<Doomed> {
     Ok(Doomed { key, etag: ETag::new(&etag), size_bytes: size })
 }
 
-/// Objects where the temporary folder failed.
-pub(super) fn spill_guard(error: &io::Error, count: u64) -> Guard {
-    let message = format!(
-        "the list of deletes cannot be kept in the temporary folder ({error}): {count} deletes withheld. Free some space there, or set TMPDIR to another"
-    );
-    Guard { name: "spill", message, is_normal: false }
+/// The guard that withholds deletes if the temporary folder fails.
+pub(super) fn spill_guard(error: &io::Error, deletes: u64) -> Guard {
+    Guard::Spill { deletes, error: error.to_string() }
 }
 
 #[cfg(test)]

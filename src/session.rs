@@ -1,0 +1,330 @@
+//! A session: one run over a source and a destination, from the lease to the report.
+//!
+//! ```text
+//! open     fetch what the config names, open the state, take the lease, open both sides
+//! sync, plan, verify, apply     load what earlier runs recorded, do the work, derive the exit code
+//! end      store the report in the state, release the lease
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::aws::ConnectError;
+use crate::cli::StateArgs;
+use crate::config::{OpenError, SyncConfig};
+use crate::destination::operation::Requests;
+use crate::exit_code::ExitCode;
+use crate::index::Index;
+use crate::lease::{Lease, LeaseError};
+use crate::location::Location;
+use crate::progress::Progress;
+use crate::report::{Ending, Report, Subject};
+use crate::scope::Scope;
+use crate::shutdown::Shutdown;
+use crate::state::{State, StateLocation};
+use crate::sync::changes::Changes;
+use crate::sync::context::{Context, Memory};
+use crate::sync::fatal::Fatal;
+use crate::sync::inspect::plan::{PlanSink, plan};
+use crate::sync::inspect::verify::{VerifyOptions, verify};
+use crate::sync::plan_file::PlanFile;
+use crate::sync::setup::{Doubt, Setup};
+use crate::sync::survey::Input;
+use crate::sync::sync;
+use crate::sync::tally::{Seconds, Tally};
+use crate::uploads::Uploads;
+
+pub mod past;
+
+/// How a run is asked to stop, and where it shows its progress.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// The stop request.
+    pub shutdown: Shutdown,
+    /// The progress line.
+    pub progress: Progress,
+}
+
+/// What a run does at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It writes, and so takes the lease.
+    Write,
+    /// It only reads, and may run beside a run that writes.
+    Read,
+}
+
+/// A run that is ready to start.
+#[derive(Debug)]
+pub struct Session {
+    setup: Setup,
+    state: Option<Arc<State>>,
+    lease: Option<Lease>,
+    scope: Scope,
+    requests: Arc<Requests>,
+    /// What the report is about.
+    pub subject: Subject,
+}
+
+/// What opening a session came to.
+#[derive(Debug)]
+pub enum Opened {
+    /// The run may start.
+    Ready(Box<Session>),
+    /// The run has nothing to do, for this reason.
+    NothingToDo(String),
+    /// The run failed: it could not open the source or the destination.
+    Failed(Box<Report>),
+}
+
+/// Why a session cannot be opened. The run has written nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The state would be copied or deleted.
+    #[error("--state is inside the source or the destination, where it would be copied or deleted: name another place")]
+    StateInside,
+    /// No client for the state's bucket.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The ranges cannot be fetched.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The lease cannot be taken.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+}
+
+impl SessionError {
+    /// The exit code of the run.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::StateInside => ExitCode::Usage,
+            Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
+            Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) => ExitCode::Fatal,
+        }
+    }
+}
+
+/// Opens the state at a place, unless it would be copied or deleted there.
+///
+/// # Errors
+/// Returns an error if the place is inside the source or the destination, or if the AWS settings cannot be used.
+pub(crate) async fn open_state(
+    place: &StateLocation,
+    source: &Path,
+    config: &SyncConfig,
+) -> Result<Arc<State>, SessionError> {
+    if place.lies_in(source, &config.scope().destination) {
+        return Err(SessionError::StateInside);
+    }
+    Ok(Arc::new(state_at(place, config).await?))
+}
+
+/// Opens the state at a place.
+///
+/// # Errors
+/// Returns an error if the AWS settings cannot be used.
+pub(crate) async fn state_at(place: &StateLocation, config: &SyncConfig) -> Result<State, ConnectError> {
+    Ok(match place {
+        StateLocation::Folder(folder) => State::Folder(folder.clone()),
+        // The run writes the state until its very end, also after a stop request.
+        StateLocation::Prefix(location) => {
+            State::Prefix(Box::new(config.connect_to(location, Shutdown::default()).await?))
+        }
+    })
+}
+
+impl Session {
+    /// Opens what the run works with. A run that writes takes the lease, if there is a state.
+    ///
+    /// # Errors
+    /// Returns an error if the state cannot be used, or if another run holds the lease.
+    pub async fn open(
+        config: SyncConfig,
+        state: &StateArgs,
+        access: Access,
+        mut subject: Subject,
+        control: Control,
+    ) -> Result<Opened, SessionError> {
+        let config = config.settle(&control.shutdown).await?;
+        if let Some(why) = config.idle() {
+            return Ok(Opened::NothingToDo(why.to_owned()));
+        }
+        let scope = config.scope().clone();
+        subject.destination = scope.destination.to_string();
+        subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
+        let ttl = state.lease_ttl;
+        let state = match &state.state {
+            Some(place) => Some(open_state(place, config.source(), &config).await?),
+            None => None,
+        };
+        let lease = match &state {
+            Some(state) if access == Access::Write => {
+                Some(Lease::take(Arc::clone(state), &scope, ttl, control.shutdown.clone()).await?)
+            }
+            Some(_) | None => None,
+        };
+        let requests = config.requests();
+        match config.open(control.shutdown, control.progress).await {
+            Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, requests, subject }))),
+            Err(error) => {
+                let report = Report::without_work(&subject, Some(error.to_string()), ExitCode::Fatal);
+                Ok(Opened::Failed(Box::new(end(report, lease, state.as_deref(), &scope, &requests).await)))
+            }
+        }
+    }
+
+    /// The opened sides.
+    #[must_use]
+    pub const fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Where the run writes.
+    #[must_use]
+    pub const fn destination(&self) -> &Location {
+        &self.scope.destination
+    }
+
+    /// Where the state is stored, if there is one.
+    #[must_use]
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_deref()
+    }
+
+    /// Makes the destination match the source.
+    pub async fn sync(self, changes: Changes, doubt: Doubt) -> Report {
+        self.work(doubt, None, async |context, input, done| {
+            sync(context, input, changes, &mut done.tally, &mut done.seconds).await
+        })
+        .await
+    }
+
+    /// Carries out a reviewed plan.
+    pub async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
+        self.work(Doubt::default(), Some(Input::Plan(plan)), async |context, input, done| {
+            sync(context, input, changes, &mut done.tally, &mut done.seconds).await
+        })
+        .await
+    }
+
+    /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
+    pub async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
+        self.work(Doubt::default(), None, async |context, input, done| {
+            let differs = plan(context, input, sink, all, &mut done.tally).await?;
+            if differs && exit_code {
+                done.differences = Differences::Found;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Compares the content of everything, and prints what differs.
+    pub async fn verify(self, options: VerifyOptions) -> Report {
+        self.work(Doubt::default(), None, async |context, input, done| {
+            if verify(context, input, options, &mut done.tally).await? {
+                done.differences = Differences::Proven;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the session without work of its own.
+    pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
+        let ending = Ending {
+            tally: Tally::default(),
+            requests: Some(&self.requests),
+            operations: Some(self.setup.source.operations()),
+            seconds: Seconds::default(),
+            error,
+            exit_code,
+        };
+        let report = Report::new(&self.subject, ending);
+        end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
+    }
+
+    async fn work(
+        self,
+        doubt: Doubt,
+        input: Option<Input>,
+        work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
+    ) -> Report {
+        let Self { setup, state, lease, scope, requests, subject } = self;
+        let memory = load_memory(&setup, state.as_ref(), &scope, lease.is_some()).await;
+        let (context, own_input) = setup.start(memory, doubt);
+        let mut done = Done::default();
+        let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
+        let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
+        done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
+        let ending = Ending {
+            tally: done.tally,
+            requests: Some(&requests),
+            operations: Some(context.source.operations()),
+            seconds: done.seconds,
+            error: result.err().map(|fatal| fatal.to_string()),
+            exit_code,
+        };
+        end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await
+    }
+}
+
+/// What the work came to.
+#[derive(Debug, Default)]
+struct Done {
+    tally: Tally,
+    seconds: Seconds,
+    differences: Differences,
+}
+
+/// Whether the work found differences that its exit code shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Differences {
+    #[default]
+    None,
+    /// Yes, if everything could be compared.
+    Found,
+    /// Yes, whatever could not be compared.
+    Proven,
+}
+
+fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done) -> ExitCode {
+    match (result, stopped) {
+        (Err(_), _) => ExitCode::Fatal,
+        (Ok(()), Some(stopped)) => stopped,
+        (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
+        (Ok(()), None) if done.tally.is_incomplete() => ExitCode::Incomplete,
+        (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,
+        (Ok(()), None) => ExitCode::Success,
+    }
+}
+
+/// Loads what earlier runs recorded; their unfinished uploads only for a run that writes.
+async fn load_memory(setup: &Setup, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
+    let Some(state) = state else {
+        return Memory::default();
+    };
+    let index = Index::open(state, scope, setup.rules.preserve).await;
+    let uploads =
+        if writes { Some(Uploads::open(Arc::clone(state), scope, setup.shutdown.clone()).await) } else { None };
+    Memory { state: Some(Arc::clone(state)), index: Some(index), uploads }
+}
+
+/// Stores the report in the state, and releases the lease. The report counts the requests of both.
+async fn end(
+    mut report: Report,
+    lease: Option<Lease>,
+    state: Option<&State>,
+    scope: &Scope,
+    requests: &Requests,
+) -> Report {
+    if let (Some(lease), Some(state)) = (lease, state) {
+        past::store(state, scope, &report).await;
+        lease.release().await;
+        report.count_requests(requests);
+    }
+    report
+}

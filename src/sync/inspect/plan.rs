@@ -1,0 +1,161 @@
+//! The plan: what a sync would do, a line for each key in key order, deletes last. It writes nothing at the destination.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Finding, Inspected, inspect};
+use crate::destination::delete::Doomed;
+use crate::result_file::ResultFile;
+use crate::sync::context::Context;
+use crate::sync::delete::for_each_batch;
+use crate::sync::fatal::Fatal;
+use crate::sync::plan_file::{Action, PlanHeader, PlanLine};
+use crate::sync::reason::Reason;
+use crate::sync::survey::Input;
+use crate::sync::tally::Tally;
+
+/// Where the lines go.
+#[derive(Debug)]
+pub enum PlanSink {
+    /// A file with a header. It appears when the plan is complete.
+    File(BufWriter<ResultFile>),
+    /// Stdout, as JSON lines.
+    Json,
+    /// Stdout, human-readable.
+    Text,
+    /// Stdout whose reader has closed it.
+    Closed,
+}
+
+impl PlanSink {
+    /// Creates a file that starts with a header.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be written.
+    pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
+        let mut file = BufWriter::new(ResultFile::create(path)?);
+        serde_json::to_writer(&mut file, header)?;
+        file.write_all(b"\n")?;
+        file.flush()?;
+        Ok(Self::File(file))
+    }
+
+    fn write(&mut self, line: &PlanLine) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = match self {
+            Self::File(file) => {
+                serde_json::to_writer(&mut *file, line)?;
+                return file.write_all(b"\n");
+            }
+            Self::Json => {
+                serde_json::to_writer(&mut stdout, line).map_err(io::Error::from).and_then(|()| stdout.write_all(b"\n"))
+            }
+            Self::Text => writeln!(stdout, "{line}"),
+            Self::Closed => Ok(()),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                *self = Self::Closed;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.into_inner()?.publish(),
+            Self::Json | Self::Text | Self::Closed => Ok(()),
+        }
+    }
+}
+
+/// Writes the plan, and returns whether it has anything to do. `all` adds a line for each object that a sync would keep.
+///
+/// # Errors
+/// Returns an error if a side cannot be trusted, or if the plan cannot be written.
+pub(crate) async fn plan(
+    context: &Arc<Context>,
+    input: &Input,
+    mut sink: PlanSink,
+    all: bool,
+    tally: &mut Tally,
+) -> Result<bool, Fatal> {
+    let mut writer = Writer { sink: &mut sink, context, all, differences: false };
+    let orphans = inspect(context, input, false, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
+    if context.shutdown.is_requested() {
+        // Half a plan is not a plan: the file does not appear.
+        return Ok(false);
+    }
+    let mut written = Ok(());
+    for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, tally| {
+        tally.counts.deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        if written.is_ok() {
+            written = batch.iter().try_for_each(|target| writer.delete(target));
+        }
+    })
+    .await;
+    written?;
+    let differences = writer.differences;
+    sink.finish().map_err(Fatal::WritePlan)?;
+    Ok(differences)
+}
+
+struct Writer<'a> {
+    sink: &'a mut PlanSink,
+    context: &'a Context,
+    all: bool,
+    differences: bool,
+}
+
+impl Writer<'_> {
+    fn file(&mut self, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
+        let (action, reason) = match inspected.finding {
+            Finding::Upload(reason) => {
+                tally.counts.uploaded += 1;
+                tally.bytes.uploaded += inspected.file.entry.stat.size_bytes;
+                (Action::Upload, reason)
+            }
+            Finding::Rewrite => {
+                tally.counts.metadata_rewritten += 1;
+                (Action::RewriteMetadata, Reason::Metadata)
+            }
+            Finding::Equal(reason) => {
+                tally.counts.unchanged += 1;
+                if !self.all {
+                    return Ok(());
+                }
+                (Action::Keep, reason)
+            }
+        };
+        self.differences |= action != Action::Keep;
+        let stat = &inspected.file.entry.stat;
+        self.write(&PlanLine {
+            action,
+            key: self.context.key(&inspected.file.key),
+            reason,
+            size: stat.size_bytes,
+            etag: inspected.object.as_ref().map(|object| object.etag.text()),
+            source_mtime_ns: Some(stat.mtime.0),
+            source_ctime_ns: Some(stat.ctime.0),
+        })
+    }
+
+    fn delete(&mut self, target: &Doomed) -> Result<(), Fatal> {
+        self.differences = true;
+        self.write(&PlanLine {
+            action: Action::Delete,
+            key: self.context.key(&target.key),
+            reason: Reason::Orphan,
+            size: target.size_bytes,
+            etag: Some(target.etag.text()),
+            source_mtime_ns: None,
+            source_ctime_ns: None,
+        })
+    }
+
+    fn write(&mut self, line: &PlanLine) -> Result<(), Fatal> {
+        self.sink.write(line).map_err(Fatal::WritePlan)
+    }
+}

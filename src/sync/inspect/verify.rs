@@ -1,0 +1,107 @@
+//! The verification: whether the destination is what a sync would leave, by the content of everything.
+//!
+//! It reads every file. It compares objects by their ETag, or by the checksum that S3 stores. If neither can show whether
+//! the content is equal, as under SSE-KMS without a checksum, it reads the object with `--read`, and otherwise counts the
+//! file as failed.
+
+use std::io;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{Finding, Inspected, inspect};
+use crate::key::ObjectKey;
+use crate::sync::context::Context;
+use crate::sync::fatal::Fatal;
+use crate::sync::reason::Reason;
+use crate::sync::survey::Input;
+use crate::sync::tally::{Failure, Tally};
+
+/// How to verify.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyOptions {
+    /// Read objects whose ETag and stored checksum cannot show whether they are equal.
+    pub read: bool,
+    /// Print JSON lines instead of human-readable ones.
+    pub json: bool,
+}
+
+/// A difference.
+#[derive(Debug, Serialize)]
+struct Difference<'a> {
+    key: &'a ObjectKey,
+    /// `absent` (there is no object), `size`, `content`, `metadata`, or `orphan` (there is no file).
+    difference: Reason,
+    /// The size of the file; of the object, if there is no file.
+    size: u64,
+    etag: Option<String>,
+}
+
+/// Prints a line for each difference, and returns whether there is one.
+///
+/// # Errors
+/// Returns an error if a side cannot be trusted, or if stdout fails.
+pub(crate) async fn verify(
+    context: &Arc<Context>,
+    input: &Input,
+    options: VerifyOptions,
+    tally: &mut Tally,
+) -> Result<bool, Fatal> {
+    let mut lines = Lines { json: options.json, any: false };
+    let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
+    let mut orphans = inspect(context, input, options.read, tally, file).await?;
+    for batch in orphans.batches().map_err(Fatal::WriteResult)? {
+        for target in batch.map_err(Fatal::WriteResult)? {
+            tally.counts.deleted += 1;
+            let (key, etag) = (context.key(&target.key), Some(target.etag.text()));
+            lines.write(&Difference { key: &key, difference: Reason::Orphan, size: target.size_bytes, etag })?;
+        }
+    }
+    Ok(lines.any)
+}
+
+struct Lines {
+    json: bool,
+    any: bool,
+}
+
+impl Lines {
+    fn file(&mut self, context: &Context, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
+        let key = context.key(&inspected.file.key);
+        let difference = match inspected.finding {
+            Finding::Upload(Reason::Unverifiable) => {
+                tally.failed(Failure::unverifiable(key));
+                return Ok(());
+            }
+            Finding::Upload(reason) => {
+                tally.counts.uploaded += 1;
+                reason
+            }
+            Finding::Rewrite => {
+                tally.counts.metadata_rewritten += 1;
+                Reason::Metadata
+            }
+            Finding::Equal(_) => {
+                tally.counts.unchanged += 1;
+                return Ok(());
+            }
+        };
+        let etag = inspected.object.as_ref().map(|object| object.etag.text());
+        self.write(&Difference { key: &key, difference, size: inspected.file.entry.stat.size_bytes, etag })
+    }
+
+    fn write(&mut self, difference: &Difference<'_>) -> Result<(), Fatal> {
+        self.any = true;
+        let mut line = if self.json {
+            serde_json::to_string(difference).unwrap_or_default()
+        } else {
+            format!("{:<8}  {}", difference.difference.to_string(), difference.key.as_str().escape_debug())
+        };
+        line.push('\n');
+        match io::Write::write_all(&mut io::stdout().lock(), line.as_bytes()) {
+            // The reader has closed stdout (`| head`): the exit code still shows the result.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(Fatal::WriteResult),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! A job: what the survey found to be done about one file.
+
+use std::time::Duration;
+
+use crate::destination::Expected;
+use crate::key::RelativeKey;
+use crate::object::Object;
+use crate::source::entry::FileEntry;
+use crate::sync::reason::Reason;
+
+/// A file, link or directory of the source that the mode stores as an object.
+#[derive(Clone, Debug)]
+pub struct SourceFile {
+    /// Its key.
+    pub key: RelativeKey,
+    /// What the walk found.
+    pub entry: FileEntry,
+}
+
+/// What is to be done about one file.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// Upload the file, over the object if there is one.
+    Upload {
+        /// The file.
+        file: SourceFile,
+        /// The object at its key.
+        object: Option<Object>,
+        /// Why.
+        reason: Reason,
+    },
+    /// Compare the contents: upload the file if they differ.
+    Compare {
+        /// The file.
+        file: SourceFile,
+        /// The object at its key.
+        object: Object,
+    },
+    /// Compare the metadata, and the contents only if the mtime differs.
+    CompareMetadata {
+        /// The file.
+        file: SourceFile,
+        /// The object at its key.
+        object: Object,
+    },
+}
+
+/// A file whose object is as it should be, without a comparison of contents.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The file.
+    pub file: SourceFile,
+    /// The object at its key.
+    pub object: Object,
+    /// What shows that the object is as it should be.
+    pub reason: Reason,
+}
+
+impl Job {
+    /// The file.
+    #[must_use]
+    pub const fn file(&self) -> &SourceFile {
+        match self {
+            Self::Upload { file, .. } | Self::Compare { file, .. } | Self::CompareMetadata { file, .. } => file,
+        }
+    }
+
+    /// The object at the file's key.
+    #[must_use]
+    pub const fn object(&self) -> Option<&Object> {
+        match self {
+            Self::Upload { object, .. } => object.as_ref(),
+            Self::Compare { object, .. } | Self::CompareMetadata { object, .. } => Some(object),
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (SourceFile, Option<Object>) {
+        match self {
+            Self::Upload { file, object, .. } => (file, object),
+            Self::Compare { file, object } | Self::CompareMetadata { file, object } => (file, Some(object)),
+        }
+    }
+
+    /// What a write may replace.
+    #[must_use]
+    pub(crate) fn expected(&self) -> Expected {
+        self.object().map_or(Expected::Absent, |object| Expected::Present(object.etag.clone()))
+    }
+
+    /// Whether another program may be truncating the file at this moment: its size differs from the object's, although
+    /// no time of the file has changed since the object was written.
+    #[must_use]
+    pub(crate) fn may_be_truncated(&self, margin: Duration) -> bool {
+        let entry = &self.file().entry;
+        self.object().is_some_and(|object| {
+            let before = object.last_modified.minus(margin);
+            object.size_bytes != entry.stat.size_bytes && entry.stat.mtime < before && entry.effective_ctime < before
+        })
+    }
+}

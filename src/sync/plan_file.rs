@@ -1,0 +1,166 @@
+//! A plan in a file: a header that says what the plan was made from, and a line for each key.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::reason::Reason;
+use crate::destination::headers::HeaderRule;
+use crate::key::ObjectKey;
+use crate::recorded_options::RecordedOptions;
+
+/// The version of the plan's lines.
+const PLAN: u32 = 1;
+
+/// One line of a plan.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PlanLine {
+    /// What the run would do.
+    pub action: Action,
+    /// The key.
+    pub key: ObjectKey,
+    /// Why.
+    pub reason: Reason,
+    /// The size of the file; of the object, for a delete.
+    pub size: u64,
+    /// The ETag of the object that is there now.
+    pub etag: Option<String>,
+    /// The file's mtime.
+    pub source_mtime_ns: Option<i128>,
+    /// The file's ctime.
+    pub source_ctime_ns: Option<i128>,
+}
+
+/// What the run would do at a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Upload the file.
+    Upload,
+    /// Rewrite the object's metadata; its content stays.
+    RewriteMetadata,
+    /// Delete the object.
+    Delete,
+    /// Keep the object.
+    Keep,
+}
+
+/// The first line of a plan in a file: what it was made from.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct PlanHeader {
+    plan: u32,
+    /// The source, by its whole path.
+    pub source: String,
+    /// The destination.
+    pub destination: String,
+    /// The options in force.
+    pub options: RecordedOptions,
+    /// The config file's header rules.
+    #[serde(default)]
+    pub headers: Vec<HeaderRule>,
+    created: String,
+}
+
+/// A plan in a file whose lines are all valid.
+#[derive(Clone, Debug)]
+pub struct PlanFile {
+    path: PathBuf,
+    header: PlanHeader,
+}
+
+/// Why a file is not a plan that `apply` can carry out.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("cannot read the plan {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The first line is not a plan's header.
+    #[error("{0} is not a plan that can be applied: make one with efs2s3 plan -o FILE")]
+    NoHeader(String),
+    /// A newer program wrote the plan.
+    #[error("the plan {0} has another version: make a new plan with this program")]
+    OtherVersion(String),
+    /// A line is not a plan line.
+    #[error("line {line} of {path} is not a plan line ({source}): make a new plan")]
+    Line {
+        /// The file.
+        path: String,
+        /// Counted from 1.
+        line: u64,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+impl PlanFile {
+    /// Opens a plan and checks each of its lines, so that a run never carries out half a plan because the rest is damaged.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or is not a plan.
+    pub fn open(path: &Path) -> Result<Self, PlanError> {
+        let shown = path.display().to_string();
+        let unreadable = |source| PlanError::Read { path: shown.clone(), source };
+        let mut lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
+        let first = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();
+        let header: PlanHeader = serde_json::from_str(&first).map_err(|_| PlanError::NoHeader(shown.clone()))?;
+        if !header.is_known() {
+            return Err(PlanError::OtherVersion(shown));
+        }
+        for (line, number) in lines.zip(2..) {
+            serde_json::from_str::<PlanLine>(&line.map_err(unreadable)?).map_err(|source| PlanError::Line {
+                path: shown.clone(),
+                line: number,
+                source,
+            })?;
+        }
+        Ok(Self { path: path.to_owned(), header })
+    }
+
+    /// What the plan was made from.
+    #[must_use]
+    pub const fn header(&self) -> &PlanHeader {
+        &self.header
+    }
+
+    /// The lines, in order.
+    pub(crate) fn lines(&self) -> io::Result<impl Iterator<Item = io::Result<PlanLine>> + use<>> {
+        let lines = BufReader::new(File::open(&self.path)?).lines().skip(1);
+        Ok(lines.map(|line| Ok(serde_json::from_str(&line?)?)))
+    }
+}
+
+impl PlanHeader {
+    /// For a plan made now.
+    #[must_use]
+    pub fn new(source: &Path, destination: String, options: RecordedOptions, headers: Vec<HeaderRule>) -> Self {
+        let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned()).display().to_string();
+        let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        Self { plan: PLAN, source, destination, options, headers, created }
+    }
+
+    /// Whether this program understands the plan.
+    #[must_use]
+    const fn is_known(&self) -> bool {
+        self.plan == PLAN
+    }
+}
+
+impl std::fmt::Display for PlanLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let action = match self.action {
+            Action::Upload => "upload ",
+            Action::RewriteMetadata => "rewrite",
+            Action::Delete => "delete ",
+            Action::Keep => "keep   ",
+        };
+        let size = bytesize::ByteSize(self.size).display().iec();
+        write!(f, "{action}  {}  ({}, {size})", self.key.as_str().escape_debug(), self.reason)
+    }
+}

@@ -1,0 +1,69 @@
+//! The rules of a run: what its decisions and its deletes depend on besides the file and the object.
+
+use std::time::Duration;
+
+use crate::metadata::Preserve;
+use crate::sync::guard::MaxDelete;
+use crate::time::EpochNanos;
+
+/// What a decision depends on besides the file and the object.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How to compare files and objects of the same size.
+    pub compare_by: CompareBy,
+    /// The run leaves files younger than this for the next run.
+    pub min_age: Duration,
+    /// Whether to delete orphans.
+    pub delete: bool,
+    /// Whether to replace objects that differ.
+    pub overwrite: bool,
+    /// Which attributes of a file the mode stores as metadata; `None` in plain mode.
+    pub preserve: Option<Preserve>,
+    /// Which objects DataSync wrote in this run.
+    pub suspect: Option<Suspect>,
+}
+
+/// How a file is compared with an object of the same size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CompareBy {
+    /// By times if they prove that nothing changed, otherwise by content.
+    TimesOrContent,
+    /// By size alone.
+    Size,
+    /// By mtime: a file newer than its object differs.
+    Mtime,
+    /// Always by content.
+    Content,
+    /// By the stored metadata, and by content if the times cannot prove that it is equal.
+    Metadata,
+}
+
+/// Objects that DataSync wrote in this run, perhaps after it had read an older state of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Objects written at or after this time are suspect.
+    pub since: EpochNanos,
+    /// Whether their content may be wrong, and not only older than the file.
+    pub content: bool,
+}
+
+/// What allows deletes, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRules {
+    /// How many deletes are allowed.
+    pub max_delete: MaxDelete,
+    /// Whether an empty source may delete everything.
+    pub allow_empty_source: bool,
+    /// Whether an unreadable directory withholds only the deletes below it.
+    pub ignore_errors: bool,
+    /// Whether a DataSync execution may still be running.
+    pub datasync_may_still_run: bool,
+}
+
+impl DeleteRules {
+    /// The rules for deletes of a reviewed plan: their number and the directories were checked when the plan was made.
+    #[must_use]
+    pub(crate) fn of_plan(self) -> Self {
+        Self { max_delete: MaxDelete::Count(u64::MAX), ignore_errors: true, ..self }
+    }
+}

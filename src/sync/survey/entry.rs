@@ -1,0 +1,110 @@
+//! One entry of the source: counted, and decided about if the mode stores it as an object.
+
+use super::Step;
+use super::decide::{Decision, decide, skip};
+use crate::index::row::Row;
+use crate::object::Object;
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found};
+use crate::sync::context::Context;
+use crate::sync::job::{Job, Kept, SourceFile};
+use crate::sync::reason::Reason;
+use crate::sync::rules::CompareBy;
+use crate::sync::tally::{Failure, Tally};
+
+/// Counts an entry, and returns what is left to be done about it.
+pub(super) fn step_of_entry(
+    context: &Context,
+    entry: Entry,
+    object: Option<Object>,
+    row: Option<&Row>,
+    tally: &mut Tally,
+) -> Option<Step> {
+    let key = entry.key;
+    match entry.found {
+        // A directory is not an object in plain mode. A marker that a console made for it stays.
+        Found::Directory(_) if context.rules.preserve.is_none() => None,
+        // The walk read it for what is included below it.
+        Found::Directory(_) if !context.filter.admits(key.as_str()) => {
+            tally.saw(EntryKind::Directory);
+            tally.counts.filtered += 1;
+            None
+        }
+        // The run whose keys include this key counts it. This run only needs to know what it covers.
+        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..)
+            if !context.source.section().keys().holds(key.as_bytes()) =>
+        {
+            None
+        }
+        Found::Named(kind) => {
+            tally.saw(kind);
+            None
+        }
+        Found::Special => {
+            tally.saw(EntryKind::Special);
+            None
+        }
+        Found::Skipped(kind, reason) => {
+            tally.saw(kind);
+            tally.skipped(reason);
+            None
+        }
+        Found::Filtered(kind) => {
+            tally.saw(kind);
+            tally.counts.filtered += 1;
+            None
+        }
+        Found::Failed(kind, problem) | Found::Nameless(kind, problem) => {
+            tally.saw(kind);
+            tally.failed(Failure::of_source(context.key(&key), problem));
+            None
+        }
+        Found::Unknown { problem, .. } => {
+            tally.unknown_directories += 1;
+            tally.saw(EntryKind::Directory);
+            tally.failed(Failure::of_source(context.key(&key), problem));
+            None
+        }
+        Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => {
+            tally.saw(entry.stat.kind);
+            tally.bytes.source += entry.stat.size_bytes;
+            step_of_file(context, SourceFile { key, entry }, object, row, tally)
+        }
+    }
+}
+
+fn step_of_file(
+    context: &Context,
+    file: SourceFile,
+    object: Option<Object>,
+    row: Option<&Row>,
+    tally: &mut Tally,
+) -> Option<Step> {
+    let (rules, clocks) = (&context.rules, context.clocks());
+    let Some(object) = object else {
+        if let Some(reason) = skip(&file.entry, rules, clocks) {
+            tally.skipped(reason);
+            return None;
+        }
+        return Some(Step::Do(Job::Upload { file, object: None, reason: Reason::Absent }));
+    };
+    match decide(&file.entry, &object, row, rules, clocks) {
+        Decision::Skip(reason) => {
+            tally.skipped(reason);
+            None
+        }
+        Decision::Keep(reason) => {
+            remember_older(context, &file.entry, &object, reason);
+            Some(Step::Keep(Kept { file, object, reason }))
+        }
+        Decision::Upload(reason) => Some(Step::Do(Job::Upload { file, object: Some(object), reason })),
+        Decision::Compare => Some(Step::Do(Job::Compare { file, object })),
+        Decision::CompareMetadata => Some(Step::Do(Job::CompareMetadata { file, object })),
+    }
+}
+
+/// All times of a file prove that it is equal to its object. The mtime alone does not.
+fn remember_older(context: &Context, file: &FileEntry, object: &Object, reason: Reason) {
+    if reason == Reason::Older && context.rules.compare_by != CompareBy::Mtime {
+        context.remember(object, &file.stat, false);
+    }
+}

@@ -1,0 +1,102 @@
+//! The survey of the whole tree: walk, list, merge and decide.
+
+use std::sync::Arc;
+
+use super::Step;
+use super::decide::{OrphanDecision, decide_orphan};
+use super::entry::step_of_entry;
+use super::listing::Listing;
+use super::merge::{Merge, Pair};
+use super::range;
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::sync::context::Context;
+use crate::sync::fatal::Fatal;
+use crate::sync::guard::Guard;
+use crate::sync::tally::Tally;
+
+pub(super) async fn survey(
+    context: &Arc<Context>,
+    tally: &mut Tally,
+    mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
+) -> Result<(), Fatal> {
+    let unusable = |error: S3Error| Fatal::destination(&context.destination, error);
+    let opened = tokio::select! {
+        opened = Listing::open(Arc::clone(context)) => opened,
+        () = context.shutdown.requested() => return Ok(()),
+    };
+    let listing = match opened {
+        Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+        opened => Arc::new(opened.map_err(unusable)?),
+    };
+    let tree = context.source.section();
+    let ranges = range::split(context.source.walk()?, tree.keys(), context.rules.preserve.is_some());
+    let mut listed = listing.ranges(ranges, context.list_concurrency);
+    let mut merge = Merge::default();
+    loop {
+        let next = tokio::select! {
+            next = listed.next() => next,
+            () = context.shutdown.requested() => None,
+        };
+        let Some((mut pages, entries)) = next else {
+            tally.end_of_walk(tree.saw_beyond());
+            if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
+                index.recall_no_more().await;
+            }
+            return Ok(());
+        };
+        let mut pairs = merge.pairs(entries);
+        loop {
+            let page = tokio::select! {
+                page = pages.next_page() => page,
+                () = context.shutdown.requested() => return Ok(()),
+            };
+            let is_last = match page {
+                Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+                Err(error) => return Err(unusable(error)),
+                Ok(Some(objects)) => {
+                    tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
+                    pairs.add(objects);
+                    false
+                }
+                Ok(None) => {
+                    pairs.complete();
+                    true
+                }
+            };
+            for pair in pairs.by_ref() {
+                if let Some(step) = step(context, pair?, tally).await {
+                    take(step, tally).await?;
+                }
+            }
+            context.progress.show(|| tally.line());
+            if is_last {
+                break;
+            }
+        }
+    }
+}
+
+/// Counts a pair, and returns what is left to be done about it.
+async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> {
+    let row = match (&context.memory.index, pair.key()) {
+        (Some(index), Some(key)) => index.recall(key).await,
+        _ => None,
+    };
+    match pair {
+        Pair::Entry(entry, object) => step_of_entry(context, entry, object, row.as_ref(), tally),
+        Pair::Covered(_) => None,
+        Pair::Orphan(object) => {
+            if let (Some(index), Some(row)) = (&context.memory.index, row) {
+                index.forget(&row.key);
+            }
+            match decide_orphan(&object.key, &context.rules, &context.filter) {
+                OrphanDecision::Delete => Some(Step::Orphan(object)),
+                OrphanDecision::Keep => None,
+                OrphanDecision::KeepImpossible => {
+                    tally.withheld(&Guard::ImpossiblePath, &context.key(&object.key));
+                    None
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A multipart upload: the parts of a file, and the object that they become, or nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::upload::Sending;
+use crate::destination::checksum;
+use crate::destination::multipart::{MultipartUpload, Part, StoredPart, part_size};
+use crate::object::ETag;
+use crate::source::entry::SkipReason;
+use crate::sync::verdict::StepError;
+use crate::uploads;
+
+/// How many parts of one file are read ahead of their requests, at most.
+const PARTS_AHEAD: usize = 64;
+/// How long parts may take after a stop was requested. Then there is time left to abort their upload.
+const PARTS_GRACE: Duration = Duration::from_secs(10);
+
+/// Uploads a file in parts, and resumes the upload of an earlier run if there is one.
+pub(super) async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepError> {
+    let Sending { context, file, open, headers, .. } = sending;
+    let part_bytes = part_size(open.stat().size_bytes, context.part_size);
+    let Some(uploads) = &context.memory.uploads else {
+        let upload = context.destination.begin_upload(&file.key, headers).await?;
+        let (published, _) = send_and_complete(sending, &upload, part_bytes, &BTreeMap::new()).await;
+        return published;
+    };
+    let what = uploads::Sending::new(open.stat(), part_bytes, headers);
+    let begun = uploads.begin(&context.destination, &file.key, headers, what).await?;
+    let (published, is_over) = send_and_complete(sending, &begun.upload, part_bytes, &begun.stored).await;
+    if is_over {
+        uploads.strike_out(&begun).await;
+    }
+    published
+}
+
+/// Sends the parts and publishes the object, or aborts the upload. Also returns whether the upload is finished or aborted.
+async fn send_and_complete(
+    sending: &Sending<'_>,
+    upload: &MultipartUpload<'_>,
+    part_bytes: u64,
+    stored: &BTreeMap<i32, StoredPart>,
+) -> (Result<ETag, StepError>, bool) {
+    let published = async {
+        let parts = send_parts(sending, upload, part_bytes, stored).await?;
+        sending.open.check_unchanged().await?;
+        Ok(upload.complete(parts, sending.expected).await?)
+    };
+    let published = published.await;
+    let is_over = published.is_ok() || upload.abort().await;
+    (published, is_over)
+}
+
+/// Sends the parts, except those that S3 has and that are equal.
+async fn send_parts(
+    sending: &Sending<'_>,
+    upload: &MultipartUpload<'_>,
+    part_bytes: u64,
+    stored: &BTreeMap<i32, StoredPart>,
+) -> Result<Vec<Part>, StepError> {
+    let Sending { context, open, .. } = sending;
+    let size = open.stat().size_bytes;
+    let ahead = context.destination.most_requests().min(PARTS_AHEAD);
+    let numbers = 1..=i32::try_from(size.div_ceil(part_bytes).max(1)).unwrap_or(i32::MAX);
+    let parts = futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
+        .map(|(number, offset)| async move {
+            if context.shutdown.is_requested() {
+                return Err(StepError::Skipped(SkipReason::Interrupted));
+            }
+            let length = part_bytes.min(size - offset);
+            let _permit = context.budget.take(length).await;
+            let body = open.read(offset, usize::try_from(length).unwrap_or(usize::MAX)).await?;
+            let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
+            match stored.get(&number).and_then(|part| part.accept(number, digest)) {
+                Some(part) => Ok(part),
+                None => Ok(upload.part(number, body, digest).await?),
+            }
+        })
+        .buffer_unordered(ahead)
+        .try_collect();
+    let out_of_time = async {
+        context.shutdown.requested().await;
+        tokio::time::sleep(PARTS_GRACE).await;
+    };
+    tokio::select! {
+        parts = parts => parts,
+        () = out_of_time => Err(StepError::Skipped(SkipReason::Interrupted)),
+    }
+}

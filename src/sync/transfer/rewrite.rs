@@ -1,0 +1,60 @@
+//! Rewriting the metadata of one object whose content is equal to the file's.
+//!
+//! The run writes the metadata that the file had when the contents were equal. A file that changes after that moment is
+//! uploaded. An object that S3 cannot copy (archived, or larger than 5 GB) is uploaded too, with all the headers that it
+//! had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
+//! refusal both decide.
+
+use super::upload::{Upload, settles_in};
+use crate::destination::Expected;
+use crate::destination::copy::LARGEST_COPY_BYTES;
+use crate::destination::head::Headers;
+use crate::source::read::ReadError;
+use crate::sync::context::Context;
+use crate::sync::job::Job;
+use crate::sync::reason::Reason;
+use crate::sync::verdict::{Outcome, Rewrite, StepError, Stored};
+use crate::time::EpochNanos;
+
+/// How a rewrite ended.
+pub(super) enum Rewritten {
+    /// With this outcome.
+    Done(Outcome),
+    /// The file has to be uploaded.
+    UploadInstead(Upload),
+}
+
+/// Rewrites an object's metadata.
+pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Rewritten {
+    let Rewrite { headers: Headers { etag, size_bytes, stored, .. }, stat } = to_rewrite;
+    let changed = |expected| Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, stored: None });
+    if settles_in(&stat, EpochNanos::now()).is_some() {
+        return changed(job.expected());
+    }
+    let headers = context.rewritten(stored, &stat).await;
+    let rewritten = if size_bytes > LARGEST_COPY_BYTES {
+        None
+    } else {
+        match context.destination.rewrite(&job.file().key, &headers, &etag).await {
+            Ok(etag) => Some(etag),
+            Err(error) if error.is_no_copy() => None,
+            Err(error) => return ended(error.into(), changed(Expected::Present(etag))),
+        }
+    };
+    let Some(rewritten) = rewritten else {
+        let expected = Expected::Present(etag);
+        return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, stored: Some(headers) });
+    };
+    match context.source.look(&job.file().key, &job.file().entry).await {
+        Ok(now) if !now.is_same_content(&stat) => changed(Expected::Present(rewritten)),
+        // If the file no longer exists, the next run deletes its object.
+        Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => {
+            Rewritten::Done(Outcome::Rewritten(Stored { etag: rewritten, stat }))
+        }
+        Err(error) => ended(error.into(), changed(Expected::Present(rewritten))),
+    }
+}
+
+fn ended(error: StepError, if_changed: Rewritten) -> Rewritten {
+    error.outcome().map_or(if_changed, Rewritten::Done)
+}

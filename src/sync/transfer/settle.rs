@@ -1,0 +1,23 @@
+//! Settling one file: comparing it as its job asks, and writing what differs.
+
+use super::compare::compare;
+use super::rewrite::{Rewritten, rewrite};
+use super::upload::{Upload, upload};
+use crate::sync::context::Context;
+use crate::sync::job::Job;
+use crate::sync::verdict::{Outcome, Verdict};
+
+/// Carries out a job.
+pub(super) async fn settle(context: &Context, job: &Job) -> Outcome {
+    let to_upload = match compare(context, job).await {
+        Verdict::Equal(_, stat) => return Outcome::Unchanged(stat),
+        Verdict::Skip(reason) => return Outcome::Skipped(reason),
+        Verdict::Failed(error) => return Outcome::Failed(error),
+        Verdict::Upload(reason) => Upload { expected: job.expected(), reason, stored: None },
+        Verdict::Rewrite(to_rewrite) => match rewrite(context, job, *to_rewrite).await {
+            Rewritten::Done(outcome) => return outcome,
+            Rewritten::UploadInstead(to_upload) => to_upload,
+        },
+    };
+    upload(context, job, to_upload).await
+}

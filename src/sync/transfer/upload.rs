@@ -1,0 +1,144 @@
+//! The upload of one file: as it was at one moment, or not at all.
+//!
+//! 1. The run does not publish a file that changes while it is read: it compares size, times and inode before and after.
+//! 2. The run uploads a file again that changes while S3 responds: it stats the path once more at the end.
+//! 3. A file that changed a moment ago may be in the middle of a write that its times do not show, because Linux stamps a
+//!    write when the write starts. The run gives the file time to settle. It does the same if the size changed and the
+//!    times did not: a truncation shows its size some milliseconds before its times.
+//! 4. A file that never settles fails by name after [`ATTEMPTS`], and the object that was there stays.
+
+use std::time::Duration;
+
+use super::parts::send_in_parts;
+use crate::destination::Expected;
+use crate::destination::checksum;
+use crate::destination::headers::ObjectHeaders;
+use crate::object::ETag;
+use crate::source::entry::{Problem, SkipReason, Stat};
+use crate::source::read::{OpenFile, ReadError};
+use crate::sync::context::Context;
+use crate::sync::job::{Job, SourceFile};
+use crate::sync::reason::Reason;
+use crate::sync::verdict::{FileError, Outcome, StepError, Stored};
+use crate::time::EpochNanos;
+
+/// How often the run tries to upload a file that changes.
+const ATTEMPTS: usize = 3;
+/// How old the last change must be: two seconds are the decision's margin, and S3 truncates LastModified to the second.
+pub(super) const SETTLED: Duration = Duration::from_secs(3);
+
+/// How to upload a file.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// What the upload may replace.
+    pub(super) expected: Expected,
+    pub(super) reason: Reason,
+    /// The headers to keep, if the upload replaces a rewrite.
+    pub(super) stored: Option<ObjectHeaders>,
+}
+
+/// Uploads the file of a job.
+pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) -> Outcome {
+    for _ in 0..ATTEMPTS {
+        match publish(context, job, &mut to_upload).await {
+            Ok(stored) => return Outcome::Uploaded(to_upload.reason, stored),
+            Err(error) => {
+                if let Some(outcome) = error.outcome() {
+                    return outcome;
+                }
+            }
+        }
+    }
+    Outcome::Failed(FileError::Source(Problem::never_settled(ATTEMPTS)))
+}
+
+/// One attempt: wait until the file has settled, read it, send it, and check that it has not changed.
+async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result<Stored, StepError> {
+    let file = job.file();
+    let open = open_settled(context, file).await?;
+    let headers = match &to_upload.stored {
+        Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
+        None => context.headers(&file.key, open.stat(), job.object()).await,
+    };
+    let is_small = open.stat().size_bytes < context.multipart_threshold;
+    let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
+    let etag = if is_small { send_whole(&sending).await? } else { send_in_parts(&sending).await? };
+    to_upload.expected = Expected::Present(etag.clone());
+    match context.source.look(&file.key, &file.entry).await {
+        Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
+        // If the file no longer exists, the next run deletes its object.
+        Ok(_) | Err(ReadError::Vanished) => Ok(Stored { etag, stat: *open.stat() }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the file once its last change is old enough.
+async fn open_settled(context: &Context, file: &SourceFile) -> Result<OpenFile, StepError> {
+    let open = context.source.open_file(&file.key, &file.entry).await?;
+    let has_changed = !open.stat().is_same_content(&file.entry.stat);
+    let Some(wait) = settles_in(open.stat(), EpochNanos::now()).or(has_changed.then_some(SETTLED)) else {
+        return Ok(open);
+    };
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = context.shutdown.requested() => return Err(StepError::Skipped(SkipReason::Interrupted)),
+    }
+    open.check_unchanged().await?;
+    Ok(open)
+}
+
+/// Returns how long it takes until the last change is old enough; `None` if it is.
+#[must_use]
+pub(super) fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
+    // A time in the future is a wrong clock: it counts as now.
+    let age = now.since(stat.ctime).unwrap_or(Duration::ZERO);
+    SETTLED.checked_sub(age).filter(|wait| !wait.is_zero())
+}
+
+/// A file on its way to S3.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending<'a> {
+    pub(super) context: &'a Context,
+    pub(super) file: &'a SourceFile,
+    pub(super) open: &'a OpenFile,
+    pub(super) headers: &'a ObjectHeaders,
+    pub(super) expected: &'a Expected,
+}
+
+async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
+    let Sending { context, file, open, headers, expected } = sending;
+    let size = open.stat().size_bytes;
+    let _permit = context.budget.take(size).await;
+    let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+    open.check_unchanged().await?;
+    let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
+    Ok(context.destination.put(&file.key, headers, &body, &digest, expected).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::entry::{EntryKind, Stat};
+
+    #[test]
+    fn a_file_that_changed_a_moment_ago_gets_time_to_settle() {
+        let second = 1_000_000_000;
+        let changed = EpochNanos(1_000 * second);
+        let stat = Stat {
+            kind: EntryKind::File,
+            size_bytes: 1,
+            mtime: EpochNanos(0),
+            ctime: changed,
+            atime: EpochNanos(0),
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            inode: (1, 1),
+        };
+        let at = |nanos| settles_in(&stat, EpochNanos(changed.0 + nanos));
+        assert_eq!(at(0), Some(SETTLED));
+        assert_eq!(at(second), Some(Duration::from_secs(2)));
+        assert_eq!(at(3 * second), None);
+        assert_eq!(at(-3600 * second), Some(SETTLED), "a change that is yet to come waits no longer");
+    }
+}

@@ -1,0 +1,106 @@
+//! A verdict: what the comparison of a file with its object showed; and an outcome: what a sync then did.
+
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::destination::head::Headers;
+use crate::object::ETag;
+use crate::source::entry::{Problem, SkipReason, Stat};
+use crate::source::read::ReadError;
+use crate::sync::reason::Reason;
+
+/// What is left to be done about one file after the comparison.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing: file and object were equal when the file was this.
+    Equal(Reason, Stat),
+    /// Upload the file.
+    Upload(Reason),
+    /// Rewrite the object's metadata.
+    Rewrite(Box<Rewrite>),
+    /// Nothing: the file is left out.
+    Skip(SkipReason),
+    /// Nothing: the file could not be compared.
+    Failed(FileError),
+}
+
+/// A rewrite of an object's metadata.
+#[derive(Debug)]
+pub struct Rewrite {
+    /// The object's headers.
+    pub headers: Headers,
+    /// What the file was when its content was equal to the object's.
+    pub stat: Stat,
+}
+
+/// What a sync did about one file.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The object was as it should be when the file was this.
+    Unchanged(Stat),
+    /// Uploaded, for this reason.
+    Uploaded(Reason, Stored),
+    /// The metadata was rewritten.
+    Rewritten(Stored),
+    /// Left out.
+    Skipped(SkipReason),
+    /// Failed; the object that was there is still there.
+    Failed(FileError),
+}
+
+/// An object that this run has just written, and the file that it is equal to.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The object's ETag.
+    pub etag: ETag,
+    /// What the file was when the run read it.
+    pub stat: Stat,
+}
+
+/// Why one file failed; the run continues with others.
+#[derive(Debug)]
+pub enum FileError {
+    /// In the source.
+    Source(Problem),
+    /// At the destination.
+    Destination(S3Error),
+}
+
+/// Why a step on one file did not succeed.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// The file changed while it was read.
+    Changed,
+    /// The file is left out.
+    Skipped(SkipReason),
+    /// The file failed.
+    Failed(FileError),
+}
+
+impl From<ReadError> for StepError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Changed => Self::Changed,
+            ReadError::Vanished => Self::Skipped(SkipReason::Vanished),
+            ReadError::Problem(problem) => Self::Failed(FileError::Source(problem)),
+        }
+    }
+}
+
+impl From<S3Error> for StepError {
+    fn from(error: S3Error) -> Self {
+        match error.kind {
+            ErrorKind::Interrupted => Self::Skipped(SkipReason::Interrupted),
+            _ => Self::Failed(FileError::Destination(error)),
+        }
+    }
+}
+
+impl StepError {
+    /// What became of the file; `None` if it changed, and another attempt may succeed.
+    pub(crate) fn outcome(self) -> Option<Outcome> {
+        match self {
+            Self::Changed => None,
+            Self::Skipped(reason) => Some(Outcome::Skipped(reason)),
+            Self::Failed(error) => Some(Outcome::Failed(error)),
+        }
+    }
+}
