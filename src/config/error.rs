@@ -47,7 +47,7 @@ pub enum ConfigError {
     #[error("--range-index is the number of a range in a range list: name the list with --ranges")]
     NoRanges,
     /// A manifest and a key range.
-    #[error("--from-manifest names the files one by one: remove --ranges, --range-after and --range-to")]
+    #[error("--from-manifest names the files one by one: remove the key range")]
     RangeOfManifest,
     /// `--symlinks` with `--mode datasync`.
     #[error(

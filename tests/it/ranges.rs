@@ -329,7 +329,7 @@ fn ranges_that_say_nothing_or_nonsense_are_refused() {
     assert_eq!(trial.s3.log().len(), 0);
     refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
     fs::write(trial.folder.path().join("named"), "a\n").unwrap();
-    refused(&["--range-to", "x", "--from-manifest", "named"], "leave out the range");
+    refused(&["--range-to", "x", "--from-manifest", "named"], "remove the key range");
     refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
     trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);
     assert!(trial.names().is_empty(), "a is in range 0");
