@@ -173,10 +173,10 @@ fn what_is_no_plan_is_refused_before_anything_is_done() {
     let (header, lines) = whole.split_once('\n').unwrap();
     let newer = header.replace("\"plan\":1", "\"plan\":2");
     for (text, says) in [
-        (String::new(), "is no plan that can be applied"),
-        (lines.to_owned(), "is no plan that can be applied"),
-        (newer, "is of another version"),
-        (format!("{header}\n{lines}{{\"action\":\"upl"), "is no line of a plan"),
+        (String::new(), "is not a plan that can be applied"),
+        (lines.to_owned(), "is not a plan that can be applied"),
+        (newer, "has another version"),
+        (format!("{header}\n{lines}{{\"action\":\"upl"), "is not a plan line"),
         (format!("{header}\n{}", lines.replace("\"upload\"", "\"explode\"")), "line 2 of plan.jsonl"),
         (whole.replace("s3://site/www", "http://x"), "write a destination as s3://bucket/prefix"),
     ] {
@@ -186,7 +186,7 @@ fn what_is_no_plan_is_refused_before_anything_is_done() {
     }
     fs::remove_file(&path).unwrap();
     let ended = apply(&trial, &[]).expect(2);
-    assert!(ended.stderr.contains("cannot be read"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot read the plan"), "{}", ended.stderr);
     assert!(trial.s3.log().is_empty());
 }
 

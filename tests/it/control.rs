@@ -760,7 +760,7 @@ fn a_result_that_cannot_be_written_is_told_before_anything_is_contacted() {
     ] {
         let source = trial.tree().display().to_string();
         let run = trial.run_words(&[command, &source, "s3://site/www", "--mode", "plain", option, path], &[]);
-        assert_one_line(run, &[path, "cannot be written"], Duration::from_secs(10));
+        assert_one_line(run, &[path, "cannot write"], Duration::from_secs(10));
     }
     assert_eq!(trial.count(Operations::all()), 0);
 }
@@ -840,11 +840,11 @@ fn a_full_disk_loses_the_result_and_not_the_sync() {
     trial.assert_same();
     trial.write("b", "2");
     let run = on_a_full_disk(&trial, "sync", "--report");
-    assert_one_line(run, &["full/file", "cannot be written", "No space left"], Duration::from_secs(20));
+    assert_one_line(run, &["full/file", "cannot write", "No space left"], Duration::from_secs(20));
     trial.assert_same();
     trial.s3.clear_log();
     let run = on_a_full_disk(&trial, "plan", "--output");
-    assert_one_line(run, &["full/file", "cannot be written", "No space left"], Duration::from_secs(10));
+    assert_one_line(run, &["full/file", "cannot write", "No space left"], Duration::from_secs(10));
     assert_eq!(trial.count(Operations::all()), 0, "the head of the plan is written before the work starts");
 }
 

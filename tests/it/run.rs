@@ -401,7 +401,7 @@ fn without_the_task_the_run_needs_a_destination() {
     datasync.change(|service| service.faults.push(("DescribeTask", u32::MAX, denied)));
     let run = trial.run(&datasync, &[]).expect(1);
     assert!(
-        run.stderr.contains("datasync:DescribeTask") && run.stderr.contains("name the destination"),
+        run.stderr.contains("datasync:DescribeTask") && run.stderr.contains("EFS2S3_DESTINATION"),
         "{}",
         run.stderr
     );
@@ -645,7 +645,7 @@ fn datasync_runs_even_if_the_program_may_not_list_the_bucket() {
 fn a_hidden_mount_is_a_warning_and_a_missing_source_an_error() {
     let (trial, datasync) = trial(&succeeding());
     let run = trial.run(&datasync, &[]).expect(0);
-    assert!(run.stderr.contains("cannot be told"), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot determine"), "{}", run.stderr);
     fs::rename(trial.tree(), trial.folder.path().join("away")).unwrap();
     let run = trial.run(&datasync, &[]).expect(1);
     assert!(run.stderr.contains("does not exist"), "{}", run.stderr);
@@ -656,8 +656,8 @@ fn a_hidden_mount_is_a_warning_and_a_missing_source_an_error() {
 #[test]
 fn a_task_between_other_locations_is_refused() {
     for (source, destination, message) in [
-        ("nfs://host/export", "s3://site/www/", "no EFS location"),
-        ("efs://us-east-1.fs-01/", "fsxw://us-east-1.fs-02/", "no S3 location"),
+        ("nfs://host/export", "s3://site/www/", "not an EFS location"),
+        ("efs://us-east-1.fs-01/", "fsxw://us-east-1.fs-02/", "not an S3 location"),
     ] {
         let (trial, datasync) = trial(&failing());
         datasync.change(|service| {

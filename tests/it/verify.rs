@@ -162,5 +162,5 @@ fn a_listing_that_cannot_be_trusted_verifies_nothing() {
 fn another_way_to_compare_is_refused() {
     let trial = Trial::new();
     let ended = verify(&trial, &["--compare", "size-only"]).expect(2);
-    assert!(ended.stderr.contains("leave --compare out"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("remove --compare"), "{}", ended.stderr);
 }
