@@ -1,4 +1,4 @@
-//! `efs2s3 report merge`: the reports of runs that shared the work, added up.
+//! `efs2s3 report merge`: adds up the reports of runs over key ranges.
 
 use super::error::CommandError;
 use super::{cannot_write, conclude, ranges};
@@ -10,7 +10,6 @@ use crate::report::{Report, ReportSink};
 use crate::scope::Scope;
 use crate::session::{past, state_at};
 
-/// Adds them up, and writes the sum.
 pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
     let sink = match ReportSink::open(&command.report) {
         Ok(sink) => sink,
@@ -43,13 +42,13 @@ async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<
     let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?;
-    let cut = ranges::read_cut(ranges, &config).await?;
-    let cut = cut.ok_or_else(|| CommandError::fatal(format!("there are no ranges at {ranges}")))?;
+    let list = ranges::read_list(ranges, &config).await?;
+    let list = list.ok_or_else(|| CommandError::fatal(format!("there is no range list at {ranges}")))?;
     let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
-    let mut reports = Vec::with_capacity(cut.ranges().len());
-    for range in cut.ranges() {
+    let mut reports = Vec::with_capacity(list.ranges().len());
+    for range in list.ranges() {
         let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };
-        // One that is missing leaves a gap, which is said.
+        // The merged report names the gap that a missing report leaves.
         reports.extend(past::last_report(&state, &scope).await.map_err(CommandError::fatal)?);
     }
     Ok(reports)
