@@ -341,7 +341,7 @@ fn as_number<S: Serializer>(code: &ExitCode, serializer: S) -> Result<S::Ok, S::
 
 fn from_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ExitCode, D::Error> {
     let number = u8::deserialize(deserializer)?;
-    ExitCode::of_code(number).ok_or_else(|| D::Error::custom(format!("there is no exit code {number}")))
+    ExitCode::from_code(number).ok_or_else(|| D::Error::custom(format!("there is no exit code {number}")))
 }
 
 /// Where the report goes.
