@@ -12,7 +12,8 @@ use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::recorded_options::RecordedOptions;
-use crate::report::{Report, ReportSink, Subject};
+use crate::report::{Report, Subject};
+use crate::result_file::ResultFile;
 use crate::session::{Access, Control, Opened, Session};
 use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
@@ -194,8 +195,8 @@ async fn with_report(
     progress: &Progress,
     work: impl AsyncFnOnce(&mut Subject, Control) -> Result<Ended, CommandError>,
 ) -> ExitCode {
-    let sink = match path.as_deref().map(ReportSink::open).transpose() {
-        Ok(sink) => sink,
+    let file = match path.as_deref().map(ResultFile::create_or_stdout).transpose() {
+        Ok(file) => file,
         Err(error) => return cannot_write("report", path.as_deref(), &error),
     };
     let shutdown = match Shutdown::on_signals() {
@@ -220,16 +221,16 @@ async fn with_report(
         Err(error) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
     };
     progress.finish();
-    conclude(&report, sink, path.as_deref())
+    conclude(&report, file, path.as_deref())
 }
 
 /// Logs how the run ended, and writes the report.
-fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> ExitCode {
+fn conclude(report: &Report, file: Option<ResultFile>, path: Option<&Path>) -> ExitCode {
     if let Some(error) = report.error() {
         tracing::error!("{error}");
     }
     tracing::info!("{}", report.summary());
-    match sink.map(|sink| sink.write(report)) {
+    match file.map(|file| report.write_to(file)) {
         Some(Err(error)) => cannot_write("report", path, &error),
         Some(Ok(())) | None => report.exit_code(),
     }

@@ -6,13 +6,14 @@ use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
 use crate::recorded_options::RecordedOptions;
-use crate::report::{Report, ReportSink};
+use crate::report::Report;
+use crate::result_file::ResultFile;
 use crate::scope::Scope;
 use crate::session::{past, state_at};
 
 pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
-    let sink = match ReportSink::open(&command.report) {
-        Ok(sink) => sink,
+    let file = match ResultFile::create_or_stdout(&command.report) {
+        Ok(file) => file,
         Err(error) => return cannot_write("report", Some(&command.report), &error),
     };
     let path = command.report.clone();
@@ -21,7 +22,7 @@ pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> Exit
         Err(error) => Err(error),
     };
     match merged {
-        Ok(sum) => conclude(&sum, Some(sink), Some(&path)),
+        Ok(sum) => conclude(&sum, Some(file), Some(&path)),
         Err(error) => {
             tracing::error!("{error}");
             error.exit_code()

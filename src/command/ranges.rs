@@ -15,7 +15,6 @@ use crate::progress::Progress;
 use crate::range_list::RangeList;
 use crate::range_list::sample::Sample;
 use crate::recorded_options::RecordedOptions;
-use crate::report::write_stdout;
 use crate::result_file::ResultFile;
 use crate::scope::Scope;
 use crate::session::open_state;
@@ -165,7 +164,6 @@ async fn sample_tree(
 
 /// Where the range list is written.
 enum RangeListSink {
-    Stdout,
     File(ResultFile),
     Object(State, String),
 }
@@ -173,7 +171,7 @@ enum RangeListSink {
 impl RangeListSink {
     async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, CommandError> {
         match output {
-            None => Ok(Self::Stdout),
+            None => Ok(Self::File(ResultFile::Stdout)),
             Some(FileLocation::Path(path)) => ResultFile::create(path).map(Self::File).map_err(|error| {
                 CommandError::fatal(format!("cannot write the range list to {}: {error}", path.display()))
             }),
@@ -186,7 +184,6 @@ impl RangeListSink {
 
     async fn write(self, text: String) -> Result<(), CommandError> {
         let written = match self {
-            Self::Stdout => write_stdout(text.as_bytes()).map_err(|error| error.to_string()),
             Self::File(mut file) => {
                 file.write_all(text.as_bytes()).and_then(|()| file.publish()).map_err(|error| error.to_string())
             }

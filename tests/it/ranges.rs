@@ -370,10 +370,10 @@ fn reports_are_merged_only_if_they_cover_every_key_once() {
     assert_eq!(sum.counted("uploaded"), 2, "the later report counts");
 
     let gap = merge(vec![&first, &third]).expect(1);
-    assert!(gap.stderr.contains("no report tells of the keys after \"k\" up to \"p\""), "{}", gap.stderr);
-    assert!(merge(vec![&first, &second]).expect(1).stderr.contains("no report tells of the keys after \"p\""));
+    assert!(gap.stderr.contains("no report covers the keys after \"k\" up to \"p\""), "{}", gap.stderr);
+    assert!(merge(vec![&first, &second]).expect(1).stderr.contains("no report covers the keys after \"p\""));
     let overlap = range("j", "p");
-    assert!(merge(vec![&first, &overlap, &third]).expect(1).stderr.contains("two reports"));
+    assert!(merge(vec![&first, &overlap, &third]).expect(1).stderr.contains("two reports cover"));
 
     let mut worst = first.report.clone();
     worst["exit_code"] = json!(3);
