@@ -18,6 +18,7 @@ use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Tally, Withheld};
 
 mod cost;
 mod ending;
+mod inspection;
 mod merge;
 mod merged_run;
 mod source_operations;
@@ -25,7 +26,8 @@ mod subject;
 mod summary;
 
 pub use ending::Ending;
-pub use subject::{Route, Subject};
+pub use inspection::InspectionCounts;
+pub use subject::{CommandName, Route, Subject};
 
 use cost::{efs_read_cost_usd, request_cost_usd};
 use merged_run::MergedRun;
@@ -40,7 +42,7 @@ pub struct Report {
     schema: u32,
     run_id: String,
     version: Cow<'static, str>,
-    command: Cow<'static, str>,
+    command: CommandName,
     route: Route,
     started: String,
     finished: String,
@@ -74,14 +76,25 @@ impl Report {
     /// Derives the report of a run that could not start its work.
     #[must_use]
     pub fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Self {
-        let (tally, seconds) = (Tally::default(), Seconds::default());
-        Self::new(subject, Ending { tally, requests: None, operations: None, seconds, error, exit_code })
+        let ending = Ending {
+            tally: Tally::default(),
+            inspection: None,
+            requests: None,
+            operations: None,
+            seconds: Seconds::default(),
+            error,
+            exit_code,
+        };
+        Self::new(subject, ending)
     }
 
     /// Derives the report of a run that ends now.
     #[must_use]
     pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
-        let Ending { tally, requests, operations, mut seconds, error, exit_code } = ending;
+        let Ending { mut tally, inspection, requests, operations, mut seconds, error, exit_code } = ending;
+        if let Some(counts) = inspection {
+            counts.fill_in(&mut tally.counts, &mut tally.bytes);
+        }
         let finished = SystemTime::now();
         seconds.datasync = subject.datasync.as_ref().map_or(0.0, |datasync| datasync.seconds);
         seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
@@ -90,7 +103,7 @@ impl Report {
             schema: SCHEMA,
             run_id: run_id(subject.started),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
-            command: Cow::Borrowed(subject.command),
+            command: subject.command,
             route: subject.route,
             started: humantime::format_rfc3339_millis(subject.started).to_string(),
             finished: humantime::format_rfc3339_millis(finished).to_string(),

@@ -1,5 +1,6 @@
 //! How a run ended, and what it did until then.
 
+use super::inspection::InspectionCounts;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::source::operations::Operations;
@@ -10,6 +11,8 @@ use crate::sync::tally::{Seconds, Tally};
 pub struct Ending<'a> {
     /// What happened to files and objects.
     pub tally: Tally,
+    /// What `plan` or `verify` found.
+    pub inspection: Option<InspectionCounts>,
     /// The requests to S3; `None` if the run sent none.
     pub requests: Option<&'a Requests>,
     /// The operations on the source; `None` if the run did not open it.

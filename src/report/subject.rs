@@ -8,11 +8,23 @@ use serde::{Deserialize, Serialize};
 use crate::datasync::DataSyncSection;
 use crate::key_range::KeyRange;
 
+/// The commands that write a report.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names of the commands")]
+pub enum CommandName {
+    Run,
+    Sync,
+    Plan,
+    Apply,
+    Verify,
+}
+
 /// The run that a report describes.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The name of the command.
-    pub command: &'static str,
+    /// The command of the run.
+    pub command: CommandName,
     /// The source as given.
     pub source: String,
     /// The destination as given.
@@ -30,7 +42,7 @@ pub struct Subject {
 impl Subject {
     /// A run that starts now.
     #[must_use]
-    pub fn new(command: &'static str, source: &Path, destination: &str) -> Self {
+    pub fn new(command: CommandName, source: &Path, destination: &str) -> Self {
         Self {
             command,
             source: source.display().to_string(),

@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 
-use super::{Report, Route};
+use super::{CommandName, Report, Route};
 use crate::sync::tally::Counts;
 
 impl Report {
@@ -15,11 +15,12 @@ impl Report {
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
         let bytes = ByteSize(self.bytes.uploaded).display().iec();
-        let mut text = match &*self.command {
-            "plan" => {
+        // The report has the counts of all commands under the names of a sync's counts.
+        let mut text = match self.command {
+            CommandName::Plan => {
                 format!("{files} files: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
             }
-            "verify" => {
+            CommandName::Verify => {
                 let (different, rewritten) = (uploaded, self.counts.metadata_rewritten);
                 let read = ByteSize(self.bytes.read_for_compare).display().iec();
                 format!(
@@ -27,7 +28,9 @@ impl Report {
                      {deleted} objects without a file; {read} read"
                 )
             }
-            _ => format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted"),
+            CommandName::Run | CommandName::Sync | CommandName::Apply => {
+                format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted")
+            }
         };
         for (count, what) in [
             (skipped, "skipped"),

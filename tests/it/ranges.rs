@@ -330,7 +330,7 @@ fn range_options_that_are_wrong_or_incomplete_are_refused() {
     assert_eq!(trial.s3.log().len(), 0);
     refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
     fs::write(trial.folder.path().join("named"), "a\n").unwrap();
-    refused(&["--range-to", "x", "--from-manifest", "named"], "leave out the key range");
+    refused(&["--range-to", "x", "--from-manifest", "named"], "remove --ranges");
     refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
     trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);
     assert!(trial.names().is_empty(), "a is in range 0");
