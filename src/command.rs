@@ -12,7 +12,8 @@ use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::recorded_options::RecordedOptions;
-use crate::report::{Report, ReportSink, Subject};
+use crate::report::{CommandName, Report, Subject};
+use crate::result_file::ResultFile;
 use crate::session::{Access, Control, Opened, Session};
 use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
@@ -81,7 +82,7 @@ async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progr
         Ok(changes) => changes,
         Err(exit_code) => return exit_code,
     };
-    run_work("sync", command.options, &command.state, rules, Work::Sync(changes), progress).await
+    run_work(CommandName::Sync, command.options, &command.state, rules, Work::Sync(changes), progress).await
 }
 
 async fn run_plan(
@@ -108,7 +109,7 @@ async fn run_plan(
     };
     let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
     let state = StateArgs { state: command.state, ..StateArgs::default() };
-    run_work("plan", command.options, &state, rules, work, progress).await
+    run_work(CommandName::Plan, command.options, &state, rules, work, progress).await
 }
 
 async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Progress) -> ExitCode {
@@ -132,7 +133,7 @@ async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Pr
         Err(exit_code) => return exit_code,
     };
     let rules = headers.clone();
-    run_work("apply", args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
+    run_work(CommandName::Apply, args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
 }
 
 async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
@@ -142,12 +143,12 @@ async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &P
     }
     let json = command.json || !std::io::stdout().is_terminal();
     let work = Work::Verify(VerifyOptions { read: command.read, json });
-    run_work("verify", command.options, &StateArgs::default(), rules, work, progress).await
+    run_work(CommandName::Verify, command.options, &StateArgs::default(), rules, work, progress).await
 }
 
 /// What these commands share: the report can be written, and the options are valid, before the work starts.
 async fn run_work(
-    command: &'static str,
+    command: CommandName,
     args: SyncArgs,
     state: &StateArgs,
     rules: Vec<HeaderRule>,
@@ -194,8 +195,8 @@ async fn with_report(
     progress: &Progress,
     work: impl AsyncFnOnce(&mut Subject, Control) -> Result<Ended, CommandError>,
 ) -> ExitCode {
-    let sink = match path.as_deref().map(ReportSink::open).transpose() {
-        Ok(sink) => sink,
+    let file = match path.as_deref().map(ResultFile::create_or_stdout).transpose() {
+        Ok(file) => file,
         Err(error) => return cannot_write("report", path.as_deref(), &error),
     };
     let shutdown = match Shutdown::on_signals() {
@@ -220,16 +221,16 @@ async fn with_report(
         Err(error) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
     };
     progress.finish();
-    conclude(&report, sink, path.as_deref())
+    conclude(&report, file, path.as_deref())
 }
 
 /// Logs how the run ended, and writes the report.
-fn conclude(report: &Report, sink: Option<ReportSink>, path: Option<&Path>) -> ExitCode {
+fn conclude(report: &Report, file: Option<ResultFile>, path: Option<&Path>) -> ExitCode {
     if let Some(error) = report.error() {
         tracing::error!("{error}");
     }
     tracing::info!("{}", report.summary());
-    match sink.map(|sink| sink.write(report)) {
+    match file.map(|file| report.write_to(file)) {
         Some(Err(error)) => cannot_write("report", path, &error),
         Some(Ok(())) | None => report.exit_code(),
     }

@@ -38,9 +38,7 @@ impl ExitCode {
             Self::Terminated => 143,
         }
     }
-}
 
-impl ExitCode {
     /// From the best to the worst.
     const ALL: [Self; 8] = [
         Self::Success,
@@ -55,14 +53,13 @@ impl ExitCode {
 
     /// Returns the exit code with this number.
     #[must_use]
-    pub fn of_code(code: u8) -> Option<Self> {
+    pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|one| one.code() == code)
     }
 
     /// Returns the worse of two exit codes: the one that leaves more to do.
-    #[must_use]
-    pub fn worse(self, other: Self) -> Self {
-        Self::ALL.into_iter().rev().find(|one| *one == self || *one == other).unwrap_or(self)
+    pub(crate) fn worse(self, other: Self) -> Self {
+        Self::ALL.into_iter().rev().find(|code| *code == self || *code == other).unwrap_or(self)
     }
 }
 

@@ -1,15 +1,13 @@
-//! Keys: what S3 calls an object, and what the source calls the file of the same name.
-//!
-//! Only a [`Prefix`] converts between the two.
+//! Keys: relative to the source and to the prefix, or as S3 sees them. Only a [`Prefix`] converts between the two.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 /// The longest key that S3 accepts, in bytes (S3 user guide, "Naming Amazon S3 objects").
-pub const MAX_KEY_BYTES: usize = 1024;
+pub(crate) const MAX_KEY_BYTES: usize = 1024;
 
-/// A key relative to the source and to the prefix: `img/a.png`, of a directory `img/`, of the source itself nothing.
+/// A key relative to the source and to the prefix: `img/a.png`, `img/` for a directory, empty for the source itself.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct RelativeKey(String);
@@ -40,7 +38,7 @@ pub enum PrefixError {
 }
 
 impl RelativeKey {
-    /// From the text of a path below the source, or of a key below the prefix.
+    /// A path relative to the source, or a key relative to the prefix.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -52,39 +50,33 @@ impl RelativeKey {
         &self.0
     }
 
-    /// The text's bytes, by whose order S3 lists.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
+    /// The bytes: S3 lists keys in their order.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 
-    /// Whether this is the source itself, or the object whose key is the prefix.
-    #[must_use]
-    pub const fn is_root(&self) -> bool {
+    /// Returns whether this is the source itself, or the object whose key is the prefix.
+    pub(crate) const fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl ObjectKey {
-    /// From the text as S3 has it.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Prefix {
-    /// From a text with or without a trailing slash.
+    /// Accepts a text with or without a trailing slash.
     ///
     /// # Errors
     /// Returns an error if no path can lead to keys with this prefix.
-    pub fn new(text: &str) -> Result<Self, PrefixError> {
+    pub(crate) fn new(text: &str) -> Result<Self, PrefixError> {
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         if text.is_empty() {
             return Ok(Self::default());
@@ -103,26 +95,21 @@ impl Prefix {
     }
 
     /// The text: empty, or ending in `/`.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The object key of a relative key.
-    #[must_use]
-    pub fn object_key(&self, relative: &RelativeKey) -> ObjectKey {
+    pub(crate) fn object_key(&self, relative: &RelativeKey) -> ObjectKey {
         ObjectKey(format!("{}{}", self.0, relative.0))
     }
 
     /// The relative key of an object key; `None` if the key does not start with this prefix.
-    #[must_use]
-    pub fn relative(&self, key: &ObjectKey) -> Option<RelativeKey> {
+    pub(crate) fn relative(&self, key: &ObjectKey) -> Option<RelativeKey> {
         key.0.strip_prefix(self.0.as_str()).map(RelativeKey::new)
     }
 
-    /// How many bytes a relative key may have.
-    #[must_use]
-    pub fn room_bytes(&self) -> usize {
+    /// Returns how many bytes a relative key can have.
+    pub(crate) fn room_bytes(&self) -> usize {
         MAX_KEY_BYTES.saturating_sub(self.0.len())
     }
 }

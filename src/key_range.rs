@@ -10,84 +10,76 @@ use serde::{Deserialize, Serialize};
 
 use crate::key::RelativeKey;
 
-/// The keys below the prefix that lie behind one key, up to another.
+/// The keys after one key (exclusive), up to another (inclusive).
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(try_from = "Bounds")]
+#[serde(try_from = "UncheckedRange")]
 pub struct KeyRange {
-    /// Empty where the range begins with the first key.
+    /// Empty if the range has no lower bound.
     after: RelativeKey,
-    /// Empty where it ends with the last.
+    /// Empty if the range has no upper bound.
     to: RelativeKey,
 }
 
 #[derive(Deserialize)]
-struct Bounds {
+struct UncheckedRange {
     #[serde(default)]
     after: RelativeKey,
     #[serde(default)]
     to: RelativeKey,
 }
 
-/// No key lies in such a range.
+/// The error for bounds between which no key can be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no key lies after '{after}' and up to '{to}': the upper bound of a range must come after the lower one")]
+#[error("the key range after '{after}' up to '{to}' contains no key: its upper bound must come after its lower one")]
 pub struct EmptyRange {
     after: RelativeKey,
     to: RelativeKey,
 }
 
 impl KeyRange {
-    /// The keys after one, up to another and with it; an empty text is no bound.
+    /// The keys after `after`, up to `to` and `to` itself. An empty key sets no bound.
     ///
     /// # Errors
-    /// Where no key can lie between them.
+    /// Returns an error if `to` does not come after `after`.
     pub fn new(after: RelativeKey, to: RelativeKey) -> Result<Self, EmptyRange> {
         if !to.is_root() && after >= to { Err(EmptyRange { after, to }) } else { Ok(Self { after, to }) }
     }
 
-    /// Whether it has no bounds.
-    #[must_use]
-    pub const fn is_all(&self) -> bool {
+    pub(crate) const fn is_all(&self) -> bool {
         self.after.is_root() && self.to.is_root()
     }
 
-    /// Every key is after this one; empty where there is no such bound.
-    #[must_use]
-    pub const fn after(&self) -> &RelativeKey {
+    /// The lower bound, which is not in the range; empty if there is none.
+    pub(crate) const fn after(&self) -> &RelativeKey {
         &self.after
     }
 
-    /// The last key, if there is such a bound.
-    #[must_use]
-    pub fn to(&self) -> Option<&RelativeKey> {
+    /// The upper bound, which is in the range.
+    pub(crate) fn to(&self) -> Option<&RelativeKey> {
         Some(&self.to).filter(|to| !to.is_root())
     }
 
-    /// Whether the key lies within.
-    #[must_use]
-    pub fn holds(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         (self.after.is_root() || key > self.after.as_bytes()) && self.to().is_none_or(|to| key <= to.as_bytes())
     }
 
-    /// Whether a key that begins like this may lie within.
-    #[must_use]
-    pub fn reaches(&self, beginning: &[u8]) -> bool {
-        let goes_beyond = beginning > self.after.as_bytes() || self.after.as_bytes().starts_with(beginning);
-        goes_beyond && self.to().is_none_or(|to| beginning <= to.as_bytes())
+    /// Returns whether a key that starts with `beginning` can be in the range.
+    pub(crate) fn may_contain_below(&self, beginning: &[u8]) -> bool {
+        let reaches_range = beginning > self.after.as_bytes() || self.after.as_bytes().starts_with(beginning);
+        reaches_range && self.to().is_none_or(|to| beginning <= to.as_bytes())
     }
 
-    /// Whether a key may lie within both.
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
+    /// Returns whether a key can be in both ranges.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let ends_after = |one: &Self, other: &Self| one.to().is_none_or(|to| *to > other.after);
         ends_after(self, other) && ends_after(other, self)
     }
 }
 
-impl TryFrom<Bounds> for KeyRange {
+impl TryFrom<UncheckedRange> for KeyRange {
     type Error = EmptyRange;
 
-    fn try_from(Bounds { after, to }: Bounds) -> Result<Self, EmptyRange> {
+    fn try_from(UncheckedRange { after, to }: UncheckedRange) -> Result<Self, EmptyRange> {
         Self::new(after, to)
     }
 }
@@ -116,14 +108,14 @@ mod tests {
     #[test]
     fn the_upper_bound_belongs_to_a_range_and_the_lower_one_does_not() {
         let some = range("b", "d");
-        assert!(!some.holds(b"b") && some.holds(b"b\0") && some.holds(b"d") && !some.holds(b"d\0"));
+        assert!(!some.contains(b"b") && some.contains(b"b\0") && some.contains(b"d") && !some.contains(b"d\0"));
         let all = range("", "");
-        assert!(all.is_all() && all.holds(b"") && all.holds(b"\xff"));
-        assert!(range("", "a").holds(b""), "the prefix's own key");
+        assert!(all.is_all() && all.contains(b"") && all.contains(b"\xff"));
+        assert!(range("", "a").contains(b""), "the prefix's own key");
     }
 
     #[test]
-    fn a_range_without_keys_cannot_be_had() {
+    fn a_range_without_keys_is_an_error() {
         assert!(KeyRange::new(RelativeKey::new("b"), RelativeKey::new("a")).is_err());
         assert!(KeyRange::new(RelativeKey::new("a"), RelativeKey::new("a")).is_err());
         assert!(KeyRange::new(RelativeKey::new("a"), RelativeKey::default()).is_ok());
@@ -132,15 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_looked_into_if_any_key_below_it_may_be_within() {
+    fn a_directory_may_contain_keys_of_a_range() {
         let some = range("d/m", "d/p");
-        assert!(some.reaches(b"d/") && some.reaches(b"d/m/") && some.reaches(b"d/n/"));
-        assert!(!some.reaches(b"c/") && !some.reaches(b"d/a/") && !some.reaches(b"d/p/") && !some.reaches(b"e/"));
-        assert!(range("", "a").reaches(b"a") && !range("", "a").reaches(b"a/"));
+        assert!(some.may_contain_below(b"d/") && some.may_contain_below(b"d/m/") && some.may_contain_below(b"d/n/"));
+        assert!(
+            !some.may_contain_below(b"c/")
+                && !some.may_contain_below(b"d/a/")
+                && !some.may_contain_below(b"d/p/")
+                && !some.may_contain_below(b"e/")
+        );
+        assert!(range("", "a").may_contain_below(b"a") && !range("", "a").may_contain_below(b"a/"));
     }
 
     #[test]
-    fn ranges_overlap_where_a_key_may_be_in_both() {
+    fn ranges_overlap_if_a_key_can_be_in_both() {
         assert!(!range("", "b").overlaps(&range("b", "")));
         assert!(range("", "c").overlaps(&range("b", "")));
         assert!(range("", "").overlaps(&range("x", "y")));
@@ -151,22 +148,22 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_key_is_in_exactly_one_of_the_ranges_that_follow_one_another(
-            key in "[a-c/.]{0,4}", mut cuts in proptest::collection::btree_set("[a-c/.]{1,4}", 0..5),
+        fn a_key_is_in_exactly_one_of_adjacent_ranges(
+            key in "[a-c/.]{0,4}", mut bounds in proptest::collection::btree_set("[a-c/.]{1,4}", 0..5),
         ) {
             let mut after = String::new();
-            let mut held = 0;
-            cuts.insert(String::new());
-            for to in cuts.iter().skip(1).chain([&String::new()]) {
+            let mut count = 0;
+            bounds.insert(String::new());
+            for to in bounds.iter().skip(1).chain([&String::new()]) {
                 let one = range(&after, to);
-                held += usize::from(one.holds(key.as_bytes()));
+                count += usize::from(one.contains(key.as_bytes()));
                 for end in 0..key.len() {
                     let beginning = &key.as_bytes()[..end];
-                    prop_assert!(!one.holds(key.as_bytes()) || one.reaches(beginning));
+                    prop_assert!(!one.contains(key.as_bytes()) || one.may_contain_below(beginning));
                 }
                 after.clone_from(to);
             }
-            prop_assert_eq!(held, 1);
+            prop_assert_eq!(count, 1);
         }
     }
 }

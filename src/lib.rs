@@ -7,7 +7,6 @@ pub mod aws;
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod cut;
 pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -24,6 +23,7 @@ pub mod manifest;
 pub mod metadata;
 pub mod object;
 pub mod progress;
+mod range_list;
 pub mod recorded_options;
 pub mod report;
 pub mod result_file;

@@ -1,4 +1,4 @@
-//! Places: a bucket and a prefix, as `s3://bucket/prefix` names them, and the place of a single file.
+//! Locations: a bucket and a prefix (`s3://bucket/prefix`), or a single file on a file system or on S3.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,13 +13,11 @@ pub struct BucketName(String);
 /// A destination: `s3://bucket/prefix`, with or without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The bucket.
-    pub bucket: BucketName,
-    /// The prefix, with its own boundary: `img` never covers `img2/x`.
-    pub prefix: Prefix,
+    pub(crate) bucket: BucketName,
+    pub(crate) prefix: Prefix,
 }
 
-/// The place of a file that is read or written as a whole.
+/// The location of a file that is read or written as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileLocation {
     /// On a file system.
@@ -55,9 +53,7 @@ impl BucketName {
         if good { Ok(Self(name.to_owned())) } else { Err(LocationError::Bucket(name.to_owned())) }
     }
 
-    /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -33,7 +33,7 @@ impl Progress {
     }
 
     /// Shows how far the run is, unless it showed that just now.
-    pub fn show(&self, line: impl FnOnce() -> String) {
+    pub(crate) fn show(&self, line: impl FnOnce() -> String) {
         let Some(every) = self.every else {
             return;
         };
@@ -53,12 +53,12 @@ impl Progress {
     }
 
     /// Removes the line.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 
     /// Writes to stderr while the line is removed.
-    pub fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
+    pub(crate) fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
     }
 }

@@ -1,4 +1,4 @@
-//! A result file: it appears as a whole or not at all.
+//! A result file: a file that appears as a whole or not at all, a device, or stdout.
 //!
 //! The file is written beside its place and then renamed. It is created before the command contacts anything, so that a
 //! path that cannot be written is an error before the work, not after it.
@@ -17,6 +17,8 @@ pub enum ResultFile {
     Whole(PathBuf, NamedTempFile),
     /// An existing pipe, terminal or other device, which is written to directly.
     Device(File),
+    /// Stdout. If its reader is gone (`| head`), the rest is dropped without an error.
+    Stdout,
 }
 
 impl ResultFile {
@@ -24,7 +26,7 @@ impl ResultFile {
     ///
     /// # Errors
     /// Returns an error if `path` cannot be written.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return File::options().write(true).open(path).map(Self::Device);
         }
@@ -34,17 +36,25 @@ impl ResultFile {
         Ok(Self::Whole(path.to_owned(), file))
     }
 
-    /// Puts the file in its place.
+    /// Prepares to write to `path`, or to stdout if `path` is `-`.
+    ///
+    /// # Errors
+    /// Returns an error if `path` cannot be written.
+    pub(crate) fn create_or_stdout(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") { Ok(Self::Stdout) } else { Self::create(path) }
+    }
+
+    /// Renames the file to its place.
     ///
     /// # Errors
     /// Returns an error if the file cannot be written to its end or renamed.
-    pub fn publish(self) -> io::Result<()> {
+    pub(crate) fn publish(self) -> io::Result<()> {
         match self {
             Self::Whole(path, file) => {
                 file.as_file().sync_all()?;
                 file.persist(path).map(|_| ()).map_err(|error| error.error)
             }
-            Self::Device(mut device) => device.flush(),
+            mut unnamed @ (Self::Device(_) | Self::Stdout) => unnamed.flush(),
         }
     }
 }
@@ -54,6 +64,7 @@ impl Write for ResultFile {
         match self {
             Self::Whole(_, file) => file.write(bytes),
             Self::Device(device) => device.write(bytes),
+            Self::Stdout => unless_closed(io::stdout().write(bytes), bytes.len()),
         }
     }
 
@@ -61,7 +72,16 @@ impl Write for ResultFile {
         match self {
             Self::Whole(_, file) => file.flush(),
             Self::Device(device) => device.flush(),
+            Self::Stdout => unless_closed(io::stdout().flush(), ()),
         }
+    }
+}
+
+/// Replaces the error of a pipe without a reader by `dropped`.
+fn unless_closed<T>(written: io::Result<T>, dropped: T) -> io::Result<T> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(dropped),
+        other => other,
     }
 }
 

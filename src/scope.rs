@@ -1,6 +1,6 @@
-//! A scope: the keys of a destination that one run works on, all of them or those of a range.
+//! A scope: the destination and the key range of one run. It names what runs over the same keys share in the state.
 //!
-//! What is remembered belongs to a scope: each range has its own lease, its own part of the index, and its own reports.
+//! Each scope has its own lease, its own part of the index, its own upload records and its own reports.
 
 use std::fmt;
 
@@ -12,34 +12,32 @@ use crate::location::Location;
 /// What one run works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Where objects go.
+    /// The bucket and the prefix.
     pub destination: Location,
-    /// Which of them.
-    pub keys: KeyRange,
+    pub(crate) keys: KeyRange,
 }
 
 impl Scope {
-    /// All keys of a destination.
+    /// All keys of `destination`.
     #[must_use]
     pub fn whole(destination: Location) -> Self {
         Self { destination, keys: KeyRange::default() }
     }
 
-    /// What something is called that is remembered of it: `site-www-1f2e3d4c.lease.json`, and of a range
-    /// `site-www-1f2e3d4c-ranges/0123456789abcdef.lease.json`. For people, and no two scopes alike.
+    /// Returns the name of a file in the state: `site-www-1f2e3d4c.lease.json`, or for a key range
+    /// `site-www-1f2e3d4c-ranges/0123456789abcdef.lease.json`. It is readable, and no two scopes share a name.
     #[must_use]
-    pub fn file_name(&self, what: &str) -> String {
+    pub fn file_name(&self, suffix: &str) -> String {
         if self.keys.is_all() {
-            return format!("{}.{what}", self.destination_name());
+            return format!("{}.{suffix}", self.destination_name());
         }
         let digest = Sha256::digest(self.to_string().as_bytes());
         let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        format!("{}{number:016x}.{what}", self.ranges_folder())
+        format!("{}{number:016x}.{suffix}", self.ranges_folder())
     }
 
-    /// What the names begin with of all that is remembered of ranges of the same destination.
-    #[must_use]
-    pub fn ranges_folder(&self) -> String {
+    /// Returns the start of the names of all scopes with a key range of this destination.
+    pub(crate) fn ranges_folder(&self) -> String {
         format!("{}-ranges/", self.destination_name())
     }
 
@@ -71,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_for_people_and_no_two_scopes_have_the_same() {
+    fn file_names_are_readable_and_differ_between_scopes() {
         let whole = |url| name(url, "", "");
         assert!(whole("s3://site/www").starts_with("site-www-") && whole("s3://site/www").ends_with(".lease.json"));
         assert_ne!(whole("s3://site/www"), whole("s3://site-www"));
@@ -83,10 +81,10 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_ranges_is_in_a_folder_of_its_own() {
+    fn scopes_with_a_key_range_have_a_folder_of_their_own() {
         let scope = Scope::whole("s3://site/www".parse().unwrap());
         assert!(name("s3://site/www", "a", "b").starts_with(&scope.ranges_folder()));
-        // Past reports are found by how their names begin: those of ranges must not be among the whole's.
+        // Past reports are found by the start of their names: those of key ranges must not be among those of the whole.
         assert!(!scope.ranges_folder().starts_with(&scope.file_name("")));
     }
 }

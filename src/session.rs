@@ -19,15 +19,15 @@ use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
 use crate::location::Location;
 use crate::progress::Progress;
-use crate::report::{Ending, Report, Subject};
+use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::state::{State, StateLocation};
 use crate::sync::changes::Changes;
 use crate::sync::context::{Context, Memory};
 use crate::sync::fatal::Fatal;
-use crate::sync::inspect::plan::{PlanSink, plan};
-use crate::sync::inspect::verify::{VerifyOptions, verify};
+use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
+use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
 use crate::sync::plan_file::PlanFile;
 use crate::sync::setup::{Doubt, Setup};
 use crate::sync::survey::Input;
@@ -213,11 +213,13 @@ impl Session {
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
     pub async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
-            let differs = plan(context, input, sink, all, &mut done.tally).await?;
-            if differs && exit_code {
+            let mut planned = PlanCounts::default();
+            let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
+            done.inspection = Some(InspectionCounts::Plan(planned));
+            if exit_code && !planned.is_empty() {
                 done.differences = Differences::Found;
             }
-            Ok(())
+            result
         })
         .await
     }
@@ -225,10 +227,13 @@ impl Session {
     /// Compares the content of everything, and prints what differs.
     pub async fn verify(self, options: VerifyOptions) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
-            if verify(context, input, options, &mut done.tally).await? {
+            let mut found = VerifyCounts::default();
+            let result = verify(context, input, options, &mut done.tally, &mut found).await;
+            done.inspection = Some(InspectionCounts::Verify(found));
+            if !found.is_empty() {
                 done.differences = Differences::Proven;
             }
-            Ok(())
+            result
         })
         .await
     }
@@ -237,6 +242,7 @@ impl Session {
     pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
         let ending = Ending {
             tally: Tally::default(),
+            inspection: None,
             requests: Some(&self.requests),
             operations: Some(self.setup.source.operations()),
             seconds: Seconds::default(),
@@ -262,6 +268,7 @@ impl Session {
         done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
         let ending = Ending {
             tally: done.tally,
+            inspection: done.inspection,
             requests: Some(&requests),
             operations: Some(context.source.operations()),
             seconds: done.seconds,
@@ -276,6 +283,7 @@ impl Session {
 #[derive(Debug, Default)]
 struct Done {
     tally: Tally,
+    inspection: Option<InspectionCounts>,
     seconds: Seconds,
     differences: Differences,
 }

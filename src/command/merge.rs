@@ -1,4 +1,4 @@
-//! `efs2s3 report merge`: the reports of runs that shared the work, added up.
+//! `efs2s3 report merge`: adds up the reports of runs over key ranges.
 
 use super::error::CommandError;
 use super::{cannot_write, conclude, ranges};
@@ -6,14 +6,14 @@ use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
 use crate::recorded_options::RecordedOptions;
-use crate::report::{Report, ReportSink};
+use crate::report::Report;
+use crate::result_file::ResultFile;
 use crate::scope::Scope;
 use crate::session::{past, state_at};
 
-/// Adds them up, and writes the sum.
 pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
-    let sink = match ReportSink::open(&command.report) {
-        Ok(sink) => sink,
+    let file = match ResultFile::create_or_stdout(&command.report) {
+        Ok(file) => file,
         Err(error) => return cannot_write("report", Some(&command.report), &error),
     };
     let path = command.report.clone();
@@ -22,7 +22,7 @@ pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> Exit
         Err(error) => Err(error),
     };
     match merged {
-        Ok(sum) => conclude(&sum, Some(sink), Some(&path)),
+        Ok(sum) => conclude(&sum, Some(file), Some(&path)),
         Err(error) => {
             tracing::error!("{error}");
             error.exit_code()
@@ -43,13 +43,13 @@ async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<
     let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?;
-    let cut = ranges::read_cut(ranges, &config).await?;
-    let cut = cut.ok_or_else(|| CommandError::fatal(format!("there are no ranges at {ranges}")))?;
+    let list = ranges::read_list(ranges, &config).await?;
+    let list = list.ok_or_else(|| CommandError::fatal(format!("there is no range list at {ranges}")))?;
     let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
-    let mut reports = Vec::with_capacity(cut.ranges().len());
-    for range in cut.ranges() {
+    let mut reports = Vec::with_capacity(list.ranges().len());
+    for range in list.ranges() {
         let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };
-        // One that is missing leaves a gap, which is said.
+        // The merged report names the gap that a missing report leaves.
         reports.extend(past::last_report(&state, &scope).await.map_err(CommandError::fatal)?);
     }
     Ok(reports)

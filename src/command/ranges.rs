@@ -1,19 +1,20 @@
-//! `efs2s3 ranges`: the keys cut into ranges of about the same size, counted in what earlier runs remember, or else in the
-//! tree, whose files are not looked at where a directory tells what they are.
+//! `efs2s3 ranges`: splits the keys into ranges of about the same size.
+//!
+//! It counts the keys in the index of earlier runs, or else in the tree. It stats no file whose directory shows its kind.
 
 use std::io::Write as _;
 
 use super::error::CommandError;
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
-use crate::cut::{Cut, Sample};
 use crate::destination::error::ErrorKind;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::location::FileLocation;
 use crate::progress::Progress;
+use crate::range_list::RangeList;
+use crate::range_list::sample::Sample;
 use crate::recorded_options::RecordedOptions;
-use crate::report::write_stdout;
 use crate::result_file::ResultFile;
 use crate::scope::Scope;
 use crate::session::open_state;
@@ -21,9 +22,8 @@ use crate::shutdown::Shutdown;
 use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
 
-/// Cuts, and writes the cut.
 pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> ExitCode {
-    match Box::pin(cut(command, options, progress)).await {
+    match Box::pin(split(command, options, progress)).await {
         Ok(()) => ExitCode::Success,
         Err(error) => {
             progress.finish();
@@ -33,39 +33,39 @@ pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progr
     }
 }
 
-async fn cut(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), CommandError> {
+async fn split(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), CommandError> {
     let source = command.source.display().to_string();
     let args = options.sync_args(&source, &command.destination.to_string());
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.of_names();
     let shutdown = Shutdown::on_signals().map_err(CommandError::fatal)?;
 
-    // Who could not be written to is told before the work, not after it.
-    let sink = Sink::open(command.output.as_ref(), &config).await?;
+    // An output that cannot be written is an error before the work, not after it.
+    let sink = RangeListSink::open(command.output.as_ref(), &config).await?;
     let state = match &command.state {
         Some(place) => Some(open_state(place, &command.source, &config).await?),
         None => None,
     };
-    let remembered = match &state {
-        Some(state) => remembered(state, &config, command.previous.as_ref(), command.count).await?,
+    let indexed = match &state {
+        Some(state) => sample_index(state, &config, command.previous.as_ref(), command.count).await?,
         None => None,
     };
-    let sample = match remembered {
+    let sample = match indexed {
         Some(sample) => sample,
-        None => walked(config, command.count, &shutdown, progress).await?,
+        None => sample_tree(config, command.count, &shutdown, progress).await?,
     };
     progress.finish();
 
-    let cut = sample.cut();
-    if cut.ranges().len() < command.count {
-        tracing::warn!("{} entries give no more than {} ranges", sample.count(), cut.ranges().len());
+    let list = sample.split();
+    if list.ranges().len() < command.count {
+        tracing::warn!("{} entries give no more than {} ranges", sample.count(), list.ranges().len());
     }
-    sink.write(cut.json()).await
+    sink.write(list.json()).await
 }
 
-/// Counts what runs over all keys remember, or else those over the ranges of an earlier cut; nothing where some of it is not
-/// remembered.
-async fn remembered(
+/// Samples the index of runs over all keys, or else the indexes of runs over the ranges of an earlier range list. Returns
+/// `None` if an index is missing.
+async fn sample_index(
     state: &State,
     config: &SyncConfig,
     previous: Option<&FileLocation>,
@@ -77,27 +77,27 @@ async fn remembered(
         return Ok(Some(sample));
     }
     let Some(previous) = previous else {
-        tracing::info!("no run over all keys has left an index: walking");
+        tracing::info!("no run over all keys has written an index: walking the tree");
         return Ok(None);
     };
-    let Some(cut) = read_cut(previous, config).await? else {
-        tracing::info!("there are no ranges at {previous} yet: walking");
+    let Some(list) = read_list(previous, config).await? else {
+        tracing::info!("there is no range list at {previous} yet: walking the tree");
         return Ok(None);
     };
     let mut sample = Sample::new(count);
-    for range in cut.ranges() {
+    for range in list.ranges() {
         let scope = Scope { keys: range.keys.clone(), ..whole.clone() };
         if !Index::open(state, &scope, preserve).await.for_each_key(|key| sample.push(key)).await {
-            tracing::info!("no run over the {} has left an index: walking", range.keys);
+            tracing::info!("no run over the {} has written an index: walking the tree", range.keys);
             return Ok(None);
         }
     }
     Ok(Some(sample))
 }
 
-/// Reads a cut, if there is one.
-pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Result<Option<Cut>, CommandError> {
-    let place = format!("cannot read the ranges {location}");
+/// Reads a range list, if there is one.
+pub(super) async fn read_list(location: &FileLocation, config: &SyncConfig) -> Result<Option<RangeList>, CommandError> {
+    let place = format!("cannot read the range list {location}");
     let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| CommandError::fatal(cause).at(&place);
     let content = match location {
         FileLocation::Path(path) => match std::fs::read(path) {
@@ -114,11 +114,10 @@ pub(super) async fn read_cut(location: &FileLocation, config: &SyncConfig) -> Re
             }
         }
     };
-    Cut::read(&content).map(Some).map_err(|error| unreadable(error.into()))
+    RangeList::read(&content).map(Some).map_err(|error| unreadable(error.into()))
 }
 
-/// Counts what is in the tree.
-async fn walked(
+async fn sample_tree(
     config: SyncConfig,
     count: usize,
     shutdown: &Shutdown,
@@ -144,9 +143,9 @@ async fn walked(
                 Found::File(_) | Found::Symlink(_) | Found::Named(EntryKind::File) => sample.push(&entry.key),
                 Found::Directory(_) if with_directories => sample.push(&entry.key),
                 Found::Unknown { below, problem } if below.is_empty() => {
-                    return Err(CommandError::fatal(format!("the source cannot be read: {}", problem.message)));
+                    return Err(CommandError::fatal(format!("cannot read the source: {}", problem.message)));
                 }
-                // What it would have held is missing in the counts; the ranges hold its keys all the same.
+                // The counts miss its entries, but the ranges contain their keys.
                 Found::Unknown { problem, .. } => {
                     tracing::warn!(key = %entry.key, "not counted: {}", problem.message);
                 }
@@ -163,19 +162,18 @@ async fn walked(
     }
 }
 
-/// Where the cut goes.
-enum Sink {
-    Stdout,
+/// Where the range list is written.
+enum RangeListSink {
     File(ResultFile),
     Object(State, String),
 }
 
-impl Sink {
+impl RangeListSink {
     async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, CommandError> {
         match output {
-            None => Ok(Self::Stdout),
+            None => Ok(Self::File(ResultFile::Stdout)),
             Some(FileLocation::Path(path)) => ResultFile::create(path).map(Self::File).map_err(|error| {
-                CommandError::fatal(format!("the ranges cannot be written to {}: {error}", path.display()))
+                CommandError::fatal(format!("cannot write the range list to {}: {error}", path.display()))
             }),
             Some(FileLocation::Object(folder, name)) => {
                 let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
@@ -186,12 +184,11 @@ impl Sink {
 
     async fn write(self, text: String) -> Result<(), CommandError> {
         let written = match self {
-            Self::Stdout => write_stdout(text.as_bytes()).map_err(|error| error.to_string()),
             Self::File(mut file) => {
                 file.write_all(text.as_bytes()).and_then(|()| file.publish()).map_err(|error| error.to_string())
             }
             Self::Object(home, name) => home.write(&name, text.into()).await.map_err(|error| error.to_string()),
         };
-        written.map_err(|error| CommandError::fatal(format!("the ranges cannot be written: {error}")))
+        written.map_err(|error| CommandError::fatal(format!("cannot write the range list: {error}")))
     }
 }

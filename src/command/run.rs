@@ -25,7 +25,7 @@ use crate::datasync::attempt::{Limits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
-use crate::report::{Report, Route, Subject};
+use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
 use crate::sync::changes::Changes;
 use crate::sync::rules::Suspect;
@@ -47,7 +47,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
         return ExitCode::Usage;
     };
     let destination = command.destination.as_ref().map(ToString::to_string).unwrap_or_default();
-    let subject = Subject::new("run", &command.source, &destination);
+    let subject = Subject::new(CommandName::Run, &command.source, &destination);
     let report = command.report.clone();
     let changes = match open_changes(command.changes.as_deref()) {
         Ok(changes) => changes,

@@ -1,10 +1,10 @@
 //! Why options do not go together, and why a sync cannot start.
 
 use crate::aws::ConnectError;
-use crate::cut::CutError;
 use crate::filter::FilterError;
 use crate::key_range::EmptyRange;
 use crate::manifest::ManifestError;
+use crate::range_list::RangeListError;
 use crate::source::SourceError;
 
 /// Options that are valid on their own and do not go together, or a file that an option names and that is not valid.
@@ -35,7 +35,7 @@ pub enum ConfigError {
         /// The file.
         file: String,
         /// What is wrong with it.
-        source: CutError,
+        source: RangeListError,
     },
     /// A range list without the number of a range.
     #[error(

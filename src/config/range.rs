@@ -3,10 +3,10 @@
 use super::error::ConfigError;
 use super::read;
 use crate::cli::RangeArgs;
-use crate::cut::{Cut, CutError};
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::location::{FileLocation, Location};
+use crate::range_list::{RangeList, RangeListError};
 
 /// The keys of one of several runs.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl ChosenRange {
     }
 
     /// Chooses a range of a range list.
-    pub(super) fn of(list: &[u8], index: RangeIndex) -> Result<Self, CutError> {
-        let list = Cut::read(list)?;
+    pub(super) fn of(list: &[u8], index: RangeIndex) -> Result<Self, RangeListError> {
+        let list = RangeList::read(list)?;
         match index {
             RangeIndex::Given(index) => list.keys(index).map(Self::Keys),
             RangeIndex::OfJob(index) => match list.keys(index) {
-                Err(error @ CutError::Index { .. }) => Ok(Self::Nothing(error.to_string())),
+                Err(error @ RangeListError::Index { .. }) => Ok(Self::Nothing(error.to_string())),
                 keys => keys.map(Self::Keys),
             },
         }

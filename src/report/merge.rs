@@ -5,60 +5,32 @@
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
-
+use super::merged_run::MergedRun;
 use super::{Report, run_id};
 use crate::exit_code::ExitCode;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::sync::tally::LIST_LIMIT;
 
-/// A report that was added up with others.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Part {
-    run_id: String,
-    keys: Option<KeyRange>,
-    started: String,
-    finished: String,
-    exit_code: u8,
-}
-
 /// Why reports cannot be added up.
 #[derive(Debug, thiserror::Error)]
-pub enum MergeError {
-    /// There is none.
-    #[error("there is no report to add up")]
+pub(crate) enum MergeError {
+    #[error("found no report to add up")]
     None,
-    /// They are of different things.
-    #[error("run {one} was to {first} and run {other} to {second}: only reports of one destination can be added up")]
-    Destinations {
-        /// A run.
-        one: String,
-        /// Its destination.
-        first: String,
-        /// Another.
-        other: String,
-        /// Its destination.
-        second: String,
-    },
+    #[error(
+        "run {one} copied to {first}, and run {other} to {second}: only reports of one destination can be added up"
+    )]
+    Destinations { one: String, first: String, other: String, second: String },
 }
 
 impl Report {
-    /// Reads what [`Report::json`] wrote.
+    /// Adds up the reports of runs over key ranges. If two reports have the same range, the later one counts, because it
+    /// is a retry.
     ///
     /// # Errors
-    /// Where it is something else.
-    pub fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(text)
-    }
-
-    /// Adds up the reports of runs that shared the work. Of two of the same range the later one counts: the range was tried
-    /// again.
-    ///
-    /// # Errors
-    /// Where there are none, or they are not of one destination.
-    pub fn merge(mut reports: Vec<Self>) -> Result<Self, MergeError> {
-        // Times are written so that they sort as texts.
+    /// Returns an error if there is no report, or if the reports have different destinations.
+    pub(crate) fn merge(mut reports: Vec<Self>) -> Result<Self, MergeError> {
+        // The text of these times sorts as the times do.
         reports.sort_by(|one, other| (one.after(), &one.started).cmp(&(other.after(), &other.started)));
         let mut latest: Vec<Self> = Vec::new();
         for report in reports {
@@ -67,8 +39,8 @@ impl Report {
             }
             latest.push(report);
         }
-        let objection = objection(&latest);
-        let parts = latest.iter().map(Self::part).collect();
+        let coverage_error = coverage_error(&latest);
+        let runs = latest.iter().map(Self::merged_run).collect();
         let mut latest = latest.into_iter();
         let mut sum = latest.next().ok_or(MergeError::None)?;
         for report in latest {
@@ -82,12 +54,11 @@ impl Report {
             }
             sum.add(report);
         }
-        (sum.keys, sum.merged) = (None, parts);
+        (sum.keys, sum.merged) = (None, runs);
         sum.run_id = run_id(SystemTime::now());
         sum.seconds.total = seconds_between(&sum.started, &sum.finished);
-        if let Some(objection) = objection {
-            sum.exit_code = ExitCode::Fatal;
-            sum.error = Some(objection);
+        if coverage_error.is_some() {
+            (sum.exit_code, sum.error) = (ExitCode::Fatal, coverage_error);
         }
         Ok(sum)
     }
@@ -96,8 +67,8 @@ impl Report {
         self.keys.as_ref().map_or("", |keys| keys.after().as_str())
     }
 
-    fn part(&self) -> Part {
-        Part {
+    fn merged_run(&self) -> MergedRun {
+        MergedRun {
             run_id: self.run_id.clone(),
             keys: self.keys.clone(),
             started: self.started.clone(),
@@ -140,24 +111,24 @@ impl Report {
     }
 }
 
-/// What is wrong with the ranges of these reports, which begin in ascending order.
-fn objection(reports: &[Report]) -> Option<String> {
+/// Returns which keys no report covers, or more than one. The ranges of the reports start in ascending order.
+fn coverage_error(reports: &[Report]) -> Option<String> {
     if reports.iter().all(|report| report.keys.is_none()) {
         return None;
     }
-    // Up to here all keys are accounted for; none: up to the last.
+    // The reports so far cover all keys up to this one; `None` is the end.
     let mut seen = Some("");
     for report in reports {
         match seen {
             Some(seen) if seen < report.after() => {
-                return Some(format!("no report tells of the keys after {seen:?} up to {:?}", report.after()));
+                return Some(format!("no report covers the keys after {seen:?} up to {:?}", report.after()));
             }
             Some(seen) if seen == report.after() => {}
-            _ => return Some(format!("two reports tell of the keys after {:?}", report.after())),
+            _ => return Some(format!("two reports cover the keys after {:?}", report.after())),
         }
         seen = report.keys.as_ref().and_then(KeyRange::to).map(RelativeKey::as_str);
     }
-    seen.map(|seen| format!("no report tells of the keys after {seen:?}"))
+    seen.map(|seen| format!("no report covers the keys after {seen:?}"))
 }
 
 fn seconds_between(started: &str, finished: &str) -> f64 {

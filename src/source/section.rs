@@ -34,22 +34,22 @@ impl Section {
     /// Whether an entry lies within, or answers for keys that do.
     pub(super) fn takes(&self, entry: &Entry) -> bool {
         self.note(
-            self.keys.holds(entry.key.as_bytes())
+            self.keys.contains(entry.key.as_bytes())
                 // Its key is made up; its name was looked at by its bytes.
                 || matches!(entry.found, Found::Nameless(..))
-                || entry.found.covers(&entry.key).is_some_and(|below| self.keys.reaches(below.as_bytes())),
+                || entry.found.covers(&entry.key).is_some_and(|below| self.keys.may_contain_below(below.as_bytes())),
         )
     }
 
     /// Whether a directory's content may lie within.
     pub(super) fn reaches(&self, directory: &str) -> bool {
-        self.note(self.keys.reaches(directory.as_bytes()))
+        self.note(self.keys.may_contain_below(directory.as_bytes()))
     }
 
     /// Whether what has this path and one of these endings (`/` for a directory) may lie within, or something below it.
     pub(super) fn may_take(&self, path: &[u8], is_file: bool, is_directory: bool) -> bool {
-        let below = || self.keys.reaches(&[path, b"/"].concat());
-        self.note(self.keys.is_all() || is_file && self.keys.holds(path) || is_directory && below())
+        let below = || self.keys.may_contain_below(&[path, b"/"].concat());
+        self.note(self.keys.is_all() || is_file && self.keys.contains(path) || is_directory && below())
     }
 
     fn note(&self, lies_within: bool) -> bool {

@@ -1,4 +1,4 @@
-//! Several runs that share the work: each over its own range of keys, together the same as one over all of them.
+//! Several runs over key ranges: together they do what one run over all keys does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use crate::within;
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A tree whose keys are close to one another, and objects that match it, differ from it, or have no file.
+/// A tree whose keys are close to one another, and objects that match a file, differ from it, or have none.
 fn planted() -> Trial {
     let trial = Trial::new();
     for number in 0..120 {
@@ -41,7 +41,7 @@ fn words<'a>(command: &'a str, source: &'a str, more: &[&'a str]) -> Vec<&'a str
     [&[command, source, "s3://site/www"], more].concat()
 }
 
-fn cut(trial: &Trial, more: &[&str]) -> Vec<Value> {
+fn split(trial: &Trial, more: &[&str]) -> Vec<Value> {
     let source = trial.tree().display().to_string();
     let ended = trial.run_words(&words("ranges", &source, more), &[]).expect(0);
     serde_json::from_str(&ended.stdout).unwrap()
@@ -79,7 +79,7 @@ fn merged(trial: &Trial, runs: &[Ended]) -> Ended {
     trial.run_words(&words, &[])
 }
 
-/// What is stored, but for when.
+/// Everything that is stored except the times.
 fn stored(trial: &Trial) -> BTreeMap<String, (bytes::Bytes, BTreeMap<String, String>)> {
     let content = |key: String| {
         let object = trial.s3.object("site", &key)?;
@@ -88,7 +88,8 @@ fn stored(trial: &Trial) -> BTreeMap<String, (bytes::Bytes, BTreeMap<String, Str
     trial.s3.keys("site", "").into_iter().filter_map(content).collect()
 }
 
-/// Both ways on trees of their own: what is stored must be the same, and the reports must add up to the one of the single run.
+/// Runs both ways on trees of their own. The stored objects must be the same, and the reports must add up to the report of
+/// the single run.
 #[track_caller]
 fn assert_same_in_ranges(mode: &str, count: usize) {
     let (single, shared) = (planted(), planted());
@@ -119,7 +120,7 @@ fn assert_same_in_ranges(mode: &str, count: usize) {
     assert_eq!(sum["bytes"]["uploaded"], single_run.report["bytes"]["uploaded"]);
     assert_eq!(sum["merged"].as_array().unwrap().len(), count);
 
-    // Each has remembered its own part.
+    // Each run has indexed its own part.
     Trial::settle();
     shared.s3.clear_log();
     for run in run_ranges(&shared, &file, count, &how) {
@@ -129,18 +130,18 @@ fn assert_same_in_ranges(mode: &str, count: usize) {
 }
 
 #[test]
-fn several_runs_over_ranges_leave_what_one_run_over_all_keys_leaves() {
+fn runs_over_ranges_store_what_one_run_stores() {
     assert_same_in_ranges("plain", 9);
     assert_same_in_ranges("datasync", 1);
 }
 
 #[test]
-fn several_runs_over_ranges_leave_what_one_run_over_all_keys_leaves_in_datasyncs_way() {
+fn runs_over_ranges_store_what_one_run_stores_in_datasync_mode() {
     assert_same_in_ranges("datasync", 4);
 }
 
 #[test]
-fn ranges_are_counted_in_the_tree_or_in_what_runs_remember_and_are_balanced() {
+fn ranges_are_balanced_by_the_tree_or_by_the_index() {
     let trial = Trial::new();
     for number in 0..300 {
         trial.write_aged(format!("{}/f{number:03}", number % 3), "x", HOUR);
@@ -151,20 +152,20 @@ fn ranges_are_counted_in_the_tree_or_in_what_runs_remember_and_are_balanced() {
     let entries =
         |ranges: &[Value]| -> Vec<u64> { ranges.iter().map(|range| range["entries"].as_u64().unwrap()).collect() };
 
-    let walked = cut(&trial, &["--count", "4", "--mode", "plain"]);
+    let walked = split(&trial, &["--count", "4", "--mode", "plain"]);
     assert_eq!(entries(&walked), [75, 75, 75, 75]);
     assert_eq!((&walked[0]["after"], &walked[3]["to"]), (&json!(""), &json!("")));
-    // Directories are objects too in the other mode; nothing is remembered yet.
-    let with_directories = cut(&trial, &["--count", "3", "--state", &state]);
+    // Directories are objects too in the other mode; there is no index yet.
+    let with_directories = split(&trial, &["--count", "3", "--state", &state]);
     assert_eq!(entries(&with_directories).iter().sum::<u64>(), 303);
 
     trial.run_words(&words("sync", &source, &["--mode", "plain", "--state", &state]), &[]).expect(0);
     fs::rename(trial.tree(), trial.folder.path().join("elsewhere")).unwrap();
-    let remembered = cut(&trial, &["--count", "4", "--mode", "plain", "--state", &state]);
-    assert_eq!(remembered, walked, "without a look at the source");
+    let indexed = split(&trial, &["--count", "4", "--mode", "plain", "--state", &state]);
+    assert_eq!(indexed, walked, "without a stat in the source");
     fs::rename(trial.folder.path().join("elsewhere"), trial.tree()).unwrap();
 
-    // What runs over ranges remember counts as well.
+    // The indexes of runs over ranges count as well.
     let parts = trial.folder.path().join("parts").display().to_string();
     trial.s3.create_bucket("lists");
     let to = "s3://lists/today/ranges.json";
@@ -174,16 +175,16 @@ fn ranges_are_counted_in_the_tree_or_in_what_runs_remember_and_are_balanced() {
     }
     trial.remove("0/f000");
     let previous = ["--count", "2", "--mode", "plain", "--state", &parts, "--previous", "s3://lists/none.json"];
-    assert_eq!(entries(&cut(&trial, &previous)), [149, 150], "walked: there is no such cut");
+    assert_eq!(entries(&split(&trial, &previous)), [149, 150], "walked: there is no such range list");
     let previous = [&previous[..7], &[to]].concat();
-    assert_eq!(entries(&cut(&trial, &previous)), [150, 150]);
+    assert_eq!(entries(&split(&trial, &previous)), [150, 150]);
     let sum = ["report", "merge", "--state", &parts, "--ranges", to, "--destination", "s3://site/www"];
     let sum = trial.run_words(&sum, &[]).expect(0);
     assert_eq!(sum.counted("files"), 300);
 }
 
 #[test]
-fn a_tree_of_fewer_entries_than_ranges_is_cut_into_fewer_and_says_so() {
+fn a_tree_with_fewer_entries_than_ranges_gives_fewer_ranges_and_a_warning() {
     let trial = Trial::new();
     trial.write("a", "x");
     trial.write("b", "x");
@@ -204,12 +205,12 @@ fn a_run_over_a_range_deletes_nothing_outside_it() {
     assert_eq!(run.counted("deleted"), 3);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["a", "m", "z"]);
     assert_eq!(run.report["keys"], json!({ "after": "a", "to": "n" }));
-    assert_eq!(run.counted("objects"), 3, "what is listed beyond is another run's");
+    assert_eq!(run.counted("objects"), 3, "objects outside the range belong to another run");
 }
 
 #[test]
-fn deletes_are_the_same_wherever_the_keys_are_cut() {
-    const INNER: &str = "ranges::deletes_are_the_same_wherever_the_keys_are_cut";
+fn deletes_do_not_depend_on_where_the_keys_are_split() {
+    const INNER: &str = "ranges::deletes_do_not_depend_on_where_the_keys_are_split";
     const FILES: [&str; 8] = ["a!", "a-b/x", "a.txt", "a/x", "a/y/z", "a0", "b/b", "é/😀"];
     const GONE: [&str; 10] = ["a", "a\"", "a-b", "a-b/w", "a-b/y", "a/", "a/y", "a/y/z/", "b", "é/"];
     within::with_credentials(INNER, || {
@@ -221,23 +222,23 @@ fn deletes_are_the_same_wherever_the_keys_are_cut() {
         Trial::settle();
         let source = planted.tree().display().to_string();
         let keys = || FILES.iter().chain(&GONE).copied();
-        // Keys, what is just behind them, and what is in the middle of them.
-        let cut = |key: &str| {
+        // Each key, the text just after it, and a part of it.
+        let bounds_at = |key: &str| {
             let middle = key.char_indices().nth(1).map_or(key, |(at, _)| &key[..at]);
             [key.to_owned(), format!("{key}\u{1}"), middle.to_owned()]
         };
-        let bounds: BTreeSet<String> = keys().flat_map(cut).collect();
-        // Objects for directories; those that a console made are left alone.
+        let bounds: BTreeSet<String> = keys().flat_map(bounds_at).collect();
+        // Objects for directories; a run keeps those that a console made.
         let directories_of = [("plain", &["a/", "é/"][..]), ("datasync", &["a-b/", "a/", "a/y/", "b/", "é/"])];
         for (bound, (mode, directories)) in bounds.iter().flat_map(|bound| directories_of.map(|of| (bound, of))) {
             let trial = Trial::new();
             for key in keys() {
-                // A console leaves objects for directories that are empty.
+                // A console makes empty objects for directories.
                 let content = if key.ends_with('/') { "" } else { key };
                 trial.object(key, content, Duration::ZERO);
             }
             let mut ranges = [("", bound.as_str()), (bound.as_str(), "")];
-            // Which range comes first makes no difference either.
+            // The order of the ranges makes no difference either.
             if mode == "datasync" {
                 ranges.reverse();
             }
@@ -254,7 +255,7 @@ fn deletes_are_the_same_wherever_the_keys_are_cut() {
 }
 
 #[test]
-fn a_range_whose_files_are_all_gone_is_no_unmounted_source() {
+fn an_empty_range_of_a_source_with_files_is_not_an_empty_source() {
     let trial = Trial::new();
     trial.write_aged("elsewhere", "x", HOUR);
     trial.object("m/1", "x", HOUR);
@@ -262,14 +263,14 @@ fn a_range_whose_files_are_all_gone_is_no_unmounted_source() {
     let range = ["--delete", "--range-after", "k", "--range-to", "n"];
     assert_eq!(trial.sync(&range).expect(0).counted("deleted"), 2);
 
-    // And one that is unmounted is none.
+    // Without any file, the source is empty.
     trial.object("m/1", "x", HOUR);
     trial.remove("elsewhere");
     assert_eq!(trial.sync(&range).expect(3).withheld_by("empty_source"), 1);
 }
 
 #[test]
-fn a_directory_that_cannot_be_read_withholds_the_deletes_of_every_range_that_it_reaches_into() {
+fn an_unreadable_directory_withholds_deletes_in_every_range_that_it_reaches_into() {
     let trial = Trial::new();
     for name in ["d/e/1", "d/e/9", "x"] {
         trial.write_aged(name, "x", HOUR);
@@ -288,7 +289,7 @@ fn a_directory_that_cannot_be_read_withholds_the_deletes_of_every_range_that_it_
 }
 
 #[test]
-fn runs_over_keys_that_overlap_keep_each_other_out() {
+fn runs_over_overlapping_ranges_exclude_each_other() {
     let trial = Trial::new();
     for number in 0..40 {
         trial.write(format!("f{number:02}"), "x");
@@ -306,7 +307,7 @@ fn runs_over_keys_that_overlap_keep_each_other_out() {
 }
 
 #[test]
-fn ranges_that_say_nothing_or_nonsense_are_refused() {
+fn range_options_that_are_wrong_or_incomplete_are_refused() {
     let trial = Trial::new();
     trial.write("a", "x");
     let file = |text: &str| {
@@ -318,12 +319,12 @@ fn ranges_that_say_nothing_or_nonsense_are_refused() {
         let ended = trial.sync(options).expect(2);
         assert!(ended.stderr.contains(says), "{options:?}: {}", ended.stderr);
     };
-    refused(&["--range-after", "b", "--range-to", "a"], "no key lies after");
+    refused(&["--range-after", "b", "--range-to", "a"], "contains no key");
     refused(&["--range-index", "0"], "--ranges");
     let good = file(r#"[{"index":0,"after":"","to":"m"},{"index":1,"after":"m","to":""}]"#);
     refused(&["--ranges", &good], "--range-index");
     refused(&["--ranges", &good, "--range-index", "2"], "there is no range 2");
-    // An array of jobs may be larger than the tree could be cut: the rest has nothing to do.
+    // An array of jobs may be larger than the range list: the surplus jobs have nothing to do.
     let idle = trial.start_with(&["--ranges", &good], &[("JOB_COMPLETION_INDEX", "2")]).end().expect(0);
     assert!(idle.stderr.contains("nothing to do: there is no range 2"), "{}", idle.stderr);
     assert_eq!(trial.s3.log().len(), 0);
@@ -345,7 +346,7 @@ fn ranges_that_say_nothing_or_nonsense_are_refused() {
 }
 
 #[test]
-fn reports_are_added_up_only_where_they_tell_of_every_key_once() {
+fn reports_are_merged_only_if_they_cover_every_key_once() {
     let trial = Trial::new();
     for name in ["a", "m", "z"] {
         trial.write(name, "xy");
@@ -366,13 +367,13 @@ fn reports_are_added_up_only_where_they_tell_of_every_key_once() {
     assert_eq!(report["requests"]["put"], 3);
     assert!(sum.stderr.contains("3 files: 0 unchanged, 3 uploaded"), "{}", sum.stderr);
     let sum = merge(vec![&tried_again, &first, &second, &third]).expect(0);
-    assert_eq!(sum.counted("uploaded"), 2, "the later one counts");
+    assert_eq!(sum.counted("uploaded"), 2, "the later report counts");
 
     let gap = merge(vec![&first, &third]).expect(1);
-    assert!(gap.stderr.contains("no report tells of the keys after \"k\" up to \"p\""), "{}", gap.stderr);
-    assert!(merge(vec![&first, &second]).expect(1).stderr.contains("no report tells of the keys after \"p\""));
+    assert!(gap.stderr.contains("no report covers the keys after \"k\" up to \"p\""), "{}", gap.stderr);
+    assert!(merge(vec![&first, &second]).expect(1).stderr.contains("no report covers the keys after \"p\""));
     let overlap = range("j", "p");
-    assert!(merge(vec![&first, &overlap, &third]).expect(1).stderr.contains("two reports"));
+    assert!(merge(vec![&first, &overlap, &third]).expect(1).stderr.contains("two reports cover"));
 
     let mut worst = first.report.clone();
     worst["exit_code"] = json!(3);
@@ -387,7 +388,7 @@ fn reports_are_added_up_only_where_they_tell_of_every_key_once() {
 }
 
 #[test]
-fn a_plan_of_a_range_is_applied_within_it() {
+fn apply_of_a_plan_for_a_range_stays_in_the_range() {
     let trial = Trial::new();
     for name in ["a", "m", "z"] {
         trial.write_aged(name, name, HOUR);

@@ -138,7 +138,7 @@ fn every_option_of_every_command_has_its_row() {
 fn exit_codes_are_those_of_the_program() {
     let documented: BTreeSet<String> =
         rows(section(REFERENCE, "## Exit codes")).map(|cells| cells[0].clone()).collect();
-    let codes = (0..=u8::MAX).filter_map(ExitCode::of_code).map(|code| code.code().to_string());
+    let codes = (0..=u8::MAX).filter_map(ExitCode::from_code).map(|code| code.code().to_string());
     assert_eq!(documented, codes.collect());
 }
 

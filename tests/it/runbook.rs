@@ -44,7 +44,7 @@ fn every_verdict_is_in_it() {
 #[test]
 fn every_exit_code_is_in_it() {
     let documented = rows(RUNBOOK, "## Exit codes");
-    for code in (0..=u8::MAX).filter_map(ExitCode::of_code) {
+    for code in (0..=u8::MAX).filter_map(ExitCode::from_code) {
         assert!(documented.contains(&code.code().to_string()), "{code:?}");
     }
 }

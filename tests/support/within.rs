@@ -10,7 +10,7 @@ use efs2s3::cli::{Command as Words, Invocation, SyncCommand};
 use efs2s3::config::SyncConfig;
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::report::Subject;
+use efs2s3::report::{CommandName, Subject};
 use efs2s3::session::{Access, Control, Opened, Session};
 use efs2s3::shutdown::Shutdown;
 use efs2s3::state::State;
@@ -88,7 +88,7 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
     let command = parsed(s3, words);
     let control = Control { shutdown, progress: Progress::new(false, false) };
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
-    let subject = Subject::new("sync", Path::new(""), "");
+    let subject = Subject::new(CommandName::Sync, Path::new(""), "");
     let report = match Session::open(config, &command.state, Access::Write, subject, control).await.unwrap() {
         Opened::Ready(session) => session.sync(Changes::default(), Doubt::default()).await,
         Opened::Failed(report) => *report,

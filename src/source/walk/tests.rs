@@ -219,7 +219,7 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
             let (within, covers): (Vec<Entry>, Vec<Entry>) = trial
                 .walk(folder.path())
                 .into_iter()
-                .partition(|entry| keys.holds(entry.key.as_bytes()) || matches!(entry.found, Found::Nameless(..)));
+                .partition(|entry| keys.contains(entry.key.as_bytes()) || matches!(entry.found, Found::Nameless(..)));
             assert!(covers.iter().all(|entry| entry.found.covers(&entry.key).is_some()), "{covers:?}");
             seen.extend(within);
         }

@@ -71,7 +71,23 @@ impl PlanSink {
     }
 }
 
-/// Writes the plan, and returns whether it has anything to do. `all` adds a line for each object that a sync would keep.
+/// What a sync would do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanCounts {
+    pub(crate) uploads: u64,
+    pub(crate) upload_bytes: u64,
+    /// Objects whose metadata alone would be written.
+    pub(crate) rewrites: u64,
+    pub(crate) deletes: u64,
+}
+
+impl PlanCounts {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.uploads + self.rewrites + self.deletes == 0
+    }
+}
+
+/// Writes the plan, and counts what a sync would do. `all` adds a line for each object that a sync would keep.
 ///
 /// # Errors
 /// Returns an error if a side cannot be trusted, or if the plan cannot be written.
@@ -81,44 +97,43 @@ pub(crate) async fn plan(
     mut sink: PlanSink,
     all: bool,
     tally: &mut Tally,
-) -> Result<bool, Fatal> {
-    let mut writer = Writer { sink: &mut sink, context, all, differences: false };
+    planned: &mut PlanCounts,
+) -> Result<(), Fatal> {
+    let mut writer = Writer { sink: &mut sink, context, all, planned };
     let orphans = inspect(context, input, false, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
     if context.shutdown.is_requested() {
         // Half a plan is not a plan: the file does not appear.
-        return Ok(false);
+        return Ok(());
     }
     let mut written = Ok(());
-    for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, tally| {
-        tally.counts.deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
+    for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, _| {
+        writer.planned.deletes += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         if written.is_ok() {
             written = batch.iter().try_for_each(|target| writer.delete(target));
         }
     })
     .await;
     written?;
-    let differences = writer.differences;
-    sink.finish().map_err(Fatal::WritePlan)?;
-    Ok(differences)
+    sink.finish().map_err(Fatal::WritePlan)
 }
 
 struct Writer<'a> {
     sink: &'a mut PlanSink,
     context: &'a Context,
     all: bool,
-    differences: bool,
+    planned: &'a mut PlanCounts,
 }
 
 impl Writer<'_> {
     fn file(&mut self, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let (action, reason) = match inspected.finding {
             Finding::Upload(reason) => {
-                tally.counts.uploaded += 1;
-                tally.bytes.uploaded += inspected.file.entry.stat.size_bytes;
+                self.planned.uploads += 1;
+                self.planned.upload_bytes += inspected.file.entry.stat.size_bytes;
                 (Action::Upload, reason)
             }
             Finding::Rewrite => {
-                tally.counts.metadata_rewritten += 1;
+                self.planned.rewrites += 1;
                 (Action::RewriteMetadata, Reason::Metadata)
             }
             Finding::Equal(reason) => {
@@ -129,7 +144,6 @@ impl Writer<'_> {
                 (Action::Keep, reason)
             }
         };
-        self.differences |= action != Action::Keep;
         let stat = &inspected.file.entry.stat;
         self.write(&PlanLine {
             action,
@@ -143,7 +157,6 @@ impl Writer<'_> {
     }
 
     fn delete(&mut self, target: &Doomed) -> Result<(), Fatal> {
-        self.differences = true;
         self.write(&PlanLine {
             action: Action::Delete,
             key: self.context.key(&target.key),

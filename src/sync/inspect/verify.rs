@@ -37,7 +37,24 @@ struct Difference<'a> {
     etag: Option<String>,
 }
 
-/// Prints a line for each difference, and returns whether there is one.
+/// What differs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyCounts {
+    /// Files whose object is missing or has other content.
+    pub(crate) differences: u64,
+    /// Objects with equal content and other metadata.
+    pub(crate) metadata_differences: u64,
+    /// Objects without a file.
+    pub(crate) orphans: u64,
+}
+
+impl VerifyCounts {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.differences + self.metadata_differences + self.orphans == 0
+    }
+}
+
+/// Prints a line for each difference, and counts the differences.
 ///
 /// # Errors
 /// Returns an error if a side cannot be trusted, or if stdout fails.
@@ -46,26 +63,27 @@ pub(crate) async fn verify(
     input: &Input,
     options: VerifyOptions,
     tally: &mut Tally,
-) -> Result<bool, Fatal> {
-    let mut lines = Lines { json: options.json, any: false };
+    found: &mut VerifyCounts,
+) -> Result<(), Fatal> {
+    let mut lines = Lines { json: options.json, found };
     let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
     let mut orphans = inspect(context, input, options.read, tally, file).await?;
     for batch in orphans.batches().map_err(Fatal::WriteResult)? {
         for target in batch.map_err(Fatal::WriteResult)? {
-            tally.counts.deleted += 1;
+            lines.found.orphans += 1;
             let (key, etag) = (context.key(&target.key), Some(target.etag.text()));
             lines.write(&Difference { key: &key, difference: Reason::Orphan, size: target.size_bytes, etag })?;
         }
     }
-    Ok(lines.any)
+    Ok(())
 }
 
-struct Lines {
+struct Lines<'a> {
     json: bool,
-    any: bool,
+    found: &'a mut VerifyCounts,
 }
 
-impl Lines {
+impl Lines<'_> {
     fn file(&mut self, context: &Context, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let key = context.key(&inspected.file.key);
         let difference = match inspected.finding {
@@ -74,11 +92,11 @@ impl Lines {
                 return Ok(());
             }
             Finding::Upload(reason) => {
-                tally.counts.uploaded += 1;
+                self.found.differences += 1;
                 reason
             }
             Finding::Rewrite => {
-                tally.counts.metadata_rewritten += 1;
+                self.found.metadata_differences += 1;
                 Reason::Metadata
             }
             Finding::Equal(_) => {
@@ -90,8 +108,7 @@ impl Lines {
         self.write(&Difference { key: &key, difference, size: inspected.file.entry.stat.size_bytes, etag })
     }
 
-    fn write(&mut self, difference: &Difference<'_>) -> Result<(), Fatal> {
-        self.any = true;
+    fn write(&self, difference: &Difference<'_>) -> Result<(), Fatal> {
         let mut line = if self.json {
             serde_json::to_string(difference).unwrap_or_default()
         } else {

@@ -1,47 +1,44 @@
-//! A sample of ascending keys at even distances: from it all of them are cut into parts of about the same size, however
-//! many there are, in memory that does not grow with them.
+//! A sample of ascending keys at even distances. It splits all of them into parts of about the same size, in memory that
+//! does not grow with their number.
 //!
-//! Every `stride`-th key is kept. Where they become too many, every second is dropped and the stride doubles, so the
-//! distances stay even, and each part is off by one stride at most.
+//! The sample keeps every `stride`-th key. When it has too many keys, it drops every second one and doubles the stride.
+//! So the distances stay even, and the size of a part is off by one stride at most.
 
-use super::Cut;
+use super::RangeList;
 use crate::key::RelativeKey;
 
-/// So many keys are kept for each part, at least: a part is then off by a sixteenth at most.
-const KEYS_A_PART: usize = 16;
-/// So many in all: small trees are cut exactly.
+/// The keys that the sample keeps for each part, at least: the size of a part is off by a sixteenth at most.
+const KEYS_PER_PART: usize = 16;
+/// The keys that the sample keeps in all, at least: small trees are split exactly.
 const LEAST_KEYS: usize = 2048;
 
-/// A sample of keys that came in ascending order.
 #[derive(Debug)]
-pub struct Sample {
+pub(crate) struct Sample {
     parts: usize,
     stride: u64,
     count: u64,
-    /// The key number `stride`, `2 * stride`, …, counted from 1.
+    /// The keys number `stride`, `2 * stride`, …, counted from 1.
     keys: Vec<RelativeKey>,
     last: RelativeKey,
 }
 
 impl Sample {
-    /// For a cut into so many parts.
-    #[must_use]
-    pub fn new(parts: usize) -> Self {
+    /// A sample that will be split into up to `parts` parts.
+    pub(crate) fn new(parts: usize) -> Self {
         Self { parts, stride: 1, count: 0, keys: Vec::new(), last: RelativeKey::default() }
     }
 
-    /// How many keys there were.
-    #[must_use]
-    pub const fn count(&self) -> u64 {
+    /// Returns the number of keys that were pushed.
+    pub(crate) const fn count(&self) -> u64 {
         self.count
     }
 
     fn wanted_keys(&self) -> usize {
-        LEAST_KEYS.max(KEYS_A_PART * self.parts)
+        LEAST_KEYS.max(KEYS_PER_PART * self.parts)
     }
 
-    /// Takes the next key.
-    pub fn push(&mut self, key: &RelativeKey) {
+    /// Adds the next key.
+    pub(crate) fn push(&mut self, key: &RelativeKey) {
         self.count += 1;
         self.last.clone_from(key);
         if !self.count.is_multiple_of(self.stride) {
@@ -58,23 +55,22 @@ impl Sample {
         }
     }
 
-    /// Cuts them into parts of about the same size; into fewer where there are fewer keys.
-    #[must_use]
-    pub fn cut(&self) -> Cut {
+    /// Splits the keys into parts of about the same size; into fewer parts if there are fewer keys.
+    pub(crate) fn split(&self) -> RangeList {
         let parts = u64::try_from(self.parts).unwrap_or(u64::MAX);
-        let mut behind: Vec<(RelativeKey, u64)> = Vec::new();
+        let mut ends: Vec<(RelativeKey, u64)> = Vec::new();
         for part in 1..parts {
             let wanted = (u128::from(self.count) * u128::from(part) / u128::from(parts)).try_into().unwrap_or(u64::MAX);
             let nearest = (wanted + self.stride / 2) / self.stride;
             let key = usize::try_from(nearest).ok().and_then(|nearest| self.keys.get(nearest.checked_sub(1)?));
             let up_to = nearest * self.stride;
             if let Some(key) = key.filter(|key| **key != self.last)
-                && behind.last().is_none_or(|(_, before)| *before < up_to)
+                && ends.last().is_none_or(|(_, before)| *before < up_to)
             {
-                behind.push((key.clone(), up_to));
+                ends.push((key.clone(), up_to));
             }
         }
-        Cut::behind(behind, self.count)
+        RangeList::split_after(ends, self.count)
     }
 }
 
@@ -89,16 +85,17 @@ mod tests {
             sample.push(key);
         }
         assert!(sample.keys.len() < 2 * sample.wanted_keys());
-        let cut = sample.cut();
-        let held = |range: &super::super::CutRange| keys.iter().filter(|key| range.keys.holds(key.as_bytes())).count();
-        for range in cut.ranges() {
-            assert_eq!(u64::try_from(held(range)).unwrap(), range.entries, "{range:?}");
+        let list = sample.split();
+        let contained =
+            |range: &super::super::ListedRange| keys.iter().filter(|key| range.keys.contains(key.as_bytes())).count();
+        for range in list.ranges() {
+            assert_eq!(u64::try_from(contained(range)).unwrap(), range.entries, "{range:?}");
         }
-        cut.ranges().iter().map(|range| range.entries).collect()
+        list.ranges().iter().map(|range| range.entries).collect()
     }
 
     #[test]
-    fn parts_are_of_about_the_same_size_and_their_entries_are_counted_exactly() {
+    fn parts_have_about_the_same_size_and_exact_counts() {
         for (count, parts) in [(100, 4), (1000, 7), (20_000, 3), (30_000, 200), (5000, 1)] {
             let sizes = sizes(count, parts);
             assert_eq!(sizes.len(), parts);
@@ -109,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn of_fewer_keys_than_parts_each_is_a_part() {
+    fn fewer_keys_than_parts_give_one_part_for_each_key() {
         assert_eq!(sizes(0, 4), [0]);
         assert_eq!(sizes(1, 4), [1]);
         assert_eq!(sizes(3, 8), [1, 1, 1]);

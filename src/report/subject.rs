@@ -1,0 +1,68 @@
+//! The subject of a report: which run it is, and what is known before the work.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::datasync::DataSyncSection;
+use crate::key_range::KeyRange;
+
+/// The commands that write a report.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names of the commands")]
+pub enum CommandName {
+    Run,
+    Sync,
+    Plan,
+    Apply,
+    Verify,
+}
+
+/// The run that a report describes.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The command of the run.
+    pub command: CommandName,
+    /// The source as given.
+    pub source: String,
+    /// The destination as given.
+    pub destination: String,
+    /// `None` if the run is for all keys.
+    pub keys: Option<KeyRange>,
+    /// When the run started.
+    pub started: SystemTime,
+    /// Which service did the work.
+    pub route: Route,
+    /// The result of the attempt with DataSync, if there was one.
+    pub datasync: Option<DataSyncSection>,
+}
+
+impl Subject {
+    /// A run that starts now.
+    #[must_use]
+    pub fn new(command: CommandName, source: &Path, destination: &str) -> Self {
+        Self {
+            command,
+            source: source.display().to_string(),
+            destination: destination.to_owned(),
+            keys: None,
+            started: SystemTime::now(),
+            route: Route::Direct,
+            datasync: None,
+        }
+    }
+}
+
+/// Which service did the work.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// The direct sync, because of the command, the policy or an open breaker.
+    Direct,
+    /// DataSync.
+    Datasync,
+    /// The direct sync, because DataSync did not succeed.
+    Fallback,
+}

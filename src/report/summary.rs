@@ -1,0 +1,60 @@
+//! The summary: the result of a run in one log line.
+
+use bytesize::ByteSize;
+
+use super::{CommandName, Report, Route};
+use crate::sync::tally::Counts;
+
+impl Report {
+    /// Returns the last log line of the run. The alarm filters in `deploy/` match its end, `exit 0`.
+    pub(crate) fn summary(&self) -> String {
+        if let (Route::Datasync, Some(datasync), 0) = (self.route, &self.datasync, self.counts.objects) {
+            let (evidence, exit_code) = (&datasync.evidence, self.exit_code.code());
+            return format!("DataSync: {evidence}; {:.1} s, exit {exit_code}", self.seconds.total);
+        }
+        let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
+            self.counts;
+        let bytes = ByteSize(self.bytes.uploaded).display().iec();
+        // The report has the counts of all commands under the names of a sync's counts.
+        let mut text = match self.command {
+            CommandName::Plan => {
+                format!("{files} files: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
+            }
+            CommandName::Verify => {
+                let (different, rewritten) = (uploaded, self.counts.metadata_rewritten);
+                let read = ByteSize(self.bytes.read_for_compare).display().iec();
+                format!(
+                    "{files} files: {unchanged} equal, {different} different or missing, {rewritten} with other metadata, \
+                     {deleted} objects without a file; {read} read"
+                )
+            }
+            CommandName::Run | CommandName::Sync | CommandName::Apply => {
+                format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted")
+            }
+        };
+        for (count, what) in [
+            (skipped, "skipped"),
+            (failed, "failed"),
+            (deletes_failed, "deletes failed"),
+            (deletes_withheld, "deletes withheld"),
+        ] {
+            if count > 0 {
+                text.extend([", ", &count.to_string(), " ", what]);
+            }
+        }
+        text + &format!(
+            "; {} requests, {:.1} s, exit {}",
+            self.request_count(),
+            self.seconds.total,
+            self.exit_code.code()
+        )
+    }
+
+    fn request_count(&self) -> u64 {
+        self.requests
+            .iter()
+            .filter(|(name, _)| !matches!(&***name, "retries" | "throttled"))
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
