@@ -25,6 +25,7 @@
 mod classifier;
 mod context;
 mod directory;
+mod directory_reader;
 mod emitter;
 mod gauge;
 mod job;
@@ -32,7 +33,6 @@ mod link_path;
 pub(super) mod named_path;
 mod names;
 mod options;
-mod reading;
 mod scheduler;
 
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::classifier::{Item, escaped};
 use super::directory::Directory;
+use super::directory_reader::{DirectoryFailure, DirectoryNames};
 use super::job::{FinishedJob, FoundItems, Position};
-use super::reading::{DirectoryFailure, DirectoryNames};
 use super::scheduler::Scheduler;
 use crate::key::RelativeKey;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason};
@@ -107,7 +107,7 @@ impl Emitter {
     fn read(&mut self, key: &str) -> Result<Result<Arc<DirectoryNames>, DirectoryFailure>, StoppedEarly> {
         match self.wait(&Position::of_read(key))? {
             FinishedJob::Read(result) => Ok(result),
-            // The stage of the position rules this out.
+            // The kind of the job rules this out.
             FinishedJob::Stat(_) => Err(StoppedEarly),
         }
     }

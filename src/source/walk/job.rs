@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::classifier::{Item, escaped};
 use super::context::WalkContext;
+use super::directory_reader::{DirectoryFailure, DirectoryNames, DirectoryReader, ReadStep};
 use super::gauge::Hold;
-use super::reading::{DirectoryFailure, DirectoryNames, ReadStep, Reading};
 use crate::source::entry::Problem;
 
 /// The most names that one job stats.
@@ -19,12 +19,12 @@ const CHUNK_NAMES: usize = 64;
 pub(super) struct Position {
     /// The key of the directory to read, or that of the first name to stat.
     key: Vec<u8>,
-    stage: Stage,
+    kind: JobKind,
 }
 
-/// The walk stats a directory before it reads the directory.
+/// Ordered: the walk stats a directory before it reads the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum JobKind {
     Stat,
     Read,
 }
@@ -32,18 +32,18 @@ pub(super) enum Stage {
 impl Position {
     /// The position of the job that reads the directory `key`.
     pub(super) fn of_read(key: &str) -> Self {
-        Self { key: key.as_bytes().to_vec(), stage: Stage::Read }
+        Self { key: key.as_bytes().to_vec(), kind: JobKind::Read }
     }
 
     /// The position of the job that stats the name at `index`; `None` after the last name.
     pub(super) fn of_stat(directory: &DirectoryNames, index: usize) -> Option<Self> {
         let name = directory.names.get(index)?;
         let slash: &[u8] = if name.slash { b"/" } else { b"" };
-        Some(Self { key: [directory.directory.key.as_bytes(), name.bytes, slash].concat(), stage: Stage::Stat })
+        Some(Self { key: [directory.directory.key.as_bytes(), name.bytes, slash].concat(), kind: JobKind::Stat })
     }
 
-    pub(super) fn stage(&self) -> Stage {
-        self.stage
+    pub(super) fn kind(&self) -> JobKind {
+        self.kind
     }
 
     /// The key, with `\xNN` for each byte that is not UTF-8.
@@ -130,7 +130,7 @@ impl FoundItems {
 
 #[derive(Debug)]
 pub(super) enum WalkerJob {
-    Read(Box<Reading>),
+    Read(Box<DirectoryReader>),
     Stat(StatChunk),
 }
 
@@ -138,7 +138,7 @@ pub(super) enum WalkerJob {
 #[derive(Debug)]
 pub(super) enum WalkerResult {
     /// The directory has more names to read.
-    More(Box<Reading>),
+    More(Box<DirectoryReader>),
     Read(Result<DirectoryNames, DirectoryFailure>),
     /// The shared items have what the job found.
     Stat,
@@ -147,8 +147,8 @@ pub(super) enum WalkerResult {
 impl WalkerJob {
     pub(super) fn run(self, walk: &WalkContext, items: &SharedItems) -> WalkerResult {
         match self {
-            Self::Read(reading) => match reading.step(walk) {
-                ReadStep::More(reading) => WalkerResult::More(Box::new(reading)),
+            Self::Read(reader) => match reader.step(walk) {
+                ReadStep::More(reader) => WalkerResult::More(Box::new(reader)),
                 ReadStep::Done(result) => WalkerResult::Read(result),
             },
             Self::Stat(chunk) => {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::classifier::Item;
 use super::context::WalkContext;
+use super::directory_reader::{DirectoryFailure, DirectoryReader, Target};
 use super::gauge::Hold;
-use super::job::{FinishedJob, FoundItems, Position, SharedItems, Stage, StatChunk, WalkerJob, WalkerResult};
-use super::reading::{DirectoryFailure, Reading, Target};
+use super::job::{FinishedJob, FoundItems, JobKind, Position, SharedItems, StatChunk, WalkerJob, WalkerResult};
 use crate::source::entry::Problem;
 
 /// Names are smaller than entries, so the walk may hold this many times more of them.
@@ -33,7 +33,7 @@ pub(super) struct Scheduler {
 #[derive(Debug)]
 struct Jobs {
     /// Directories to read.
-    reads: BTreeMap<Position, Box<Reading>>,
+    reads: BTreeMap<Position, Box<DirectoryReader>>,
     /// The next names to stat in each directory that has some left.
     stats: BTreeMap<Position, StatChunk>,
     running: BTreeMap<Position, RunningJob>,
@@ -69,7 +69,7 @@ struct Assignment {
 impl Scheduler {
     /// A scheduler whose only job is to read the root.
     pub(super) fn new(walk: WalkContext, pool: rayon::ThreadPool) -> Arc<Self> {
-        let root = Box::new(Reading::new(&walk, Target::Root));
+        let root = Box::new(DirectoryReader::new(&walk, Target::Root));
         let jobs = Jobs {
             reads: BTreeMap::from([(Position::of_read(""), root)]),
             stats: BTreeMap::new(),
@@ -168,9 +168,9 @@ impl Jobs {
         let read = self.reads.keys().next().filter(|position| may_start(position, room && room_for_names));
         let stat = self.stats.keys().next().filter(|position| may_start(position, room));
         let first = [read, stat].into_iter().flatten().min()?.clone();
-        let (job, chunk) = match first.stage() {
-            Stage::Read => (WalkerJob::Read(self.reads.remove(&first)?), None),
-            Stage::Stat => {
+        let (job, chunk) = match first.kind() {
+            JobKind::Read => (WalkerJob::Read(self.reads.remove(&first)?), None),
+            JobKind::Stat => {
                 let chunk = self.stats.remove(&first)?;
                 self.stats.extend(StatChunk::from(&chunk.directory, chunk.names.end));
                 (WalkerJob::Stat(chunk.clone()), Some(chunk))
@@ -194,8 +194,8 @@ impl Jobs {
         };
         self.running.remove(&position);
         let finished = match result {
-            WalkerResult::More(reading) => {
-                self.reads.insert(position, reading);
+            WalkerResult::More(reader) => {
+                self.reads.insert(position, reader);
                 return;
             }
             WalkerResult::Read(result) => FinishedJob::Read(result.map(|names| {
@@ -216,8 +216,8 @@ impl Jobs {
     fn queue_reads(&mut self, walk: &WalkContext, items: &FoundItems) {
         for item in &items.queue {
             if let Item::Directory(directory, _) = item {
-                let reading = Reading::new(walk, Target::Directory(Arc::clone(directory)));
-                self.reads.insert(Position::of_read(&directory.key), Box::new(reading));
+                let reader = DirectoryReader::new(walk, Target::Directory(Arc::clone(directory)));
+                self.reads.insert(Position::of_read(&directory.key), Box::new(reader));
             }
         }
     }
@@ -248,7 +248,7 @@ impl Jobs {
         self.reads.remove(position);
         let queued = self.stats.remove(position);
         let running = self.running.remove(position);
-        if position.stage() == Stage::Read {
+        if position.kind() == JobKind::Read {
             return FinishedJob::Read(Err(DirectoryFailure::Problem(Problem::timed_out("readdir", waited))));
         }
         let items = running.as_ref().and_then(|running| running.items.take());

@@ -1,4 +1,4 @@
-//! A reading: one directory while the walk reads it, in short steps, so that a huge directory does not delay the others.
+//! A directory reader: reads one directory, in short steps, so that a huge directory does not delay the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,13 +54,13 @@ pub(super) enum DirectoryFailure {
 /// The result of a step.
 #[derive(Debug)]
 pub(super) enum ReadStep {
-    More(Reading),
+    More(DirectoryReader),
     Done(Result<DirectoryNames, DirectoryFailure>),
 }
 
 /// A directory that the walk is reading.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct DirectoryReader {
     target: Target,
     open: Option<OpenDirectory>,
     names: Names,
@@ -71,7 +71,7 @@ pub(super) struct Reading {
     retried: bool,
 }
 
-impl Reading {
+impl DirectoryReader {
     pub(super) fn new(walk: &WalkContext, target: Target) -> Self {
         Self {
             target,
