@@ -229,7 +229,7 @@ fn a_root_that_cannot_be_read_is_unknown() {
 }
 
 #[test]
-fn a_stale_directory_is_looked_up_once_more() {
+fn a_stale_directory_is_looked_up_again() {
     let mounted = Mounted::new(&["once/", "once/f", "z"], &[("once", Fault::ReaddirStaleOnce)]);
     let trial = Trial::new();
     assert_eq!(shown(&trial.walk(mounted.path())), ["once/: directory", "once/f: file", "z: file"]);
