@@ -135,8 +135,7 @@ impl Dialect {
 }
 
 /// Whether this program writes this key of user metadata.
-#[must_use]
-pub fn is_attribute_key(key: &str) -> bool {
+pub(crate) fn is_attribute_key(key: &str) -> bool {
     [USER_AGENT.0, OWNER, GROUP, PERMISSIONS, MTIME, ATIME].contains(&key)
 }
 
@@ -179,8 +178,7 @@ impl StoredMetadata {
     }
 
     /// Whether the stored mtime is equal to the file's.
-    #[must_use]
-    pub fn has_mtime_of(&self, stat: &Stat) -> bool {
+    pub(crate) fn has_mtime_of(&self, stat: &Stat) -> bool {
         self.mtime.is_some_and(|stored| stored.equals(stat.mtime))
     }
 }

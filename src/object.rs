@@ -46,14 +46,12 @@ impl ETag {
     }
 
     /// The tag of content sent in one request.
-    #[must_use]
-    pub fn single(md5: [u8; 16]) -> Self {
+    pub(crate) fn single(md5: [u8; 16]) -> Self {
         Self(Tag::Single(md5))
     }
 
     /// The tag of content sent in `parts` parts, whose MD5s, joined, have this MD5.
-    #[must_use]
-    pub fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
+    pub(crate) fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
         Self(Tag::Multipart(md5_of_md5s, u32::try_from(parts).unwrap_or(u32::MAX)))
     }
 
@@ -69,8 +67,7 @@ impl ETag {
     }
 
     /// Whether the response had no tag, as with some servers.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(&self.0, Tag::Text(text) if text.is_empty())
     }
 
@@ -157,8 +154,7 @@ pub enum StorageClass {
 
 impl StorageClass {
     /// The class of this name; the empty name is `STANDARD`.
-    #[must_use]
-    pub fn named(name: &str) -> Self {
+    pub(crate) fn named(name: &str) -> Self {
         match name {
             "" | "STANDARD" => Self::Standard,
             "STANDARD_IA" => Self::StandardIa,
@@ -172,8 +168,7 @@ impl StorageClass {
     }
 
     /// S3's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Standard => "STANDARD",
             Self::StandardIa => "STANDARD_IA",
@@ -188,8 +183,7 @@ impl StorageClass {
 
     /// The smallest object that DataSync stores in this class. It stores smaller ones in `STANDARD`, which costs less
     /// (AWS DataSync user guide, "Storage class considerations with Amazon S3 transfers").
-    #[must_use]
-    pub const fn min_bytes(&self) -> u64 {
+    pub(crate) const fn min_bytes(&self) -> u64 {
         match self {
             Self::StandardIa | Self::OnezoneIa | Self::GlacierIr => 128 << 10,
             Self::Glacier | Self::DeepArchive => 40 << 10,

@@ -113,8 +113,7 @@ impl Source {
     }
 
     /// The counts of calls to the file system.
-    #[must_use]
-    pub fn operations(&self) -> &Operations {
+    pub(crate) fn operations(&self) -> &Operations {
         &self.operations
     }
 }

@@ -23,7 +23,7 @@ use crate::key::RelativeKey;
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The path no longer exists, or is now of another kind.
     Vanished,
     /// The file has another size, time or inode now.
