@@ -1,4 +1,4 @@
-//! The walk in S3's key order beside `walkdir`, which reads the same tree with the same stats, one after another.
+//! Compares the walk in S3's key order with `walkdir`, which reads and stats the same tree in one thread.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail loudly")]
 
@@ -35,10 +35,10 @@ fn walk(root: &Path, walkers: usize) -> usize {
         source_timeout: Duration::from_mins(5),
         warn_after: Duration::from_secs(20),
         links: Links::Follow,
-        leave_reserved: false,
+        skip_reserved: false,
         max_key_bytes: 1024,
         filter: Arc::new(Filter::default()),
-        section: Arc::default(),
+        tree_range: Arc::default(),
         names_only: false,
     };
     let root = Arc::new(Root::open(root).unwrap());

@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
-use crate::source::section::Section;
+use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
 use crate::sync::dialect::DialectInUse;
@@ -195,10 +195,10 @@ impl SyncConfig {
             source_timeout: self.reading.source_timeout,
             warn_after: WARN_AFTER,
             links: self.comparing.links,
-            leave_reserved: self.comparing.preserve.is_some(),
+            skip_reserved: self.comparing.preserve.is_some(),
             max_key_bytes: self.scope.destination.prefix.room_bytes(),
             filter: Arc::clone(&self.reading.filter),
-            section: Arc::new(Section::of(self.scope.keys.clone())),
+            tree_range: Arc::new(TreeRange::of(self.scope.keys.clone())),
             names_only: self.names_only,
         }
     }

@@ -1,30 +1,31 @@
-//! A filter says which keys belong to the sync: the include and exclude patterns of DataSync (`SIMPLE_PATTERN`).
+//! A filter: which keys belong to the sync, by the include and exclude patterns of DataSync (`SIMPLE_PATTERN`).
 //!
 //! The model (AWS DataSync user guide, "Transferring specific files, objects, and folders by using filters"): the path of
-//! the key `a/b/c` is `/a/b/c`, and a pattern matches if it matches that path or any folder above it, as a whole.
+//! the key `a/b/c` is `/a/b/c`. A pattern applies if the whole of that path, or of any folder above it, matches the pattern.
 //!
-//! - `|` separates patterns; `*` stands for any characters, `/` included; upper and lower case differ.
-//! - `\*`, `\|` and `\\` stand for these characters; a `\` before anything else, or at the end, is ignored.
-//! - `/dir` and `/dir/` are the same pattern: one `/` at the end is dropped. `/` alone is the source itself, and so all.
+//! - `|` separates patterns. `*` matches any characters, also `/` and none. Upper and lower case differ.
+//! - `\*`, `\|` and `\\` match these characters. A `\` before any other character, or at the end, is ignored.
+//! - `/dir` and `/dir/` are the same pattern: one `/` at the end is dropped. `/` alone matches the source itself, and so
+//!   every key.
 //! - A pattern that begins with neither `/` nor `*` matches nothing, since each path begins with `/`: the guide says that
 //!   a folder under the source is written `/folder`, not `folder`. [`Filter::matching_nothing`] names such patterns.
-//! - Nothing between two `|`, or before or after one, is no pattern and is passed over.
-//! - An exclude wins over an include. Without includes all is included.
+//! - An empty pattern (between two `|`, or before or after one) is ignored.
+//! - An exclude wins over an include. Without an include filter, every key is included.
 //! - An include may have a `*` only as its last character.
 //!
-//! What DataSync would refuse is refused here: no pattern at all, more than 102,400 characters, a NUL (`FilterRule` in the
-//! DataSync API), a `*` elsewhere in an include.
+//! [`Filter::new`] refuses what DataSync would refuse: no pattern at all, more than 102,400 characters, a NUL (`FilterRule`
+//! in the DataSync API), and a `*` elsewhere in an include.
 //!
-//! Matching costs a few look-ups a key, however many patterns without a star, or with one at the end, there are; each other
-//! pattern costs one pass over the path, however many stars it has.
+//! All patterns without a star, or with a single one at the end, cost a few map lookups for each key. Each other pattern
+//! costs one pass over the path, however many stars it has.
 
 mod pattern;
-pub mod reserved;
+pub(crate) mod reserved;
 
 use pattern::{Pattern, Patterns};
 
 /// The most characters that an include or exclude filter may have (`FilterRule` in the DataSync API).
-pub const MAX_FILTER_CHARACTERS: usize = 102_400;
+const MAX_FILTER_CHARACTERS: usize = 102_400;
 
 /// Which keys belong to the sync.
 #[derive(Clone, Debug, Default)]
@@ -37,33 +38,33 @@ pub struct Filter {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FilterError {
-    /// An include with a star that is not its last character.
+    /// An include has a star that is not its last character.
     #[error(
-        "the include pattern {pattern:?} has a * that is not its last character: DataSync takes a * in an include only \
-         there (as in /folder*); write the folder out, or use an exclude"
+        "the include pattern {pattern:?} has a * that is not its last character, and DataSync accepts no other * in an \
+         include: write the folder's full name (as in /folder*), or use an exclude"
     )]
     StarInsideInclude {
         /// The pattern.
         pattern: String,
     },
-    /// Longer than DataSync takes.
+    /// The filter is longer than DataSync accepts.
     #[error(
-        "the {which} filter has {characters} characters, and DataSync takes at most 102400: use fewer or shorter patterns"
+        "the {which} filter has {characters} characters, and DataSync accepts at most 102400: use fewer or shorter patterns"
     )]
     TooLong {
         /// `include` or `exclude`.
         which: &'static str,
-        /// How many it has.
+        /// The length of the filter.
         characters: usize,
     },
-    /// No pattern.
-    #[error("the {which} filter has no pattern in it: leave it out, or write one such as /folder")]
+    /// The filter has no pattern.
+    #[error("the {which} filter has no pattern: omit the option, or write a pattern such as /folder")]
     Empty {
         /// `include` or `exclude`.
         which: &'static str,
     },
-    /// A NUL.
-    #[error("the {which} filter has a NUL character in it: no path can have one, so take it out")]
+    /// The filter has a NUL.
+    #[error("the {which} filter has a NUL character, which no path can have: remove it")]
     Nul {
         /// `include` or `exclude`.
         which: &'static str,
@@ -71,21 +72,20 @@ pub enum FilterError {
 }
 
 impl Filter {
-    /// Reads the two filters as DataSync writes them.
+    /// Parses the two filters in DataSync's form.
     ///
     /// # Errors
-    ///
-    /// When DataSync would refuse one of them.
+    /// Returns an error if DataSync would refuse one of them.
     pub fn new(include: Option<&str>, exclude: Option<&str>) -> Result<Self, FilterError> {
-        let include = include.map(|filter| read("include", filter)).transpose()?;
-        let exclude = exclude.map(|filter| read("exclude", filter)).transpose()?;
+        let include = include.map(|filter| parse("include", filter)).transpose()?;
+        let exclude = exclude.map(|filter| parse("exclude", filter)).transpose()?;
         if let Some(pattern) = include.iter().flatten().find(|pattern| pattern.has_inner_star()) {
             return Err(FilterError::StarInsideInclude { pattern: pattern.written().to_owned() });
         }
         Ok(Self { include: include.map(Patterns::new), exclude: exclude.map(Patterns::new) })
     }
 
-    /// Whether the file, directory or object of this key belongs to the sync. A `/` at the end makes no difference.
+    /// Whether this key belongs to the sync, as a file, directory or object. A `/` at the end makes no difference.
     #[must_use]
     pub fn admits(&self, key: &str) -> bool {
         let path = path_of(key);
@@ -93,8 +93,8 @@ impl Filter {
             && self.include.as_ref().is_none_or(|patterns| patterns.match_path(&path))
     }
 
-    /// Whether nothing in the directory of this key, which ends in `/`, can belong to the sync, nor the directory itself:
-    /// it need not be looked into.
+    /// Whether neither the directory of this key, which ends in `/`, nor any key below it can belong to the sync: the walk
+    /// need not read the directory.
     #[must_use]
     pub fn excludes_directory(&self, key_with_slash: &str) -> bool {
         let path = path_of(key_with_slash);
@@ -102,13 +102,13 @@ impl Filter {
             || self.include.as_ref().is_some_and(|patterns| !patterns.match_path(&path) && !patterns.match_below(&path))
     }
 
-    /// The patterns that can match nothing, because they begin with neither `/` nor `*`: worth a warning.
+    /// The patterns that can match nothing, because they begin with neither `/` nor `*`.
     pub fn matching_nothing(&self) -> impl Iterator<Item = &str> {
         [&self.include, &self.exclude].into_iter().flatten().flat_map(Patterns::matching_nothing)
     }
 }
 
-fn read(which: &'static str, filter: &str) -> Result<Vec<Pattern>, FilterError> {
+fn parse(which: &'static str, filter: &str) -> Result<Vec<Pattern>, FilterError> {
     let characters = filter.chars().count();
     if characters > MAX_FILTER_CHARACTERS {
         return Err(FilterError::TooLong { which, characters });
@@ -116,7 +116,7 @@ fn read(which: &'static str, filter: &str) -> Result<Vec<Pattern>, FilterError> 
     if filter.contains('\0') {
         return Err(FilterError::Nul { which });
     }
-    let patterns = Pattern::read_all(filter);
+    let patterns = Pattern::parse_all(filter);
     if patterns.is_empty() {
         return Err(FilterError::Empty { which });
     }

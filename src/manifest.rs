@@ -17,10 +17,10 @@ pub struct Manifest {
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// A line that DataSync would refuse.
+    /// DataSync would refuse a line.
     #[error("the manifest's line {line} {wrong}")]
     Line {
-        /// From 1.
+        /// The line, from 1.
         line: u64,
         /// What is wrong, and what to do.
         wrong: String,

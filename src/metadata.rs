@@ -1,4 +1,4 @@
-//! The user metadata in which DataSync keeps what a file system knows of a file, written one way and read leniently.
+//! The user metadata in which DataSync stores a file's attributes: written in one dialect, read in every form seen.
 //!
 //! | key | value |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `file-mtime`, `file-atime` | nanoseconds since 1970 and `ns`; without it milliseconds, also with decimals; also seen: `seconds/nanoseconds` |
 //!
 //! (FSx for Lustre user guide, "POSIX metadata support"; AWS Snowball Edge guide; AWS DataSync user guide, "How DataSync
-//! handles file and object metadata".) Values are compared, never texts, at the precision of the coarser one. The atime is
-//! written and not compared: EFS does not keep it up to date.
+//! handles file and object metadata".) The program compares values, not texts, at the lower of the two precisions.
+//! It writes the atime and does not compare it: EFS does not keep the atime up to date.
 
 use std::collections::BTreeMap;
 
@@ -23,8 +23,8 @@ const PERMISSIONS: &str = "file-permissions";
 const MTIME: &str = "file-mtime";
 const ATIME: &str = "file-atime";
 
-const NANOS_A_MILLI: i128 = 1_000_000;
-const NANOS_A_SECOND: i128 = 1_000_000_000;
+const NANOS_PER_MILLI: i128 = 1_000_000;
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const PERMISSION_BITS: u32 = 0o7777;
 
 /// Which attributes are stored and compared (DataSync's options `Mtime`, `Atime`, `Uid`, `Gid` and `PosixPermissions`).
@@ -44,20 +44,20 @@ pub struct Preserve {
 }
 
 impl Preserve {
-    /// All of them: what DataSync does unless told otherwise.
+    /// All of them: DataSync's default.
     pub const ALL: Self = Self { mtime: true, atime: true, uid: true, gid: true, permissions: true };
 }
 
-/// How the values are written.
+/// The form in which values are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// Times.
+    /// The form of times.
     pub time: TimeForm,
-    /// Permissions.
+    /// The form of permissions.
     pub mode: ModeForm,
 }
 
-/// How times are written.
+/// The form of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeForm {
     /// `1595002920000000000ns`
@@ -66,7 +66,7 @@ pub enum TimeForm {
     Milliseconds,
 }
 
-/// How permissions are written.
+/// The form of permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModeForm {
     /// `0100644`
@@ -84,7 +84,7 @@ impl Default for Dialect {
 }
 
 impl Dialect {
-    /// The dialect of an object that DataSync wrote; `None` where this metadata is not DataSync's.
+    /// Returns the dialect of an object that DataSync wrote; `None` if this metadata is not DataSync's.
     #[must_use]
     pub fn of(metadata: &BTreeMap<String, String>) -> Option<Self> {
         let value = |key: &str| metadata.get(key).map(|text| text.trim());
@@ -103,7 +103,7 @@ impl Dialect {
         Some(Self { time, mode })
     }
 
-    /// The metadata of a file.
+    /// Returns the metadata of a file.
     #[must_use]
     pub fn write(self, stat: &Stat, preserve: Preserve) -> BTreeMap<String, String> {
         let attributes = [
@@ -121,7 +121,7 @@ impl Dialect {
     fn time(self, time: EpochNanos) -> String {
         match self.time {
             TimeForm::Nanoseconds => format!("{}ns", time.0),
-            TimeForm::Milliseconds => time.0.div_euclid(NANOS_A_MILLI).to_string(),
+            TimeForm::Milliseconds => time.0.div_euclid(NANOS_PER_MILLI).to_string(),
         }
     }
 
@@ -134,13 +134,12 @@ impl Dialect {
     }
 }
 
-/// Whether a key of user metadata is one of those that are written here.
-#[must_use]
-pub fn is_ours(key: &str) -> bool {
+/// Whether this program writes this key of user metadata.
+pub(crate) fn is_attribute_key(key: &str) -> bool {
     [USER_AGENT.0, OWNER, GROUP, PERMISSIONS, MTIME, ATIME].contains(&key)
 }
 
-/// What an object's metadata says of its file, as far as it could be read.
+/// The attributes in an object's metadata; `None` for each one that is missing or cannot be parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoredMetadata {
     mtime: Option<StoredTime>,
@@ -149,7 +148,7 @@ pub struct StoredMetadata {
     mode: Option<u32>,
 }
 
-/// A time, and how precise it is.
+/// A time with its precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StoredTime {
     time: EpochNanos,
@@ -157,7 +156,7 @@ struct StoredTime {
 }
 
 impl StoredMetadata {
-    /// Reads an object's user metadata. What cannot be understood counts as not there.
+    /// Parses an object's user metadata.
     #[must_use]
     pub fn read(metadata: &BTreeMap<String, String>) -> Self {
         let value = |key: &str| metadata.get(key).map(|text| text.trim());
@@ -169,7 +168,7 @@ impl StoredMetadata {
         }
     }
 
-    /// Whether all that is to be preserved of the file is there, and as it is.
+    /// Whether every preserved attribute is stored, and equal to the file's.
     #[must_use]
     pub fn matches(&self, stat: &Stat, preserve: Preserve) -> bool {
         (!preserve.mtime || self.has_mtime_of(stat))
@@ -178,20 +177,19 @@ impl StoredMetadata {
             && (!preserve.permissions || self.mode.is_some_and(|mode| is_same_mode(mode, stat.mode)))
     }
 
-    /// Whether the file's mtime is the one that is stored.
-    #[must_use]
-    pub fn has_mtime_of(&self, stat: &Stat) -> bool {
-        self.mtime.is_some_and(|stored| stored.is(stat.mtime))
+    /// Whether the stored mtime is equal to the file's.
+    pub(crate) fn has_mtime_of(&self, stat: &Stat) -> bool {
+        self.mtime.is_some_and(|stored| stored.equals(stat.mtime))
     }
 }
 
-/// A mode may be stored without the type of the file.
+/// The stored mode may lack the type of the file.
 fn is_same_mode(stored: u32, mode: u32) -> bool {
     if stored > PERMISSION_BITS { stored == mode } else { stored == mode & PERMISSION_BITS }
 }
 
 impl StoredTime {
-    fn is(self, time: EpochNanos) -> bool {
+    fn equals(self, time: EpochNanos) -> bool {
         (self.time.0 - time.0).abs() < self.precision_nanos
     }
 
@@ -201,24 +199,24 @@ impl StoredTime {
         }
         if let Some((seconds, nanos)) = text.split_once('/') {
             let (seconds, nanos): (i64, u32) = (seconds.parse().ok()?, nanos.parse().ok()?);
-            return Some(Self::precise(i128::from(seconds) * NANOS_A_SECOND + i128::from(nanos), 1));
+            return Some(Self::precise(i128::from(seconds) * NANOS_PER_SECOND + i128::from(nanos), 1));
         }
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         if !decimals.bytes().all(|digit| digit.is_ascii_digit()) {
             return None;
         }
         let millis: i64 = whole.parse().ok()?;
-        // Six decimals of a millisecond are nanoseconds; more say nothing.
+        // Six decimals of a millisecond are nanoseconds; further ones are ignored.
         let digits: String = decimals.chars().chain("000000".chars()).take(6).collect();
         let fraction: i128 = digits.parse().ok()?;
         let fraction = if whole.starts_with('-') { -fraction } else { fraction };
-        let precision = decimals.chars().take(6).fold(NANOS_A_MILLI, |precision, _| precision / 10);
-        Some(Self::precise(i128::from(millis) * NANOS_A_MILLI + fraction, precision))
+        let precision = decimals.chars().take(6).fold(NANOS_PER_MILLI, |precision, _| precision / 10);
+        Some(Self::precise(i128::from(millis) * NANOS_PER_MILLI + fraction, precision))
     }
 
     fn precise(nanos: i128, precision_nanos: i128) -> Self {
-        // No file system has times beyond, and differences of them cannot overflow.
-        let limit = i128::from(i64::MAX) * NANOS_A_SECOND;
+        // No file system has times beyond this limit, and differences within it cannot overflow.
+        let limit = i128::from(i64::MAX) * NANOS_PER_SECOND;
         Self { time: EpochNanos(nanos.clamp(-limit, limit)), precision_nanos }
     }
 }
@@ -253,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_the_documented_form() {
+    fn values_are_written_in_the_documented_form() {
         let written = Dialect::default().write(&stat(MOMENT, 0o100_644), Preserve::ALL);
         let expected = [
             ("file-atime", "1600000000000000001ns"),
@@ -271,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_in_any_dialect_is_read_back_as_equal_and_tells_its_dialect() {
+    fn every_dialect_is_recognised_and_its_values_are_equal_when_read_back() {
         for time in [TimeForm::Nanoseconds, TimeForm::Milliseconds] {
             for mode in [ModeForm::SevenDigits, ModeForm::SixDigits, ModeForm::FourDigits] {
                 for nanos in
-                    [MOMENT, 0, -1, -5_500_000_000, -62_135_596_800 * NANOS_A_SECOND, 7_000_000_000_000_000_001]
+                    [MOMENT, 0, -1, -5_500_000_000, -62_135_596_800 * NANOS_PER_SECOND, 7_000_000_000_000_000_001]
                 {
                     for bits in [0o100_644, 0o040_755, 0o120_777, 0o100_000, 0o104_711] {
                         let (dialect, stat) = (Dialect { time, mode }, stat(nanos, bits));
@@ -289,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_in_every_form_that_was_seen() {
+    fn times_are_read_in_every_form() {
         for text in ["1595002920123456789ns", "1595002920/123456789", "1595002920123.456789", " 1595002920123456789ns "]
         {
             assert!(has_mtime(text, MOMENT), "{text}");
@@ -298,7 +296,7 @@ mod tests {
         for text in ["1595002920123", "1595002920123.4", "1595002920123.45678"] {
             assert!(has_mtime(text, MOMENT), "{text}");
         }
-        assert!(!has_mtime("1595002920123", MOMENT + NANOS_A_MILLI));
+        assert!(!has_mtime("1595002920123", MOMENT + NANOS_PER_MILLI));
         assert!(!has_mtime("1595002920123.4", MOMENT + 100_000));
         assert!(has_mtime("-5500", -5_500_000_000) && has_mtime("-5500.25", -5_500_250_000));
         for text in
@@ -306,8 +304,8 @@ mod tests {
         {
             assert_eq!(StoredTime::read(text), None, "{text}");
         }
-        // At the end of all numbers nothing overflows.
-        assert!(!has_mtime(&format!("{}ns", i128::MIN), i128::from(i64::MAX) * NANOS_A_SECOND));
+        // The largest numbers do not overflow.
+        assert!(!has_mtime(&format!("{}ns", i128::MIN), i128::from(i64::MAX) * NANOS_PER_SECOND));
     }
 
     #[test]
@@ -321,15 +319,15 @@ mod tests {
             assert!(has_mode(text, 0o100_644), "{text}");
             assert!(!has_mode(text, 0o100_640), "{text}");
         }
-        assert!(!has_mode("0100777", 0o120_777), "a file is no link");
+        assert!(!has_mode("0100777", 0o120_777), "a file is not a link");
         assert!(has_mode("0777", 0o120_777) && !has_mode("u=rw", 0o100_600));
     }
 
     #[test]
-    fn what_is_not_preserved_is_neither_written_nor_compared() {
+    fn an_attribute_that_is_not_preserved_is_neither_written_nor_compared() {
         let stat = stat(MOMENT, 0o100_644);
         let nothing = Preserve { mtime: false, atime: false, uid: false, gid: false, permissions: false };
-        assert_eq!(Dialect::default().write(&stat, nothing).len(), 1, "only whose it is");
+        assert_eq!(Dialect::default().write(&stat, nothing).len(), 1, "only the user agent");
         assert!(StoredMetadata::default().matches(&stat, nothing));
         assert!(!StoredMetadata::default().matches(&stat, Preserve { gid: true, ..nothing }));
         let no_owner = Preserve { uid: false, ..Preserve::ALL };
@@ -339,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn only_metadata_of_datasync_teaches_a_dialect() {
+    fn only_metadata_of_datasync_has_a_dialect() {
         assert_eq!(Dialect::of(&metadata(&[(MTIME, "1595002920123")])), None);
         assert_eq!(Dialect::of(&metadata(&[("user-agent", "aws-storage-gateway"), (MTIME, "1")])), None);
         let known = metadata(&[("user-agent", "aws-datasync"), (MTIME, "1595002920123"), (PERMISSIONS, "100644")]);

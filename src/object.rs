@@ -1,4 +1,4 @@
-//! What the destination says of an object: the listing's own words, and what an ETag tells about the content.
+//! An object as a listing shows it, and what its ETag may show about its content.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use crate::key::RelativeKey;
 use crate::time::EpochNanos;
 
 /// An entity tag without its quotes. Under SSE-S3 or no encryption it is the MD5 of a single PUT, or
-/// `md5(md5s of the parts)-N`; under SSE-KMS and SSE-C it says nothing (S3 API reference, "Object").
+/// `md5(md5s of the parts)-N`; under SSE-KMS and SSE-C it shows nothing (S3 API reference, "Object").
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ETag(Tag);
 
-/// Listings hold millions of tags: those that are digests take no memory of their own.
+/// Listings hold millions of tags: a digest needs no allocation of its own.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Tag {
     Single([u8; 16]),
     Multipart([u8; 16], u32),
-    /// Anything else, as it was written.
+    /// Any other tag, as written.
     Text(Box<str>),
 }
 
-/// What the text of an [`ETag`] may mean.
+/// What an [`ETag`] may mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ETagForm {
-    /// 32 hexadecimal digits: the MD5 of the content, unless the object is encrypted under a key of its own.
+    /// 32 hexadecimal digits: the MD5 of the content, unless the object is encrypted with SSE-KMS or SSE-C.
     Single([u8; 16]),
     /// The MD5 of the parts' MD5s, and the number of parts.
     Multipart([u8; 16], u32),
@@ -31,7 +31,7 @@ pub enum ETagForm {
 }
 
 impl ETag {
-    /// From a header or a listing, with or without quotes.
+    /// Parses a tag from a header or a listing, with or without quotes.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let text = text.trim_matches('"');
@@ -41,24 +41,22 @@ impl ETag {
             ETagForm::Opaque => return Self(Tag::Text(text.into())),
         };
         let digest = Self(tag);
-        // Written in any other way, with capitals, it is to be sent back as it came.
+        // A digest in another form, such as with capitals, must be sent back unchanged.
         if digest.text() == text { digest } else { Self(Tag::Text(text.into())) }
     }
 
     /// The tag of content sent in one request.
-    #[must_use]
-    pub fn single(md5: [u8; 16]) -> Self {
+    pub(crate) fn single(md5: [u8; 16]) -> Self {
         Self(Tag::Single(md5))
     }
 
-    /// The tag of content sent in `parts` parts, whose MD5s have this MD5.
-    #[must_use]
-    pub fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
+    /// The tag of content sent in `parts` parts, whose MD5s, joined, have this MD5.
+    pub(crate) fn multipart(md5_of_md5s: [u8; 16], parts: usize) -> Self {
         Self(Tag::Multipart(md5_of_md5s, u32::try_from(parts).unwrap_or(u32::MAX)))
     }
 
-    /// The tag without quotes, which is also how conditions hold it: AWS takes it either way, and Ceph 16 compares the
-    /// header with the bare tag.
+    /// The tag without quotes, as conditions contain it: AWS accepts both forms, and Ceph 16 compares the header with the
+    /// bare tag.
     #[must_use]
     pub fn text(&self) -> String {
         match &self.0 {
@@ -68,9 +66,8 @@ impl ETag {
         }
     }
 
-    /// Whether there is none: some servers leave it out.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    /// Whether the response had no tag, as with some servers.
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(&self.0, Tag::Text(text) if text.is_empty())
     }
 
@@ -121,13 +118,13 @@ fn md5_from_hex(digits: &str) -> Option<[u8; 16]> {
 /// An object as a listing shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// The key below the prefix.
+    /// The key relative to the prefix.
     pub key: RelativeKey,
     /// Size in bytes.
     pub size_bytes: u64,
     /// The entity tag.
     pub etag: ETag,
-    /// When it was written (a multipart object: when its upload was begun), cut to the second.
+    /// When the object was written (a multipart object: when its upload started), truncated to the second.
     pub last_modified: EpochNanos,
     /// The storage class.
     pub storage_class: StorageClass,
@@ -136,7 +133,7 @@ pub struct Object {
 /// A storage class, by S3's own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum StorageClass {
-    /// `STANDARD`, which S3 names in listings only.
+    /// `STANDARD`, which only listings name.
     #[default]
     Standard,
     /// `STANDARD_IA`
@@ -156,9 +153,8 @@ pub enum StorageClass {
 }
 
 impl StorageClass {
-    /// By its name; no name is `STANDARD`.
-    #[must_use]
-    pub fn named(name: &str) -> Self {
+    /// The class of this name; the empty name is `STANDARD`.
+    pub(crate) fn named(name: &str) -> Self {
         match name {
             "" | "STANDARD" => Self::Standard,
             "STANDARD_IA" => Self::StandardIa,
@@ -172,8 +168,7 @@ impl StorageClass {
     }
 
     /// S3's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         match self {
             Self::Standard => "STANDARD",
             Self::StandardIa => "STANDARD_IA",
@@ -186,10 +181,9 @@ impl StorageClass {
         }
     }
 
-    /// The smallest object that DataSync stores in this class; smaller ones go to `STANDARD`, which is cheaper for them
+    /// The smallest object that DataSync stores in this class. It stores smaller ones in `STANDARD`, which costs less
     /// (AWS DataSync user guide, "Storage class considerations with Amazon S3 transfers").
-    #[must_use]
-    pub const fn least_bytes(&self) -> u64 {
+    pub(crate) const fn min_bytes(&self) -> u64 {
         match self {
             Self::StandardIa | Self::OnezoneIa | Self::GlacierIr => 128 << 10,
             Self::Glacier | Self::DeepArchive => 40 << 10,
@@ -203,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_etag_is_read_for_what_it_can_mean() {
+    fn an_etag_is_parsed_by_its_form() {
         let digits = "0123456789abcdef0123456789abcdef";
         let md5 = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
         assert_eq!(ETag::new(&format!("\"{digits}\"")).form(), ETagForm::Single(md5));
@@ -221,7 +215,7 @@ mod tests {
         assert_eq!(ETag::single(md5).text(), digits);
         assert_eq!(ETag::new(&format!("{digits}-17")), ETag::multipart(md5, 17));
         for text in [digits, &format!("{digits}-17"), &digits.to_uppercase(), &format!("{digits}-017"), "x", ""] {
-            assert_eq!(ETag::new(text).text(), text, "sent back as it came");
+            assert_eq!(ETag::new(text).text(), text, "sent back unchanged");
         }
         assert_eq!(ETag::multipart(md5, 3).form(), ETagForm::Multipart(md5, 3));
     }

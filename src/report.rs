@@ -168,7 +168,7 @@ impl Report {
         self.error.as_deref()
     }
 
-    pub(crate) const fn exit_code(&self) -> ExitCode {
+    pub const fn exit_code(&self) -> ExitCode {
         self.exit_code
     }
 }

@@ -2,26 +2,28 @@
 //!
 //! The only home of calls to the file system below the source directory.
 
-use crate::key::RelativeKey;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
+use crate::key::RelativeKey;
+
 pub mod entry;
 pub mod operations;
-pub mod presence;
+pub(crate) mod presence;
 mod problem;
-pub mod read;
+pub(crate) mod read;
 pub mod root;
-pub mod section;
+mod timeout;
+pub(crate) mod tree_range;
 pub mod walk;
 
 use entry::{Entry, EntryKind, Found};
 use operations::Operations;
-use read::{ReadError, SourcePatience};
 use root::{Root, RootError};
-use section::Section;
+use timeout::CallTimeout;
+use tree_range::TreeRange;
 use walk::{WalkError, WalkOptions};
 
 /// An opened source.
@@ -35,15 +37,15 @@ pub struct Source {
 /// Why a source cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It cannot be opened.
+    /// The directory cannot be opened.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// Its file system does not answer.
-    #[error("the source {path} gives no answer for {seconds} s: check that its file system's server can be reached")]
-    Silent {
+    /// The file system does not respond.
+    #[error("the source {path} did not respond for {seconds} s: check that its file system's server can be reached")]
+    TimedOut {
         /// The path as given.
         path: String,
-        /// How long it was waited for.
+        /// How long the run waited.
         seconds: u64,
     },
     /// `--require-mount`.
@@ -64,69 +66,54 @@ pub enum SourceError {
     },
 }
 
-/// What a source must be like before anything is done with it.
+/// What a source must be before the run uses it.
 #[derive(Clone, Debug, Default)]
-pub struct Requirements {
+pub(crate) struct Requirements {
     /// It is a mount point.
-    pub mount: bool,
-    /// This file is in it.
-    pub sentinel: Option<std::path::PathBuf>,
+    pub(crate) mount: bool,
+    /// It contains this file.
+    pub(crate) sentinel: Option<PathBuf>,
 }
 
 impl Source {
-    /// Opens the directory and checks what is required of it.
-    ///
-    /// # Errors
-    /// Where it cannot be opened, or is not as required.
-    pub async fn open(path: &Path, requirements: Requirements, walk: WalkOptions) -> Result<Self, SourceError> {
-        let patience = SourcePatience { warn_after: walk.warn_after, timeout: walk.source_timeout };
+    /// Opens the directory and checks the requirements.
+    pub(crate) async fn open(path: &Path, requirements: Requirements, walk: WalkOptions) -> Result<Self, SourceError> {
+        let limit = walk.call_timeout();
         let shown = path.display().to_string();
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || open_as_required(&path, &requirements));
-        let root = match read::wait_for(patience, "open", &shown, opened).await {
+        let root = match limit.wait_for("open", &shown, opened).await {
             Some(root) => root?,
-            None => return Err(SourceError::Silent { path: shown, seconds: patience.timeout.as_secs() }),
+            None => return Err(SourceError::TimedOut { path: shown, seconds: limit.timeout.as_secs() }),
         };
         Ok(Self { root: Arc::new(root), operations: Arc::default(), walk })
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
-    ///
-    /// # Errors
-    /// Where the system gives no threads for it.
-    pub fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
+    pub(crate) fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
         walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
     }
 
-    /// What stands at a path that somebody else named, as the walk would find it.
-    pub async fn named(&self, key: &RelativeKey) -> Entry {
+    /// Stats the path that a manifest or plan names, and returns what the walk would find there.
+    pub(crate) async fn stat_named(&self, key: &RelativeKey) -> Entry {
         let (root, operations, options) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.walk.clone());
         let name = key.clone();
-        let look = move || Ok(walk::named::named(&root, &operations, &options, name.as_str()));
-        let found = match read::blocking(self.patience(), "stat", key.as_str(), look).await {
-            Ok(found) => found,
-            Err(ReadError::Problem(problem)) => Found::Failed(EntryKind::File, problem),
-            // `blocking` reports these of calls that fail, and this one cannot.
-            Err(ReadError::Vanished | ReadError::Changed) => {
-                Found::Failed(EntryKind::File, entry::Problem::named_and_missing())
-            }
-        };
-        Entry { key: key.clone(), found }
+        let stat = move || walk::named_path::stat(&root, &operations, &options, name.as_str());
+        let found = self.call_timeout().run("stat", key.as_str(), stat).await;
+        Entry { key: key.clone(), found: found.unwrap_or_else(|problem| Found::Failed(EntryKind::File, problem)) }
     }
 
     /// The part of the tree that is walked.
-    #[must_use]
-    pub fn section(&self) -> &Section {
-        &self.walk.section
+    pub(crate) fn tree_range(&self) -> &TreeRange {
+        &self.walk.tree_range
     }
 
-    fn patience(&self) -> SourcePatience {
-        SourcePatience { warn_after: self.walk.warn_after, timeout: self.walk.source_timeout }
+    fn call_timeout(&self) -> CallTimeout {
+        self.walk.call_timeout()
     }
 
-    /// What the file system was asked so far.
-    #[must_use]
-    pub fn operations(&self) -> &Operations {
+    /// The counts of calls to the file system.
+    pub(crate) fn operations(&self) -> &Operations {
         &self.operations
     }
 }

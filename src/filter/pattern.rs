@@ -1,4 +1,4 @@
-//! A pattern, and many of them made quick to look up.
+//! A pattern of a filter, and the patterns of a filter by how they are matched.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -6,15 +6,14 @@ use std::ops::Bound;
 /// One pattern of a filter.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
-    /// As it was written.
+    /// The pattern as written.
     written: String,
-    /// What stands before, between and after the stars, escapes resolved: one piece more than there are stars.
+    /// The text before, between and after the stars, without escapes: one piece more than there are stars.
     pieces: Vec<String>,
 }
 
 impl Pattern {
-    /// The patterns of a filter; nothing between two `|` is none.
-    pub(super) fn read_all(filter: &str) -> Vec<Self> {
+    pub(super) fn parse_all(filter: &str) -> Vec<Self> {
         let mut patterns = Vec::new();
         let mut current = Self::empty();
         let mut characters = filter.chars();
@@ -65,7 +64,7 @@ impl Pattern {
         &self.written
     }
 
-    /// Whether it has a star that is not its last character.
+    /// Whether the pattern has a star that is not its last character.
     pub(super) fn has_inner_star(&self) -> bool {
         match self.pieces.as_slice() {
             [] | [_] => false,
@@ -74,7 +73,7 @@ impl Pattern {
         }
     }
 
-    /// A path begins with `/`; the pattern of the source itself is empty.
+    /// Every path begins with `/`; the pattern `/` has an empty piece.
     fn matches_nothing(&self) -> bool {
         match self.pieces.as_slice() {
             [only] => !only.is_empty() && !only.starts_with('/') || only.is_empty() && !self.written.contains('/'),
@@ -84,16 +83,16 @@ impl Pattern {
     }
 }
 
-/// The patterns of a filter, by how they are looked up.
+/// The patterns of a filter, by how they are matched.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {
-    /// Without a star: the path itself, or that of a folder above.
+    /// Without a star: equal to the path, or to that of a folder above.
     whole: BTreeSet<String>,
-    /// With one star, at the end: how a path begins. None of them begins with another.
+    /// With one star, at the end: the beginning of a path. No beginning starts with another one.
     beginnings: BTreeSet<String>,
     /// The others, in pieces.
     pieces: Vec<Vec<String>>,
-    /// As written, those that can match nothing.
+    /// Those that can match nothing, as written.
     matching_nothing: Vec<String>,
 }
 
@@ -116,7 +115,7 @@ impl Patterns {
                 pieces => all.pieces.push(pieces.to_vec()),
             }
         }
-        // In their order a beginning comes directly before those that begin with it.
+        // In their order, a beginning comes directly before those that start with it.
         for beginning in beginnings {
             if !all.beginnings.last().is_some_and(|shorter| beginning.starts_with(shorter.as_str())) {
                 all.beginnings.insert(beginning);
@@ -129,7 +128,7 @@ impl Patterns {
         self.matching_nothing.iter().map(String::as_str)
     }
 
-    /// Whether one of them matches `path` or a folder above it, the root with its empty path included.
+    /// Whether a pattern matches `path` or a folder above it, including the root with its empty path.
     pub(super) fn match_path(&self, path: &str) -> bool {
         self.match_whole(path)
             || self.match_beginning(path)
@@ -153,7 +152,7 @@ impl Patterns {
             .is_some_and(|beginning| path.starts_with(beginning.as_str()))
     }
 
-    /// Whether one of them can match a path below the folder `path` without matching the folder itself. Only for patterns
+    /// Whether a pattern can match a path below the folder `path` without matching the folder itself. Only for patterns
     /// without a star before the end.
     pub(super) fn match_below(&self, path: &str) -> bool {
         let folder = format!("{path}/");
@@ -166,8 +165,8 @@ impl Patterns {
     }
 }
 
-/// Whether the pieces, with anything between them, make up `path` or a folder above it. Each piece is taken where it
-/// comes first: no other choice could leave more of the path for the pieces after it, so there is nothing to go back to.
+/// Whether the pieces, with any text between them, are `path` or a folder above it. Each piece is matched at its first
+/// occurrence: no other one leaves more of the path for the later pieces, so no backtracking is needed.
 fn match_pieces(pieces: &[String], path: &str) -> bool {
     let Some(((first, last), middle)) =
         pieces.split_first().and_then(|(first, rest)| rest.split_last().map(|(last, middle)| ((first, last), middle)))
@@ -186,7 +185,7 @@ fn match_pieces(pieces: &[String], path: &str) -> bool {
     ends_at_a_folder(rest, last)
 }
 
-/// Whether `last` is somewhere in `rest` so that the path or a folder of it ends with it.
+/// Whether `rest`, or a folder in it, ends with `last`.
 fn ends_at_a_folder(rest: &str, last: &str) -> bool {
     if last.is_empty() || rest.ends_with(last) {
         return true;

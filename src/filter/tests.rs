@@ -40,7 +40,7 @@ fn the_examples_of_the_aws_page_hold() {
 }
 
 #[test]
-fn a_folder_pattern_covers_the_folder_and_all_in_it_with_and_without_a_slash_at_the_end() {
+fn a_folder_pattern_matches_everything_in_the_folder_with_or_without_a_slash_at_its_end() {
     let keys = ["dir", "dir/", "dir/a", "dir/a/b/c", "dir2", "dir.txt", "x/dir"];
     for pattern in ["/dir", "/dir/"] {
         assert_eq!(admitted(&including(pattern), &keys), ["dir", "dir/", "dir/a", "dir/a/b/c"]);
@@ -57,7 +57,7 @@ fn the_slash_alone_and_the_star_alone_match_everything() {
 }
 
 #[test]
-fn a_star_crosses_the_slash_and_may_stand_for_nothing() {
+fn a_star_matches_slashes_and_nothing() {
     let filter = excluding("/a*z");
     assert_eq!(admitted(&filter, &["az", "a/b/z", "a/z/more", "azb", "a/zb", "b/az"]), ["azb", "a/zb", "b/az"]);
 }
@@ -68,7 +68,7 @@ fn upper_and_lower_case_differ() {
 }
 
 #[test]
-fn escapes_stand_for_the_characters_themselves() {
+fn escaped_characters_are_literal() {
     assert_eq!(admitted(&including(r"/a\*b"), &["a*b", "axb"]), ["a*b"]);
     assert_eq!(admitted(&including(r"/a\|b|/c"), &["a|b", "a", "b", "c"]), ["a|b", "c"]);
     assert_eq!(admitted(&including(r"/a\\b"), &[r"a\b", "ab"]), [r"a\b"]);
@@ -88,7 +88,7 @@ fn an_exclude_wins() {
 }
 
 #[test]
-fn a_pattern_without_a_slash_or_star_in_front_matches_nothing_and_is_named() {
+fn a_pattern_that_starts_with_neither_slash_nor_star_matches_nothing() {
     let filter = excluding("dir|/x|a*|");
     assert!(filter.admits("dir") && filter.admits("ab") && !filter.admits("x"));
     assert_eq!(filter.matching_nothing().collect::<Vec<_>>(), ["dir", "a*"]);
@@ -96,12 +96,12 @@ fn a_pattern_without_a_slash_or_star_in_front_matches_nothing_and_is_named() {
 }
 
 #[test]
-fn nothing_between_two_bars_is_no_pattern() {
+fn an_empty_pattern_is_ignored() {
     assert_eq!(admitted(&excluding("|/a||/b|"), &["a", "b", "c", ""]), ["c", ""]);
 }
 
 #[test]
-fn what_datasync_refuses_is_refused_with_the_reason() {
+fn a_filter_that_datasync_refuses_is_refused() {
     for pattern in ["*.txt", "/a*b", "/a/*/b*", "/a|/b*/c", "/a**", "/a*/"] {
         let error = Filter::new(Some(pattern), None).unwrap_err();
         assert!(matches!(error, FilterError::StarInsideInclude { .. }), "{pattern}");
@@ -120,7 +120,7 @@ fn what_datasync_refuses_is_refused_with_the_reason() {
 }
 
 #[test]
-fn an_excluded_directory_need_not_be_looked_into() {
+fn an_excluded_directory_need_not_be_read() {
     let filter = excluding("*/node_modules|/folder/*");
     assert!(filter.excludes_directory("a/node_modules/"));
     assert!(filter.excludes_directory("a/node_modules/x/"));
@@ -130,7 +130,7 @@ fn an_excluded_directory_need_not_be_looked_into() {
 }
 
 #[test]
-fn a_directory_outside_the_includes_is_looked_into_only_for_what_may_be_below() {
+fn a_directory_without_an_include_match_is_read_only_if_one_may_be_below() {
     let filter = including("/a/b/c.txt|/x/y*|/d/*");
     for needed in ["a/", "a/b/", "x/", "x/y/", "x/yz/", "x/yz/deep/", "d/", "d/e/"] {
         assert!(!filter.excludes_directory(needed), "{needed}");
@@ -151,7 +151,7 @@ fn many_stars_and_many_patterns_are_quick() {
     assert_eq!((0..20_000).filter(|n| filter.admits(&format!("f{n}/x"))).count(), 10_000);
 }
 
-/// The model, said as plainly as it can be: try each folder, and each length for each star.
+/// The model: try each folder, and each length for each star.
 fn model_matches(pattern: &[char], path: &[char]) -> bool {
     match pattern.split_first() {
         None => path.is_empty(),
@@ -182,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn a_directory_is_left_out_only_if_nothing_below_it_is_admitted(
+    fn a_directory_is_excluded_only_if_nothing_below_it_is_admitted(
         include in "/[ab/]{0,5}\\*?(\\|/[ab/]{0,5}\\*?)?",
         exclude in "[ab/*]{1,4}",
         directory in "[ab](/[ab]){0,3}",

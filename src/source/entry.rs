@@ -1,11 +1,11 @@
-//! What the walk found at one place of the source tree.
+//! An entry: what the walk found at one place of the source.
 
 use serde::{Deserialize, Serialize};
 
 use crate::key::RelativeKey;
 use crate::time::EpochNanos;
 
-/// The kind of thing that a name in the source stands for.
+/// The kind of a name in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
@@ -19,18 +19,18 @@ pub enum EntryKind {
     Special,
 }
 
-/// What one `statx` told: everything that a decision needs, and what shows that a path leads to another file now.
+/// The result of one `statx`: what a decision needs, and what shows that a path leads to another file now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// The kind of what was looked at.
+    /// The kind of the file.
     pub kind: EntryKind,
-    /// Size in bytes of what an object would hold of it: of a link the target's name, of a directory nothing.
+    /// The size of its object in bytes: of a link, that of the target's name; of a directory, 0.
     pub size_bytes: u64,
     /// Last change of the content, which any program can set.
     pub mtime: EpochNanos,
-    /// Last change of content or attributes, which nobody can set.
+    /// Last change of content or attributes, which no program can set.
     pub ctime: EpochNanos,
-    /// Last read, as far as the file system keeps it.
+    /// Last read, if the file system records it.
     pub atime: EpochNanos,
     /// `st_mode`: type and permission bits.
     pub mode: u32,
@@ -42,27 +42,38 @@ pub struct Stat {
     pub inode: (u64, u64),
 }
 
-/// Why an entry is left out without being a failure.
+impl Stat {
+    /// Whether `other` shows the same file with the same content: inode, size and times. The size of a link is not
+    /// compared: a link cannot be changed, only replaced, and not every file system reports its size.
+    pub(crate) fn is_same_content(&self, other: &Self) -> bool {
+        self.inode == other.inode
+            && (self.size_bytes == other.size_bytes || self.kind == EntryKind::Symlink)
+            && self.mtime == other.mtime
+            && self.ctime == other.ctime
+    }
+}
+
+/// Why the run skips an entry although nothing failed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
-    /// The name was there when the directory was read, and gone (or of another kind) when it was looked at.
+    /// The directory had the name when the walk read it. At the stat, it was missing or of another kind.
     Vanished,
-    /// A link that leads nowhere, where links are followed.
+    /// A link to nothing, if links are followed.
     BrokenLink,
-    /// A link that leads back to a directory above it, where links are followed.
+    /// A link to a directory above it, if links are followed.
     LinkLoop,
     /// A link, with `--symlinks skip`.
     LinkNotFollowed,
     /// `.nfs…`: a file that was removed while a client had it open.
     NfsLeftover,
-    /// A name that DataSync keeps for itself or never copies: `.aws-datasync`, `….snapshot`.
+    /// A name that DataSync reserves or never copies: `.aws-datasync`, `….snapshot`.
     ReservedPath,
     /// Younger than `--min-age`.
     TooYoung,
-    /// There is another object, and `--overwrite never`.
+    /// The object differs, with `--overwrite never`.
     NotOverwritten,
-    /// The run was interrupted before its turn came.
+    /// The run was interrupted first.
     Interrupted,
 }
 
@@ -73,15 +84,15 @@ pub struct Problem {
     pub operation: &'static str,
     /// A short name for machines: `permission_denied`, `io_error`, `stale`, `timed_out`, `not_utf8`, `key_too_long`, …
     pub kind: &'static str,
-    /// What a person reads: what happened and what to do, without the path.
+    /// What happened and what to do, without the path.
     pub message: String,
 }
 
-/// One item of the walk. Items come in strictly ascending byte order of `key`, but for [`Found::Nameless`].
+/// One item of the walk. Items come in strictly ascending byte order of `key`, except [`Found::Nameless`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The path below the source root as an object key below the prefix; a directory's ends in `/`.
-    /// Of a [`Found::Nameless`] it is only a way to show it: a `\xNN` stands for each byte that is not UTF-8.
+    /// The path relative to the source; a directory's ends in `/`.
+    /// Of a [`Found::Nameless`] it only shows the name, with `\xNN` for each byte that is not UTF-8.
     pub key: RelativeKey,
     /// What was found there.
     pub found: Found,
@@ -92,23 +103,23 @@ pub struct Entry {
 pub enum Found {
     /// A regular file.
     File(FileEntry),
-    /// A symbolic link that stands for itself.
+    /// A symbolic link that is copied as a link.
     Symlink(FileEntry),
-    /// A directory; what is in it follows as entries of its own.
+    /// A directory; its content follows as entries of its own.
     Directory(FileEntry),
     /// A device, socket or FIFO.
     Special,
-    /// Something that is there and was not looked at, in a walk of names alone.
+    /// A name that was not statted, in a walk of names alone.
     Named(EntryKind),
-    /// Left out, for a reason that is no failure.
+    /// Skipped, although nothing failed.
     Skipped(EntryKind, SkipReason),
-    /// An exclude matches it, or no include does. A filtered directory is not walked and stands for all below it.
+    /// An exclude matches it, or no include does. A filtered directory is not walked and covers all keys below it.
     Filtered(EntryKind),
-    /// This entry alone could not be taken; what it is called at the destination stays.
+    /// This entry alone failed; its object stays.
     Failed(EntryKind, Problem),
-    /// Its name is not UTF-8, so it can have no key, and no object can be called like it. A directory is not walked.
+    /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked.
     Nameless(EntryKind, Problem),
-    /// A directory of which the rest, from this key on, could not be seen: unknown, never empty.
+    /// A directory that the walk could not see from this key on: unknown, never empty.
     Unknown {
         /// The directory, ending in `/`; empty for the root. Every key below it, from the entry's own on, is unknown.
         below: String,
@@ -117,13 +128,13 @@ pub enum Found {
     },
 }
 
-/// A file of one of the three kinds that objects can stand for, and what must be known to read it safely.
+/// A file, link or directory that an object can hold, and what is needed to read it safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileEntry {
-    /// What `statx` told of the file itself (of the target, for a followed link).
+    /// Of the file itself; of a followed link, that of the target.
     pub stat: Stat,
-    /// The latest of the file's ctime, the ctime of each followed link that leads to it, and the ctime of each directory
-    /// above it, or on the way of such a link, that is newer than that directory's mtime (it was moved or re-moded itself).
+    /// The latest of the file's own ctime and its inherited ctime: that of each followed link on its path, and that of
+    /// each directory on its path whose ctime is newer than its mtime (it was moved, or its mode or owner changed).
     pub effective_ctime: EpochNanos,
     /// Whether any part of the path is a followed link.
     pub through_link: bool,
@@ -135,8 +146,15 @@ impl Entry {
     }
 }
 
+impl FileEntry {
+    pub(super) fn new(stat: Stat, inherited_ctime: Option<EpochNanos>, through_link: bool) -> Self {
+        let effective_ctime = inherited_ctime.map_or(stat.ctime, |inherited| inherited.max(stat.ctime));
+        Self { stat, effective_ctime, through_link }
+    }
+}
+
 impl Found {
-    /// The prefix of keys that this entry answers for besides its own: nothing under it is an orphan.
+    /// Returns the prefix of the keys that this entry covers besides its own: no object below it is an orphan.
     #[must_use]
     pub fn covers<'a>(&'a self, key: &'a RelativeKey) -> Option<&'a str> {
         match self {

@@ -1,9 +1,9 @@
-//! The system calls that look at the source, each of them counted.
+//! The operations: the system calls on the source, each of them counted.
 //!
-//! EFS meters every one, and a walk of a million files costs more than its listings: the counts are exact and go into
-//! the report. `stat` and `open` count calls. `readdir` counts the `getdents64` calls that brought entries or failed (of
-//! 32 KiB each; an empty directory without `.` and `..` counts one); the last one, which only says that there is no more,
-//! is answered by the client itself and not counted.
+//! EFS meters every call, and a walk of a million files costs more than its listings. So the counts are exact, and the
+//! report has them. `stat` and `open` count calls. `readdir` counts the `getdents64` calls, of 32 KiB each, that returned
+//! entries or failed (an empty directory without `.` and `..` counts one). The last call of each directory returns
+//! nothing: the NFS client responds to it without the server, so it is not counted.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::entry::{EntryKind, Stat};
 use crate::time::EpochNanos;
 
-/// How many calls of each kind the source has had.
+/// The counts of calls to the file system.
 #[derive(Debug, Default)]
 pub struct Operations {
     /// Batches of directory entries.
@@ -28,23 +28,18 @@ pub struct Operations {
     pub readlink: AtomicU64,
 }
 
-/// What to do about a link in the last place of a path.
+/// Whether to follow a link that is the last part of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LastLink {
-    /// Look at what it leads to.
     Follow,
-    /// Look at the link itself.
     Keep,
 }
 
-/// Which links a path to a directory may lead through.
+/// Which parts of a path may be links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LinksOnTheWay {
-    /// None.
+pub(crate) enum AllowedLinks {
     None,
-    /// Any but the last.
     NotLast,
-    /// Any.
     Any,
 }
 
@@ -58,7 +53,7 @@ impl LastLink {
 }
 
 impl Operations {
-    /// Looks at what `path` stands for, seen from `base`.
+    /// Stats `path`, relative to `base`.
     pub(crate) fn stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
         self.stat_with(base, path, last.flags())
     }
@@ -69,32 +64,32 @@ impl Operations {
             .map(|statx| stat_of(&statx))
     }
 
-    /// Where the link at `path` leads, seen from `base`.
+    /// Returns the target of the link at `path`, relative to `base`.
     pub(crate) fn readlink(&self, base: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>, Errno> {
         self.readlink.fetch_add(1, Ordering::Relaxed);
         rustix::fs::readlinkat(base, path, Vec::new()).map(std::ffi::CString::into_bytes)
     }
 
-    /// Opens the directory at `path`, seen from `base`, for reading.
+    /// Opens the directory at `path`, relative to `base`, for reading.
     pub(crate) fn open_directory(
         &self,
         base: BorrowedFd<'_>,
         path: &[u8],
-        links: LinksOnTheWay,
+        links: AllowedLinks,
     ) -> Result<OwnedFd, Errno> {
         self.open(base, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, links)
     }
 
-    fn open(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags, links: LinksOnTheWay) -> Result<OwnedFd, Errno> {
+    fn open(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags, links: AllowedLinks) -> Result<OwnedFd, Errno> {
         let not_last = flags | OFlags::NOFOLLOW;
         match links {
-            LinksOnTheWay::Any => self.open_at(base, path, flags),
-            LinksOnTheWay::NotLast => self.open_at(base, path, not_last),
-            LinksOnTheWay::None => {
+            AllowedLinks::Any => self.open_at(base, path, flags),
+            AllowedLinks::NotLast => self.open_at(base, path, not_last),
+            AllowedLinks::None => {
                 self.open.fetch_add(1, Ordering::Relaxed);
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
                 match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
-                    // A kernel or a sandbox that does not know this call.
+                    // The kernel or the sandbox does not have this call.
                     Err(Errno::NOSYS | Errno::PERM) => self.open_at(base, path, not_last),
                     result => result,
                 }
@@ -102,18 +97,18 @@ impl Operations {
         }
     }
 
-    /// Opens the file at `path`, seen from `base`, for reading; never waits for a FIFO's other end.
-    pub(crate) fn open_file(&self, base: BorrowedFd<'_>, path: &[u8], links: LinksOnTheWay) -> Result<OwnedFd, Errno> {
+    /// Opens the file at `path`, relative to `base`, for reading; never waits for a FIFO's other end.
+    pub(crate) fn open_file(&self, base: BorrowedFd<'_>, path: &[u8], links: AllowedLinks) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         self.open(base, path, flags, links)
     }
 
-    /// A stat that no cache answers: on NFS it goes to the server.
+    /// Stats `path` past all caches: on NFS, the stat goes to the server.
     pub(crate) fn fresh_stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
         self.stat_with(base, path, last.flags() | AtFlags::STATX_FORCE_SYNC)
     }
 
-    /// The same of an open file.
+    /// Stats an open file past all caches.
     pub(crate) fn fresh_stat_of(&self, file: &impl AsFd) -> Result<Stat, Errno> {
         self.stat_with(file.as_fd(), b"", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC)
     }
@@ -123,7 +118,7 @@ impl Operations {
         rustix::fs::openat(base, path, flags, Mode::empty())
     }
 
-    /// Reads the next batch of names in `directory`; false when there are no more. `first` is for the counting.
+    /// Reads the next batch of names in `directory`; false if there are no more. `first`: no batch has been read yet.
     pub(crate) fn read_names(
         &self,
         directory: BorrowedFd<'_>,

@@ -1,7 +1,8 @@
-//! Whether the source has something of a name, looked at afresh: the last look before a delete.
+//! A presence: whether the source has a file for a key, checked just before a delete.
 //!
-//! NFS caches that a name is absent, for as long as the directory's own attributes are. Opening the directory first asks
-//! the server for these (close-to-open consistency), and the stat that follows is one that no cache answers.
+//! An NFS client caches that a name is absent, for as long as it caches the attributes of the directory. Opening the
+//! directory first fetches these attributes from the server (close-to-open consistency). The stat that follows goes past
+//! all caches.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -10,66 +11,59 @@ use rustix::io::Errno;
 
 use super::Source;
 use super::entry::{EntryKind, Problem};
-use super::operations::{LastLink, LinksOnTheWay, Operations};
-use super::read::{ReadError, blocking};
+use super::operations::{AllowedLinks, LastLink, Operations};
 use super::root::Root;
 use super::walk::Links;
 use crate::key::RelativeKey;
 
-/// How many names one thread looks up.
-const NAMES_A_THREAD: usize = 64;
+/// How many keys one thread checks.
+const KEYS_PER_THREAD: usize = 64;
 
-/// What a fresh look found.
+/// Whether the source has a file for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Something that the walk would emit, or that must not be taken for gone.
-    There,
-    /// Nothing: the walk would emit nothing for this key.
-    Gone,
-    /// It could not be seen.
+pub(crate) enum Presence {
+    /// The walk would emit an entry for the key, or the source may have one.
+    Present,
+    /// The walk would emit nothing for the key.
+    Absent,
+    /// The check failed.
     Unknown(Problem),
 }
 
 impl Source {
-    /// Looks for what stands at each of these keys, in their order.
-    pub async fn presences(&self, keys: Vec<RelativeKey>) -> Vec<Presence> {
-        let looks = keys.chunks(NAMES_A_THREAD).map(|keys| self.presences_of_some(keys));
-        futures::future::join_all(looks).await.into_iter().flatten().collect()
+    /// Checks each of these keys; the results are in the same order.
+    pub(crate) async fn presences(&self, keys: Vec<RelativeKey>) -> Vec<Presence> {
+        let checks = keys.chunks(KEYS_PER_THREAD).map(|keys| self.presences_in_chunk(keys));
+        futures::future::join_all(checks).await.into_iter().flatten().collect()
     }
 
-    async fn presences_of_some(&self, keys: &[RelativeKey]) -> Vec<Presence> {
+    async fn presences_in_chunk(&self, keys: &[RelativeKey]) -> Vec<Presence> {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
         let first = keys.first().map_or("", RelativeKey::as_str);
         let links = self.walk.links;
-        let look = blocking(self.patience(), "stat", first, move || {
-            Ok(names.iter().map(|key| presence(&root, &operations, key.as_str(), links)).collect::<Vec<_>>())
-        });
-        match look.await {
-            Ok(found) => found,
-            Err(ReadError::Problem(problem)) => vec![Presence::Unknown(problem); keys.len()],
-            // `blocking` reports these of calls that fail, and this one cannot.
-            Err(ReadError::Vanished | ReadError::Changed) => vec![Presence::There; keys.len()],
-        }
+        let check = move || names.iter().map(|key| presence(&root, &operations, key.as_str(), links)).collect();
+        let found = self.call_timeout().run("stat", first, check).await;
+        found.unwrap_or_else(|problem| vec![Presence::Unknown(problem); keys.len()])
     }
 }
 
 fn presence(root: &Root, operations: &Operations, key: &str, links: Links) -> Presence {
-    let looked = match links {
-        Links::Follow | Links::Skip => is_there(root, operations, key),
-        Links::Keep => stands_there_itself(root, operations, key),
+    let exists = match links {
+        Links::Follow | Links::Skip => exists_through_links(root, operations, key),
+        Links::Keep => exists_without_links(root, operations, key),
     };
-    match looked {
-        Ok(true) => Presence::There,
-        // A link that leads back to itself on the way: nothing is behind it.
-        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Presence::Gone,
+    match exists {
+        Ok(true) => Presence::Present,
+        // `LOOP`: a link on the path leads back to itself, so no file is behind it.
+        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Presence::Absent,
         Err(errno) => Presence::Unknown(Problem::of("stat", errno)),
     }
 }
 
-/// Where links stand for themselves: what is behind one is not there, and the link is there, whatever it leads to.
-fn stands_there_itself(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
+/// If links are copied as links, nothing exists behind one, and a link exists whatever its target.
+fn exists_without_links(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
     let (parent, name, wants_directory) = parts(key);
-    let parent = match operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::None) {
+    let parent = match operations.open_directory(root.fd(), parent.as_bytes(), AllowedLinks::None) {
         Err(Errno::LOOP) => return Ok(false),
         opened => opened?,
     };
@@ -77,19 +71,19 @@ fn stands_there_itself(root: &Root, operations: &Operations, key: &str) -> Resul
     Ok((kind == EntryKind::Directory) == wants_directory)
 }
 
-/// The directory, the name in it, and whether a directory is meant.
+/// The directory, the name in it, and whether the key is that of a directory.
 fn parts(key: &str) -> (&str, &str, bool) {
     let path = key.strip_suffix('/').unwrap_or(key);
     let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
     (parent, name, key.ends_with('/'))
 }
 
-fn is_there(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
+fn exists_through_links(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
     let (parent, name, wants_directory) = parts(key);
-    let parent = operations.open_directory(root.fd(), parent.as_bytes(), LinksOnTheWay::Any)?;
+    let parent = operations.open_directory(root.fd(), parent.as_bytes(), AllowedLinks::Any)?;
     let mut kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
     if kind == EntryKind::Symlink {
-        // A link that leads nowhere is there all the same.
+        // A broken link is present too.
         let target = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Follow);
         kind = target.map_or(EntryKind::Symlink, |target| target.kind);
     }
@@ -101,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_the_name_is_there_and_what_has_it_as_another_kind_is_gone() {
+    fn a_key_is_present_only_if_a_file_of_its_kind_exists() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         std::fs::create_dir_all(path.join("d/e")).unwrap();
@@ -111,35 +105,35 @@ mod tests {
         std::os::unix::fs::symlink("loop", path.join("loop")).unwrap();
         let root = Root::open(path).unwrap();
         for (key, expected) in [
-            ("d/f", Presence::There),
-            ("d/", Presence::There),
-            ("d/e/", Presence::There),
-            ("broken", Presence::There),
-            ("link/f", Presence::There),
-            ("link/", Presence::There),
-            ("loop", Presence::There),
-            ("loop/f", Presence::Gone),
-            ("loop/f/g", Presence::Gone),
-            ("link", Presence::Gone),
-            ("d", Presence::Gone),
-            ("d/f/", Presence::Gone),
-            ("d/f/g", Presence::Gone),
-            ("d/none", Presence::Gone),
-            ("none/f", Presence::Gone),
+            ("d/f", Presence::Present),
+            ("d/", Presence::Present),
+            ("d/e/", Presence::Present),
+            ("broken", Presence::Present),
+            ("link/f", Presence::Present),
+            ("link/", Presence::Present),
+            ("loop", Presence::Present),
+            ("loop/f", Presence::Absent),
+            ("loop/f/g", Presence::Absent),
+            ("link", Presence::Absent),
+            ("d", Presence::Absent),
+            ("d/f/", Presence::Absent),
+            ("d/f/g", Presence::Absent),
+            ("d/none", Presence::Absent),
+            ("none/f", Presence::Absent),
         ] {
             assert_eq!(presence(&root, &Operations::default(), key, Links::Follow), expected, "{key}");
         }
         for (key, expected) in [
-            ("d/f", Presence::There),
-            ("d/", Presence::There),
-            ("broken", Presence::There),
-            ("link", Presence::There),
-            ("link/", Presence::Gone),
-            ("link/f", Presence::Gone),
-            ("loop/f", Presence::Gone),
-            ("d", Presence::Gone),
-            ("d/f/g", Presence::Gone),
-            ("none/f", Presence::Gone),
+            ("d/f", Presence::Present),
+            ("d/", Presence::Present),
+            ("broken", Presence::Present),
+            ("link", Presence::Present),
+            ("link/", Presence::Absent),
+            ("link/f", Presence::Absent),
+            ("loop/f", Presence::Absent),
+            ("d", Presence::Absent),
+            ("d/f/g", Presence::Absent),
+            ("none/f", Presence::Absent),
         ] {
             assert_eq!(presence(&root, &Operations::default(), key, Links::Keep), expected, "{key}, links kept");
         }

@@ -1,4 +1,4 @@
-//! From a system error to the [`Problem`] that a person reads.
+//! The problems: what a system error on the source means, and what to do about it.
 
 use std::time::Duration;
 
@@ -12,41 +12,42 @@ impl Problem {
         let (kind, message) = match errno {
             Errno::ACCESS | Errno::PERM => (
                 "permission_denied",
-                "this user may not read it: give the user of this program read permission (and, for a directory, \
-                 execute permission), or run it as one that has it"
+                "permission denied: give the user of this program read permission (and, for a directory, execute \
+                 permission), or run it as a user who has it"
                     .to_owned(),
             ),
             Errno::IO => (
                 "io_error",
-                "the file system could not read it (input/output error): look at the kernel log and the state of the \
-                 file system, then run again"
+                "the file system failed (input/output error): check the kernel log and the state of the file system, \
+                 then run again"
                     .to_owned(),
             ),
             Errno::STALE => (
                 "stale",
-                "the file server does not know it any more (stale file handle), and looking it up again did not help: \
-                 run again; if that does not help, mount the file system anew"
+                "the file server no longer has the file that it named (stale file handle), and a second lookup failed \
+                 too: run again; if that fails, remount the file system"
                     .to_owned(),
             ),
             Errno::NAMETOOLONG => (
                 "name_too_long",
-                "its path is longer than the system allows: no key can be that long either, so shorten the path"
+                "the path is longer than the system allows, and a key cannot be that long either: shorten the path"
                     .to_owned(),
             ),
             Errno::MFILE | Errno::NFILE => (
                 "too_many_open_files",
-                "too many files are open: raise the limit on open files (ulimit -n), or use fewer walkers".to_owned(),
+                "too many files are open: raise the limit on open files (ulimit -n), or use fewer --walkers".to_owned(),
             ),
             Errno::TIMEDOUT => {
-                ("timed_out", "the file server did not answer: check the mount, then run again".to_owned())
+                ("timed_out", "the file server did not respond: check the mount, then run again".to_owned())
             }
-            Errno::NOENT | Errno::NOTDIR => {
-                ("not_found", "it is gone: check that the file system is still mounted, then run again".to_owned())
-            }
+            Errno::NOENT | Errno::NOTDIR => (
+                "not_found",
+                "the path no longer exists: check that the file system is still mounted, then run again".to_owned(),
+            ),
             _ => (
                 "other",
                 format!(
-                    "the system refused to {operation} it ({}): see to the cause, then run again",
+                    "the system refused the {operation} ({}): fix the cause, then run again",
                     std::io::Error::from(errno)
                 ),
             ),
@@ -54,68 +55,68 @@ impl Problem {
         Self { operation, kind, message }
     }
 
-    /// A manifest names a file that is not there.
-    pub(crate) fn named_and_missing() -> Self {
+    /// A manifest names a file that does not exist.
+    pub(super) fn named_and_missing() -> Self {
         let message =
-            "the manifest names it, and it is not there: take it out of the manifest, or restore it".to_owned();
+            "the manifest names this file, which does not exist: remove it from the manifest, or restore it".to_owned();
         Self { operation: "stat", kind: "not_found", message }
     }
 
     /// A manifest names a directory.
-    pub(crate) fn named_and_directory() -> Self {
-        let message = "the manifest names it, and it is a directory: name the files in it one by one".to_owned();
+    pub(super) fn named_and_directory() -> Self {
+        let message = "the manifest names this directory: name the files in it one by one instead".to_owned();
         Self { operation: "stat", kind: "is_a_directory", message }
     }
 
-    /// The source gave no answer for `waited`.
-    pub(crate) fn timed_out(operation: &'static str, waited: Duration) -> Self {
+    /// The file system did not respond for `waited`.
+    pub(super) fn timed_out(operation: &'static str, waited: Duration) -> Self {
         Self {
             operation,
             kind: "timed_out",
             message: format!(
-                "the file system gave no answer for {} s: check that its server can be reached, then run again \
+                "the file system did not respond for {} s: check that its server can be reached, then run again \
                  (--source-timeout sets how long to wait)",
                 waited.as_secs_f64().ceil()
             ),
         }
     }
 
-    /// The file changed each time it was read.
+    /// The file changed during each of `tries` reads.
     pub(crate) fn never_settled(tries: usize) -> Self {
         Self {
             operation: "read",
             kind: "changing",
-            message: format!(
-                "the file changed while it was read, {tries} times in a row: its object stays as it was; the next run tries again"
-            ),
+            message: format!("the file changed during each of {tries} reads: kept its object; the next run retries"),
         }
     }
 
-    /// The name is no text.
-    pub(crate) fn not_utf8() -> Self {
+    /// The name is not UTF-8.
+    pub(super) fn not_utf8() -> Self {
         Self {
             operation: "name",
             kind: "not_utf8",
-            message: "its name is not valid UTF-8, and keys must be: rename it (shown here with \\xNN for each byte \
-                      that is not)"
-                .to_owned(),
+            message:
+                "the name is not UTF-8, as a key must be: rename the file (\\xNN stands for each byte that is not \
+                      UTF-8)"
+                    .to_owned(),
         }
     }
 
-    /// The key would have `length` bytes, of which only `limit` are possible.
-    pub(crate) fn key_too_long(length: usize, limit: usize) -> Self {
+    /// The key would have `length` bytes, more than `limit`.
+    pub(super) fn key_too_long(length: usize, limit: usize) -> Self {
         Self {
             operation: "name",
             kind: "key_too_long",
             message: format!(
-                "its path has {length} bytes, and only {limit} fit (a key has at most 1,024 bytes, the prefix included): \
+                "the path has {length} bytes, and only {limit} fit (a key has at most 1,024 bytes, the prefix included): \
                  shorten the path or the prefix"
             ),
         }
     }
 
-    /// The walk broke off.
-    pub(crate) fn broken_off(message: &str) -> Self {
-        Self { operation: "readdir", kind: "broken_off", message: message.to_owned() }
+    /// The walk ended early.
+    pub(super) fn broken_off() -> Self {
+        let message = "the walk ended before it had seen everything: run again".to_owned();
+        Self { operation: "readdir", kind: "broken_off", message }
     }
 }

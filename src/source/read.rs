@@ -1,105 +1,80 @@
-//! Reading a file whole or in pieces, and looking at it again: what changed meanwhile is seen. Of a link its target's name
-//! is read, and of a directory nothing.
+//! An open file: read as a whole or in pieces, and statted again, so that the run notices each change. The content of a
+//! link is its target's name; a directory has none.
 //!
-//! 1. A file may change while it is read. Size, times and inode before and after tell; on NFS a stat may be answered from
-//!    a cache that is a minute old, so these go to the server (`AT_STATX_FORCE_SYNC`).
-//! 2. The path may lead elsewhere by now: to a link out of the tree, to a FIFO whose opening waits for ever.
-//! 3. A read on a hard mount whose server is away never returns and cannot be interrupted: it is waited for so long, and
-//!    then left behind on its thread.
+//! 1. A file may change during the read. Size, times and inode before and after show this. On NFS a stat may come from a
+//!    cache that is a minute old, so these stats go to the server (`AT_STATX_FORCE_SYNC`).
+//! 2. The path may lead elsewhere by now: to a link out of the tree, or to a FIFO whose open waits for ever.
+//! 3. A read on a hard mount whose server is down never returns: `source/timeout`.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
-use super::operations::{LastLink, LinksOnTheWay, Operations};
+use super::operations::{AllowedLinks, LastLink, Operations};
+use super::timeout::CallTimeout;
 use crate::key::RelativeKey;
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// It is gone, or something else is in its place.
+pub(crate) enum ReadError {
+    /// The path no longer exists, or is now of another kind.
     Vanished,
-    /// It is not what it was: another size, time or inode.
+    /// The file has another size, time or inode now.
     Changed,
-    /// It could not be read.
+    /// The read failed.
     Problem(Problem),
 }
 
-/// A file, link or directory opened for reading, and what it was then.
+/// A file, link or directory opened for reading, with its stat at that time.
 #[derive(Clone, Debug)]
-pub struct OpenFile {
+pub(crate) struct OpenFile {
     handle: Arc<Handle>,
     operations: Arc<Operations>,
     stat: Stat,
     key: RelativeKey,
-    patience: SourcePatience,
+    timeout: CallTimeout,
 }
 
-/// What is held open.
 #[derive(Debug)]
 enum Handle {
     File(File),
     Directory(OwnedFd),
-    /// A link cannot be opened: the directory it is in, its name there, and what it says.
+    /// A link cannot be opened: its directory, its name there, and its target.
     Link(OwnedFd, Box<[u8]>, Bytes),
-}
-
-/// How long a call on the source is waited for.
-#[derive(Clone, Copy, Debug)]
-pub struct SourcePatience {
-    /// After this long a warning names the path, and again each time it passes.
-    pub warn_after: Duration,
-    /// After this long it is given up.
-    pub timeout: Duration,
 }
 
 impl Source {
     /// Opens a file, link or directory that the walk found.
-    ///
-    /// # Errors
-    /// [`ReadError::Vanished`] where there is nothing of its kind any more.
-    pub async fn open_file(&self, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, ReadError> {
+    pub(crate) async fn open_file(&self, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, patience) = (path_of(key.as_str()).to_owned(), self.patience());
-        let (kind, links) =
-            (entry.stat.kind, if entry.through_link { LinksOnTheWay::Any } else { LinksOnTheWay::None });
-        let (handle, stat) = blocking(patience, "open", key.as_str(), move || {
+        let (path, timeout) = (path_of(key.as_str()).to_owned(), self.call_timeout());
+        let (kind, links) = (entry.stat.kind, if entry.through_link { AllowedLinks::Any } else { AllowedLinks::None });
+        let (handle, stat) = call(timeout, "open", key, move || {
             let handle = Handle::open(&operations, root.fd(), &path, kind, links)?;
             let stat = handle.stat(&operations)?;
             Ok((handle, stat))
         })
         .await?;
-        // A FIFO, a directory: something else has the name by now.
+        // A FIFO or a directory has replaced it.
         if stat.kind != kind {
             return Err(ReadError::Vanished);
         }
-        Ok(OpenFile {
-            handle: Arc::new(handle),
-            operations: Arc::clone(&self.operations),
-            stat,
-            key: key.clone(),
-            patience,
-        })
+        let operations = Arc::clone(&self.operations);
+        Ok(OpenFile { handle: Arc::new(handle), operations, stat, key: key.clone(), timeout })
     }
 
-    /// Looks at a path afresh.
-    ///
-    /// # Errors
-    /// [`ReadError::Vanished`] where nothing is there any more.
-    pub async fn look(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
+    /// Stats a path again, past all caches.
+    pub(crate) async fn re_stat(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (path, through_link) = (path_of(key.as_str()).to_owned(), entry.through_link);
-        blocking(self.patience(), "stat", key.as_str(), move || {
+        call(self.call_timeout(), "stat", key, move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
             operations.fresh_stat(root.fd(), path.as_bytes(), last)
         })
@@ -108,17 +83,13 @@ impl Source {
 }
 
 impl OpenFile {
-    /// What the file was when it was opened.
-    #[must_use]
-    pub const fn stat(&self) -> &Stat {
+    /// The stat at the time of the open.
+    pub(crate) const fn stat(&self) -> &Stat {
         &self.stat
     }
 
-    /// `length` bytes from `offset` on.
-    ///
-    /// # Errors
-    /// [`ReadError::Changed`] where the file is shorter by now.
-    pub async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
+    /// Reads `length` bytes from `offset` on; [`ReadError::Changed`] if the file is shorter by now.
+    pub(crate) async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
         let file = match &*self.handle {
             Handle::File(_) => Arc::clone(&self.handle),
             Handle::Directory(_) => return Ok(Bytes::new()),
@@ -128,7 +99,7 @@ impl OpenFile {
                 return Ok(target.slice(start..end));
             }
         };
-        let content = blocking(self.patience, "read", self.key.as_str(), move || {
+        let content = call(self.timeout, "read", &self.key, move || {
             let mut content = vec![0; length];
             let Handle::File(file) = &*file else {
                 return Ok(None);
@@ -143,13 +114,10 @@ impl OpenFile {
         content.map(Bytes::from).ok_or(ReadError::Changed)
     }
 
-    /// Whether the open file is still what it was.
-    ///
-    /// # Errors
-    /// [`ReadError::Changed`] where it is not.
-    pub async fn check_unchanged(&self) -> Result<(), ReadError> {
+    /// Stats the open file again; [`ReadError::Changed`] if its content may have changed since the open.
+    pub(crate) async fn check_unchanged(&self) -> Result<(), ReadError> {
         let (handle, operations) = (Arc::clone(&self.handle), Arc::clone(&self.operations));
-        let now = blocking(self.patience, "stat", self.key.as_str(), move || handle.stat(&operations)).await?;
+        let now = call(self.timeout, "stat", &self.key, move || handle.stat(&operations)).await?;
         if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
     }
 }
@@ -160,7 +128,7 @@ impl Handle {
         root: BorrowedFd<'_>,
         path: &str,
         kind: EntryKind,
-        links: LinksOnTheWay,
+        links: AllowedLinks,
     ) -> Result<Self, Errno> {
         match kind {
             EntryKind::File | EntryKind::Special => {
@@ -172,7 +140,7 @@ impl Handle {
                 let parent = operations.open_directory(root, parent.as_bytes(), links)?;
                 match operations.readlink(parent.as_fd(), name.as_bytes()) {
                     Ok(target) => Ok(Self::Link(parent, name.as_bytes().into(), target.into())),
-                    // What is said of something that is no link any more.
+                    // The name is no longer a link.
                     Err(Errno::INVAL) => Err(Errno::NOENT),
                     Err(errno) => Err(errno),
                 }
@@ -180,73 +148,38 @@ impl Handle {
         }
     }
 
-    /// A fresh look at it.
     fn stat(&self, operations: &Operations) -> Result<Stat, Errno> {
         match self {
             Self::File(file) => operations.fresh_stat_of(file),
             Self::Directory(directory) => operations.fresh_stat_of(directory),
             Self::Link(parent, name, target) => {
                 let stat = operations.fresh_stat(parent.as_fd(), name, LastLink::Keep)?;
-                // Some file systems tell no size, or another one.
+                // Some file systems report no size, or another one.
                 Ok(Stat { size_bytes: u64::try_from(target.len()).unwrap_or(stat.size_bytes), ..stat })
             }
         }
     }
 }
 
-/// The path of a key, seen from the root: with a `/` at its end, a link there would be followed.
+/// The path of a key, relative to the root. With a `/` at its end, the system would follow a link there.
 fn path_of(key: &str) -> &str {
     key.strip_suffix('/').unwrap_or(key)
 }
 
-impl Stat {
-    /// Whether `other` shows the same file with the same content: inode, size and times. A link cannot be changed, only
-    /// replaced, and not every file system tells its size.
-    #[must_use]
-    pub fn is_same_content(&self, other: &Self) -> bool {
-        self.inode == other.inode
-            && (self.size_bytes == other.size_bytes || self.kind == EntryKind::Symlink)
-            && self.mtime == other.mtime
-            && self.ctime == other.ctime
-    }
-}
-
-/// Runs a call that may never return on a thread of its own, and waits for it so long.
-pub(super) async fn blocking<T: Send + 'static>(
-    patience: SourcePatience,
+async fn call<T: Send + 'static>(
+    timeout: CallTimeout,
     operation: &'static str,
-    path: &str,
+    key: &RelativeKey,
     call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, ReadError> {
-    match wait_for(patience, operation, path, tokio::task::spawn_blocking(call)).await {
-        Some(done) => done.map_err(|errno| ReadError::of(operation, errno)),
-        None => Err(ReadError::Problem(Problem::timed_out(operation, patience.timeout))),
-    }
-}
-
-/// Waits for a call on a thread, and says what it waits for; `None` when that has taken too long.
-pub(super) async fn wait_for<T>(
-    patience: SourcePatience,
-    operation: &'static str,
-    path: &str,
-    mut task: JoinHandle<T>,
-) -> Option<T> {
-    let given_up = Instant::now() + patience.timeout;
-    loop {
-        let until = given_up.min(Instant::now() + patience.warn_after);
-        match tokio::time::timeout_at(until, &mut task).await {
-            Ok(Ok(done)) => return Some(done),
-            Ok(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
-            Err(_) if until == given_up => return None,
-            Err(_) => tracing::warn!(path, operation, "the file system gives no answer; still waiting for it"),
-        }
-    }
+    let done = timeout.run(operation, key.as_str(), call).await.map_err(ReadError::Problem)?;
+    done.map_err(|errno| ReadError::of(operation, errno))
 }
 
 impl ReadError {
     fn of(operation: &'static str, errno: Errno) -> Self {
         match errno {
-            // A link where none was, or a path that leads through one now: not what the walk found.
+            // Now a link, or behind one: not what the walk found.
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::ISDIR => Self::Vanished,
             _ => Self::Problem(Problem::of(operation, errno)),
         }

@@ -1,4 +1,4 @@
-//! The opened source directory.
+//! The root: the opened source directory.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -6,54 +6,53 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-/// The source directory, held open: what is below it is looked up from here, wherever the path leads to later.
+/// The source directory, held open: every path is relative to it, even if its own path leads elsewhere later.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
 }
 
-/// Why the source directory cannot be used; the run ends before anything is compared.
+/// Why the source directory cannot be opened; the run ends before it compares anything.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RootError {
-    /// Nothing is there.
+    /// The path does not exist.
     #[error("the source {path} does not exist: check the path, and that its file system is mounted")]
     Missing {
         /// The path as given.
         path: String,
     },
-    /// Something else is there.
-    #[error("the source {path} is not a directory: name the directory whose content is to be copied")]
+    /// The path is not a directory.
+    #[error("the source {path} is not a directory: pass the directory whose content the run copies")]
     NotADirectory {
         /// The path as given.
         path: String,
     },
-    /// It may not be read.
+    /// This user must not read the directory.
     #[error(
-        "the source {path} cannot be read by this user: run as a user who may read it (on EFS: allow \
-         elasticfilesystem:ClientRootAccess, or use an access point with a fitting POSIX user)"
+        "this user has no permission to read the source {path}: run as a user who has it (on EFS: allow \
+         elasticfilesystem:ClientRootAccess, or use an access point with a POSIX user who has it)"
     )]
     PermissionDenied {
         /// The path as given.
         path: String,
     },
-    /// Anything else.
-    #[error("the source {path} cannot be opened: check that its file system is mounted and answers")]
+    /// Any other error.
+    #[error("cannot open the source {path}: check that its file system is mounted and responds")]
     Io {
         /// The path as given.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
 impl Root {
-    /// Opens `path`, following links to it. On a mount whose server is away this can hang, like any first touch of it.
+    /// Opens `path`, which may be a link. This call hangs if the server of the mount is down.
     ///
     /// # Errors
-    ///
-    /// When there is no directory at `path`, or it may not be read.
+    /// Returns an error if `path` is not a directory, or if this user must not read it.
     pub fn open(path: &Path) -> Result<Self, RootError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
@@ -62,28 +61,24 @@ impl Root {
         }
     }
 
-    /// The path as it was given.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    /// The path as given.
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether something is mounted here (Linux: `STATX_ATTR_MOUNT_ROOT`).
-    #[must_use]
-    pub fn is_mount_point(&self) -> bool {
+    /// Whether the directory is a mount point (Linux: `STATX_ATTR_MOUNT_ROOT`).
+    pub(super) fn is_mount_point(&self) -> bool {
         let statx = rustix::fs::statx(self.fd(), "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
         statx.is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
-    /// Whether something is at this path below.
-    #[must_use]
-    pub fn holds(&self, path: &Path) -> bool {
+    /// Whether the directory contains this path.
+    pub(super) fn holds(&self, path: &Path) -> bool {
         rustix::fs::statx(self.fd(), path, AtFlags::empty(), StatxFlags::BASIC_STATS).is_ok()
     }
 
-    /// The open directory, from which everything below is looked up.
-    #[must_use]
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    /// The directory to which every path is relative.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
 }

@@ -13,7 +13,7 @@ use crate::filter::Filter;
 use crate::index::Index;
 use crate::index::row::Row;
 use crate::key::{ObjectKey, RelativeKey};
-use crate::metadata::{Dialect, is_ours};
+use crate::metadata::{Dialect, is_attribute_key};
 use crate::object::{ETag, Object};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
@@ -123,7 +123,7 @@ impl Context {
             headers.storage_class = match object {
                 // As DataSync does: an update keeps the class, and small new objects cost less in STANDARD.
                 Some(object) => Some(object.storage_class.clone()),
-                None => headers.storage_class.filter(|class| stat.size_bytes >= class.least_bytes()),
+                None => headers.storage_class.filter(|class| stat.size_bytes >= class.min_bytes()),
             };
         }
         headers
@@ -136,7 +136,7 @@ impl Context {
                 Some(its_own) => its_own,
                 None => self.dialect.get(&self.destination).await,
             };
-            stored.metadata.retain(|key, _| !is_ours(key));
+            stored.metadata.retain(|key, _| !is_attribute_key(key));
             stored.metadata.extend(dialect.write(stat, preserve));
         }
         stored

@@ -77,11 +77,11 @@ async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) ->
     let mut gone = Vec::with_capacity(batch.len());
     for (target, presence) in batch.into_iter().zip(presences) {
         let guard = match presence {
-            Presence::Gone => {
+            Presence::Absent => {
                 gone.push(target);
                 continue;
             }
-            Presence::There => Guard::StillGone,
+            Presence::Present => Guard::StillGone,
             Presence::Unknown(problem) => Guard::StillGoneUnknown { problem: problem.message },
         };
         tally.withheld(&guard, &context.key(&target.key));

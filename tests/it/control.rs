@@ -741,7 +741,11 @@ fn a_source_that_may_not_be_read_is_named_before_anything_is_contacted() {
     trial.write("a", "1");
     fs::set_permissions(trial.tree(), fs::Permissions::from_mode(0o700)).unwrap();
     let run = trial.sync_as_nobody(&["--delete"]);
-    assert_one_line(run, &[trial.tree().to_str().unwrap(), "cannot be read by this user"], Duration::from_secs(10));
+    assert_one_line(
+        run,
+        &[trial.tree().to_str().unwrap(), "this user has no permission to read"],
+        Duration::from_secs(10),
+    );
     assert_eq!(trial.count(Operations::all()), 0);
 }
 

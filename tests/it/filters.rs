@@ -1,4 +1,4 @@
-//! Filters: DataSync's patterns decide what is looked at, and what they leave out is nobody's orphan.
+//! Filters: DataSync's patterns decide which keys belong to the sync; the other objects are not orphans.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,8 +31,8 @@ const TREE: [&str; 17] = [
     "Case/c",
 ];
 
-/// Syncs with these options over objects of other content; returns the names that were sent.
-fn sent(options: &[&str]) -> BTreeSet<&'static str> {
+/// Syncs with these options to objects with other content; returns the uploaded names.
+fn uploaded(options: &[&str]) -> BTreeSet<&'static str> {
     let trial = Trial::new();
     for name in TREE {
         trial.write(name, name);
@@ -57,15 +57,15 @@ fn the_patterns_of_the_aws_page_select_what_it_says() {
         let parts: Vec<&str> = name.split('/').collect();
         parts[..parts.len() - 1].iter().any(|part| folders.contains(part))
     };
-    assert_eq!(sent(&["--exclude", "*/temp|*/tmp"]), names(|name| !in_folder(name, &["temp", "tmp"])));
-    assert_eq!(sent(&["--exclude", "*.tmp|*.temp"]), names(|name| name.strip_suffix(".tmp").is_none()));
-    assert_eq!(sent(&["--include", "/reports*"]), names(|name| name.starts_with("reports")));
-    assert_eq!(sent(&["--include", "/folder/*"]), names(|name| name.starts_with("folder/")));
-    assert_eq!(sent(&["--include", "/a/f1.txt|/a/f2.txt"]), names(|name| matches!(name, "a/f1.txt" | "a/f2.txt")));
-    assert_eq!(sent(&["--exclude", r"/lit\*eral|/pi\|pe"]), names(|name| !matches!(name, "lit*eral" | "pi|pe")));
-    assert_eq!(sent(&["--exclude", "/case"]), names(|_| true), "upper and lower case differ");
+    assert_eq!(uploaded(&["--exclude", "*/temp|*/tmp"]), names(|name| !in_folder(name, &["temp", "tmp"])));
+    assert_eq!(uploaded(&["--exclude", "*.tmp|*.temp"]), names(|name| name.strip_suffix(".tmp").is_none()));
+    assert_eq!(uploaded(&["--include", "/reports*"]), names(|name| name.starts_with("reports")));
+    assert_eq!(uploaded(&["--include", "/folder/*"]), names(|name| name.starts_with("folder/")));
+    assert_eq!(uploaded(&["--include", "/a/f1.txt|/a/f2.txt"]), names(|name| matches!(name, "a/f1.txt" | "a/f2.txt")));
+    assert_eq!(uploaded(&["--exclude", r"/lit\*eral|/pi\|pe"]), names(|name| !matches!(name, "lit*eral" | "pi|pe")));
+    assert_eq!(uploaded(&["--exclude", "/case"]), names(|_| true), "upper and lower case differ");
     assert_eq!(
-        sent(&["--include", "/b", "--exclude", "*.tmp"]),
+        uploaded(&["--include", "/b", "--exclude", "*.tmp"]),
         names(|name| name.starts_with("b/") && name.strip_suffix(".tmp").is_none())
     );
 }
@@ -77,20 +77,23 @@ fn an_excluded_directory_is_not_walked_and_counts_once() {
         trial.write(format!("cache/{number}"), "x");
     }
     trial.write("a", "x");
-    trial.object("cache/7", "of before", LONG_AGO);
+    trial.object("cache/7", "previous", LONG_AGO);
     trial.object("cache/orphan", "x", LONG_AGO);
     let run = trial.sync(&["--exclude", "/cache", "--delete", "--max-delete", "100%"]).expect(0);
     assert_eq!((run.counted("directories"), run.counted("filtered"), run.counted("files")), (1, 1, 1));
     assert!(trial.has("cache/7") && trial.has("cache/orphan"));
-    let asked = ["readdir", "stat", "open"].map(|name| run.report["source_operations"][name].as_u64().unwrap());
-    // The root, the file, and for its upload: opened, looked at before, in between and after.
-    assert!(asked[0] == 1 && asked[1] <= 2 + 5 && asked[2] <= 1 + 1, "{asked:?} for a file and what is not walked");
+    let calls = ["readdir", "stat", "open"].map(|name| run.report["source_operations"][name].as_u64().unwrap());
+    // The root, the file, and the stats and the open of its upload.
+    assert!(
+        calls[0] == 1 && calls[1] <= 2 + 5 && calls[2] <= 1 + 1,
+        "{calls:?} for a file beside an excluded directory"
+    );
     assert_eq!(trial.count(Operation::ListObjectsV2), 1);
     run.assert_adds_up();
 }
 
 #[test]
-fn a_pattern_that_datasync_would_refuse_is_refused_before_anything_is_contacted() {
+fn a_pattern_that_datasync_would_refuse_is_refused_before_any_request() {
     let trial = Trial::new();
     trial.write("a", "x");
     for (option, pattern) in [("--include", "*/a/b"), ("--include", "/a*b"), ("--exclude", "||")] {
@@ -118,7 +121,7 @@ fn an_excluded_directory_need_not_be_readable() {
 }
 
 #[test]
-fn a_source_of_which_all_is_left_out_is_not_empty_and_deletes_nothing() {
+fn a_source_that_is_excluded_as_a_whole_is_not_empty_and_deletes_nothing() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.object("a", "old", LONG_AGO);
@@ -128,7 +131,7 @@ fn a_source_of_which_all_is_left_out_is_not_empty_and_deletes_nothing() {
 }
 
 #[test]
-fn a_pattern_that_can_match_nothing_is_warned_about() {
+fn a_pattern_that_can_match_nothing_is_logged() {
     let trial = Trial::new();
     trial.write("cache", "1");
     let run = trial.sync(&["--exclude", "cache|/other"]).expect(0);

@@ -11,6 +11,8 @@
     reason = "a test says what it expects by failing"
 )]
 
+#[path = "../support/name_lists.rs"]
+mod name_lists;
 #[path = "../support/odd_fs.rs"]
 mod odd_fs;
 #[path = "../support/trial.rs"]

@@ -1,4 +1,4 @@
-//! What is found in the source, and what is never touched there.
+//! What the walk finds in the source, and what it never opens.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn make_fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
-/// Objects that are equal to the files of an [`OddFs`], and others that may be orphans.
+/// Puts objects that are equal to the files of an [`OddFs`], and others that may be orphans.
 fn objects(trial: &Trial, equal: &[&str], others: &[&str]) {
     for name in equal {
         trial.object(name, (*name).to_owned(), LONG_AGO);
@@ -39,7 +39,7 @@ fn objects(trial: &Trial, equal: &[&str], others: &[&str]) {
     }
 }
 
-/// A sync of a tree that changes when it has been walked, and before anything young in it is uploaded (3 s).
+/// Syncs a tree that changes after its walk, and before the run uploads any young file in it (3 s).
 fn changed_after_the_walk(trial: &Trial, options: &[&str], change: impl FnOnce()) -> Ended {
     let run = trial.start(options);
     while trial.count(Operation::ListObjectsV2) == 0 {
@@ -71,7 +71,7 @@ fn links_are_followed_in_and_out_of_the_tree_and_loops_end() {
     assert_eq!(found.len(), expected.len(), "{:?}", trial.names());
     assert!(expected.iter().all(|(name, content)| found[*name] == content.as_bytes()));
     assert_eq!(run.report["skipped_because"]["link_loop"], 1);
-    assert_eq!(run.report["skipped_because"]["broken_link"], 1, "a link to itself leads nowhere");
+    assert_eq!(run.report["skipped_because"]["broken_link"], 1, "a link to itself is broken");
     run.assert_adds_up();
 }
 
@@ -101,7 +101,7 @@ fn a_broken_link_is_skipped_and_keeps_the_object_of_its_name() {
 }
 
 #[test]
-fn a_directory_in_place_of_a_file_between_listing_and_upload_harms_nobody() {
+fn a_file_replaced_by_a_directory_before_its_upload_is_skipped() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.write("m", "2");
@@ -129,7 +129,7 @@ fn hard_links_are_two_objects() {
 }
 
 #[test]
-fn a_file_that_vanishes_on_the_way_is_no_failure_and_takes_no_neighbour_with_it() {
+fn a_file_that_vanishes_before_its_upload_is_skipped_alone() {
     let trial = Trial::new();
     for name in ["a", "m", "z"] {
         trial.write(name, name);
@@ -142,7 +142,7 @@ fn a_file_that_vanishes_on_the_way_is_no_failure_and_takes_no_neighbour_with_it(
 }
 
 #[test]
-fn a_link_swapped_in_for_a_file_leads_nobody_out_of_the_tree() {
+fn a_link_that_replaced_a_file_is_not_followed() {
     let trial = Trial::new();
     let secret = trial.folder.path().join("secret");
     std::fs::write(&secret, "outside!").unwrap();
@@ -208,14 +208,14 @@ fn loops_of_links_end_where_they_close() {
 }
 
 #[test]
-fn a_link_that_a_directory_replaced_is_left_for_the_next_run() {
+fn a_link_replaced_by_a_directory_is_copied_by_the_next_run() {
     let trial = Trial::new();
     let nodes = ["a", "d/", "d/f", "d/g", "z"];
     objects(&trial, &["a", "d", "d/f", "z"], &["orphan"]);
     {
         let _odd = OddFs::mount(&trial.tree(), &nodes, &[("d", Fault::CalledALink)]);
         let run = trial.sync(&["--delete"]).expect(0);
-        assert_eq!(trial.names(), set(&["a", "d", "d/f", "z"]), "only what is no part of it goes");
+        assert_eq!(trial.names(), set(&["a", "d", "d/f", "z"]), "only the orphan outside it is deleted");
         assert_eq!(skipped_because(&run, "vanished"), 1);
         run.assert_adds_up();
     }
@@ -225,7 +225,7 @@ fn a_link_that_a_directory_replaced_is_left_for_the_next_run() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_counted_and_never_opened() {
+fn special_files_are_counted_and_never_opened() {
     let trial = Trial::new();
     trial.write("f", "1");
     let fifo = trial.tree().join("a-fifo");
@@ -235,7 +235,7 @@ fn what_is_no_regular_file_is_counted_and_never_opened() {
     assert!(Command::new("mknod").arg(device).args(["c", "1", "3"]).status().unwrap().success());
     trial.link("a-fifo", "to-fifo");
     trial.object("a-fifo", "once a file", LONG_AGO);
-    // Who opens a FIFO for writing waits until somebody opens it for reading.
+    // This thread waits until another one opens the FIFO for reading.
     let opened = Arc::new(AtomicBool::new(false));
     let writer = {
         let (opened, fifo) = (Arc::clone(&opened), fifo.clone());
@@ -255,7 +255,7 @@ fn what_is_no_regular_file_is_counted_and_never_opened() {
 }
 
 #[test]
-fn a_fifo_in_place_of_a_file_is_not_waited_for() {
+fn the_run_does_not_wait_for_a_fifo_that_replaced_a_file() {
     let trial = Trial::new();
     trial.object("d/f", "previous", LONG_AGO);
     let path = trial.write("d/f", "young");
@@ -269,7 +269,7 @@ fn a_fifo_in_place_of_a_file_is_not_waited_for() {
 }
 
 #[test]
-fn a_name_that_is_gone_when_it_is_looked_at_is_no_failure_and_its_object_stays() {
+fn a_name_missing_at_its_stat_is_skipped_and_its_object_stays() {
     let trial = Trial::new();
     objects(&trial, &["a", "b", "d/f", "z"], &["orphan"]);
     let faults = [("b", Fault::Vanished), ("d", Fault::Vanished)];
@@ -281,7 +281,7 @@ fn a_name_that_is_gone_when_it_is_looked_at_is_no_failure_and_its_object_stays()
 }
 
 #[test]
-fn a_directory_that_fails_keeps_what_is_below_it_and_withholds_every_delete() {
+fn a_directory_that_fails_keeps_its_objects_and_withholds_every_delete() {
     for fault in [Fault::ReaddirFails, Fault::StatFails, Fault::ReaddirStale] {
         let trial = Trial::new();
         objects(&trial, &["a", "bad/f"], &["bad/old", "bad.txt", "orphan"]);
@@ -309,7 +309,7 @@ fn a_root_that_fails_is_not_empty() {
 }
 
 #[test]
-fn a_stale_directory_is_looked_up_once_more() {
+fn a_stale_directory_is_looked_up_again() {
     let trial = Trial::new();
     objects(&trial, &["a"], &["stale/old"]);
     let _odd = OddFs::mount(&trial.tree(), &["a", "stale/", "stale/f"], &[("stale", Fault::ReaddirStaleOnce)]);
@@ -318,13 +318,17 @@ fn a_stale_directory_is_looked_up_once_more() {
 }
 
 #[test]
-fn a_file_that_fails_keeps_its_object_and_holds_up_nobody() {
+fn a_file_that_fails_keeps_its_object_and_delays_no_other() {
     let trial = Trial::new();
     objects(&trial, &["same"], &["read", "stat", "orphan"]);
     let faults = [("read", Fault::ReadFails), ("stat", Fault::StatFails)];
     let _odd = OddFs::mount(&trial.tree(), &["new", "read", "same", "stat"], &faults);
     let run = trial.sync(&["--delete"]).expect(3);
-    assert_eq!(trial.names(), set(&["new", "read", "same", "stat"]), "the others are synced and may go");
+    assert_eq!(
+        trial.names(),
+        set(&["new", "read", "same", "stat"]),
+        "the run syncs the others, and deletes the orphan"
+    );
     assert_eq!((&trial.objects()["read"][..], &trial.objects()["stat"][..]), (&b"other"[..], &b"other"[..]));
     let failed: BTreeSet<String> = run.failed_keys().into_iter().collect();
     assert_eq!(failed, set(&["www/read", "www/stat"]));
@@ -341,7 +345,7 @@ fn a_file_system_mounted_inside_the_source_is_part_of_it() {
     assert_eq!(trial.names(), set(&["a", "inner/d/g", "inner/f"]));
 }
 
-/// A run over a file system that hangs in one place, up to its report; the place still hangs then.
+/// Runs until the report over a file system that hangs in one place, and releases the place only then.
 fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), options: &[&str]) -> Ended {
     let odd = OddFs::mount(&trial.tree(), nodes, &[fault]);
     let mut words = vec!["--delete", "--source-timeout", "3s"];
@@ -349,13 +353,13 @@ fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), opti
     let run = trial.start(&words);
     run.await_report();
     assert!(odd.hanging() > 0, "nothing hangs");
-    // A process ends only when its last system call has.
+    // A process ends only after its last system call.
     odd.release();
     run.end()
 }
 
 #[test]
-fn a_directory_that_gives_no_answer_is_unknown_after_the_time_out() {
+fn a_directory_that_does_not_respond_is_unknown_after_the_timeout() {
     for fault in [Fault::StatHangs, Fault::OpenHangs, Fault::ReaddirHangs] {
         let trial = Trial::new();
         objects(&trial, &["a", "stuck/f"], &["orphan", "stuck/old"]);
@@ -372,7 +376,7 @@ fn a_directory_that_gives_no_answer_is_unknown_after_the_time_out() {
 }
 
 #[test]
-fn a_file_that_gives_no_answer_fails_alone_after_the_time_out() {
+fn a_file_that_does_not_respond_fails_alone_after_the_timeout() {
     for fault in [Fault::StatHangs, Fault::OpenHangs, Fault::ReadHangs] {
         let trial = Trial::new();
         objects(&trial, &["a"], &["orphan", "stuck-file"]);
@@ -387,9 +391,9 @@ fn a_file_that_gives_no_answer_fails_alone_after_the_time_out() {
     }
 }
 
-/// Each keeps a thread for as long as it hangs; Tokio has 512 of them unless told otherwise.
+/// Each hanging file keeps a thread; Tokio's default limit is 512 threads.
 #[test]
-fn a_thousand_files_that_give_no_answer_leave_room_for_the_others() {
+fn a_thousand_hanging_files_do_not_block_the_others() {
     let trial = Trial::new();
     let stuck: Vec<String> = (0..1000).map(|number| format!("stuck{number:03}")).collect();
     let good: Vec<String> = (0..50).map(|number| format!("z{number:02}")).collect();
@@ -407,7 +411,7 @@ fn a_thousand_files_that_give_no_answer_leave_room_for_the_others() {
 }
 
 #[test]
-fn a_root_that_gives_no_answer_ends_the_run_and_deletes_nothing() {
+fn a_root_that_does_not_respond_ends_the_run_without_deletes() {
     let trial = Trial::new();
     objects(&trial, &["a"], &["orphan"]);
     sync_while_it_hangs(&trial, &["a"], ("", Fault::ReaddirHangs), &["--allow-empty-source"]).expect(3);
@@ -415,16 +419,16 @@ fn a_root_that_gives_no_answer_ends_the_run_and_deletes_nothing() {
 }
 
 #[test]
-fn a_source_that_cannot_be_opened_for_want_of_an_answer_ends_the_run_before_anything_is_asked() {
+fn a_source_whose_open_hangs_ends_the_run_before_any_request() {
     let trial = Trial::new();
     objects(&trial, &["a"], &["orphan"]);
     let run = sync_while_it_hangs(&trial, &["a"], ("", Fault::OpenHangs), &["--allow-empty-source"]).expect(1);
-    assert!(run.stderr.contains("gives no answer"), "{}", run.stderr);
+    assert!(run.stderr.contains("did not respond"), "{}", run.stderr);
     assert!(trial.s3.log().is_empty());
 }
 
-/// Within half a minute the program says what it waits for; when there is an answer after all, it goes on as ever.
-fn a_hang_is_told(fault: Fault) {
+/// Within half a minute the run logs what it waits for. After a late response, it continues.
+fn assert_a_hang_is_logged(fault: Fault) {
     let trial = Trial::new();
     objects(&trial, &[], &["d/stuck"]);
     let odd = OddFs::mount(&trial.tree(), &["a", "d/", "d/stuck"], &[("d/stuck", fault)]);
@@ -434,17 +438,17 @@ fn a_hang_is_told(fault: Fault) {
     odd.release();
     let run = run.end().expect(0);
     assert!(run.time < Duration::from_secs(45), "{:?}", run.time);
-    let warned = |line: &str| line.contains("gives no answer") && line.contains("d/stuck");
+    let warned = |line: &str| line.contains("does not respond") && line.contains("d/stuck");
     assert!(run.stderr.lines().any(warned), "{}", run.stderr);
     assert_eq!(trial.objects()["d/stuck"], b"d/stuck");
 }
 
 #[test]
-fn a_stat_that_hangs_is_told_within_half_a_minute() {
-    a_hang_is_told(Fault::StatHangs);
+fn a_stat_that_hangs_is_logged_within_half_a_minute() {
+    assert_a_hang_is_logged(Fault::StatHangs);
 }
 
 #[test]
-fn a_read_that_hangs_is_told_within_half_a_minute() {
-    a_hang_is_told(Fault::ReadHangs);
+fn a_read_that_hangs_is_logged_within_half_a_minute() {
+    assert_a_hang_is_logged(Fault::ReadHangs);
 }

@@ -29,5 +29,5 @@ pub(super) async fn none_is_in_source(setup: &Setup) -> Result<Option<usize>, S3
     let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
     let count = sample.len();
     let presences = setup.source.presences(sample).await;
-    Ok(presences.iter().all(|presence| *presence == Presence::Gone).then_some(count))
+    Ok(presences.iter().all(|presence| *presence == Presence::Absent).then_some(count))
 }

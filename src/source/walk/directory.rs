@@ -1,30 +1,30 @@
-//! A directory of the walk: its key, what it lends to all below it, and the directories it lies in.
+//! A directory of the walk: its key, the ctime that all below it inherit, and its parents.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::Walk;
-use super::budget::Hold;
+use super::context::WalkContext;
+use super::gauge::Hold;
 use crate::source::entry::Stat;
-use crate::source::operations::LinksOnTheWay;
+use crate::source::operations::AllowedLinks;
 use crate::time::EpochNanos;
 
-/// More directories than this are not held open between their chunks; their entries are then looked up from the root.
-const MOST_HELD_OPEN: usize = 128;
+/// If more directories than this are open, the walk closes the next ones, and stats their entries relative to the root.
+const MAX_HELD_OPEN: usize = 128;
 
 /// A directory, known but not necessarily read.
 #[derive(Debug)]
 pub(super) struct Directory {
-    /// Ends in `/`, but for the root, where it is empty.
+    /// Ends in `/`; empty for the root.
     pub(super) key: String,
     /// None for the root.
     parent: Option<Arc<Directory>>,
     inode: (u64, u64),
-    /// The latest time at which it, or a directory or link above it, was put in its place.
-    pub(super) lent: Option<EpochNanos>,
-    /// Whether its path has a followed link in it.
+    /// The latest time at which it, or a directory or followed link on its path, was put in its place.
+    pub(super) inherited_ctime: Option<EpochNanos>,
+    /// Whether any part of its path is a followed link.
     pub(super) through_link: bool,
     /// Whether its own name is a followed link.
     is_link: bool,
@@ -36,41 +36,41 @@ impl Directory {
             key: String::new(),
             parent: None,
             inode: stat.inode,
-            lent: moved_at(stat),
+            inherited_ctime: moved_at(stat),
             through_link: false,
             is_link: false,
         }
     }
 
-    /// The directory of `key` in `parent`; `way` is when the way there was laid, where a link stands for it.
-    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, way: Option<EpochNanos>) -> Self {
+    /// The directory of `key` in `parent`; if its name is a followed link, with the latest ctime of the link path.
+    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, link_path_ctime: Option<EpochNanos>) -> Self {
         Self {
             key,
             parent: Some(Arc::clone(parent)),
             inode: stat.inode,
-            lent: parent.lent.max(moved_at(stat)).max(way),
-            through_link: parent.through_link || way.is_some(),
-            is_link: way.is_some(),
+            inherited_ctime: parent.inherited_ctime.max(moved_at(stat)).max(link_path_ctime),
+            through_link: parent.through_link || link_path_ctime.is_some(),
+            is_link: link_path_ctime.is_some(),
         }
     }
 
-    /// Whether this is the directory of that inode, or lies in it.
+    /// Whether this directory or one of its parents has that inode.
     pub(super) fn lies_in(&self, inode: (u64, u64)) -> bool {
         std::iter::successors(Some(self), |directory| directory.parent.as_deref())
             .any(|directory| directory.inode == inode)
     }
 
-    /// What it is called, seen from the root.
+    /// The path relative to the root.
     pub(super) fn path(&self) -> &[u8] {
         let path = self.key.strip_suffix('/').unwrap_or(&self.key);
         if path.is_empty() { b"." } else { path.as_bytes() }
     }
 
-    pub(super) fn open(&self, walk: &Walk) -> Result<OpenDirectory, Errno> {
+    pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {
         let links = match (self.through_link, self.is_link) {
-            (_, true) => LinksOnTheWay::Any,
-            (true, false) => LinksOnTheWay::NotLast,
-            (false, false) => LinksOnTheWay::None,
+            (_, true) => AllowedLinks::Any,
+            (true, false) => AllowedLinks::NotLast,
+            (false, false) => AllowedLinks::None,
         };
         let open = || walk.operations.open_directory(walk.root.fd(), self.path(), links);
         let fd = match open() {
@@ -81,7 +81,7 @@ impl Directory {
     }
 }
 
-/// When a directory was itself moved, or given another mode or owner: a change of its content sets both its times.
+/// When a directory itself was moved, or its mode or owner changed. A change of its content sets both its times.
 pub(super) fn moved_at(stat: &Stat) -> Option<EpochNanos> {
     (stat.ctime > stat.mtime).then_some(stat.ctime)
 }
@@ -98,8 +98,8 @@ impl OpenDirectory {
         self.fd.as_fd()
     }
 
-    /// Keeps it open for later, unless too many are.
-    pub(super) fn kept(self, walk: &Walk) -> Option<Self> {
-        (walk.directories_open.now() <= MOST_HELD_OPEN).then_some(self)
+    /// Keeps the directory open, unless too many are.
+    pub(super) fn kept(self, walk: &WalkContext) -> Option<Self> {
+        (walk.directories_open.now() <= MAX_HELD_OPEN).then_some(self)
     }
 }

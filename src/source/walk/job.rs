@@ -1,174 +1,173 @@
-//! The two kinds of work on the source, and what comes of them: reading a directory, and looking at some of its names.
+//! A job of a walker: read a directory, or stat some of its names.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::Walk;
-use super::budget::Hold;
-use super::look::{Item, escaped};
-use super::read::{Listing, NoListing, Reading, Step};
+use super::classifier::{Item, escaped};
+use super::context::WalkContext;
+use super::directory_reader::{DirectoryFailure, DirectoryNames, DirectoryReader, ReadStep};
+use super::gauge::Hold;
 use crate::source::entry::Problem;
 
-/// The most names that one job looks at.
-pub(super) const CHUNK_NAMES: usize = 64;
+/// The most names that one job stats.
+const CHUNK_NAMES: usize = 64;
 
 /// The place of a job in the order of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
-    /// The key of the directory to read, or that of the first name to look at.
+    /// The key of the directory to read, or that of the first name to stat.
     key: Vec<u8>,
-    stage: Stage,
+    kind: JobKind,
 }
 
-/// A directory is looked at in its parent before it is read.
+/// Ordered: the walk stats a directory before it reads the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
-    Look,
+pub(super) enum JobKind {
+    Stat,
     Read,
 }
 
 impl Position {
-    /// Of the reading of the directory `key`.
-    pub(super) fn of_reading(key: &str) -> Self {
-        Self { key: key.as_bytes().to_vec(), stage: Stage::Read }
+    /// The position of the job that reads the directory `key`.
+    pub(super) fn of_read(key: &str) -> Self {
+        Self { key: key.as_bytes().to_vec(), kind: JobKind::Read }
     }
 
-    /// Of the look at the name at `index`; none behind the last.
-    pub(super) fn of_look(listing: &Listing, index: usize) -> Option<Self> {
-        let name = listing.names.get(index)?;
+    /// The position of the job that stats the name at `index`; `None` after the last name.
+    pub(super) fn of_stat(directory: &DirectoryNames, index: usize) -> Option<Self> {
+        let name = directory.names.get(index)?;
         let slash: &[u8] = if name.slash { b"/" } else { b"" };
-        Some(Self { key: [listing.directory.key.as_bytes(), name.bytes, slash].concat(), stage: Stage::Look })
+        Some(Self { key: [directory.directory.key.as_bytes(), name.bytes, slash].concat(), kind: JobKind::Stat })
     }
 
-    pub(super) fn stage(&self) -> Stage {
-        self.stage
+    pub(super) fn kind(&self) -> JobKind {
+        self.kind
     }
 
-    /// The key as people read it.
+    /// The key, with `\xNN` for each byte that is not UTF-8.
     pub(super) fn shown(&self) -> String {
         escaped(&self.key)
     }
 }
 
-/// Names of a directory that are to be looked at, by their indices.
+/// Some names of a directory to stat, by their indices.
 #[derive(Clone, Debug)]
-pub(super) struct Look {
-    pub(super) listing: Arc<Listing>,
+pub(super) struct StatChunk {
+    pub(super) directory: Arc<DirectoryNames>,
     pub(super) names: Range<usize>,
 }
 
-impl Look {
-    /// The first names from `index` on, and where they are; none behind the last name.
-    pub(super) fn from(listing: &Arc<Listing>, index: usize) -> Option<(Position, Self)> {
-        let position = Position::of_look(listing, index)?;
-        let names = index..listing.names.len().min(index + CHUNK_NAMES);
-        Some((position, Self { listing: Arc::clone(listing), names }))
+impl StatChunk {
+    /// The first names from `index` on, with their position; `None` after the last name.
+    pub(super) fn from(directory: &Arc<DirectoryNames>, index: usize) -> Option<(Position, Self)> {
+        let position = Position::of_stat(directory, index)?;
+        let names = index..directory.names.len().min(index + CHUNK_NAMES);
+        Some((position, Self { directory: Arc::clone(directory), names }))
     }
 
-    /// The same without the first `count` names, if any are left.
+    /// The chunk without its first `count` names; `None` if no name is left.
     pub(super) fn without(&self, count: usize) -> Option<(Position, Self)> {
         let names = self.names.start + count..self.names.end;
-        let position = Position::of_look(&self.listing, names.start).filter(|_| !names.is_empty())?;
-        Some((position, Self { listing: Arc::clone(&self.listing), names }))
+        let position = Position::of_stat(&self.directory, names.start).filter(|_| !names.is_empty())?;
+        Some((position, Self { directory: Arc::clone(&self.directory), names }))
     }
 }
 
-/// What a job has found so far; shared with whoever waits for it, who may stop waiting and take it.
+/// The items that a job has found so far. The job shares them with the emitter, which takes them at a timeout.
 #[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<Mutex<Inner>>);
+pub(super) struct SharedItems(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// None once it was taken.
-    chunk: Option<Chunk>,
-    moved: Instant,
+    /// `None` once taken.
+    items: Option<FoundItems>,
+    last_response: Instant,
 }
 
-impl Progress {
+impl SharedItems {
     pub(super) fn new(hold: Hold) -> Self {
-        Self(Arc::new(Mutex::new(Inner { chunk: Some(Chunk::new(hold)), moved: Instant::now() })))
+        Self(Arc::new(Mutex::new(Inner { items: Some(FoundItems::new(hold)), last_response: Instant::now() })))
     }
 
-    /// Adds an item; false when nobody wants it any more.
+    /// Adds an item; false if the items were taken.
     fn add(&self, item: Item) -> bool {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.moved = Instant::now();
-        match &mut inner.chunk {
-            Some(chunk) => chunk.items.push_back(item),
+        inner.last_response = Instant::now();
+        match &mut inner.items {
+            Some(items) => items.queue.push_back(item),
             None => return false,
         }
         true
     }
 
-    pub(super) fn take(&self) -> Option<Chunk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).chunk.take()
+    pub(super) fn take(&self) -> Option<FoundItems> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).items.take()
     }
 
-    /// When the file system last answered.
-    pub(super) fn moved(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).moved
+    /// When the file system last responded to the job.
+    pub(super) fn last_response(&self) -> Instant {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last_response
     }
 }
 
-/// What was found of some names of a directory.
+/// The items of one chunk, in order.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) items: VecDeque<Item>,
+pub(super) struct FoundItems {
+    pub(super) queue: VecDeque<Item>,
     /// Counts the items that are not emitted.
     pub(super) hold: Hold,
-    /// Why all behind the items is unknown, if it is.
-    pub(super) broken: Option<Problem>,
+    /// Why the rest of the directory is unknown, if it is.
+    pub(super) rest_unknown: Option<Problem>,
 }
 
-impl Chunk {
+impl FoundItems {
     pub(super) fn new(hold: Hold) -> Self {
-        Self { items: VecDeque::new(), hold, broken: None }
+        Self { queue: VecDeque::new(), hold, rest_unknown: None }
     }
 }
 
-/// Work to do.
 #[derive(Debug)]
-pub(super) enum Job {
-    Read(Box<Reading>),
-    Look(Look),
+pub(super) enum WalkerJob {
+    Read(Box<DirectoryReader>),
+    Stat(StatChunk),
 }
 
-/// What a job led to.
+/// The result of running a job once.
 #[derive(Debug)]
-pub(super) enum Done {
-    /// The directory is not read to its end.
-    More(Box<Reading>),
-    Read(Result<Listing, NoListing>),
-    /// What it found is in the progress.
-    Looked,
+pub(super) enum WalkerResult {
+    /// The directory has more names to read.
+    More(Box<DirectoryReader>),
+    Read(Result<DirectoryNames, DirectoryFailure>),
+    /// The shared items have what the job found.
+    Stat,
 }
 
-impl Job {
-    pub(super) fn run(self, walk: &Walk, progress: &Progress) -> Done {
+impl WalkerJob {
+    pub(super) fn run(self, walk: &WalkContext, items: &SharedItems) -> WalkerResult {
         match self {
-            Self::Read(reading) => match reading.step(walk) {
-                Step::More(reading) => Done::More(Box::new(reading)),
-                Step::Done(result) => Done::Read(result),
+            Self::Read(reader) => match reader.step(walk) {
+                ReadStep::More(reader) => WalkerResult::More(Box::new(reader)),
+                ReadStep::Done(result) => WalkerResult::Read(result),
             },
-            Self::Look(look) => {
-                for index in look.names {
-                    if let Some(name) = look.listing.names.get(index)
-                        && !progress.add(look.listing.look(walk, name))
+            Self::Stat(chunk) => {
+                for index in chunk.names {
+                    if let Some(name) = chunk.directory.names.get(index)
+                        && !items.add(chunk.directory.classify(walk, name))
                     {
                         break;
                     }
                 }
-                Done::Looked
+                WalkerResult::Stat
             }
         }
     }
 }
 
-/// What a job that is done waits with for its emission.
+/// A finished job, whose result waits for the emitter.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    Read(Result<Arc<Listing>, NoListing>),
-    Looked(Chunk),
+pub(super) enum FinishedJob {
+    Read(Result<Arc<DirectoryNames>, DirectoryFailure>),
+    Stat(FoundItems),
 }

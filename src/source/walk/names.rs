@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-/// What a directory tells of the kind of a name in it.
+/// The kind of a name, as the directory shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hint {
+pub(super) enum KindHint {
     File,
     Directory,
     Symlink,
@@ -12,21 +12,21 @@ pub(super) enum Hint {
     Unknown,
 }
 
-/// A name, and the number that it keeps through all sorting.
+/// A name, and the number that it keeps through each sort.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Name<'a> {
     pub(super) bytes: &'a [u8],
-    pub(super) hint: Hint,
+    pub(super) hint: KindHint,
     pub(super) number: u32,
-    /// Whether its key ends in `/`, as far as is known.
+    /// Whether its key is known to end in `/`.
     pub(super) slash: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct NameSpan {
     start: u32,
     length: u16,
-    hint: Hint,
+    hint: KindHint,
     slash: bool,
 }
 
@@ -34,47 +34,47 @@ struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Names {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    spans: Vec<NameSpan>,
 }
 
-/// There is no room for more than 4 GiB of names in one directory.
+/// One directory has more than 4 GiB of names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TooMany;
 
 impl Names {
-    pub(super) fn push(&mut self, name: &[u8], hint: Hint) -> Result<(), TooMany> {
+    pub(super) fn push(&mut self, name: &[u8], hint: KindHint) -> Result<(), TooMany> {
         let start = u32::try_from(self.bytes.len()).map_err(|_| TooMany)?;
         let length = u16::try_from(name.len()).map_err(|_| TooMany)?;
         self.bytes.extend_from_slice(name);
-        self.places.push(Place { start, length, hint, slash: hint == Hint::Directory });
+        self.spans.push(NameSpan { start, length, hint, slash: hint == KindHint::Directory });
         Ok(())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.spans.len()
     }
 
     pub(super) fn get(&self, index: usize) -> Option<Name<'_>> {
-        self.places.get(index).map(|place| name_at(&self.bytes, *place))
+        self.spans.get(index).map(|span| name_at(&self.bytes, *span))
     }
 
-    /// Drops the names that are not wanted.
+    /// Keeps only the wanted names.
     pub(super) fn retain(&mut self, wanted: impl Fn(Name<'_>) -> bool) {
         let bytes = &self.bytes;
-        self.places.retain(|place| wanted(name_at(bytes, *place)));
+        self.spans.retain(|span| wanted(name_at(bytes, *span)));
     }
 
-    /// Sorts by the bare names, and drops repetitions (a directory that changes while it is read may name an entry twice).
+    /// Sorts by the bare names, and drops duplicates (a directory that changes during the read may return a name twice).
     pub(super) fn sort_bare(&mut self) {
         self.bytes.shrink_to_fit();
         let bytes = &self.bytes;
-        self.places.sort_unstable_by(|a, b| bytes_at(bytes, *a).cmp(bytes_at(bytes, *b)));
-        self.places.dedup_by(|a, b| bytes_at(bytes, *a) == bytes_at(bytes, *b));
-        self.places.shrink_to_fit();
+        self.spans.sort_unstable_by(|a, b| bytes_at(bytes, *a).cmp(bytes_at(bytes, *b)));
+        self.spans.dedup_by(|a, b| bytes_at(bytes, *a) == bytes_at(bytes, *b));
+        self.spans.shrink_to_fit();
     }
 
-    /// Of the names sorted bare, the indices of those whose place depends on whether they are directories, among those
-    /// for which `undecided` says that this is not known: the next name begins with it and goes on with less than a `/`.
+    /// Returns the indices of the names, sorted bare, whose place depends on their kind: the next name starts with the
+    /// name, followed by a byte below `/`. Names for which `undecided` is false have a known kind.
     pub(super) fn ambiguous(&self, undecided: impl Fn(Name<'_>) -> bool) -> Vec<usize> {
         let follows =
             |name: &[u8], next: &[u8]| next.strip_prefix(name).and_then(<[u8]>::first).is_some_and(|byte| *byte < b'/');
@@ -87,30 +87,30 @@ impl Names {
             .collect()
     }
 
-    /// Notes whether the key of the name at `index` ends in `/`.
+    /// Records whether the key of the name at `index` ends in `/`.
     pub(super) fn decide(&mut self, index: usize, slash: bool) {
-        if let Some(place) = self.places.get_mut(index) {
-            place.slash = slash;
+        if let Some(span) = self.spans.get_mut(index) {
+            span.slash = slash;
         }
     }
 
     /// Sorts by keys: by the names, with a `/` after those of directories.
     pub(super) fn sort_by_key(&mut self) {
         let bytes = &self.bytes;
-        self.places.sort_by(|a, b| compare_keys((bytes_at(bytes, *a), a.slash), (bytes_at(bytes, *b), b.slash)));
+        self.spans.sort_by(|a, b| compare_keys((bytes_at(bytes, *a), a.slash), (bytes_at(bytes, *b), b.slash)));
     }
 }
 
-fn name_at(bytes: &[u8], place: Place) -> Name<'_> {
-    Name { bytes: bytes_at(bytes, place), hint: place.hint, number: place.start, slash: place.slash }
+fn name_at(bytes: &[u8], span: NameSpan) -> Name<'_> {
+    Name { bytes: bytes_at(bytes, span), hint: span.hint, number: span.start, slash: span.slash }
 }
 
-fn bytes_at(bytes: &[u8], place: Place) -> &[u8] {
-    let range = usize::try_from(place.start).ok().map(|start| start..start + usize::from(place.length));
+fn bytes_at(bytes: &[u8], span: NameSpan) -> &[u8] {
+    let range = usize::try_from(span.start).ok().map(|start| start..start + usize::from(span.length));
     range.and_then(|range| bytes.get(range)).unwrap_or_default()
 }
 
-/// Compares two names as the keys that they make, `true` for a `/` at the end.
+/// Compares two names by their keys; `true` stands for a `/` at the end.
 fn compare_keys(a: (&[u8], bool), b: (&[u8], bool)) -> Ordering {
     let common = a.0.len().min(b.0.len());
     let next = |(name, slash): (&[u8], bool)| match name.get(common) {
@@ -124,7 +124,7 @@ fn compare_keys(a: (&[u8], bool), b: (&[u8], bool)) -> Ordering {
 mod tests {
     use super::*;
 
-    fn names(of: &[(&str, Hint)]) -> Names {
+    fn names(of: &[(&str, KindHint)]) -> Names {
         let mut names = Names::default();
         for (name, hint) in of {
             names.push(name.as_bytes(), *hint).unwrap();
@@ -142,12 +142,12 @@ mod tests {
     #[test]
     fn a_directory_sorts_as_if_its_name_ended_in_a_slash() {
         let mut names = names(&[
-            ("a0", Hint::File),
-            ("a", Hint::Directory),
-            ("a.txt", Hint::File),
-            ("a-b", Hint::Directory),
-            ("a!", Hint::File),
-            ("aa", Hint::File),
+            ("a0", KindHint::File),
+            ("a", KindHint::Directory),
+            ("a.txt", KindHint::File),
+            ("a-b", KindHint::Directory),
+            ("a!", KindHint::File),
+            ("aa", KindHint::File),
         ]);
         names.sort_bare();
         names.sort_by_key();
@@ -157,20 +157,20 @@ mod tests {
     #[test]
     fn only_a_name_with_another_between_its_two_places_is_ambiguous() {
         let mut names = names(&[
-            ("a", Hint::Unknown),
-            ("a.txt", Hint::Unknown),
-            ("b", Hint::Unknown),
-            ("b0", Hint::Unknown),
-            ("c", Hint::File),
-            ("c-", Hint::Unknown),
+            ("a", KindHint::Unknown),
+            ("a.txt", KindHint::Unknown),
+            ("b", KindHint::Unknown),
+            ("b0", KindHint::Unknown),
+            ("c", KindHint::File),
+            ("c-", KindHint::Unknown),
         ]);
         names.sort_bare();
-        assert_eq!(names.ambiguous(|name| name.hint == Hint::Unknown), [0]);
+        assert_eq!(names.ambiguous(|name| name.hint == KindHint::Unknown), [0]);
     }
 
     #[test]
-    fn a_name_that_is_given_twice_counts_once() {
-        let mut names = names(&[("b", Hint::File), ("a", Hint::File), ("b", Hint::File)]);
+    fn a_duplicate_name_counts_once() {
+        let mut names = names(&[("b", KindHint::File), ("a", KindHint::File), ("b", KindHint::File)]);
         names.sort_bare();
         assert_eq!(shown(&names), ["a", "b"]);
     }

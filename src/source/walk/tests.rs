@@ -1,4 +1,4 @@
-//! The walk, tried on real trees; `tests/odd.rs` has file systems that misbehave.
+//! The walk on real trees. `tests/odd.rs` has file systems that misbehave.
 
 mod odd;
 
@@ -8,13 +8,17 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::gauge::Gauge;
 use super::*;
+use crate::filter::Filter;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::source::entry::{EntryKind, Found, SkipReason};
+use crate::source::tree_range::TreeRange;
 
 /// A walk with everything it needs.
 pub(super) struct Trial {
@@ -36,10 +40,10 @@ impl Trial {
                 source_timeout: Duration::from_secs(30),
                 warn_after: Duration::from_secs(5),
                 links: Links::Follow,
-                leave_reserved: false,
+                skip_reserved: false,
                 max_key_bytes: 1_024,
                 filter: Arc::default(),
-                section: Arc::default(),
+                tree_range: Arc::default(),
                 names_only: false,
             },
             kinds_unknown: false,
@@ -60,17 +64,17 @@ impl Trial {
         self
     }
 
-    pub(super) fn begin(&self, root: &Path) -> mpsc::Receiver<Vec<Entry>> {
+    pub(super) fn start(&self, root: &Path) -> mpsc::Receiver<Vec<Entry>> {
         let root = Arc::new(Root::open(root).unwrap());
-        let mut walk = Walk::new(root, self.options.clone(), Arc::clone(&self.operations));
+        let mut walk = WalkContext::new(root, self.options.clone(), Arc::clone(&self.operations));
         walk.kinds_unknown = self.kinds_unknown;
         walk.entries_ahead = Arc::clone(&self.entries_ahead);
         walk.names_held = Arc::clone(&self.names_held);
-        begin(walk, Arc::clone(&self.stop)).unwrap()
+        start_with(walk, Arc::clone(&self.stop)).unwrap()
     }
 
     pub(super) fn walk(&self, root: &Path) -> Vec<Entry> {
-        let mut receiver = self.begin(root);
+        let mut receiver = self.start(root);
         let mut entries = Vec::new();
         while let Some(batch) = receiver.blocking_recv() {
             assert!(!batch.is_empty() && batch.len() <= self.options.batch_entries + 1);
@@ -110,7 +114,7 @@ pub(super) fn keys(entries: &[Entry]) -> Vec<&str> {
     entries.iter().map(|entry| entry.key.as_str()).collect()
 }
 
-/// `key` and what was found there, in short.
+/// Each key, with a short form of what was found there.
 pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
     let short = |entry: &Entry| match &entry.found {
         Found::File(file) if file.through_link => "file through link".to_owned(),
@@ -168,7 +172,7 @@ fn the_order_is_the_byte_order_of_keys_at_every_depth() {
     }
 }
 
-/// A random tree: few names, so that keys are neighbours of one another at all depths.
+/// A random tree of few names, so that keys are neighbours at all depths.
 fn tree_of_neighbours(random: &mut fastrand::Rng) -> tempfile::TempDir {
     let names = ["a", "a!", "a-b", "a.txt", "a0", "b", "é"];
     let mut paths: Vec<String> = vec![String::new()];
@@ -201,7 +205,7 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
         let links = *random.choice(&[Links::Keep, Links::Skip, Links::Follow]).unwrap();
         let trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
         let whole = trial.walk(folder.path());
-        // Bounds that are keys, and such that are none.
+        // Bounds that are keys, and bounds that are not.
         let mut bounds: BTreeSet<String> = BTreeSet::new();
         for _ in 0..random.usize(..6) {
             let key = &random.choice(&whole).unwrap().key;
@@ -215,7 +219,7 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
             let keys = KeyRange::new(RelativeKey::new(std::mem::replace(&mut after, to.clone())), RelativeKey::new(to))
                 .unwrap();
             let mut trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
-            trial.options.section = Arc::new(Section::of(keys.clone()));
+            trial.options.tree_range = Arc::new(TreeRange::of(keys.clone()));
             let (within, covers): (Vec<Entry>, Vec<Entry>) = trial
                 .walk(folder.path())
                 .into_iter()
@@ -228,25 +232,26 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
 }
 
 #[test]
-fn a_range_looks_at_its_own_names_and_the_directories_above_them() {
+fn a_range_stats_only_its_names_and_the_directories_above() {
     let files: Vec<String> =
         (0..3).flat_map(|folder| (0..50).map(move |file| format!("d{folder}/f{file:02}"))).collect();
     let folder = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
     let mut trial = Trial::new();
-    trial.options.section =
-        Arc::new(Section::of(KeyRange::new(RelativeKey::new("d1/f09"), RelativeKey::new("d1/f29")).unwrap()));
+    trial.options.tree_range =
+        Arc::new(TreeRange::of(KeyRange::new(RelativeKey::new("d1/f09"), RelativeKey::new("d1/f29")).unwrap()));
     assert_eq!(trial.walk(folder.path()).len(), 20);
     // The root, d1, and the files; the root and d1 are read.
     assert_eq!(trial.calls(), (2, 22, 2));
-    assert!(trial.options.section.saw_beyond());
+    assert!(trial.options.tree_range.saw_beyond());
     let mut all = Trial::new();
-    all.options.section = Arc::new(Section::of(KeyRange::new(RelativeKey::new("d"), RelativeKey::new("e")).unwrap()));
+    all.options.tree_range =
+        Arc::new(TreeRange::of(KeyRange::new(RelativeKey::new("d"), RelativeKey::new("e")).unwrap()));
     assert_eq!(all.walk(folder.path()).len(), 153);
-    assert!(!all.options.section.saw_beyond());
+    assert!(!all.options.tree_range.saw_beyond());
 }
 
 #[test]
-fn names_alone_cost_a_look_at_each_directory_and_none_at_files() {
+fn a_walk_of_names_stats_directories_and_no_files() {
     let files: Vec<String> =
         (0..3).flat_map(|folder| (0..50).map(move |file| format!("d{folder}/f{file:02}"))).collect();
     let folder = tree(&files.iter().map(String::as_str).collect::<Vec<_>>());
@@ -264,7 +269,7 @@ fn an_empty_source_has_no_entries() {
 }
 
 #[test]
-fn the_source_may_be_named_by_a_link() {
+fn the_source_may_be_a_link() {
     let folder = tree(&["real/a/b"]);
     symlink("real", folder.path().join("current")).unwrap();
     let entries = Trial::new().walk(&folder.path().join("current"));
@@ -288,7 +293,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         for path in &paths {
             let full = folder.path().join(path);
-            // Where a file is in the way of a directory, or the other way round, the first one stays.
+            // If a file and a directory have the same path, the first one stays.
             if path.ends_with('/') {
                 let _ = fs::create_dir_all(full);
             } else if fs::create_dir_all(full.parent().unwrap()).is_ok() {
@@ -330,7 +335,7 @@ fn one_stat_an_entry_even_where_kinds_are_unknown() {
 }
 
 #[test]
-fn a_stat_tells_what_the_file_system_has() {
+fn a_stat_has_the_values_of_the_file_system() {
     use std::os::unix::fs::MetadataExt as _;
     let folder = tree(&["a"]);
     let old = std::time::UNIX_EPOCH - Duration::new(86_400, 1);
@@ -399,8 +404,8 @@ fn memory_is_bounded_by_the_look_ahead() {
     }
     let mut trial = Trial::new();
     trial.options.look_ahead_entries = 300;
-    let mut receiver = trial.begin(folder.path());
-    // A consumer that is slow to begin: the walk stops at its bounds.
+    let mut receiver = trial.start(folder.path());
+    // The receiver starts late: the walk stops at its bounds.
     std::thread::sleep(Duration::from_millis(500));
     assert!(trial.entries_ahead.now() >= 300, "{}", trial.entries_ahead.now());
     let mut count = 0;
@@ -409,7 +414,7 @@ fn memory_is_bounded_by_the_look_ahead() {
     }
     assert_eq!(count, 20_020);
     assert!(trial.entries_ahead.peak() <= 300 + 2 * 256, "{}", trial.entries_ahead.peak());
-    // Each walker may have begun a directory when the bound was reached.
+    // Each walker may have started a directory before the walk reached the bound.
     assert!(trial.names_held.peak() <= 4 * 300 + 4 * 1_000 + 20, "{}", trial.names_held.peak());
     assert_eq!((trial.entries_ahead.now(), trial.names_held.now()), (0, 0));
 }
@@ -502,7 +507,7 @@ fn links_that_are_not_followed_cost_no_stat() {
 }
 
 #[test]
-fn a_moved_directory_and_a_turned_link_lend_their_ctime_to_all_below() {
+fn files_inherit_the_ctime_of_a_moved_directory_and_of_a_followed_link() {
     let folder = tree(&["site.new/sub/old", "plain/f"]);
     std::thread::sleep(Duration::from_millis(20));
     fs::rename(folder.path().join("site.new"), folder.path().join("site")).unwrap();
@@ -552,7 +557,7 @@ fn hard_links_are_files_of_their_own() {
 }
 
 #[test]
-fn a_name_that_is_not_utf8_is_shown_escaped_and_spoils_nothing() {
+fn a_name_that_is_not_utf8_is_shown_escaped() {
     let folder = tree(&["a", "z", "é"]);
     let path = |name: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(name));
     fs::write(path(b"caf\xe9.txt"), "").unwrap();
@@ -576,7 +581,7 @@ fn a_name_that_is_not_utf8_is_shown_escaped_and_spoils_nothing() {
 }
 
 #[test]
-fn a_key_may_have_exactly_the_most_bytes() {
+fn a_key_may_have_the_maximum_length() {
     let folder = tree(&["dd/12345", "dd/123456", "dd/1234567", "1234567/x", "12345678/x", "é23456"]);
     let mut trial = Trial::new();
     trial.options.max_key_bytes = 9;
@@ -616,7 +621,7 @@ fn nfs_leftovers_are_skipped_without_a_stat() {
 }
 
 #[test]
-fn an_excluded_directory_is_neither_walked_nor_looked_at() {
+fn an_excluded_directory_is_neither_walked_nor_statted() {
     let folder = tree(&["a/f", "cache/x/y", "b.tmp", "b/cache/z", "b/keep"]);
     symlink("a", folder.path().join("cache-link")).unwrap();
     let trial = Trial::new().filter(None, Some("*/cache|*.tmp|/cache-link"));
@@ -661,11 +666,11 @@ fn a_directory_outside_the_includes_is_walked_for_what_may_be_below() {
 }
 
 #[test]
-fn a_walk_that_is_stopped_says_that_the_rest_is_unknown() {
+fn a_stopped_walk_ends_with_an_unknown_root() {
     let names: Vec<String> = (0..5_000).map(|number| format!("{number:04}")).collect();
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let trial = Trial::new();
-    let mut receiver = trial.begin(folder.path());
+    let mut receiver = trial.start(folder.path());
     let mut entries = receiver.blocking_recv().unwrap();
     trial.stop.store(true, Ordering::Relaxed);
     while let Some(batch) = receiver.blocking_recv() {
@@ -682,9 +687,9 @@ fn dropping_the_receiver_ends_the_walk() {
     let names: Vec<String> = (0..5_000).map(|number| format!("{number:04}/f")).collect();
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let trial = Trial::new();
-    drop(trial.begin(folder.path()));
+    drop(trial.start(folder.path()));
     let deadline = std::time::Instant::now() + Duration::from_secs(5);
-    // All that the walk shares is given back when its last thread has ended, one thing after the other.
+    // The last thread of the walk drops its context, one field after the other.
     while Arc::strong_count(&trial.operations) > 1 || (trial.entries_ahead.now(), trial.names_held.now()) != (0, 0) {
         assert!(std::time::Instant::now() < deadline, "{} entries are held", trial.entries_ahead.now());
         std::thread::sleep(Duration::from_millis(5));
@@ -696,7 +701,7 @@ fn files_that_come_and_go_during_the_walk_are_never_an_error() {
     let names: Vec<String> = (0..2_000).map(|number| format!("d{}/{number:04}", number % 20)).collect();
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let done = Arc::new(AtomicBool::new(false));
-    let restless = {
+    let writer = {
         let (done, path) = (Arc::clone(&done), folder.path().to_owned());
         std::thread::spawn(move || {
             for number in (0..2_000).cycle() {
@@ -732,7 +737,7 @@ fn files_that_come_and_go_during_the_walk_are_never_an_error() {
         }
     }
     done.store(true, Ordering::Relaxed);
-    restless.join().unwrap();
+    writer.join().unwrap();
 }
 
 #[test]

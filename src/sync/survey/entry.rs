@@ -31,7 +31,7 @@ pub(super) fn step_of_entry(
         }
         // The run whose keys include this key counts it. This run only needs to know what it covers.
         Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..)
-            if !context.source.section().keys().contains(key.as_bytes()) =>
+            if !context.source.tree_range().keys().contains(key.as_bytes()) =>
         {
             None
         }

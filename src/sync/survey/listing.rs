@@ -62,7 +62,7 @@ impl Listing {
     /// # Errors
     /// Returns an error if the bucket cannot be listed.
     pub(super) async fn open(context: Arc<Context>) -> Result<Self, S3Error> {
-        let after = context.source.section().keys().after().clone();
+        let after = context.source.tree_range().keys().after().clone();
         let page = context.destination.page(&PageStart::After(after)).await?;
         context.dialect.may_learn_from(&page.objects);
         // Ranges that start before the first one has ended need no request either.

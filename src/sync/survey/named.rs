@@ -18,7 +18,7 @@ pub(super) async fn survey(
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
     let checks = manifest.paths().map(|path| async move {
-        let entry = context.source.named(path).await;
+        let entry = context.source.stat_named(path).await;
         let is_wanted = matches!(entry.found, Found::File(_) | Found::Symlink(_));
         let object = if is_wanted { context.destination.object(path).await } else { Ok(None) };
         (entry, object)

@@ -115,7 +115,7 @@ async fn check(context: &Context, line: PlanLine) -> Checked {
     if object.as_ref().map(|object| object.etag.text()) != line.etag {
         return Checked::Refused(line, "the object has changed".to_owned());
     }
-    let entry = match context.source.named(&key).await.found {
+    let entry = match context.source.stat_named(&key).await.found {
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => entry,
         Found::Failed(_, problem) => {
             return Checked::Refused(line, format!("the file has changed ({})", problem.message));
@@ -148,12 +148,12 @@ async fn check_delete(context: &Context, line: PlanLine, object: Option<Object>)
         return Checked::Refused(line, "the object has changed".to_owned());
     }
     match context.source.presences(vec![object.key.clone()]).await.first() {
-        Some(Presence::Gone) => Checked::Orphan(object),
+        Some(Presence::Absent) => Checked::Orphan(object),
         Some(Presence::Unknown(problem)) => {
             let what = format!("cannot see whether the file is still gone ({}), which changed", problem.message);
             Checked::Refused(line, what)
         }
-        Some(Presence::There) | None => Checked::Refused(line, "the file is there again".to_owned()),
+        Some(Presence::Present) | None => Checked::Refused(line, "the file is there again".to_owned()),
     }
 }
 

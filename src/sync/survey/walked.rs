@@ -28,7 +28,7 @@ pub(super) async fn survey(
         Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
         opened => Arc::new(opened.map_err(unusable)?),
     };
-    let tree = context.source.section();
+    let tree = context.source.tree_range();
     let ranges = range::split(context.source.walk()?, tree.keys(), context.rules.preserve.is_some());
     let mut listed = listing.ranges(ranges, context.list_concurrency);
     let mut merge = Merge::default();

@@ -51,7 +51,7 @@ pub(super) async fn compare_content(
     headers: Option<&Headers>,
 ) -> Result<Content, StepError> {
     if object.size_bytes == 0 {
-        let now = context.source.look(&file.key, &file.entry).await?;
+        let now = context.source.re_stat(&file.key, &file.entry).await?;
         return Ok(Content::equal_if(now.size_bytes == 0, now));
     }
     let part_sizes = match object.etag.form() {

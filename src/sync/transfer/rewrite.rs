@@ -45,7 +45,7 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
         let expected = Expected::Present(etag);
         return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, stored: Some(headers) });
     };
-    match context.source.look(&job.file().key, &job.file().entry).await {
+    match context.source.re_stat(&job.file().key, &job.file().entry).await {
         Ok(now) if !now.is_same_content(&stat) => changed(Expected::Present(rewritten)),
         // If the file no longer exists, the next run deletes its object.
         Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => {

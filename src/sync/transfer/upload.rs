@@ -64,7 +64,7 @@ async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
     let etag = if is_small { send_whole(&sending).await? } else { send_in_parts(&sending).await? };
     to_upload.expected = Expected::Present(etag.clone());
-    match context.source.look(&file.key, &file.entry).await {
+    match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
         // If the file no longer exists, the next run deletes its object.
         Ok(_) | Err(ReadError::Vanished) => Ok(Stored { etag, stat: *open.stat() }),

@@ -24,7 +24,7 @@ enum Fault {
     /// The first reading fails with ESTALE.
     ReaddirStaleOnce,
     ReaddirStale,
-    /// The directory tells the other kind.
+    /// The directory shows the other kind.
     KindLies,
     NameTooLong,
 }
@@ -34,57 +34,57 @@ struct Odd {
     /// By inode number less 2: path, without a slash at the end, and whether it is a directory.
     nodes: Vec<(String, bool)>,
     faults: HashMap<String, Fault>,
-    /// Questions that are not answered, and kept here, since dropping them would be an answer.
-    unanswered: Unanswered,
-    /// From now on there are no faults, so that the mount can be taken away.
-    healed: Arc<AtomicBool>,
+    /// Calls without a response, kept here because dropping one would respond to it.
+    hanging: Hanging,
+    /// Whether the faults have ended, so that the mount can be removed.
+    faults_ended: Arc<AtomicBool>,
     stale: AtomicUsize,
 }
 
-type Unanswered = Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>;
+type Hanging = Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>;
 
 struct Mounted {
     folder: tempfile::TempDir,
-    unanswered: Unanswered,
-    healed: Arc<AtomicBool>,
+    hanging: Hanging,
+    faults_ended: Arc<AtomicBool>,
     session: Option<fuser::BackgroundSession>,
 }
 
 impl Mounted {
     fn new(nodes: &[&str], faults: &[(&str, Fault)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let unanswered = Unanswered::default();
-        let healed = Arc::new(AtomicBool::new(false));
+        let hanging = Hanging::default();
+        let faults_ended = Arc::new(AtomicBool::new(false));
         let odd = Odd {
             nodes: nodes.iter().map(|path| (path.trim_end_matches('/').to_owned(), path.ends_with('/'))).collect(),
             faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
-            unanswered: Arc::clone(&unanswered),
-            healed: Arc::clone(&healed),
+            hanging: Arc::clone(&hanging),
+            faults_ended: Arc::clone(&faults_ended),
             stale: AtomicUsize::new(0),
         };
         let session = fuser::spawn_mount(odd, folder.path(), &fuser::Config::default()).unwrap();
-        Self { folder, unanswered, healed, session: Some(session) }
+        Self { folder, hanging, faults_ended, session: Some(session) }
     }
 
     fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// How many questions hang.
+    /// How many calls hang.
     fn hanging(&self) -> usize {
-        self.unanswered.lock().unwrap().len()
+        self.hanging.lock().unwrap().len()
     }
 
-    fn answer(&self) {
-        self.unanswered.lock().unwrap().clear();
+    fn release(&self) {
+        self.hanging.lock().unwrap().clear();
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        self.healed.store(true, Ordering::Relaxed);
-        self.answer();
-        // Walkers may still be on their way out: the mount goes away with the last of them.
+        self.faults_ended.store(true, Ordering::Relaxed);
+        self.release();
+        // Some walkers may not have ended: the mount ends with the last of them.
         let status = std::process::Command::new("umount").arg("-l").arg(self.folder.path()).status();
         assert!(status.unwrap().success() || std::thread::panicking());
         drop(self.session.take());
@@ -93,7 +93,7 @@ impl Drop for Mounted {
 
 impl Odd {
     fn fault(&self, path: &str) -> Option<Fault> {
-        self.faults.get(path).copied().filter(|_| !self.healed.load(Ordering::Relaxed))
+        self.faults.get(path).copied().filter(|_| !self.faults_ended.load(Ordering::Relaxed))
     }
 
     fn path_of(&self, inode: INodeNo) -> &str {
@@ -154,7 +154,7 @@ impl Filesystem for Odd {
         match (self.fault(&path), self.find(&path)) {
             (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
             (Some(Fault::NameTooLong), _) => reply.error(Errno::ENAMETOOLONG),
-            (Some(Fault::StatHangs), _) => self.unanswered.lock().unwrap().push(Box::new(reply)),
+            (Some(Fault::StatHangs), _) => self.hanging.lock().unwrap().push(Box::new(reply)),
             (_, Some(attributes)) => reply.entry(&Duration::ZERO, &attributes, Generation(0)),
             (_, None) => reply.error(Errno::ENOENT),
         }
@@ -174,7 +174,7 @@ impl Filesystem for Odd {
                 return reply.error(Errno::ESTALE);
             }
             Some(Fault::ReaddirHangs) => {
-                return self.unanswered.lock().unwrap().push(Box::new(reply));
+                return self.hanging.lock().unwrap().push(Box::new(reply));
             }
             _ => {}
         }
@@ -195,7 +195,7 @@ impl Filesystem for Odd {
     }
 }
 
-fn impatient() -> Trial {
+fn with_short_timeouts() -> Trial {
     let mut trial = Trial::new();
     trial.options.source_timeout = Duration::from_millis(500);
     trial.options.warn_after = Duration::from_millis(200);
@@ -229,7 +229,7 @@ fn a_root_that_cannot_be_read_is_unknown() {
 }
 
 #[test]
-fn a_stale_directory_is_looked_up_once_more() {
+fn a_stale_directory_is_looked_up_again() {
     let mounted = Mounted::new(&["once/", "once/f", "z"], &[("once", Fault::ReaddirStaleOnce)]);
     let trial = Trial::new();
     assert_eq!(shown(&trial.walk(mounted.path())), ["once/: directory", "once/f: file", "z: file"]);
@@ -278,8 +278,8 @@ fn a_kind_that_differs_at_the_stat_counts_as_vanished() {
 fn a_stat_that_hangs_makes_that_name_unknown_and_the_rest_is_delivered() {
     let nodes = ["a/", "a/f", "b", "stuck-dir/", "stuck-dir/f", "stuck-file", "y/", "y/f", "z"];
     let mounted = Mounted::new(&nodes, &[("stuck-dir", Fault::StatHangs), ("stuck-file", Fault::StatHangs)]);
-    let began = Instant::now();
-    let trial = impatient();
+    let started = Instant::now();
+    let trial = with_short_timeouts();
     assert_eq!(
         shown(&trial.walk(mounted.path())),
         [
@@ -293,7 +293,7 @@ fn a_stat_that_hangs_makes_that_name_unknown_and_the_rest_is_delivered() {
             "z: file",
         ]
     );
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(mounted.hanging(), 2);
 }
 
@@ -303,7 +303,7 @@ fn a_stat_that_hangs_makes_the_rest_of_its_directory_unknown() {
     let nodes: Vec<&str> = ["a", "d/", "d/f", "z"].into_iter().chain(names.iter().map(String::as_str)).collect();
     let faults: Vec<(&str, Fault)> = names.iter().map(|name| (name.as_str(), Fault::StatHangs)).collect();
     let mounted = Mounted::new(&nodes, &faults);
-    let trial = impatient();
+    let trial = with_short_timeouts();
     assert_eq!(
         shown(&trial.walk(mounted.path())),
         [
@@ -317,8 +317,8 @@ fn a_stat_that_hangs_makes_the_rest_of_its_directory_unknown() {
             "z: file",
         ]
     );
-    // Its late answers change nothing, and give back what they held.
-    mounted.answer();
+    // Late responses change nothing, and the walk holds nothing afterwards.
+    mounted.release();
     let deadline = Instant::now() + Duration::from_secs(5);
     while Arc::strong_count(&trial.operations) > 1 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
@@ -327,12 +327,12 @@ fn a_stat_that_hangs_makes_the_rest_of_its_directory_unknown() {
 }
 
 #[test]
-fn directories_that_hang_are_unknown_after_one_time_out_in_all() {
+fn hanging_directories_are_unknown_after_one_timeout() {
     let nodes = ["a/", "a/f", "s1/", "s1/f", "s2/", "s2/f", "z/", "z/f"];
     let mounted = Mounted::new(&nodes, &[("s1", Fault::ReaddirHangs), ("s2", Fault::ReaddirHangs)]);
-    let began = Instant::now();
+    let started = Instant::now();
     assert_eq!(
-        shown(&impatient().walk(mounted.path())),
+        shown(&with_short_timeouts().walk(mounted.path())),
         [
             "a/: directory",
             "a/f: file",
@@ -342,19 +342,19 @@ fn directories_that_hang_are_unknown_after_one_time_out_in_all() {
             "z/f: file",
         ]
     );
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
 }
 
 #[test]
-fn when_all_walkers_hang_all_that_remains_is_unknown_at_once() {
+fn if_all_walkers_hang_the_rest_is_unknown_after_one_timeout() {
     let names: Vec<String> = (0..50).map(|number| format!("d{number:02}/")).collect();
     let nodes: Vec<&str> = names.iter().map(String::as_str).chain(["z"]).collect();
     let faults: Vec<(&str, Fault)> =
         names.iter().map(|name| (name.trim_end_matches('/'), Fault::ReaddirHangs)).collect();
     let mounted = Mounted::new(&nodes, &faults);
-    let began = Instant::now();
-    let entries = impatient().walk(mounted.path());
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    let started = Instant::now();
+    let entries = with_short_timeouts().walk(mounted.path());
+    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
     assert_eq!(entries.len(), 51);
     assert!(entries[..50].iter().all(|entry| matches!(entry.found, Found::Unknown { .. })));
     assert_eq!(shown(&entries)[50], "z: file");
@@ -362,22 +362,22 @@ fn when_all_walkers_hang_all_that_remains_is_unknown_at_once() {
 }
 
 #[test]
-fn what_is_in_front_of_a_hang_is_delivered_before_the_time_out() {
+fn entries_before_a_hang_are_emitted_before_the_timeout() {
     let mounted = Mounted::new(&["a", "s/", "z"], &[("s", Fault::ReaddirHangs)]);
     let mut trial = Trial::new();
     trial.options.source_timeout = Duration::from_mins(1);
-    let mut receiver = trial.begin(mounted.path());
-    let began = Instant::now();
+    let mut receiver = trial.start(mounted.path());
+    let started = Instant::now();
     assert_eq!(shown(&receiver.blocking_recv().unwrap()), ["a: file"]);
-    assert!(began.elapsed() < Duration::from_secs(2));
-    // And a stop is heard although a walker hangs.
+    assert!(started.elapsed() < Duration::from_secs(2));
+    // A stop ends the walk although a walker hangs.
     trial.stop.store(true, Ordering::Relaxed);
     assert_eq!(shown(&receiver.blocking_recv().unwrap()).len(), 1);
     assert_eq!(receiver.blocking_recv(), None);
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(2));
 }
 
-/// Runs the test of this name again as a user without privileges, since root may read everything; true in that user's run.
+/// Runs the test of this name again as a user without privileges, because root may read everything; true in that run.
 fn as_nobody(test: &str) -> bool {
     const MARK: &str = "EFS2S3_TEST_AS_NOBODY";
     if std::env::var_os(MARK).is_some() || !rustix::process::geteuid().is_root() {
@@ -396,8 +396,12 @@ fn as_nobody(test: &str) -> bool {
         .current_dir("/")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{stdout}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
 

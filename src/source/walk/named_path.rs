@@ -1,27 +1,27 @@
-//! One path that somebody else named, looked at as the walk would: what stands there, and when its way was laid.
+//! A named path: one path of a manifest or plan, statted as the walk would stat it.
 
 use rustix::io::Errno;
 
 use super::directory::moved_at;
-use super::{Links, WalkOptions, way};
+use super::link_path;
+use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
-use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
+use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
-use crate::time::EpochNanos;
 
-/// What stands at this path below the root.
-pub(in crate::source) fn named(root: &Root, operations: &Operations, options: &WalkOptions, path: &str) -> Found {
+/// Returns what the walk would find at this path, relative to the root.
+pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &WalkOptions, path: &str) -> Found {
     if !options.filter.admits(path) {
         return Found::Filtered(EntryKind::File);
     }
-    if options.leave_reserved && is_reserved(path) {
+    if options.skip_reserved && is_reserved(path) {
         return Found::Skipped(EntryKind::File, SkipReason::ReservedPath);
     }
     if path.len() > options.max_key_bytes {
         return Found::Failed(EntryKind::File, Problem::key_too_long(path.len(), options.max_key_bytes));
     }
-    look(root, operations, options.links, path).unwrap_or_else(|errno| {
+    stat_each_part(root, operations, options.links, path).unwrap_or_else(|errno| {
         let problem = match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Problem::named_and_missing(),
             _ => Problem::of("stat", errno),
@@ -31,9 +31,9 @@ pub(in crate::source) fn named(root: &Root, operations: &Operations, options: &W
 }
 
 /// A path that ends in `/` names a directory.
-fn look(root: &Root, operations: &Operations, links: Links, path: &str) -> Result<Found, Errno> {
+fn stat_each_part(root: &Root, operations: &Operations, links: Links, path: &str) -> Result<Found, Errno> {
     let (path, wants_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
-    let mut laid = moved_at(&operations.stat(root.fd(), b".", LastLink::Keep)?);
+    let mut inherited = moved_at(&operations.stat(root.fd(), b".", LastLink::Keep)?);
     let mut through_link = false;
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     for end in ends {
@@ -44,34 +44,30 @@ fn look(root: &Root, operations: &Operations, links: Links, path: &str) -> Resul
             match links {
                 Links::Skip => return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed)),
                 Links::Keep if is_last && !wants_directory => {
-                    return Ok(Found::Symlink(entry(stat, laid, through_link)));
+                    return Ok(Found::Symlink(FileEntry::new(stat, inherited, through_link)));
                 }
-                // What is behind a link is not below the source, where links stand for themselves.
+                // If links are copied as links, nothing exists behind one.
                 Links::Keep => return Err(Errno::NOTDIR),
                 Links::Follow => {
-                    let (target, way) = way::follow(operations, root.fd(), here, &stat)?;
-                    (stat, laid, through_link) = (target, laid.max(Some(way)), true);
+                    let (target, link_path_ctime) = link_path::follow(operations, root.fd(), here, &stat)?;
+                    (stat, inherited, through_link) = (target, inherited.max(Some(link_path_ctime)), true);
                 }
             }
         }
         match stat.kind {
             EntryKind::Directory if is_last && wants_directory => {
-                return Ok(Found::Directory(entry(stat, laid, through_link)));
+                return Ok(Found::Directory(FileEntry::new(stat, inherited, through_link)));
             }
             EntryKind::Directory if is_last => {
                 return Ok(Found::Failed(EntryKind::Directory, Problem::named_and_directory()));
             }
-            EntryKind::Directory => laid = laid.max(moved_at(&stat)),
+            EntryKind::Directory => inherited = inherited.max(moved_at(&stat)),
             _ if !is_last || wants_directory => return Err(Errno::NOTDIR),
-            EntryKind::File => return Ok(Found::File(entry(stat, laid, through_link))),
+            EntryKind::File => return Ok(Found::File(FileEntry::new(stat, inherited, through_link))),
             EntryKind::Symlink | EntryKind::Special => return Ok(Found::Special),
         }
     }
     Err(Errno::NOENT)
-}
-
-fn entry(stat: Stat, laid: Option<EpochNanos>, through_link: bool) -> FileEntry {
-    FileEntry { stat, effective_ctime: laid.map_or(stat.ctime, |laid| laid.max(stat.ctime)), through_link }
 }
 
 #[cfg(test)]
@@ -93,15 +89,15 @@ mod tests {
             links,
             max_key_bytes: 20,
             filter: Arc::new(Filter::new(None, Some("*.tmp")).unwrap()),
-            leave_reserved: true,
-            section: Arc::default(),
+            skip_reserved: true,
+            tree_range: Arc::default(),
             names_only: false,
         };
-        named(&Root::open(folder).unwrap(), &Operations::default(), &options, path)
+        stat(&Root::open(folder).unwrap(), &Operations::default(), &options, path)
     }
 
     #[test]
-    fn a_path_is_what_the_walk_would_find_there() {
+    fn a_named_path_is_what_the_walk_would_find_there() {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
         std::fs::create_dir_all(at("d/e")).unwrap();

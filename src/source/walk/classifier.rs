@@ -1,31 +1,33 @@
-//! A look at one name in a directory: by the filter, by its name alone, and by one stat where these do not settle it.
+//! A classifier: decides what the names in one directory are, by the filter, by the name alone, or else by one stat.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::context::WalkContext;
 use super::directory::Directory;
-use super::names::{Hint, Name};
-use super::{Links, Walk, way};
+use super::link_path;
+use super::names::{KindHint, Name};
+use super::options::Links;
 use crate::filter::reserved;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
 use crate::source::operations::LastLink;
 use crate::time::EpochNanos;
 
-/// What a name turned out to be.
+/// What a name is.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// Something that is emitted as it is.
+    /// An entry, emitted as it is.
     Entry(Entry),
-    /// A directory that is to be read: what is emitted depends on whether it can be.
+    /// A directory, emitted after the walk has read it.
     Directory(Arc<Directory>, FileEntry),
 }
 
 impl Item {
-    /// A name of `directory` about which the file system gives no answer.
-    pub(super) fn unanswered(directory: &Directory, name: Name<'_>, problem: Problem) -> Self {
-        Self::Entry(not_seen(name.hint, format!("{}{}", directory.key, escaped(name.bytes)), problem))
+    /// A name of `directory` whose stat did not return in time.
+    pub(super) fn timed_out(directory: &Directory, name: Name<'_>, problem: Problem) -> Self {
+        Self::Entry(unseen(name.hint, format!("{}{}", directory.key, escaped(name.bytes)), problem))
     }
 
     /// Whether its key ends in `/`.
@@ -37,47 +39,47 @@ impl Item {
     }
 }
 
-/// Looks at the names in one directory.
+/// Decides what the names in one directory are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Looker<'a> {
-    pub(super) walk: &'a Walk,
+pub(super) struct Classifier<'a> {
+    pub(super) walk: &'a WalkContext,
     pub(super) directory: &'a Arc<Directory>,
-    /// The open directory; without it names are looked up from the root.
+    /// The open directory; without it, paths are relative to the root.
     pub(super) open: Option<BorrowedFd<'a>>,
 }
 
-impl Looker<'_> {
-    /// What the name is. Asks the file system at most once, and once a step for a link that is followed.
-    pub(super) fn look(&self, name: Name<'_>) -> Item {
+impl Classifier<'_> {
+    /// Decides what the name is, with at most one stat, and one for each step of a followed link.
+    pub(super) fn classify(&self, name: Name<'_>) -> Item {
         match self.by_name_alone(name) {
             Ok(entry) => Item::Entry(entry),
             Err(key) => self.by_stat(name, key),
         }
     }
 
-    /// Whether the name, or something below it, may lie in the section that the walk is for.
-    pub(super) fn may_be_wanted(&self, name: Name<'_>) -> bool {
+    /// Whether the key of the name, or a key below it, may be in the tree range.
+    pub(super) fn may_be_in_range(&self, name: Name<'_>) -> bool {
         let path = [self.directory.key.as_bytes(), name.bytes].concat();
         let (is_file, is_directory) = match name.hint {
-            Hint::File | Hint::Special => (true, false),
-            Hint::Directory => (false, true),
-            // It is not looked into.
-            Hint::Symlink | Hint::Unknown if std::str::from_utf8(name.bytes).is_err() => (true, false),
-            Hint::Symlink | Hint::Unknown => (true, true),
+            KindHint::File | KindHint::Special => (true, false),
+            KindHint::Directory => (false, true),
+            // Nameless: such a directory is not walked.
+            KindHint::Symlink | KindHint::Unknown if std::str::from_utf8(name.bytes).is_err() => (true, false),
+            KindHint::Symlink | KindHint::Unknown => (true, true),
         };
-        self.walk.options.section.may_take(&path, is_file, is_directory)
+        self.walk.options.tree_range.may_take(&path, is_file, is_directory)
     }
 
-    /// Whether the kind of what the name will be emitted as is open until it is looked at.
+    /// Whether only a stat shows the kind of the name's entry.
     pub(super) fn undecided(&self, name: Name<'_>) -> bool {
         match name.hint {
-            Hint::Unknown => true,
-            Hint::Symlink => self.walk.options.links == Links::Follow && self.by_name_alone(name).is_err(),
-            Hint::File | Hint::Directory | Hint::Special => false,
+            KindHint::Unknown => true,
+            KindHint::Symlink => self.walk.options.links == Links::Follow && self.by_name_alone(name).is_err(),
+            KindHint::File | KindHint::Directory | KindHint::Special => false,
         }
     }
 
-    /// The entry, where the name and its hint tell enough; else its key, without a `/`.
+    /// Returns the entry if the name and its hint are enough, else the key without a `/`.
     fn by_name_alone(&self, name: Name<'_>) -> Result<Entry, String> {
         let kind = hinted_kind(name.hint);
         let Ok(text) = std::str::from_utf8(name.bytes) else {
@@ -87,14 +89,14 @@ impl Looker<'_> {
         };
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {
-            Hint::Directory => return self.directory_by_key(kind, key + "/").map_err(without_slash),
-            Hint::File => self
+            KindHint::Directory => return self.directory_by_key(kind, key + "/").map_err(without_slash),
+            KindHint::File => self
                 .file_by_key(kind, &key)
                 .or_else(|| leftover(text))
                 .or_else(|| self.walk.options.names_only.then_some(Found::Named(kind))),
-            Hint::Special => Some(Found::Special),
-            Hint::Symlink => self.link_by_key(&key),
-            Hint::Unknown => self.too_long(kind, &key),
+            KindHint::Special => Some(Found::Special),
+            KindHint::Symlink => self.link_by_key(&key),
+            KindHint::Unknown => self.too_long(kind, &key),
         };
         match found {
             Some(found) => Ok(Entry::new(key, found)),
@@ -111,7 +113,7 @@ impl Looker<'_> {
     }
 
     fn reserved(&self, kind: EntryKind, key: &str) -> Option<Found> {
-        let is_reserved = self.walk.options.leave_reserved && reserved::is_reserved_name(name_in(key));
+        let is_reserved = self.walk.options.skip_reserved && reserved::is_reserved_name(name_in(key));
         is_reserved.then_some(Found::Skipped(kind, SkipReason::ReservedPath))
     }
 
@@ -121,7 +123,7 @@ impl Looker<'_> {
                 let skipped = Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed);
                 self.file_by_key(EntryKind::Symlink, key).or(Some(skipped))
             }
-            // It may lead to a directory in which something is included.
+            // The target may be a directory with included keys.
             Links::Follow if self.walk.options.filter.excludes_directory(&format!("{key}/")) => {
                 Some(Found::Filtered(EntryKind::Symlink))
             }
@@ -130,7 +132,7 @@ impl Looker<'_> {
         }
     }
 
-    /// The entry of a directory that is not to be read, else its key; `key` ends in `/`.
+    /// Returns the entry of a directory that is not walked, else its key. `key` ends in `/`.
     fn directory_by_key(&self, kind: EntryKind, key: String) -> Result<Entry, String> {
         let limit = self.walk.options.max_key_bytes;
         if self.walk.options.filter.excludes_directory(&key) {
@@ -138,7 +140,7 @@ impl Looker<'_> {
         } else if let Some(found) = self.reserved(kind, &key) {
             Ok(Entry::new(key, found))
         } else if key.len() >= limit {
-            // Not even a name of one byte fits behind it.
+            // The key has no room for a name of one byte.
             let problem = Problem::key_too_long(key.len() + 1, limit);
             Ok(Entry::new(key, Found::Failed(kind, problem)))
         } else {
@@ -156,7 +158,7 @@ impl Looker<'_> {
             Ok(stat) => stat,
             Err(errno) => return Item::Entry(failed(name.hint, key, errno)),
         };
-        if name.hint != Hint::Unknown && stat.kind != hinted_kind(name.hint) {
+        if name.hint != KindHint::Unknown && stat.kind != hinted_kind(name.hint) {
             return Item::Entry(vanished(name.hint, key));
         }
         match stat.kind {
@@ -168,130 +170,116 @@ impl Looker<'_> {
     }
 
     fn link(&self, name: Name<'_>, key: String, link: &Stat) -> Item {
-        // Where its kind was unknown until now, what could be said without a stat has not been said.
+        // If its kind was unknown before the stat, the rules for the link's own key were not applied yet.
         if let Some(found) = self.link_by_key(&key) {
             return Item::Entry(Entry::new(key, found));
         }
         if self.walk.options.links == Links::Keep {
-            return Item::Entry(Entry::new(key, Found::Symlink(self.standing_for_itself(*link))));
+            let (inherited, through_link) = (self.directory.inherited_ctime, self.directory.through_link);
+            return Item::Entry(Entry::new(key, Found::Symlink(FileEntry::new(*link, inherited, through_link))));
         }
         let skipped = |reason| Found::Skipped(EntryKind::Symlink, reason);
         match self.follow(name.bytes, &key, link) {
-            Ok((target, way)) => match target.kind {
-                EntryKind::File => self.file(name, key, target, Some(way)),
+            Ok((target, link_path_ctime)) => match target.kind {
+                EntryKind::File => self.file(name, key, target, Some(link_path_ctime)),
                 EntryKind::Directory if self.directory.lies_in(target.inode) => {
                     Item::Entry(Entry::new(key, skipped(SkipReason::LinkLoop)))
                 }
-                EntryKind::Directory => self.directory(key, target, Some(way)),
+                EntryKind::Directory => self.directory(key, target, Some(link_path_ctime)),
                 EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry::new(key, Found::Special)),
             },
             Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
                 Item::Entry(Entry::new(key, skipped(SkipReason::BrokenLink)))
             }
-            Err(errno) => Item::Entry(failed(Hint::Symlink, key, errno)),
+            Err(errno) => Item::Entry(failed(KindHint::Symlink, key, errno)),
         }
     }
 
-    fn file(&self, name: Name<'_>, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
-        let kind = if way.is_some() { EntryKind::Symlink } else { EntryKind::File };
-        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| way.is_none()).and_then(leftover);
+    fn file(&self, name: Name<'_>, key: String, stat: Stat, link_path_ctime: Option<EpochNanos>) -> Item {
+        let kind = if link_path_ctime.is_some() { EntryKind::Symlink } else { EntryKind::File };
+        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| link_path_ctime.is_none()).and_then(leftover);
         let found = self.file_by_key(kind, &key).or_else(leftover).unwrap_or_else(|| {
-            let lent = self.directory.lent.max(way);
-            Found::File(FileEntry {
-                stat,
-                effective_ctime: lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
-                through_link: self.directory.through_link || way.is_some(),
-            })
+            let through_link = self.directory.through_link || link_path_ctime.is_some();
+            Found::File(FileEntry::new(stat, self.directory.inherited_ctime.max(link_path_ctime), through_link))
         });
         Item::Entry(Entry::new(key, found))
     }
 
-    fn directory(&self, key: String, stat: Stat, way: Option<EpochNanos>) -> Item {
+    fn directory(&self, key: String, stat: Stat, link_path_ctime: Option<EpochNanos>) -> Item {
         match self.directory_by_key(EntryKind::Directory, key + "/") {
             Ok(entry) => Item::Entry(entry),
             Err(key) => {
-                let directory = Directory::below(self.directory, key, &stat, way);
-                let entry = FileEntry {
-                    stat,
-                    effective_ctime: directory.lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
-                    through_link: directory.through_link,
-                };
+                let directory = Directory::below(self.directory, key, &stat, link_path_ctime);
+                let entry = FileEntry::new(stat, directory.inherited_ctime, directory.through_link);
                 Item::Directory(Arc::new(directory), entry)
             }
         }
     }
 
-    /// The entry of something that no link leads to.
-    fn standing_for_itself(&self, stat: Stat) -> FileEntry {
-        FileEntry {
-            stat,
-            effective_ctime: self.directory.lent.map_or(stat.ctime, |lent| lent.max(stat.ctime)),
-            through_link: self.directory.through_link,
-        }
-    }
-
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {
-        self.ask(name, key, |base, path| self.walk.operations.stat(base, path, last))
+        self.call(name, key, |base, path| self.walk.operations.stat(base, path, last))
     }
 
-    /// What a link leads to, and when the way there was laid.
+    /// Returns the stat of a link's target, and the latest ctime of the link path.
     fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<(Stat, EpochNanos), Errno> {
-        self.ask(name, key, |base, path| way::follow(&self.walk.operations, base, path, link))
+        self.call(name, key, |base, path| link_path::follow(&self.walk.operations, base, path, link))
     }
 
-    fn ask<T>(
+    fn call<T>(
         &self,
         name: &[u8],
         key: &str,
-        ask: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
+        call: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let root = self.walk.root.fd();
         let first = match self.open {
-            Some(open) => ask(open, name),
-            None => ask(root, key.as_bytes()),
+            Some(open) => call(open, name),
+            None => call(root, key.as_bytes()),
         };
         match first {
-            // Somebody may have replaced it, or the directory that is held open.
-            Err(Errno::STALE) => ask(root, key.as_bytes()),
+            // Another client may have replaced the file, or the directory that is held open.
+            Err(Errno::STALE) => call(root, key.as_bytes()),
             result => result,
         }
     }
 }
 
-/// The entry of a name of which a stat fails.
-fn failed(hint: Hint, key: String, errno: Errno) -> Entry {
+/// The entry of a name whose stat fails.
+fn failed(hint: KindHint, key: String, errno: Errno) -> Entry {
     let problem = Problem::of("stat", errno);
     match (errno, hint) {
         (Errno::NOENT, _) => vanished(hint, key),
-        (Errno::NAMETOOLONG, Hint::Directory) => Entry::new(key + "/", Found::Failed(EntryKind::Directory, problem)),
+        (Errno::NAMETOOLONG, KindHint::Directory) => {
+            Entry::new(key + "/", Found::Failed(EntryKind::Directory, problem))
+        }
         (Errno::NAMETOOLONG, _) => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
-        _ => not_seen(hint, key, problem),
+        _ => unseen(hint, key, problem),
     }
 }
 
-/// The entry of a name that cannot be looked at. Where a directory may stand there, all below it is unknown.
-fn not_seen(hint: Hint, mut key: String, problem: Problem) -> Entry {
+/// The entry of a name that cannot be statted. If it may be a directory, all below it is unknown.
+fn unseen(hint: KindHint, mut key: String, problem: Problem) -> Entry {
     match hint {
-        Hint::File | Hint::Special => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
-        Hint::Directory | Hint::Symlink | Hint::Unknown => {
+        KindHint::File | KindHint::Special => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
+        KindHint::Directory | KindHint::Symlink | KindHint::Unknown => {
             key.push('/');
             Entry::new(key.clone(), Found::Unknown { below: key, problem })
         }
     }
 }
 
-fn vanished(hint: Hint, key: String) -> Entry {
-    let key = if hint == Hint::Directory { key + "/" } else { key };
+fn vanished(hint: KindHint, key: String) -> Entry {
+    let key = if hint == KindHint::Directory { key + "/" } else { key };
     Entry::new(key, Found::Skipped(hinted_kind(hint), SkipReason::Vanished))
 }
 
-/// Where nothing tells the kind it is called a file.
-fn hinted_kind(hint: Hint) -> EntryKind {
+/// An unknown kind counts as a file.
+fn hinted_kind(hint: KindHint) -> EntryKind {
     match hint {
-        Hint::File | Hint::Unknown => EntryKind::File,
-        Hint::Directory => EntryKind::Directory,
-        Hint::Symlink => EntryKind::Symlink,
-        Hint::Special => EntryKind::Special,
+        KindHint::File | KindHint::Unknown => EntryKind::File,
+        KindHint::Directory => EntryKind::Directory,
+        KindHint::Symlink => EntryKind::Symlink,
+        KindHint::Special => EntryKind::Special,
     }
 }
 

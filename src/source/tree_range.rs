@@ -1,61 +1,56 @@
-//! A section: the part of the tree whose keys lie in a range. Of the rest a walk notes only that there is some.
+//! A tree range: the part of the walk inside a key range. Outside it, a walk records only that the tree has entries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::{Entry, Found};
 use crate::key_range::KeyRange;
 
-/// The part of the tree that a walk is for.
+/// The part of the tree that a walk emits.
 #[derive(Debug, Default)]
-pub struct Section {
+pub struct TreeRange {
     keys: KeyRange,
     saw_beyond: AtomicBool,
 }
 
-impl Section {
-    /// What lies in a range of keys.
-    #[must_use]
-    pub fn of(keys: KeyRange) -> Self {
+impl TreeRange {
+    pub(crate) fn of(keys: KeyRange) -> Self {
         Self { keys, saw_beyond: AtomicBool::new(false) }
     }
 
-    /// The range.
-    #[must_use]
-    pub const fn keys(&self) -> &KeyRange {
+    pub(crate) const fn keys(&self) -> &KeyRange {
         &self.keys
     }
 
-    /// Whether anything was seen outside: then the tree is not empty, whatever the section holds.
-    #[must_use]
-    pub fn saw_beyond(&self) -> bool {
+    /// Whether the walk saw anything outside this range: then the source is not empty.
+    pub(crate) fn saw_beyond(&self) -> bool {
         self.saw_beyond.load(Ordering::Relaxed)
     }
 
-    /// Whether an entry lies within, or answers for keys that do.
+    /// Whether the walk emits an entry: its key is in the range, or it covers keys that are.
     pub(super) fn takes(&self, entry: &Entry) -> bool {
         self.note(
             self.keys.contains(entry.key.as_bytes())
-                // Its key is made up; its name was looked at by its bytes.
+                // It has no key; `may_take` has already tested its name.
                 || matches!(entry.found, Found::Nameless(..))
                 || entry.found.covers(&entry.key).is_some_and(|below| self.keys.may_contain_below(below.as_bytes())),
         )
     }
 
-    /// Whether a directory's content may lie within.
+    /// Whether keys below a directory may be in the range.
     pub(super) fn reaches(&self, directory: &str) -> bool {
         self.note(self.keys.may_contain_below(directory.as_bytes()))
     }
 
-    /// Whether what has this path and one of these endings (`/` for a directory) may lie within, or something below it.
+    /// Whether `path` may be in the range as a file, or as a directory with what is below it.
     pub(super) fn may_take(&self, path: &[u8], is_file: bool, is_directory: bool) -> bool {
         let below = || self.keys.may_contain_below(&[path, b"/"].concat());
         self.note(self.keys.is_all() || is_file && self.keys.contains(path) || is_directory && below())
     }
 
-    fn note(&self, lies_within: bool) -> bool {
-        if !lies_within {
+    fn note(&self, is_inside: bool) -> bool {
+        if !is_inside {
             self.saw_beyond.store(true, Ordering::Relaxed);
         }
-        lies_within
+        is_inside
     }
 }

@@ -1,9 +1,9 @@
-//! A gauge of how much is held of something, and the holds that add up to it.
+//! A gauge: how much of something the walk holds, as the sum of its holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much is held now, and the most that ever was.
+/// How much is held now, and the peak.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
     now: AtomicUsize,
@@ -21,7 +21,7 @@ impl Gauge {
     }
 }
 
-/// A part of what a gauge shows; dropping it gives the part back, wherever that happens.
+/// A part of a gauge's sum; dropping the hold subtracts it.
 #[derive(Debug)]
 pub(super) struct Hold {
     gauge: Arc<Gauge>,

@@ -1,4 +1,4 @@
-//! The emission: goes through the tree depth first, in the order of keys, and waits where its turn is not there yet.
+//! The emitter: goes through the tree depth first, in the order of keys, and waits for each job that is not finished.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::classifier::{Item, escaped};
 use super::directory::Directory;
-use super::job::{Chunk, Outcome, Position};
-use super::look::{Item, escaped};
-use super::read::{Listing, NoListing};
-use super::schedule::Scheduler;
+use super::directory_reader::{DirectoryFailure, DirectoryNames};
+use super::job::{FinishedJob, FoundItems, Position};
+use super::scheduler::Scheduler;
 use crate::key::RelativeKey;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason};
 
-/// How soon a wait notices that the walk is to end.
+/// How soon a wait notices that the walk must stop.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Emits the entries of one walk.
@@ -30,15 +30,15 @@ pub(super) struct Emitter {
 /// A directory in the middle of its emission.
 #[derive(Debug)]
 struct Emitting {
-    listing: Arc<Listing>,
+    directory: Arc<DirectoryNames>,
     /// The index of the next name.
-    at: usize,
-    chunk: Option<Chunk>,
+    next: usize,
+    items: Option<FoundItems>,
 }
 
-/// The walk ended before its end.
+/// The walk stops early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ended;
+struct StoppedEarly;
 
 impl Emitter {
     pub(super) fn new(scheduler: Arc<Scheduler>, sender: mpsc::Sender<Vec<Entry>>, stop: Arc<AtomicBool>) -> Self {
@@ -46,44 +46,44 @@ impl Emitter {
         Self { scheduler, outbox, stop, path: Vec::new() }
     }
 
-    /// Emits all there is. If it ends before, the outbox says so when it is dropped.
+    /// Emits everything. If the walk stops early, the outbox emits a last entry when it is dropped.
     pub(super) fn run(mut self) {
-        let ended = self.enter_root().and_then(|()| self.emit_below_root());
-        if ended.is_ok() {
-            self.outbox.complete();
+        let result = self.enter_root().and_then(|()| self.emit_below_root());
+        if result.is_ok() {
+            self.outbox.complete = true;
         }
     }
 
-    fn enter_root(&mut self) -> Result<(), Ended> {
+    fn enter_root(&mut self) -> Result<(), StoppedEarly> {
         match self.read("")? {
-            Ok(listing) => {
-                self.path.push(Emitting { listing, at: 0, chunk: None });
+            Ok(directory) => {
+                self.path.push(Emitting { directory, next: 0, items: None });
                 Ok(())
             }
-            Err(no_listing) => self.emit(no_listing.entry("")),
+            Err(failure) => self.emit(failure.entry("")),
         }
     }
 
-    fn emit_below_root(&mut self) -> Result<(), Ended> {
+    fn emit_below_root(&mut self) -> Result<(), StoppedEarly> {
         while let Some(emitting) = self.path.last_mut() {
             match emitting.next() {
                 Next::Item(Item::Entry(entry)) => self.emit(entry)?,
                 Next::Item(Item::Directory(directory, entry)) => {
-                    // Where its name told no kind, what is below it may lie elsewhere.
-                    if self.scheduler.walk.options.section.reaches(&directory.key) {
+                    // If the name showed no kind, the keys below may be outside the range.
+                    if self.scheduler.walk.options.tree_range.reaches(&directory.key) {
                         self.enter(&directory, entry)?;
                     }
                 }
                 Next::Wait(position) => {
-                    let outcome = self.wait(&position)?;
-                    if let (Outcome::Looked(chunk), Some(emitting)) = (outcome, self.path.last_mut()) {
-                        emitting.chunk = Some(chunk);
+                    let finished = self.wait(&position)?;
+                    if let (FinishedJob::Stat(items), Some(emitting)) = (finished, self.path.last_mut()) {
+                        emitting.items = Some(items);
                     }
                 }
-                Next::End(broken) => {
+                Next::End(unknown) => {
                     self.path.pop();
-                    if let Some(entry) = broken {
-                        let entry = self.outbox.behind_the_last(entry);
+                    if let Some(entry) = unknown {
+                        let entry = self.outbox.after_last_key(entry);
                         self.emit(entry)?;
                     }
                 }
@@ -92,56 +92,55 @@ impl Emitter {
         Ok(())
     }
 
-    fn enter(&mut self, directory: &Arc<Directory>, entry: FileEntry) -> Result<(), Ended> {
+    fn enter(&mut self, directory: &Arc<Directory>, entry: FileEntry) -> Result<(), StoppedEarly> {
         let key = &directory.key;
         match self.read(key)? {
-            Ok(listing) => {
+            Ok(directory) => {
                 self.emit(Entry::new(key.clone(), Found::Directory(entry)))?;
-                self.path.push(Emitting { listing, at: 0, chunk: None });
+                self.path.push(Emitting { directory, next: 0, items: None });
                 Ok(())
             }
-            Err(no_listing) => self.emit(no_listing.entry(key)),
+            Err(failure) => self.emit(failure.entry(key)),
         }
     }
 
-    fn read(&mut self, key: &str) -> Result<Result<Arc<Listing>, NoListing>, Ended> {
-        match self.wait(&Position::of_reading(key))? {
-            Outcome::Read(result) => Ok(result),
-            // The stage of the position rules this out.
-            Outcome::Looked(_) => Err(Ended),
+    fn read(&mut self, key: &str) -> Result<Result<Arc<DirectoryNames>, DirectoryFailure>, StoppedEarly> {
+        match self.wait(&Position::of_read(key))? {
+            FinishedJob::Read(result) => Ok(result),
+            // The kind of the job rules this out.
+            FinishedJob::Stat(_) => Err(StoppedEarly),
         }
     }
 
-    fn wait(&mut self, position: &Position) -> Result<Outcome, Ended> {
-        let began = Instant::now();
+    fn wait(&mut self, position: &Position) -> Result<FinishedJob, StoppedEarly> {
+        let started = Instant::now();
         let options = &self.scheduler.walk.options;
         let (warn_after, mut warn_at) = (options.warn_after, options.warn_after);
         loop {
-            let patience = TICK.min(options.source_timeout);
-            if let Some(outcome) = self.scheduler.take(position, patience) {
-                return Ok(outcome);
+            if let Some(finished) = self.scheduler.take(position, TICK.min(options.source_timeout)) {
+                return Ok(finished);
             }
-            if self.stop.load(Ordering::Relaxed) || self.outbox.nobody_listens() {
-                return Err(Ended);
+            if self.stop.load(Ordering::Relaxed) || self.outbox.sender.is_closed() {
+                return Err(StoppedEarly);
             }
-            // The consumer need not wait for what this waits for.
+            // The receiver need not wait for this job.
             self.outbox.flush()?;
-            if began.elapsed() >= warn_at {
+            if started.elapsed() >= warn_at {
                 warn_at += warn_after.max(TICK);
                 let path = self.scheduler.walk.root.path().join(position.shown());
-                let waited_seconds = began.elapsed().as_secs();
-                tracing::warn!(path = %path.display(), waited_seconds, "the file system gives no answer about this path");
+                let waited_seconds = started.elapsed().as_secs();
+                tracing::warn!(path = %path.display(), waited_seconds, "the file system does not respond; still waiting");
             }
         }
     }
 
-    fn emit(&mut self, entry: Entry) -> Result<(), Ended> {
-        if !self.scheduler.walk.options.section.takes(&entry) {
+    fn emit(&mut self, entry: Entry) -> Result<(), StoppedEarly> {
+        if !self.scheduler.walk.options.tree_range.takes(&entry) {
             return Ok(());
         }
         if self.outbox.push(entry)? {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(Ended);
+                return Err(StoppedEarly);
             }
             self.scheduler.refill();
         }
@@ -160,36 +159,35 @@ impl Drop for Emitter {
 enum Next {
     Item(Item),
     Wait(Position),
-    /// Nothing; with an entry if the rest is unknown.
+    /// The end; with an entry if the rest is unknown.
     End(Option<Entry>),
 }
 
 impl Emitting {
     fn next(&mut self) -> Next {
-        if let Some(chunk) = &mut self.chunk {
-            if let Some(item) = chunk.items.pop_front() {
-                chunk.hold.release(1);
-                self.at += 1;
+        if let Some(items) = &mut self.items {
+            if let Some(item) = items.queue.pop_front() {
+                items.hold.release(1);
+                self.next += 1;
                 return Next::Item(item);
             }
-            if let Some(problem) = chunk.broken.take() {
+            if let Some(problem) = items.rest_unknown.take() {
                 return Next::End(Some(self.unknown_from_here(problem)));
             }
-            self.chunk = None;
+            self.items = None;
         }
-        Position::of_look(&self.listing, self.at).map_or(Next::End(None), Next::Wait)
+        Position::of_stat(&self.directory, self.next).map_or(Next::End(None), Next::Wait)
     }
 
     fn unknown_from_here(&self, problem: Problem) -> Entry {
-        let below = self.listing.directory.key.clone();
-        let name = self.listing.names.get(self.at);
+        let below = self.directory.directory.key.clone();
+        let name = self.directory.names.get(self.next);
         let name = name.map(|name| escaped(name.bytes) + if name.slash { "/" } else { "" });
         Entry::new(format!("{below}{}", name.unwrap_or_default()), Found::Unknown { below, problem })
     }
 }
 
-impl NoListing {
-    /// The entry of a directory that could not be read.
+impl DirectoryFailure {
     fn entry(self, key: &str) -> Entry {
         let found = match self {
             Self::Vanished => Found::Skipped(EntryKind::Directory, SkipReason::Vanished),
@@ -200,13 +198,14 @@ impl NoListing {
     }
 }
 
-/// Entries on their way to the consumer, in an order that is checked.
+/// The batch that is sent next; checks the order of keys.
 #[derive(Debug)]
 struct Outbox {
     sender: mpsc::Sender<Vec<Entry>>,
     batch: Vec<Entry>,
     batch_entries: usize,
     last_key: Option<RelativeKey>,
+    /// Whether the walk has emitted everything.
     complete: bool,
 }
 
@@ -215,13 +214,14 @@ impl Outbox {
         Self { sender, batch: Vec::new(), batch_entries, last_key: None, complete: false }
     }
 
-    /// Adds an entry; true if a batch has gone out.
-    fn push(&mut self, entry: Entry) -> Result<bool, Ended> {
+    /// Adds an entry; true if that sent a batch.
+    fn push(&mut self, entry: Entry) -> Result<bool, StoppedEarly> {
         if !matches!(entry.found, Found::Nameless(..)) {
             if self.last_key.as_ref().is_some_and(|last| *last >= entry.key) {
                 debug_assert!(false, "{:?} comes after {:?}", entry.key, self.last_key);
-                tracing::error!(key = %entry.key, last = self.last_key.as_ref().map(tracing::field::display), "the walk steps back in the order of keys");
-                return Err(Ended);
+                let last = self.last_key.as_ref().map(tracing::field::display);
+                tracing::error!(key = %entry.key, last, "the walk emits a key out of order: it stops here");
+                return Err(StoppedEarly);
             }
             self.last_key.get_or_insert_default().clone_from(&entry.key);
         }
@@ -233,42 +233,32 @@ impl Outbox {
         Ok(true)
     }
 
-    fn flush(&mut self) -> Result<(), Ended> {
+    fn flush(&mut self) -> Result<(), StoppedEarly> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.sender.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| Ended)
+        self.sender.blocking_send(std::mem::take(&mut self.batch)).map_err(|_| StoppedEarly)
     }
 
-    fn nobody_listens(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Gives the entry the lowest key behind the last one, if its own is not behind it: a name that is not UTF-8 is shown
-    /// by a key that says nothing of its place. No file name has a NUL.
-    fn behind_the_last(&self, mut entry: Entry) -> Entry {
+    /// Gives the entry the lowest key after the last one, unless its own key is higher: the escaped form of a name that is
+    /// not UTF-8 does not show its place. A file name cannot contain a NUL.
+    fn after_last_key(&self, mut entry: Entry) -> Entry {
         if let Some(last) = self.last_key.as_ref().filter(|last| **last >= entry.key) {
             entry.key = RelativeKey::new(format!("{last}\0"));
         }
         entry
     }
-
-    /// All was seen.
-    fn complete(&mut self) {
-        self.complete = true;
-    }
 }
 
 impl Drop for Outbox {
-    /// Whatever ended the walk, a panic included: what was not seen must not look as if it were not there.
+    /// Whatever stopped the walk, a panic included: what the walk did not see must not look absent.
     fn drop(&mut self) {
         if !self.complete {
-            let problem = Problem::broken_off("the walk ended before it had seen all: run again");
-            let found = Found::Unknown { below: String::new(), problem };
-            let entry = self.behind_the_last(Entry::new(String::new(), found));
+            let found = Found::Unknown { below: String::new(), problem: Problem::broken_off() };
+            let entry = self.after_last_key(Entry::new(String::new(), found));
             self.batch.push(entry);
         }
-        // Fails only if nobody listens.
+        // Fails only if the receiver was dropped.
         let _ = self.flush();
     }
 }

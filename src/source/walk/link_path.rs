@@ -13,10 +13,11 @@ use crate::source::entry::{EntryKind, Stat};
 use crate::source::operations::{LastLink, Operations};
 use crate::time::EpochNanos;
 
-/// As many as Linux follows (`path_resolution(7)`).
-const MOST_LINKS: usize = 40;
+/// The limit of Linux (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
 
-/// What the link at `path` leads to, and the latest time at which something on the way there was put in its place.
+/// Returns the stat of what the link at `path` leads to, and the latest time at which a part of its link path was put in
+/// its place.
 pub(super) fn follow(
     operations: &Operations,
     base: BorrowedFd<'_>,
@@ -26,17 +27,17 @@ pub(super) fn follow(
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let mut place = path.get(..name_at).unwrap_or_default().to_vec();
     let mut here = path.to_vec();
-    let (mut stat, mut laid) = (*link, link.ctime);
-    // The steps that are to come, the next one last.
+    let (mut stat, mut latest) = (*link, link.ctime);
+    // The steps ahead, the next one last.
     let mut ahead: Vec<Vec<u8>> = Vec::new();
     let mut links = 0;
     loop {
         if stat.kind == EntryKind::Symlink {
             links += 1;
-            if links > MOST_LINKS {
+            if links > MAX_LINKS {
                 return Err(Errno::LOOP);
             }
-            laid = laid.max(stat.ctime);
+            latest = latest.max(stat.ctime);
             let target = operations.readlink(base, &here)?;
             ahead.extend(target.rsplit(|&byte| byte == b'/').filter(|step| !step.is_empty()).map(<[u8]>::to_vec));
             if target.starts_with(b"/") {
@@ -44,14 +45,14 @@ pub(super) fn follow(
                 ahead.push(b"/".to_vec());
             }
         } else if stat.kind == EntryKind::Directory {
-            laid = moved_at(&stat).map_or(laid, |moved| laid.max(moved));
+            latest = moved_at(&stat).map_or(latest, |moved| latest.max(moved));
             place = here;
             place.push(b'/');
         } else if !ahead.is_empty() {
             return Err(Errno::NOTDIR);
         }
         let Some(step) = ahead.pop() else {
-            return Ok((stat, laid));
+            return Ok((stat, latest));
         };
         here = [place.as_slice(), step.as_slice()].concat();
         stat = operations.stat(base, &here, LastLink::Keep)?;
