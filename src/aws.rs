@@ -31,10 +31,7 @@ pub enum ConnectError {
 }
 
 /// Loads the settings that the AWS CLI would use.
-///
-/// # Errors
-/// Returns an error if `AWS_CA_BUNDLE` cannot be used.
-pub async fn settings() -> Result<SdkConfig, ConnectError> {
+pub(crate) async fn settings() -> Result<SdkConfig, ConnectError> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(path) = set_variable("AWS_CA_BUNDLE") {
         loader = loader.http_client(trusting(&path)?);
@@ -43,8 +40,7 @@ pub async fn settings() -> Result<SdkConfig, ConnectError> {
 }
 
 /// Returns the timeouts of a request: one for the connection, and `attempt` for each attempt as a whole.
-#[must_use]
-pub fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
+pub(crate) fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
     let mut timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
     timeouts.set_operation_attempt_timeout(attempt);
     timeouts.build()
@@ -52,16 +48,15 @@ pub fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
 
 /// The endpoint of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceEndpoint {
+pub(crate) struct ServiceEndpoint {
     /// The URL, if it is not that of AWS.
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     /// Whether a variable is empty. It counts as not set, but the SDK would take the empty value for a URL.
-    pub overrides: bool,
+    pub(crate) overrides: bool,
 }
 
 /// Returns the endpoint that `variable` (such as `AWS_ENDPOINT_URL_S3`), `AWS_ENDPOINT_URL` or the profile names.
-#[must_use]
-pub fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
+pub(crate) fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
     let of_all = shared.endpoint_url().filter(|url| !url.is_empty()).map(str::to_owned);
     let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
     ServiceEndpoint {
@@ -71,8 +66,7 @@ pub fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
 }
 
 /// Returns the value of an environment variable that is not empty.
-#[must_use]
-pub fn set_variable(name: &str) -> Option<String> {
+pub(crate) fn set_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

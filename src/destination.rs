@@ -1,35 +1,35 @@
-//! The destination: a prefix of a bucket, and the requests that this program makes there.
+//! The destination: a prefix of a bucket, and the requests that this program sends there.
 //!
-//! The only home of the S3 SDK. What leaves this module are this program's own types.
+//! The only home of the S3 SDK: what leaves this module is of this program's own types. A function that sends a request
+//! returns an error if S3 refuses the request, or does not respond to any of its attempts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::aws::ConnectError;
+use crate::aws::{ConnectError, set_variable};
 use crate::key::Prefix;
 use crate::location::Location;
 use crate::shutdown::Shutdown;
 
-pub mod checksum;
+pub(crate) mod checksum;
 mod client;
 mod clock;
-pub mod copy;
+pub(crate) mod copy;
 pub mod delete;
 pub mod error;
-pub mod get;
+pub(crate) mod get;
 pub mod head;
 pub mod headers;
+mod idle_timeout;
 mod limit;
-pub mod list;
+pub(crate) mod list;
 pub mod multipart;
 pub mod operation;
-mod patience;
 pub mod put;
 mod send;
 
-pub use client::Endpoint;
-pub use put::Expected;
+pub(crate) use client::Endpoint;
 
 use checksum::Algorithm;
 use clock::ServerClock;
@@ -40,19 +40,19 @@ use send::{Bandwidth, Sender};
 
 /// How requests are sent.
 #[derive(Clone, Debug)]
-pub struct SendOptions {
-    /// How many requests at once, at most.
-    pub concurrency: usize,
-    /// How often a request is sent again.
-    pub retries: u32,
-    /// A limit of bytes sent in a second.
-    pub bandwidth: Option<u64>,
+pub(crate) struct SendOptions {
+    /// The most requests in flight.
+    pub(crate) concurrency: usize,
+    /// How often a request is retried.
+    pub(crate) retries: u32,
+    /// The most bytes sent in a second.
+    pub(crate) bandwidth: Option<u64>,
     /// The checksum that goes with each upload.
-    pub checksum: Option<Algorithm>,
+    pub(crate) checksum: Option<Algorithm>,
     /// The account that the bucket must belong to.
-    pub expected_owner: Option<String>,
-    /// Where requests are counted: of all places that one run speaks to.
-    pub requests: Arc<Requests>,
+    pub(crate) expected_owner: Option<String>,
+    /// Counts the requests to all prefixes that one run uses.
+    pub(crate) requests: Arc<Requests>,
 }
 
 /// A prefix of a bucket.
@@ -70,11 +70,8 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// Loads the AWS configuration and prepares a client; nothing is sent yet.
-    ///
-    /// # Errors
-    /// Where the configuration names what cannot be used.
-    pub async fn connect(
+    /// Loads the AWS settings and prepares a client. Sends nothing.
+    pub(crate) async fn connect(
         location: &Location,
         endpoint: &Endpoint,
         options: SendOptions,
@@ -101,86 +98,70 @@ impl Destination {
         })
     }
 
-    /// What keys begin with.
-    #[must_use]
-    pub fn prefix(&self) -> &Prefix {
+    pub(crate) fn prefix(&self) -> &Prefix {
         &self.prefix
     }
 
-    /// The requests sent so far, to the other places of the run too.
-    #[must_use]
+    /// The requests that the run has sent so far, including those to its other prefixes.
     pub fn requests(&self) -> &Requests {
         &self.sender.requests
     }
 
-    /// How far S3's clock and the host's may be apart.
-    #[must_use]
-    pub fn clock_difference(&self) -> Duration {
+    /// The most that S3's clock can differ from the host's.
+    pub(crate) fn clock_difference(&self) -> Duration {
         self.clock.difference()
     }
 
-    /// How many requests may ever be under way at once.
-    #[must_use]
-    pub fn most_requests(&self) -> usize {
-        self.sender.limit.most()
+    /// The most requests that can ever be in flight.
+    pub(crate) fn max_requests(&self) -> usize {
+        self.sender.limit.max()
     }
 
     /// The checksum that goes with each upload.
-    #[must_use]
-    pub fn checksum(&self) -> Option<Algorithm> {
+    pub(crate) fn checksum(&self) -> Option<Algorithm> {
         self.checksum
     }
 
-    /// Whether the server has conditional writes, as far as is known.
-    #[must_use]
-    pub fn writes_are_conditional(&self) -> bool {
+    /// Whether the server has conditional writes. `true` until the server refuses one.
+    pub(crate) fn has_conditional_writes(&self) -> bool {
         self.conditional_writes.load(Ordering::Relaxed)
     }
 
-    fn without_conditions(&self, error: &S3Error) {
+    fn disable_conditional_writes(&self, error: &S3Error) {
         if self.conditional_writes.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%error, "this server has no conditional writes: an object that somebody else writes during the run may be overwritten");
+            tracing::warn!(%error, "this server has no conditional writes: the run may overwrite what another writer writes during the run");
         }
     }
 
-    /// What a person needs to know of an error that concerns the bucket as a whole.
-    #[must_use]
-    pub fn explain(&self, error: &S3Error) -> String {
+    /// Returns what the user must know and do about an error that concerns the whole bucket.
+    pub(crate) fn explain(&self, error: &S3Error) -> String {
         let bucket = &self.bucket;
         let advice = match (error.code.as_deref(), error.kind) {
             (Some("NoSuchBucket"), _) => format!("the bucket '{bucket}' does not exist: check the name, the account and the region"),
             (Some("AccessDenied"), _) | (_, ErrorKind::Denied) => {
-                format!("access to bucket '{bucket}' is denied: it takes s3:ListBucket on the bucket, s3:PutObject, s3:GetObject and s3:DeleteObject on its objects")
+                format!("S3 denies access to bucket '{bucket}': allow s3:ListBucket on the bucket, and s3:PutObject, s3:GetObject and s3:DeleteObject on its objects")
             }
             (Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"), _) => match &error.region {
                 Some(region) => format!("the bucket '{bucket}' is in the region {region}: set AWS_REGION={region}"),
-                None => format!("the bucket '{bucket}' is in another region: set AWS_REGION to it"),
+                None => format!("the bucket '{bucket}' is in another region: set AWS_REGION to that region"),
             },
             (Some("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken"), _) => {
-                "S3 does not take these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
+                "S3 does not accept these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
             }
             (_, ErrorKind::Unusable) if error.message.contains("credential") && !error.message.contains("no credentials") => {
-                "the credentials cannot be fetched from where they are configured".to_owned()
+                "cannot fetch the credentials from their configured source: check that source and its settings".to_owned()
             }
-            (_, ErrorKind::Unusable) if error.message.contains("credential") => match configured_profile() {
-                Some(profile) => format!("no credentials found in the profile '{profile}' (AWS_PROFILE) or elsewhere: check its name and the files in ~/.aws"),
-                None => "no credentials found: give the task a role, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            (_, ErrorKind::Unusable) if error.message.contains("credential") => match set_variable("AWS_PROFILE") {
+                Some(profile) => format!("found no credentials in the profile '{profile}' (AWS_PROFILE) or elsewhere: check its name and the files in ~/.aws"),
+                None => "found no credentials: give the task a role, set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
             },
             (_, ErrorKind::Unusable) if error.message.contains("region") => "no region is set: set AWS_REGION".to_owned(),
-            (_, ErrorKind::Unreachable) => format!("bucket '{bucket}' cannot be reached{}", self.endpoint_hint()),
-            _ => format!("bucket '{bucket}' cannot be used"),
+            (_, ErrorKind::Unreachable) => match &self.endpoint_url {
+                Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),
+                None => format!("cannot reach bucket '{bucket}': check the network, the VPC endpoint and AWS_REGION"),
+            },
+            _ => format!("cannot use bucket '{bucket}'"),
         };
         format!("{advice} ({error})")
     }
-
-    fn endpoint_hint(&self) -> String {
-        self.endpoint_url.as_ref().map_or_else(
-            || ": check the network, the VPC endpoint and AWS_REGION".to_owned(),
-            |url| format!(" at {url}"),
-        )
-    }
-}
-
-fn configured_profile() -> Option<String> {
-    std::env::var("AWS_PROFILE").ok().filter(|profile| !profile.is_empty())
 }

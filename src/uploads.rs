@@ -177,8 +177,8 @@ impl Uploads {
             sending,
         };
         self.write(&record).await;
-        let upload = destination.begin_upload(key, headers).await?;
-        if upload.may_have_twins() {
+        let upload = destination.create_upload(key, headers).await?;
+        if upload.may_have_duplicates() {
             let begun = self.begun(destination, &record).await.unwrap_or_default();
             for twin in begun.iter().filter(|id| *id != upload.id()) {
                 destination.upload(key, twin).abort().await;
@@ -235,7 +235,7 @@ impl Uploads {
     /// The uploads that a record without an id stands for; nothing where nobody can tell.
     async fn begun(&self, destination: &Destination, record: &Record) -> Option<Vec<String>> {
         let between = record.begun_between(destination.clock_difference());
-        let begun = destination.uploads_begun(&record.key, between).await;
+        let begun = destination.unfinished_uploads(&record.key, between).await;
         begun
             .inspect_err(|error| {
                 tracing::warn!(key = %record.key, %error, "an upload that may have been left cannot be looked for");

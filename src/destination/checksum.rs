@@ -1,4 +1,4 @@
-//! Checksums of content in memory: the MD5 that the ETag is made of, and the checksum that S3 checks and stores.
+//! Checksums of content in memory: the MD5 that becomes the ETag, and the checksum that S3 checks and stores.
 //!
 //! S3 combines the CRCs of parts into a CRC of the whole object, but not SHA-256. The SHA-256 of a multipart object is
 //! composite (a hash of the parts' hashes), so it is sent and checked part by part.
@@ -9,28 +9,23 @@ use crc_fast::CrcAlgorithm;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
-/// Content up to this size is hashed where it is: handing it to another thread costs more.
+/// Content up to this size is hashed on the current thread: another thread would cost more.
 const INLINE_BYTES: usize = 64 << 10;
 
-/// A checksum that S3 knows (S3 user guide, "Checking object integrity").
+/// A checksum algorithm of S3 (S3 user guide, "Checking object integrity").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// CRC-64/NVME.
+pub(crate) enum Algorithm {
     Crc64Nvme,
-    /// CRC-32C.
     Crc32C,
-    /// CRC-32.
     Crc32,
-    /// SHA-256.
     Sha256,
 }
 
 /// A checksum of a piece of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checksum {
-    /// A CRC, of the algorithm's width.
+pub(crate) enum Checksum {
+    /// A CRC in the low bits, as wide as the algorithm's.
     Crc(Algorithm, u64),
-    /// SHA-256.
     Sha256([u8; 32]),
 }
 
@@ -52,15 +47,13 @@ impl Algorithm {
         }
     }
 
-    /// Whether the checksums of parts add up to that of the whole; S3 keeps a checksum of checksums where they do not.
-    #[must_use]
-    pub const fn adds_up(self) -> bool {
+    /// Whether the checksums of parts combine into that of the whole. If not, S3 stores a checksum of checksums.
+    pub(crate) const fn combines(self) -> bool {
         self.crc().is_some()
     }
 
-    /// From a header; none where that is no checksum of the whole content, as a composite one (`…-N`) is.
-    #[must_use]
-    pub fn read_header(self, text: &str) -> Option<Checksum> {
+    /// Reads a header. Returns `None` if it does not hold a checksum of the whole content: a composite one is `…-N`.
+    pub(crate) fn read_header(self, text: &str) -> Option<Checksum> {
         let bytes = base64::decode(text).ok().filter(|bytes| bytes.len() == self.width_bytes())?;
         if self == Self::Sha256 {
             return bytes.try_into().ok().map(Checksum::Sha256);
@@ -70,18 +63,15 @@ impl Algorithm {
 }
 
 impl Checksum {
-    /// Which checksum this is.
-    #[must_use]
-    pub const fn algorithm(self) -> Algorithm {
+    pub(crate) const fn algorithm(self) -> Algorithm {
         match self {
             Self::Crc(algorithm, _) => algorithm,
             Self::Sha256(_) => Algorithm::Sha256,
         }
     }
 
-    /// As the header holds it: big-endian, in base64.
-    #[must_use]
-    pub fn to_header(self) -> String {
+    /// Returns the header's value: big-endian, in base64.
+    pub(crate) fn to_header(self) -> String {
         match self {
             Self::Crc(algorithm, value) => {
                 let bytes = value.to_be_bytes();
@@ -91,9 +81,8 @@ impl Checksum {
         }
     }
 
-    /// The checksum of this piece and a next one of so many bytes; none where checksums do not add up.
-    #[must_use]
-    pub fn followed_by(self, next: Self, next_bytes: u64) -> Option<Self> {
+    /// Returns the checksum of this piece and the next one together, or `None` if such checksums do not combine.
+    pub(crate) fn combined_with(self, next: Self, next_bytes: u64) -> Option<Self> {
         match (self, next) {
             (Self::Crc(algorithm, first), Self::Crc(_, second)) => {
                 let sum = crc_fast::checksum_combine(algorithm.crc()?, first, second, next_bytes);
@@ -104,7 +93,7 @@ impl Checksum {
     }
 }
 
-/// Puts a checksum into a request, or none.
+/// Sets the checksum of a request, if there is one. The builders of requests have no trait in common.
 macro_rules! set_checksum {
     ($request:expr, $checksum:expr) => {{
         let checksum: Option<$crate::destination::checksum::Checksum> = $checksum;
@@ -119,77 +108,71 @@ macro_rules! set_checksum {
 }
 pub(super) use set_checksum;
 
-/// The digests of a piece of content, computed as it passes by.
+/// Computes the digests of content, piece by piece.
 #[derive(Debug)]
-pub struct Hasher {
+pub(crate) struct Hasher {
     md5: Md5,
-    checksum: Running,
+    checksum: ChecksumState,
     bytes: u64,
 }
 
 #[derive(Debug)]
-enum Running {
+enum ChecksumState {
     None,
     Crc(Algorithm, Box<crc_fast::Digest>),
     Sha256(Box<Sha256>),
 }
 
-/// What a [`Hasher`] found.
+/// The digests of a piece of content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Digest {
-    /// The MD5.
-    pub md5: [u8; 16],
-    /// The checksum, where one was asked for.
-    pub checksum: Option<Checksum>,
-    /// How many bytes there were.
-    pub bytes: u64,
+pub(crate) struct Digest {
+    pub(crate) md5: [u8; 16],
+    /// `None` if no algorithm was named.
+    pub(crate) checksum: Option<Checksum>,
+    /// The size of the content.
+    pub(crate) bytes: u64,
 }
 
 impl Hasher {
-    /// For an MD5 and, where one is named, a checksum.
-    #[must_use]
-    pub fn new(algorithm: Option<Algorithm>) -> Self {
+    /// Computes the MD5, and the checksum if an algorithm is named.
+    pub(crate) fn new(algorithm: Option<Algorithm>) -> Self {
         let checksum = match (algorithm, algorithm.and_then(Algorithm::crc)) {
-            (None, _) => Running::None,
-            (Some(algorithm), Some(crc)) => Running::Crc(algorithm, Box::new(crc_fast::Digest::new(crc))),
-            (Some(_), None) => Running::Sha256(Box::default()),
+            (None, _) => ChecksumState::None,
+            (Some(algorithm), Some(crc)) => ChecksumState::Crc(algorithm, Box::new(crc_fast::Digest::new(crc))),
+            (Some(_), None) => ChecksumState::Sha256(Box::default()),
         };
         Self { md5: Md5::new(), checksum, bytes: 0 }
     }
 
-    /// Takes the next piece.
-    pub fn update(&mut self, piece: &[u8]) {
+    pub(crate) fn update(&mut self, piece: &[u8]) {
         self.md5.update(piece);
         match &mut self.checksum {
-            Running::None => {}
-            Running::Crc(_, crc) => crc.update(piece),
-            Running::Sha256(sha) => sha.update(piece),
+            ChecksumState::None => {}
+            ChecksumState::Crc(_, crc) => crc.update(piece),
+            ChecksumState::Sha256(sha) => sha.update(piece),
         }
         self.bytes += u64::try_from(piece.len()).unwrap_or(u64::MAX);
     }
 
-    /// The digests of all pieces.
-    #[must_use]
-    pub fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         let checksum = match self.checksum {
-            Running::None => None,
-            Running::Crc(algorithm, crc) => Some(Checksum::Crc(algorithm, crc.finalize())),
-            Running::Sha256(sha) => Some(Checksum::Sha256(sha.finalize().into())),
+            ChecksumState::None => None,
+            ChecksumState::Crc(algorithm, crc) => Some(Checksum::Crc(algorithm, crc.finalize())),
+            ChecksumState::Sha256(sha) => Some(Checksum::Sha256(sha.finalize().into())),
         };
         Digest { md5: self.md5.finalize().into(), checksum, bytes: self.bytes }
     }
 }
 
 impl Digest {
-    /// Content-MD5, as the header holds it.
-    #[must_use]
-    pub fn content_md5(&self) -> String {
+    /// Returns the value of the header `Content-MD5`.
+    pub(crate) fn content_md5(&self) -> String {
         base64::encode(self.md5)
     }
 }
 
-/// The digest of content in memory; larger content is hashed on rayon's pool, which has a thread a core.
-pub async fn digest(content: Bytes, algorithm: Option<Algorithm>) -> Digest {
+/// Computes the digests of content in memory, on rayon's pool if it is larger than [`INLINE_BYTES`].
+pub(crate) async fn digest(content: Bytes, algorithm: Option<Algorithm>) -> Digest {
     let small = content.len() <= INLINE_BYTES;
     let work = move || {
         let mut hasher = Hasher::new(algorithm);
@@ -199,8 +182,8 @@ pub async fn digest(content: Bytes, algorithm: Option<Algorithm>) -> Digest {
     if small { work() } else { on_pool(work).await }
 }
 
-/// Runs `work` on rayon's pool; a panic there goes on here.
-pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Runs `work` on rayon's pool, and passes on a panic.
+pub(crate) async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     rayon::spawn(move || {
         let _ = sender.send(std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)));
@@ -212,9 +195,8 @@ pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
     }
 }
 
-/// The MD5 of MD5s that a multipart ETag is made of.
-#[must_use]
-pub fn md5_of_md5s<'a>(parts: impl IntoIterator<Item = &'a [u8; 16]>) -> [u8; 16] {
+/// Returns the MD5 of the parts' MD5s: the first half of a multipart ETag.
+pub(crate) fn md5_of_md5s<'a>(parts: impl IntoIterator<Item = &'a [u8; 16]>) -> [u8; 16] {
     parts.into_iter().fold(Md5::new(), Md5::chain_update).finalize().into()
 }
 
@@ -225,7 +207,7 @@ mod tests {
     const ALL: [Algorithm; 4] = [Algorithm::Crc64Nvme, Algorithm::Crc32C, Algorithm::Crc32, Algorithm::Sha256];
 
     #[test]
-    fn the_checksums_are_those_of_the_check_string() {
+    fn checksums_equal_the_published_check_values() {
         // The check values of the catalogue of parametrised CRC algorithms, and `printf 123456789 | sha256sum`.
         let headers = ["rosUhgp5mIg=", "4waSgw==", "y/Q5Jg==", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="];
         for (algorithm, header) in ALL.into_iter().zip(headers) {
@@ -237,24 +219,24 @@ mod tests {
     }
 
     #[test]
-    fn a_checksum_reads_back_as_it_was_written() {
+    fn a_header_holds_the_whole_checksum() {
         for algorithm in ALL {
             let checksum = Hasher::new(Some(algorithm)).finish().checksum.unwrap();
             assert_eq!(algorithm.read_header(&checksum.to_header()), Some(checksum));
         }
         assert_eq!(Algorithm::Crc32.read_header("y/Q5Jg==-3"), None);
-        assert_eq!(Algorithm::Crc64Nvme.read_header("y/Q5Jg=="), None, "of another algorithm");
+        assert_eq!(Algorithm::Crc64Nvme.read_header("y/Q5Jg=="), None, "a header of another algorithm");
     }
 
     #[tokio::test]
-    async fn crcs_of_parts_add_up_to_the_whole_and_sha_256_does_not() {
+    async fn crcs_of_parts_combine_into_the_whole_and_sha_256_does_not() {
         let content: Bytes = (0..200_000u32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>().into();
         for algorithm in ALL {
             let of = |piece: Bytes| digest(piece, Some(algorithm));
             let (first, second) = (of(content.slice(..300_001)).await, of(content.slice(300_001..)).await);
-            let sum = first.checksum.unwrap().followed_by(second.checksum.unwrap(), second.bytes);
+            let sum = first.checksum.unwrap().combined_with(second.checksum.unwrap(), second.bytes);
             let whole = of(content.clone()).await.checksum;
-            assert_eq!(sum, whole.filter(|_| algorithm.adds_up()), "{algorithm:?}");
+            assert_eq!(sum, whole.filter(|_| algorithm.combines()), "{algorithm:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The SDK's client, set up on purpose: no retries of its own, no checksums of its own, and each answer's Date noted.
+//! The SDK's client: it neither retries nor computes checksums, and it passes each response's Date to the clock.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -21,16 +21,16 @@ use crate::aws::{self, ConnectError};
 
 /// How to reach the server.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// The server, where it is not AWS.
-    pub url: Option<String>,
-    /// Whether the bucket stands in the path; `None`: wherever a URL is given.
-    pub path_style: Option<bool>,
-    /// The region, where the AWS settings name none.
-    pub region: Option<String>,
+pub(crate) struct Endpoint {
+    /// `None`: the URL from the AWS settings, or AWS itself.
+    pub(crate) url: Option<String>,
+    /// Whether the path names the bucket. `None`: if there is a URL.
+    pub(crate) path_style: Option<bool>,
+    /// The region if the AWS settings name none.
+    pub(crate) region: Option<String>,
 }
 
-/// The client, and the server's URL where it is not AWS.
+/// Returns the client, and the server's URL if it is not AWS.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     clock: &Arc<ServerClock>,
@@ -39,30 +39,30 @@ pub(super) async fn connect(
     let configured = aws::endpoint(&shared, "AWS_ENDPOINT_URL_S3");
     let url = endpoint.url.clone().or(configured.url);
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
-        // One attempt each: the retry loop in `send` counts, spaces and limits them.
+        // One attempt: `send` retries, counts and limits requests itself.
         .retry_config(RetryConfig::disabled())
-        // Silence is judged in `send`, which knows how long each operation may be silent.
+        // `send` applies the idle timeout of each operation.
         .timeout_config(aws::timeouts(None))
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        // Checksums are computed from memory before a request is sent, and go as headers.
+        // Checksums are computed from memory before a request is sent, and are sent as headers.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-        .interceptor(NoteDate(Arc::clone(clock)))
+        .interceptor(ObserveDate(Arc::clone(clock)))
         .force_path_style(endpoint.path_style.unwrap_or(url.is_some()));
     if endpoint.url.is_some() || configured.overrides {
         config.set_endpoint_url(url.clone());
     }
     if shared.region().is_none() {
-        // Servers other than AWS take any region, and most users of one set none.
-        let elsewhere = url.as_ref().map(|_| Region::from_static("us-east-1"));
-        config.set_region(endpoint.region.clone().map(Region::new).or(elsewhere));
+        // Servers other than AWS accept any region, and most of their users set none.
+        let default = url.as_ref().map(|_| Region::from_static("us-east-1"));
+        config.set_region(endpoint.region.clone().map(Region::new).or(default));
     }
     Ok((aws_sdk_s3::Client::from_conf(config.build()), url))
 }
 
-/// Notes when a request left and what Date its answer bears.
+/// Passes the time of a request and the Date of its response to the clock.
 #[derive(Debug)]
-struct NoteDate(Arc<ServerClock>);
+struct ObserveDate(Arc<ServerClock>);
 
 #[derive(Debug)]
 struct SentAt(SystemTime);
@@ -72,9 +72,9 @@ impl Storable for SentAt {
 }
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for NoteDate {
+impl Intercept for ObserveDate {
     fn name(&self) -> &'static str {
-        "NoteDate"
+        "ObserveDate"
     }
 
     fn read_before_transmit(

@@ -1,43 +1,42 @@
-//! S3's clock, as the Date headers of its answers show it.
+//! S3's clock, as the Date headers of its responses show it.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What the Date headers told: S3's clock is ahead of the host's by something between two bounds, in seconds.
+/// How far S3's clock is ahead of the host's: an offset between two bounds, in seconds.
 ///
-/// An answer dated `d` was written within the second that begins at `d`, and between the request's departure `t0` and the
-/// answer's arrival `t1`. So the offset lies between `d - t1` and `d + 1 - t0`, and each answer narrows that down.
+/// S3 wrote a response dated `d` within the second that starts at `d`, after the request was sent (`t0`) and before the
+/// response arrived (`t1`). So the offset lies between `d - t1` and `d + 1 - t0`. Each response narrows the bounds.
 #[derive(Debug, Default)]
 pub(super) struct ServerClock {
-    seen: Mutex<Seen>,
+    offset: Mutex<ClockOffset>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ClockOffset {
     bounds: Option<(f64, f64)>,
-    /// The distance by bounds that later answers excluded: a clock was set meanwhile.
-    past: f64,
+    /// The largest distance by bounds that a later response contradicted: a clock was set meanwhile.
+    earlier: f64,
 }
 
 impl ServerClock {
     pub(super) fn observe(&self, date: SystemTime, sent: SystemTime, received: SystemTime) {
         let (low, high) = (seconds(date) - seconds(received), seconds(date) + 1.0 - seconds(sent));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.bounds = Some(match seen.bounds {
+        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        offset.bounds = Some(match offset.bounds {
             Some((l, h)) if l.max(low) <= h.min(high) => (l.max(low), h.min(high)),
-            Some(excluded) => {
-                seen.past = seen.past.max(distance(excluded));
+            Some(contradicted) => {
+                offset.earlier = offset.earlier.max(distance(contradicted));
                 (low, high)
             }
             None => (low, high),
         });
     }
 
-    /// How far the two clocks may be apart; an offset that the headers cannot tell from none counts as none.
-    #[must_use]
+    /// Returns the most that the two clocks can differ, or 0 if the headers allow that they are equal.
     pub(super) fn difference(&self) -> Duration {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = seen.bounds.map_or(0.0, distance).max(seen.past);
+        let offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = offset.bounds.map_or(0.0, distance).max(offset.earlier);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 }
@@ -62,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn less_than_the_resolution_of_the_header_counts_as_none() {
+    fn an_offset_below_the_resolution_of_the_header_counts_as_none() {
         let clock = ServerClock::default();
         clock.observe(at(1000.0), at(1000.2), at(1000.3));
         clock.observe(at(1000.0), at(1000.9), at(1001.05));
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_in_mid_run_keeps_the_margin_wide() {
+    fn a_clock_that_is_set_during_the_run_keeps_the_difference_large() {
         let clock = ServerClock::default();
         clock.observe(at(1000.0), at(1000.0), at(1000.1));
         clock.observe(at(1500.0), at(1001.0), at(1001.1));

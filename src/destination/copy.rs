@@ -1,4 +1,4 @@
-//! Other metadata for an object whose content stays: S3 copies the object onto itself, and the run uploads nothing.
+//! Rewriting the metadata of an object: S3 copies the object onto itself, and the run uploads nothing.
 //!
 //! 1. A copy that replaces metadata drops everything that is not sent with it: type, caching, storage class,
 //!    encryption, other metadata. The run takes all of it from the object's headers and sends it again. The copy keeps
@@ -19,33 +19,38 @@ use super::operation::Operation;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 
-/// S3's limit of one copy (S3 API reference, "CopyObject").
-pub const LARGEST_COPY_BYTES: u64 = 5 << 30;
+/// S3's limit for one copy (S3 API reference, "CopyObject").
+pub(crate) const MAX_COPY_BYTES: u64 = 5 << 30;
 
-/// `x-amz-copy-source` is read as a URL's path.
-const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The value of `x-amz-copy-source` is encoded like the path of a URL.
+const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Destination {
-    /// Gives the object that has this ETag other headers; returns the ETag that it has then.
+    /// Replaces the headers of the object that has this ETag, and returns its new ETag.
     ///
     /// # Errors
-    /// Where S3 refuses, does not answer, or has another object at the key.
-    pub async fn rewrite(&self, key: &RelativeKey, headers: &ObjectHeaders, etag: &ETag) -> Result<ETag, S3Error> {
-        let whole_key = String::from(self.prefix.object_key(key));
+    /// Returns an error if another object is at the key.
+    pub(crate) async fn rewrite(
+        &self,
+        key: &RelativeKey,
+        headers: &ObjectHeaders,
+        etag: &ETag,
+    ) -> Result<ETag, S3Error> {
+        let object_key = String::from(self.prefix.object_key(key));
         let request = self
             .client
             .copy_object()
             .bucket(&self.bucket)
-            .key(&whole_key)
-            .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(&whole_key, IN_A_PATH)))
+            .key(&object_key)
+            .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(&object_key, URL_PATH)))
             .copy_source_if_match(etag.text())
             .metadata_directive(MetadataDirective::Replace)
             .set_expected_bucket_owner(self.expected_owner.clone())
             .set_expected_source_bucket_owner(self.expected_owner.clone());
         let request = set_headers!(request, headers);
-        match self.sender.send(Operation::Copy, 0, |_| request.clone().send()).await {
-            Ok(answer) => {
-                let copied = answer.copy_object_result().and_then(|result| result.e_tag());
+        match self.sender.send(Operation::Copy, |_| request.clone().send()).await {
+            Ok(response) => {
+                let copied = response.copy_object_result().and_then(|result| result.e_tag());
                 Ok(copied.map_or_else(|| etag.clone(), ETag::new))
             }
             Err(error) if error.kind == ErrorKind::Precondition => match self.head(key).await {
@@ -58,9 +63,8 @@ impl Destination {
 }
 
 impl S3Error {
-    /// Whether S3 cannot copy this object, although it has it and may read it.
-    #[must_use]
-    pub fn is_no_copy(&self) -> bool {
+    /// Whether S3 has the object and allows the request, but cannot copy an object like this one.
+    pub(crate) fn cannot_copy(&self) -> bool {
         match self.code.as_deref() {
             Some("InvalidObjectState") => true,
             // "The specified copy source is larger than the maximum allowable size for a copy source".

@@ -8,119 +8,108 @@ use super::operation::Operation;
 use crate::key::{ObjectKey, RelativeKey};
 use crate::object::ETag;
 
-/// How many keys one `DeleteObjects` takes.
-pub const MAX_BATCH: usize = 1000;
+/// S3's limit for one `DeleteObjects`.
+pub(crate) const MAX_BATCH: usize = 1000;
 
-/// An object to be deleted, by its key below the prefix.
+/// An object about to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
-    /// The key.
-    pub key: RelativeKey,
-    /// What was listed there.
-    pub etag: ETag,
-    /// Its size in bytes.
-    pub size_bytes: u64,
+pub struct DeleteTarget {
+    pub(crate) key: RelativeKey,
+    /// The object is deleted only if it still has this ETag. Empty: in any case.
+    pub(crate) etag: ETag,
+    pub(crate) size_bytes: u64,
 }
 
-/// What became of one delete.
+/// The result of one delete.
 #[derive(Clone, Debug)]
-pub enum Deleted {
-    /// Gone.
-    Yes,
-    /// Another object is there by now: kept.
+pub(crate) enum DeleteOutcome {
+    /// The object no longer exists.
+    Deleted,
+    /// The object has another ETag: S3 kept it.
     Changed,
-    /// Refused, or not answered.
     Failed(S3Error),
 }
 
-/// Whether XML 1.0 carries a key unchanged, so that it can be named in a batch.
+/// Whether the XML of a batch can hold the key unchanged.
 ///
-/// A control character makes S3 refuse the whole batch, and a raw carriage return would be read as a newline (XML 1.0, 2.2
-/// and 2.11).
-#[must_use]
-pub fn fits_a_batch(key: &ObjectKey) -> bool {
+/// S3 refuses a whole batch for one control character, and reads a raw carriage return as a newline (XML 1.0, 2.2 and
+/// 2.11).
+pub(crate) fn fits_a_batch(key: &ObjectKey) -> bool {
     !key.as_str().chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
 impl Destination {
-    /// Deletes what can be named in one batch; one outcome for each, in their order.
-    pub async fn delete_batch(&self, batch: &[Doomed]) -> Vec<Deleted> {
+    /// Deletes up to [`MAX_BATCH`] objects whose keys fit a batch. Returns one outcome for each, in the same order.
+    pub(crate) async fn delete_batch(&self, batch: &[DeleteTarget]) -> Vec<DeleteOutcome> {
         match self.delete_objects(batch).await {
             Ok(outcomes) => outcomes,
-            // Some servers have no DeleteObjects.
+            // Some servers do not have DeleteObjects.
             Err(error) if error.kind == ErrorKind::NotImplemented => {
                 let mut outcomes = Vec::with_capacity(batch.len());
-                for doomed in batch {
-                    outcomes.push(self.delete_one(doomed).await);
+                for target in batch {
+                    outcomes.push(self.delete_one(target).await);
                 }
                 outcomes
             }
-            Err(error) => batch.iter().map(|_| Deleted::Failed(error.clone())).collect(),
+            Err(error) => batch.iter().map(|_| DeleteOutcome::Failed(error.clone())).collect(),
         }
     }
 
-    async fn delete_objects(&self, batch: &[Doomed]) -> Result<Vec<Deleted>, S3Error> {
-        let impossible = |error: aws_sdk_s3::error::BuildError| {
+    async fn delete_objects(&self, batch: &[DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let invalid = |error: aws_sdk_s3::error::BuildError| {
             S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
         };
-        let identifiers = batch.iter().map(|doomed| {
+        let identifiers = batch.iter().map(|target| {
             ObjectIdentifier::builder()
-                .key(self.prefix.object_key(&doomed.key))
-                .set_e_tag(condition(&doomed.etag))
+                .key(self.prefix.object_key(&target.key))
+                .set_e_tag(condition(&target.etag))
                 .build()
         });
-        let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(impossible)?;
-        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(impossible)?;
+        let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(invalid)?;
         let request = self
             .client
             .delete_objects()
             .bucket(&self.bucket)
             .delete(delete)
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let answer = self
-            .sender
-            .send(Operation::DeleteObjects, 0, |progress| request.clone().customize().interceptor(progress).send())
-            .await?;
-        let refused = |doomed: &Doomed| {
-            let key = String::from(self.prefix.object_key(&doomed.key));
-            answer.errors().iter().find(|error| error.key() == Some(&key))
+        let send = |activity| request.clone().customize().interceptor(activity).send();
+        let response = self.sender.send(Operation::DeleteObjects, send).await?;
+        let refused = |target: &DeleteTarget| {
+            let key = String::from(self.prefix.object_key(&target.key));
+            response.errors().iter().find(|error| error.key() == Some(&key))
         };
         Ok(batch
             .iter()
-            .map(|doomed| match refused(doomed) {
-                None => Deleted::Yes,
+            .map(|target| match refused(target) {
+                None => DeleteOutcome::Deleted,
                 Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
             })
             .collect())
     }
 
-    /// Deletes one object by itself.
-    pub async fn delete_one(&self, doomed: &Doomed) -> Deleted {
+    /// Deletes one object with a request of its own.
+    pub(crate) async fn delete_one(&self, target: &DeleteTarget) -> DeleteOutcome {
         let request = self
             .client
             .delete_object()
             .bucket(&self.bucket)
-            .key(self.prefix.object_key(&doomed.key))
-            .set_if_match(condition(&doomed.etag))
+            .key(self.prefix.object_key(&target.key))
+            .set_if_match(condition(&target.etag))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        match self.sender.send(Operation::Delete, 0, |_| request.clone().send()).await {
-            Ok(_) => Deleted::Yes,
-            Err(error) if error.kind == ErrorKind::Precondition => Deleted::Changed,
-            Err(error) if error.code.as_deref() == Some("NoSuchKey") => Deleted::Yes,
-            Err(error) => Deleted::Failed(error),
+        match self.sender.send(Operation::Delete, |_| request.clone().send()).await {
+            Ok(_) => DeleteOutcome::Deleted,
+            Err(error) if error.kind == ErrorKind::Precondition => DeleteOutcome::Changed,
+            Err(error) if error.code.as_deref() == Some("NoSuchKey") => DeleteOutcome::Deleted,
+            Err(error) => DeleteOutcome::Failed(error),
         }
     }
-}
 
-impl Destination {
-    /// Deletes an object whatever it is; one that is not there is gone.
-    ///
-    /// # Errors
-    /// Where S3 refuses or does not answer.
-    pub async fn delete_any(&self, key: &RelativeKey) -> Result<(), S3Error> {
-        match self.delete_one(&Doomed { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }).await {
-            Deleted::Yes | Deleted::Changed => Ok(()),
-            Deleted::Failed(error) => Err(error),
+    /// Deletes whatever is at the key; succeeds if there is nothing.
+    pub(crate) async fn delete_any(&self, key: &RelativeKey) -> Result<(), S3Error> {
+        match self.delete_one(&DeleteTarget { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }).await {
+            DeleteOutcome::Deleted | DeleteOutcome::Changed => Ok(()),
+            DeleteOutcome::Failed(error) => Err(error),
         }
     }
 }
@@ -129,16 +118,16 @@ fn condition(etag: &ETag) -> Option<String> {
     Some(etag.text()).filter(|etag| !etag.is_empty())
 }
 
-fn outcome_of(code: &str, message: &str) -> Deleted {
+fn outcome_of(code: &str, message: &str) -> DeleteOutcome {
     match code {
-        "PreconditionFailed" => Deleted::Changed,
-        // Sent again after a lost answer, or deleted by somebody else: gone is gone.
-        "NoSuchKey" => Deleted::Yes,
+        "PreconditionFailed" => DeleteOutcome::Changed,
+        // A retry after a lost response, or another writer deleted the object.
+        "NoSuchKey" => DeleteOutcome::Deleted,
         _ => {
             let kind = if code == "AccessDenied" { ErrorKind::Denied } else { ErrorKind::Refused };
             let mut error = S3Error::local(Operation::DeleteObjects, kind, format!("{code}: {message}"));
             error.code = Some(code.to_owned());
-            Deleted::Failed(error)
+            DeleteOutcome::Failed(error)
         }
     }
 }
@@ -148,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_xml_cannot_carry_stays_out_of_batches() {
+    fn a_key_that_xml_cannot_hold_does_not_fit_a_batch() {
         for key in ["a\u{1}b", "\u{1f}", "cr\rlf", "\u{fffe}"] {
             assert!(!fits_a_batch(&ObjectKey::new(key)), "{key:?}");
         }

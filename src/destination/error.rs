@@ -1,4 +1,4 @@
-//! What S3 answered instead of what was asked for, and what that means for the request, the key and the run.
+//! A request that failed, and what that means for the request, the key and the run.
 
 use std::fmt;
 
@@ -8,58 +8,53 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
 use super::operation::Operation;
 
-/// A request that failed, for good or for now.
+/// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
 pub struct S3Error {
-    /// The request.
-    pub operation: Operation,
-    /// What it means.
-    pub kind: ErrorKind,
-    /// S3's error code, where it gave one: `SlowDown`, `NoSuchBucket`, …
-    pub code: Option<String>,
-    /// What happened, in words.
-    pub message: String,
-    /// S3's own name for the request: AWS support asks for it.
-    pub request_id: Option<String>,
-    /// The bucket's region, where S3 named it.
-    pub region: Option<String>,
+    pub(crate) operation: Operation,
+    pub(crate) kind: ErrorKind,
+    /// S3's error code, if the response contains one: `SlowDown`, `NoSuchBucket`, …
+    pub(crate) code: Option<String>,
+    pub(crate) message: String,
+    /// S3's ID of the request: AWS support asks for it.
+    pub(crate) request_id: Option<String>,
+    /// The bucket's region, if the response names it.
+    pub(crate) region: Option<String>,
 }
 
 /// What a failed request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
+pub(crate) enum ErrorKind {
     /// S3 asks for fewer requests: 503 `SlowDown`, 429.
     Throttled,
-    /// May work another time: other 5xx, a time-out, a broken connection, what was not received as sent.
+    /// A retry may succeed: another 5xx, a timeout in S3, a broken response, content that S3 did not receive as sent.
     Transient,
-    /// No connection, or no answer.
+    /// No connection, or no response.
     Unreachable,
-    /// A condition of ours did not hold: somebody else wrote.
+    /// The request's own condition failed: another writer changed the object.
     Precondition,
-    /// What was asked for is not there.
+    /// The object or upload does not exist.
     NotFound,
-    /// The server does not know this request or a header of it.
+    /// The server does not support this request, or one of its headers.
     NotImplemented,
-    /// This caller may not do that.
+    /// The credentials do not allow the request.
     Denied,
-    /// Concerns the bucket or the credentials: no other request will do better.
+    /// The bucket, the credentials or the settings are unusable: every other request would fail too.
     Unusable,
-    /// Refused for what it asks: a 400 about this key.
+    /// S3 refuses the request for its content: a 400 that concerns this key.
     Refused,
-    /// The run was asked to stop while the request waited.
+    /// A shutdown was requested while the request waited.
     Interrupted,
 }
 
 impl ErrorKind {
-    /// Whether the same request may succeed if sent again.
-    #[must_use]
-    pub const fn is_worth_retrying(self) -> bool {
+    /// Whether a retry may succeed.
+    pub(crate) const fn is_retryable(self) -> bool {
         matches!(self, Self::Throttled | Self::Transient | Self::Unreachable)
     }
 
-    /// The kind's name in a report.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// Returns the kind's name in the report.
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Throttled => "throttled",
             Self::Transient => "transient",
@@ -96,7 +91,7 @@ impl S3Error {
             _ => root_causes(error),
         };
         let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
-        // The SDK writes some causes on several lines.
+        // Some causes of the SDK have several lines.
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         Self { operation, kind, code, message, request_id, region }
     }
@@ -108,22 +103,21 @@ fn kind_of<E>(error: &SdkError<E, HttpResponse>, code: Option<&str>, status: Opt
         SdkError::TimeoutError(_) => ErrorKind::Unreachable,
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => ErrorKind::Unreachable,
         SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-            Some(error) if !failure.is_user() && !is_for_good(&root_causes(error)) => ErrorKind::Unreachable,
+            Some(error) if !failure.is_user() && !is_permanent(&root_causes(error)) => ErrorKind::Unreachable,
             _ => ErrorKind::Unusable,
         },
         SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => {
-            kind_of_answer(code.unwrap_or_default(), status.unwrap_or_default())
+            kind_of_response(code.unwrap_or_default(), status.unwrap_or_default())
         }
     }
 }
 
-/// Credentials that cannot be had, a region that is not set and an endpoint that is no URL look like a connection that
-/// failed, and another try does not mend them.
-fn is_for_good(causes: &str) -> bool {
-    ["credential", "region must be set", "valid URI"].iter().any(|words| causes.contains(words))
+/// Missing credentials, a missing region and an invalid endpoint look like a failed connection, but no retry can help.
+fn is_permanent(causes: &str) -> bool {
+    ["credential", "region must be set", "valid URI"].iter().any(|part| causes.contains(part))
 }
 
-fn kind_of_answer(code: &str, status: u16) -> ErrorKind {
+fn kind_of_response(code: &str, status: u16) -> ErrorKind {
     match code {
         "SlowDown" | "TooManyRequests" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => {
             ErrorKind::Throttled
@@ -139,7 +133,7 @@ fn kind_of_answer(code: &str, status: u16) -> ErrorKind {
         | "InvalidBucketName" => ErrorKind::Unusable,
         "PreconditionFailed" => ErrorKind::Precondition,
         "NotImplemented" => ErrorKind::NotImplemented,
-        // Declared as a client's mistake by its status, but each is what a bad connection or clock leaves.
+        // Their status blames the client, but a bad connection or a wrong clock causes each of them.
         "RequestTimeout"
         | "BadDigest"
         | "IncompleteBody"
@@ -164,24 +158,24 @@ fn kind_of_status(status: u16) -> ErrorKind {
         412 => ErrorKind::Precondition,
         429 | 503 => ErrorKind::Throttled,
         501 => ErrorKind::NotImplemented,
-        // Below 400: an answer that cannot be read, a proxy's or one that was cut short.
+        // Below 400: an unreadable response, for example from a proxy, or a truncated one.
         408 | 409 | 500.. | ..=399 => ErrorKind::Transient,
         400..=499 => ErrorKind::Refused,
     }
 }
 
-/// The innermost words of an error: the SDK's outer ones say only that a dispatch failed.
+/// Returns the inner messages of an error: the SDK's outer message only says that a dispatch failed.
 fn root_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words: Vec<String> = Vec::new();
+    let mut messages: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        if !words.last().is_some_and(|last| last.contains(&text)) {
-            words.push(text);
+        if !messages.last().is_some_and(|last| last.contains(&text)) {
+            messages.push(text);
         }
         next = error.source();
     }
-    words.iter().skip(usize::from(words.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
+    messages.iter().skip(usize::from(messages.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
 }
 
 impl fmt::Display for S3Error {

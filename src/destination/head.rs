@@ -1,4 +1,4 @@
-//! What S3 knows of an object beyond its line in a listing.
+//! HeadObject: what S3 stores about an object besides its entry in a listing.
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
@@ -13,29 +13,26 @@ use crate::key::RelativeKey;
 use crate::object::{ETag, Object, StorageClass};
 use crate::time::EpochNanos;
 
-/// What the headers of an object tell.
+/// The response to a HeadObject.
 #[derive(Clone, Debug)]
-pub struct Headers {
-    /// The entity tag.
-    pub etag: ETag,
-    /// Whether the ETag may be an MD5: not under SSE-KMS or SSE-C.
-    pub etag_is_md5: bool,
-    /// The checksum of the whole content that S3 keeps, where it keeps one.
-    pub checksum: Option<Checksum>,
-    /// The size of the answered range: of the first part, where that was asked for.
-    pub size_bytes: u64,
-    /// The number of parts, where the first was asked for and the server tells.
-    pub parts: Option<u32>,
-    /// When it was written, cut to the second.
-    pub last_modified: EpochNanos,
-    /// What it is stored with.
-    pub stored: ObjectHeaders,
+pub struct HeadResponse {
+    pub(crate) etag: ETag,
+    /// Whether the ETag can be an MD5. It cannot under SSE-KMS and SSE-C.
+    pub(crate) etag_is_md5: bool,
+    /// The stored checksum of the whole content, if there is one.
+    pub(crate) checksum: Option<Checksum>,
+    /// The size of the object, or of its first part if the request asked for that part.
+    pub(crate) size_bytes: u64,
+    /// The number of parts, if the request asked for the first part and the server returns the number.
+    pub(crate) parts: Option<u32>,
+    /// Truncated to the second.
+    pub(crate) last_modified: EpochNanos,
+    pub(crate) stored: ObjectHeaders,
 }
 
-impl Headers {
-    /// The object as a listing would show it.
-    #[must_use]
-    pub fn listed(&self, key: &RelativeKey) -> Object {
+impl HeadResponse {
+    /// Returns the object as a listing would show it.
+    pub(crate) fn to_object(&self, key: &RelativeKey) -> Object {
         Object {
             key: key.clone(),
             size_bytes: self.size_bytes,
@@ -47,35 +44,26 @@ impl Headers {
 }
 
 impl Destination {
-    /// An object's headers.
-    ///
-    /// # Errors
-    /// Where S3 does not answer, or has no such object.
-    pub async fn head(&self, key: &RelativeKey) -> Result<Headers, S3Error> {
+    /// Requests the headers of an object.
+    pub(crate) async fn head(&self, key: &RelativeKey) -> Result<HeadResponse, S3Error> {
         self.head_part(key, None).await
     }
 
-    /// An object as a listing would show it; nothing where there is none.
-    ///
-    /// # Errors
-    /// Where S3 does not answer.
-    pub async fn object(&self, key: &RelativeKey) -> Result<Option<Object>, S3Error> {
+    /// Requests an object as a listing would show it. Returns `None` if it does not exist.
+    pub(crate) async fn object(&self, key: &RelativeKey) -> Result<Option<Object>, S3Error> {
         match self.head(key).await {
-            Ok(headers) => Ok(Some(headers.listed(key))),
+            Ok(response) => Ok(Some(response.to_object(key))),
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The headers of an object's first part: its size is what the uploader chose.
-    ///
-    /// # Errors
-    /// Where S3 does not answer, or has no such object.
-    pub async fn head_first_part(&self, key: &RelativeKey) -> Result<Headers, S3Error> {
+    /// Requests the headers of an object's first part. The uploader chose the size of that part.
+    pub(crate) async fn head_first_part(&self, key: &RelativeKey) -> Result<HeadResponse, S3Error> {
         self.head_part(key, Some(1)).await
     }
 
-    async fn head_part(&self, key: &RelativeKey, part: Option<i32>) -> Result<Headers, S3Error> {
+    async fn head_part(&self, key: &RelativeKey, part: Option<i32>) -> Result<HeadResponse, S3Error> {
         let request = self
             .client
             .head_object()
@@ -84,51 +72,55 @@ impl Destination {
             .set_part_number(part)
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let answer = self.sender.send(Operation::Head, 0, |_| request.clone().send()).await?;
-        let whole = answer.checksum_type() != Some(&ChecksumType::Composite) && part.is_none();
+        let response = self.sender.send(Operation::Head, |_| request.clone().send()).await?;
+        let whole = response.checksum_type() != Some(&ChecksumType::Composite) && part.is_none();
         let checksums = [
-            (Algorithm::Crc64Nvme, answer.checksum_crc64_nvme()),
-            (Algorithm::Crc32C, answer.checksum_crc32_c()),
-            (Algorithm::Crc32, answer.checksum_crc32()),
-            (Algorithm::Sha256, answer.checksum_sha256()),
+            (Algorithm::Crc64Nvme, response.checksum_crc64_nvme()),
+            (Algorithm::Crc32C, response.checksum_crc32_c()),
+            (Algorithm::Crc32, response.checksum_crc32()),
+            (Algorithm::Sha256, response.checksum_sha256()),
         ];
-        Ok(Headers {
-            etag: ETag::new(answer.e_tag().unwrap_or_default()),
-            etag_is_md5: etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm()),
+        Ok(HeadResponse {
+            etag: ETag::new(response.e_tag().unwrap_or_default()),
+            etag_is_md5: etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm()),
             checksum: checksums
                 .into_iter()
                 .filter(|_| whole)
                 .find_map(|(algorithm, text)| algorithm.read_header(text?)),
-            size_bytes: answer.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            parts: answer.parts_count().and_then(|parts| u32::try_from(parts).ok()),
-            // Without a date everything is newer, and so compared by content.
-            last_modified: EpochNanos(answer.last_modified().map_or(i128::MIN / 2, DateTime::as_nanos)),
-            stored: stored_headers(&answer),
+            size_bytes: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            parts: response.parts_count().and_then(|parts| u32::try_from(parts).ok()),
+            last_modified: last_modified(response.last_modified()),
+            stored: stored_headers(&response),
         })
     }
 }
 
-fn stored_headers(answer: &HeadObjectOutput) -> ObjectHeaders {
+fn stored_headers(response: &HeadObjectOutput) -> ObjectHeaders {
     let text = |value: Option<&str>| value.map(str::to_owned);
     ObjectHeaders {
-        content_type: answer.content_type().unwrap_or(UNKNOWN_TYPE).to_owned(),
-        cache_control: text(answer.cache_control()),
-        content_encoding: text(answer.content_encoding()),
-        content_disposition: text(answer.content_disposition()),
-        content_language: text(answer.content_language()),
-        expires: text(answer.expires_string()),
-        website_redirect: text(answer.website_redirect_location()),
-        metadata: answer.metadata().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        storage_class: answer.storage_class().map(|class| StorageClass::named(class.as_str())),
-        encryption: answer.server_side_encryption().map(|algorithm| Encryption {
+        content_type: response.content_type().unwrap_or(UNKNOWN_TYPE).to_owned(),
+        cache_control: text(response.cache_control()),
+        content_encoding: text(response.content_encoding()),
+        content_disposition: text(response.content_disposition()),
+        content_language: text(response.content_language()),
+        expires: text(response.expires_string()),
+        website_redirect: text(response.website_redirect_location()),
+        metadata: response.metadata().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        storage_class: response.storage_class().map(|class| StorageClass::named(class.as_str())),
+        encryption: response.server_side_encryption().map(|algorithm| Encryption {
             algorithm: algorithm.as_str().to_owned(),
-            kms_key_id: text(answer.ssekms_key_id()),
-            bucket_key: answer.bucket_key_enabled(),
+            kms_key_id: text(response.ssekms_key_id()),
+            bucket_key: response.bucket_key_enabled(),
         }),
     }
 }
 
-/// Whether the ETag of an object with this encryption is made of MD5s.
+/// Reads LastModified. Without a date, every file counts as newer, so the run compares content.
+pub(super) fn last_modified(date: Option<&DateTime>) -> EpochNanos {
+    EpochNanos(date.map_or(i128::MIN / 2, DateTime::as_nanos))
+}
+
+/// Whether the ETag of an object with this encryption can consist of MD5s.
 pub(super) fn etag_may_be_md5(encryption: Option<&ServerSideEncryption>, customer_key: Option<&str>) -> bool {
     customer_key.is_none() && matches!(encryption, None | Some(ServerSideEncryption::Aes256))
 }

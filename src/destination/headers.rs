@@ -1,4 +1,4 @@
-//! What an object is stored with besides its content: type, caching, storage class, encryption.
+//! Headers of an object: what S3 stores with its content, such as type, caching, storage class and encryption.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -10,40 +10,35 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::filter::{Filter, FilterError};
 use crate::object::StorageClass;
 
-/// What S3 calls content of an unknown type.
+/// S3's name for content of an unknown type.
 pub(super) const UNKNOWN_TYPE: &str = "binary/octet-stream";
 
-/// Headers for the files that a pattern matches; the first rule that matches and names a header wins.
+/// Headers for the files that a pattern matches. For each header, the first rule that matches and names it counts.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderRule {
-    /// DataSync patterns, as for `--include`.
-    pub pattern: String,
-    /// Cache-Control.
+    /// DataSync patterns, as in `--include`.
+    pub(crate) pattern: String,
     #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
-    pub cache_control: Option<String>,
-    /// Content-Type.
+    pub(crate) cache_control: Option<String>,
     #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Content-Encoding.
+    pub(crate) content_type: Option<String>,
     #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
-    pub content_encoding: Option<String>,
-    /// Content-Disposition.
+    pub(crate) content_encoding: Option<String>,
     #[serde(default, deserialize_with = "checked_header", skip_serializing_if = "Option::is_none")]
-    pub content_disposition: Option<String>,
+    pub(crate) content_disposition: Option<String>,
 }
 
 fn checked_header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     header_value(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
-/// A Content-Type for an extension.
+/// The Content-Type of all files with an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentType {
-    /// The extension in lower case, without its dot.
-    pub extension: String,
-    /// The type, as the header holds it.
-    pub value: String,
+    /// In lower case, without the dot.
+    pub(crate) extension: String,
+    pub(crate) value: String,
 }
 
 impl FromStr for ContentType {
@@ -59,56 +54,48 @@ impl FromStr for ContentType {
     }
 }
 
-/// A value that becomes a header: visible ASCII and blanks, so that no request is refused for it halfway.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn header_value(text: &str) -> Result<String, String> {
+/// Checks and trims the value of a header: visible ASCII and spaces, so that S3 refuses no request for it.
+pub(crate) fn header_value(text: &str) -> Result<String, String> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         Ok(text.to_owned())
     } else {
-        Err(format!("'{}' is no header value: visible ASCII characters and blanks only", text.escape_debug()))
+        Err(format!("'{}' is not a header value: use visible ASCII characters and spaces", text.escape_debug()))
     }
 }
 
 /// The headers of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectHeaders {
-    /// Content-Type.
-    pub content_type: String,
-    /// Cache-Control.
-    pub cache_control: Option<String>,
-    /// Content-Encoding.
-    pub content_encoding: Option<String>,
-    /// Content-Disposition.
-    pub content_disposition: Option<String>,
-    /// Content-Language.
-    pub content_language: Option<String>,
-    /// Expires, as an HTTP date.
-    pub expires: Option<String>,
-    /// The place that a website sends readers to.
-    pub website_redirect: Option<String>,
-    /// User metadata, without `x-amz-meta-`.
-    pub metadata: BTreeMap<String, String>,
-    /// The storage class; the bucket's default where there is none.
-    pub storage_class: Option<StorageClass>,
-    /// Encryption at rest; the bucket's default where there is none.
-    pub encryption: Option<Encryption>,
+    pub(crate) content_type: String,
+    pub(crate) cache_control: Option<String>,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) content_disposition: Option<String>,
+    pub(crate) content_language: Option<String>,
+    /// An HTTP date.
+    pub(crate) expires: Option<String>,
+    /// Where a website redirects to (`x-amz-website-redirect-location`).
+    pub(crate) website_redirect: Option<String>,
+    /// User metadata by name, without `x-amz-meta-`.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// `None`: S3's default.
+    pub(crate) storage_class: Option<StorageClass>,
+    /// `None`: the bucket's default.
+    pub(crate) encryption: Option<Encryption>,
 }
 
 /// Encryption at rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encryption {
+pub(crate) struct Encryption {
     /// `AES256`, `aws:kms` or `aws:kms:dsse`.
-    pub algorithm: String,
-    /// The KMS key, where it is not the account's own.
-    pub kms_key_id: Option<String>,
-    /// Whether S3 asks KMS once for many objects.
-    pub bucket_key: Option<bool>,
+    pub(crate) algorithm: String,
+    /// `None`: the key that AWS manages for the account.
+    pub(crate) kms_key_id: Option<String>,
+    /// Whether S3 calls KMS once for many objects.
+    pub(crate) bucket_key: Option<bool>,
 }
 
-/// Sets an object's headers on any of the requests that write one; their builders have no trait in common.
+/// Sets the headers of a request that writes an object. The builders of requests have no trait in common.
 macro_rules! set_headers {
     ($request:expr, $headers:expr) => {{
         let headers: &$crate::destination::headers::ObjectHeaders = $headers;
@@ -131,16 +118,16 @@ macro_rules! set_headers {
 pub(super) use set_headers;
 
 impl ObjectHeaders {
-    /// Expires in the SDK's form.
+    /// Returns `expires` in the SDK's type.
     pub(super) fn expires_at(&self) -> Option<DateTime> {
         DateTime::from_str(self.expires.as_ref()?, DateTimeFormat::HttpDate).ok()
     }
 }
 
-/// Which headers a file gets: by rules on its path, then by its extension.
+/// Which headers a file gets: by the rules for its path, then by its extension.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderRules {
-    /// Each with a filter that excludes what the rule is for.
+    /// Each rule with a filter that *excludes* the files that the rule is for.
     rules: Vec<(Filter, HeaderRule)>,
     content_types: Vec<ContentType>,
     cache_control: Option<String>,
@@ -149,11 +136,11 @@ pub struct HeaderRules {
 }
 
 impl HeaderRules {
-    /// From the config file's rules and the command line's options.
+    /// Combines the rules of the config file with the options.
     ///
     /// # Errors
-    /// Where a rule's pattern is none.
-    pub fn new(
+    /// Returns an error if the pattern of a rule is not valid.
+    pub(crate) fn new(
         rules: Vec<HeaderRule>,
         content_types: Vec<ContentType>,
         cache_control: Option<String>,
@@ -167,9 +154,8 @@ impl HeaderRules {
         Ok(Self { rules, content_types, cache_control, storage_class, encryption })
     }
 
-    /// The headers of a directory or link, which nobody reads as a page or an image.
-    #[must_use]
-    pub fn of_no_file(&self) -> ObjectHeaders {
+    /// Returns the headers of a directory or a link.
+    pub(crate) fn for_non_file(&self) -> ObjectHeaders {
         ObjectHeaders {
             content_type: UNKNOWN_TYPE.to_owned(),
             storage_class: self.storage_class.clone(),
@@ -178,18 +164,17 @@ impl HeaderRules {
         }
     }
 
-    /// The headers of the file with this key below the prefix.
-    #[must_use]
-    pub fn of(&self, key: &str) -> ObjectHeaders {
+    /// Returns the headers of a file. `key` is relative to the prefix.
+    pub(crate) fn for_file(&self, key: &str) -> ObjectHeaders {
         let rule = |pick: fn(&HeaderRule) -> Option<&String>| {
-            self.rules.iter().filter(|(others, _)| !others.admits(key)).find_map(|(_, rule)| pick(rule)).cloned()
+            self.rules.iter().filter(|(filter, _)| !filter.admits(key)).find_map(|(_, rule)| pick(rule)).cloned()
         };
         ObjectHeaders {
             content_type: rule(|rule| rule.content_type.as_ref()).unwrap_or_else(|| self.type_by_name(key)),
             cache_control: rule(|rule| rule.cache_control.as_ref()).or_else(|| self.cache_control.clone()),
             content_encoding: rule(|rule| rule.content_encoding.as_ref()),
             content_disposition: rule(|rule| rule.content_disposition.as_ref()),
-            ..self.of_no_file()
+            ..self.for_non_file()
         }
     }
 
@@ -200,9 +185,9 @@ impl HeaderRules {
             return UNKNOWN_TYPE.to_owned();
         };
         let extension = extension.to_lowercase();
-        let chosen =
-            self.content_types.iter().find(|chosen| chosen.extension == extension).map(|chosen| chosen.value.clone());
-        chosen
+        let option = self.content_types.iter().find(|option| option.extension == extension);
+        option
+            .map(|option| option.value.clone())
             .or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned))
             .unwrap_or_else(|| UNKNOWN_TYPE.to_owned())
     }
@@ -213,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_type_comes_from_the_name() {
+    fn the_extension_decides_the_content_type() {
         let rules = HeaderRules::default();
         for (name, expected) in [
             ("i.html", "text/html"),
@@ -227,12 +212,12 @@ mod tests {
             (".css", UNKNOWN_TYPE),
             ("a.css/noext", UNKNOWN_TYPE),
         ] {
-            assert_eq!(rules.of(name).content_type, expected, "{name}");
+            assert_eq!(rules.for_file(name).content_type, expected, "{name}");
         }
     }
 
     #[test]
-    fn a_rule_on_the_path_beats_the_options_and_these_beat_the_table() {
+    fn a_rule_overrides_the_options_and_these_override_the_built_in_types() {
         let rule = HeaderRule {
             pattern: "/assets/*|*.map".to_owned(),
             cache_control: Some("immutable".to_owned()),
@@ -240,14 +225,14 @@ mod tests {
         };
         let chosen = vec!["map=application/json".parse().unwrap()];
         let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned()), None, None).unwrap();
-        assert_eq!(rules.of("assets/a.css").cache_control.as_deref(), Some("immutable"));
-        assert_eq!(rules.of("assets/a.css").content_type, "text/css");
-        assert_eq!(rules.of("b/a.map").content_type, "application/json");
-        assert_eq!(rules.of("b/a.css").cache_control.as_deref(), Some("no-cache"));
+        assert_eq!(rules.for_file("assets/a.css").cache_control.as_deref(), Some("immutable"));
+        assert_eq!(rules.for_file("assets/a.css").content_type, "text/css");
+        assert_eq!(rules.for_file("b/a.map").content_type, "application/json");
+        assert_eq!(rules.for_file("b/a.css").cache_control.as_deref(), Some("no-cache"));
     }
 
     #[test]
-    fn a_header_cannot_break_out_of_its_line() {
+    fn a_header_value_cannot_contain_a_line_break() {
         assert!(header_value("max-age=60\r\nx-evil: 1").is_err());
         assert!("html=text/html\n".parse::<ContentType>().is_ok_and(|given| given.value == "text/html"));
         assert!("html".parse::<ContentType>().is_err());

@@ -1,37 +1,37 @@
 //! The request limit: how many requests may be in flight. The run learns it from S3's responses.
 //!
 //! The limit grows by one for each limit's worth of successful responses, up to `--concurrency`. It shrinks by a third
-//! if S3 throttles or does not respond, at most once in [`ONE_CUT`], so that many refusals in one moment count as one.
-//! The limit never falls below one, so the queue cannot stop.
+//! if S3 throttles or does not respond, at most once in [`REDUCTION_INTERVAL`], so many refusals in one moment count as
+//! one. The limit never falls below one, so the queue cannot stop.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Refusals within this time are one event.
-const ONE_CUT: Duration = Duration::from_millis(500);
-/// Where an adaptive limit begins.
+/// All refusals within this time reduce the limit once.
+const REDUCTION_INTERVAL: Duration = Duration::from_millis(500);
+/// The limit at the start of a run, unless `--concurrency` is lower.
 const FIRST_LIMIT: usize = 32;
 
-/// The request limit. Fair: who waits longest goes first.
+/// The request limit. Fair: the request that has waited longest is next.
 #[derive(Debug)]
 pub(super) struct RequestLimit {
-    most: usize,
+    max: usize,
     permits: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<LimitState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LimitState {
     limit: usize,
-    /// Permits to be withdrawn when they come back.
+    /// How many permits to withdraw when they are returned.
     debt: usize,
-    answers_since_growth: usize,
-    last_cut: Option<Instant>,
+    successes_since_growth: usize,
+    last_reduction: Option<Instant>,
 }
 
-/// The right to have one request under way.
+/// The permit for one request in flight.
 #[derive(Debug)]
 pub(super) struct RequestPermit<'a> {
     limit: &'a RequestLimit,
@@ -39,32 +39,29 @@ pub(super) struct RequestPermit<'a> {
 }
 
 impl RequestLimit {
-    /// At most `most` requests at once.
-    #[must_use]
-    pub(super) fn new(most: usize) -> Self {
-        let limit = most.clamp(1, FIRST_LIMIT);
-        let state = State { limit, debt: 0, answers_since_growth: 0, last_cut: None };
-        Self { most: most.max(1), permits: Semaphore::new(limit), state: Mutex::new(state) }
+    /// Returns a limit that grows to at most `max` requests in flight.
+    pub(super) fn new(max: usize) -> Self {
+        let limit = max.clamp(1, FIRST_LIMIT);
+        let state = LimitState { limit, debt: 0, successes_since_growth: 0, last_reduction: None };
+        Self { max: max.max(1), permits: Semaphore::new(limit), state: Mutex::new(state) }
     }
 
-    /// The most that the limit ever grows to.
-    #[must_use]
-    pub(super) const fn most(&self) -> usize {
-        self.most
+    pub(super) const fn max(&self) -> usize {
+        self.max
     }
 
-    /// Waits for the right to send a request.
+    /// Waits for a permit.
     pub(super) async fn acquire(&self) -> RequestPermit<'_> {
-        // The semaphore is never closed.
+        // `acquire` fails only if the semaphore is closed, which never happens.
         RequestPermit { limit: self, permit: self.permits.acquire().await.ok() }
     }
 
-    /// S3 answered well: a limit's worth of such answers raises the limit by one.
+    /// Counts a successful response.
     pub(super) fn on_success(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.answers_since_growth += 1;
-        if state.answers_since_growth >= state.limit && state.limit < self.most {
-            state.answers_since_growth = 0;
+        state.successes_since_growth += 1;
+        if state.successes_since_growth >= state.limit && state.limit < self.max {
+            state.successes_since_growth = 0;
             state.limit += 1;
             if state.debt > 0 {
                 state.debt -= 1;
@@ -74,17 +71,17 @@ impl RequestLimit {
         }
     }
 
-    /// S3 asked for fewer requests.
+    /// Reduces the limit, because S3 throttles or does not respond.
     pub(super) fn on_throttled(&self, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last_cut.is_some_and(|last| now.saturating_duration_since(last) < ONE_CUT) {
+        if state.last_reduction.is_some_and(|last| now.saturating_duration_since(last) < REDUCTION_INTERVAL) {
             return;
         }
-        state.last_cut = Some(now);
-        state.answers_since_growth = 0;
-        let cut = (state.limit / 3).max(1).min(state.limit - 1);
-        state.limit -= cut;
-        state.debt += cut - self.permits.forget_permits(cut);
+        state.last_reduction = Some(now);
+        state.successes_since_growth = 0;
+        let reduction = (state.limit / 3).max(1).min(state.limit - 1);
+        state.limit -= reduction;
+        state.debt += reduction - self.permits.forget_permits(reduction);
     }
 }
 
@@ -111,15 +108,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_limit_shrinks_when_throttled_and_never_to_nothing() {
+    async fn the_limit_shrinks_when_throttled_and_stays_above_zero() {
         let limit = RequestLimit::new(64);
         let mut now = Instant::now();
         assert_eq!(limit.current(), 32);
         limit.on_throttled(now);
         limit.on_throttled(now);
-        assert_eq!(limit.current(), 22, "two refusals of one moment are one cut");
+        assert_eq!(limit.current(), 22, "two refusals at the same moment reduce the limit once");
         for _ in 0..50 {
-            now += ONE_CUT;
+            now += REDUCTION_INTERVAL;
             limit.on_throttled(now);
         }
         assert_eq!(limit.current(), 1);
@@ -141,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_while_all_permits_are_out_is_made_good_when_they_come_back() {
+    async fn a_reduction_withdraws_permits_in_use_when_they_are_returned() {
         let limit = RequestLimit::new(3);
         let held = [limit.acquire().await, limit.acquire().await, limit.acquire().await];
         limit.on_throttled(Instant::now());

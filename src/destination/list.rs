@@ -9,26 +9,25 @@ use percent_encoding::percent_decode_str;
 
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
+use super::head::last_modified;
 use super::operation::Operation;
 use crate::key::{ObjectKey, Prefix, RelativeKey};
 use crate::object::{ETag, Object, StorageClass};
-use crate::time::EpochNanos;
 
 /// Up to 1,000 objects, in ascending order of their keys.
 #[derive(Debug)]
-pub struct Page {
-    /// The objects, by their keys below the prefix.
-    pub objects: Vec<Object>,
-    /// How to ask for what follows; nothing follows where there is none.
-    pub next: Option<PageStart>,
+pub(crate) struct Page {
+    pub(crate) objects: Vec<Object>,
+    /// Where the next page starts. `None`: this is the last page.
+    pub(crate) next: Option<PageStart>,
 }
 
-/// Where a page begins.
+/// Where a page starts.
 #[derive(Clone, Debug)]
-pub enum PageStart {
-    /// Behind this key below the prefix; at the prefix's first key where it is empty.
+pub(crate) enum PageStart {
+    /// After this key. If it is empty: at the first key of the prefix.
     After(RelativeKey),
-    /// Where the page before ended; every key is behind this one.
+    /// At this continuation token. Every key of the page comes after this key.
     Token(String, RelativeKey),
 }
 
@@ -41,35 +40,32 @@ impl PageStart {
 }
 
 impl Destination {
-    /// One page of the listing.
+    /// Requests one page of the listing.
     ///
     /// # Errors
-    /// Where S3 does not answer, or answers with what cannot be: keys out of order, outside the prefix, before the start.
-    pub async fn page(&self, start: &PageStart) -> Result<Page, S3Error> {
+    /// Returns an error if the response has keys out of order, outside the prefix or before the start.
+    pub(crate) async fn page(&self, start: &PageStart) -> Result<Page, S3Error> {
         self.page_of(&RelativeKey::default(), start).await
     }
 
-    /// All keys that begin like this, in order. For a few.
-    ///
-    /// # Errors
-    /// As for [`Self::page`].
-    pub async fn keys(&self, beginning: &str) -> Result<Vec<RelativeKey>, S3Error> {
-        let beginning = RelativeKey::new(beginning);
+    /// Requests all keys with this prefix (relative to the destination), in order. Only for a few keys.
+    pub(crate) async fn keys(&self, prefix: &str) -> Result<Vec<RelativeKey>, S3Error> {
+        let prefix = RelativeKey::new(prefix);
         let (mut keys, mut start) = (Vec::new(), Some(PageStart::After(RelativeKey::default())));
         while let Some(from) = start {
-            let page = self.page_of(&beginning, &from).await?;
+            let page = self.page_of(&prefix, &from).await?;
             keys.extend(page.objects.into_iter().map(|object| object.key));
             start = page.next;
         }
         Ok(keys)
     }
 
-    async fn page_of(&self, beginning: &RelativeKey, start: &PageStart) -> Result<Page, S3Error> {
+    async fn page_of(&self, prefix: &RelativeKey, start: &PageStart) -> Result<Page, S3Error> {
         let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
-            .prefix(self.prefix.object_key(beginning))
+            .prefix(self.prefix.object_key(prefix))
             .encoding_type(EncodingType::Url)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let request = match start {
@@ -77,26 +73,23 @@ impl Destination {
             PageStart::After(key) => request.start_after(self.prefix.object_key(key)),
             PageStart::Token(token, _) => request.continuation_token(token),
         };
-        let answer = self
-            .sender
-            .send(Operation::List, 0, |progress| request.clone().customize().interceptor(progress).send())
-            .await?;
-        read_page(&answer, &self.prefix, start.lower_bound()).map_err(|what| {
-            S3Error::local(Operation::List, ErrorKind::Unusable, format!("this listing cannot be trusted: {what}"))
+        let send = |activity| request.clone().customize().interceptor(activity).send();
+        let response = self.sender.send(Operation::List, send).await?;
+        read_page(&response, &self.prefix, start.lower_bound()).map_err(|cause| {
+            S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
         })
     }
 }
 
-fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
-    let encoded = answer.encoding_type() == Some(&EncodingType::Url);
-    let mut objects: Vec<Object> = Vec::with_capacity(answer.contents().len());
-    for listed in answer.contents() {
+fn read_page(response: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
+    let encoded = response.encoding_type() == Some(&EncodingType::Url);
+    let mut objects: Vec<Object> = Vec::with_capacity(response.contents().len());
+    for listed in response.contents() {
         let key = listed.key().ok_or("an object without a key")?;
         let key = ObjectKey::new(if encoded { decode(key)? } else { key.to_owned() });
-        let relative =
-            prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the prefix that was asked for"))?;
+        let relative = prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the requested prefix"))?;
         let before = objects.last().map_or(lower_bound, |object| &object.key);
-        // The prefix's own key, listed first, is the one that may be empty.
+        // Only the first key can be empty: it is the prefix itself.
         let first = before.is_root() && objects.is_empty();
         if relative <= *before && !(first && relative.is_root()) {
             return Err(format!(
@@ -110,18 +103,17 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &Relati
             key: relative,
             size_bytes: size,
             etag: ETag::new(listed.e_tag().unwrap_or_default()),
-            // Without a date everything is newer, and so compared by content.
-            last_modified: EpochNanos(
-                listed.last_modified().map_or(i128::MIN / 2, aws_sdk_s3::primitives::DateTime::as_nanos),
-            ),
+            last_modified: last_modified(listed.last_modified()),
             storage_class: StorageClass::named(listed.storage_class().map_or("", |class| class.as_str())),
         });
     }
-    let next = if answer.is_truncated().unwrap_or(false) {
+    let next = if response.is_truncated().unwrap_or(false) {
         let last = objects.last().map_or(lower_bound, |object| &object.key).clone();
-        match answer.next_continuation_token() {
+        match response.next_continuation_token() {
             Some(token) if !token.is_empty() => Some(PageStart::Token(token.to_owned(), last)),
-            _ if objects.is_empty() => return Err("it says that more follows, and not where".to_owned()),
+            _ if objects.is_empty() => {
+                return Err("the page is truncated, but contains neither a key nor a continuation token".to_owned());
+            }
             _ => Some(PageStart::After(last)),
         }
     } else {
@@ -130,7 +122,7 @@ fn read_page(answer: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &Relati
     Ok(Page { objects, next })
 }
 
-/// S3 encodes keys as a form does: a blank as `+`. Others write `%20`, which reads the same.
+/// Decodes a key. S3 encodes keys like a form, with `+` for a space; other servers write `%20`.
 fn decode(key: &str) -> Result<String, String> {
     let key = key.replace('+', " ");
     percent_decode_str(&key).decode_utf8().map(Into::into).map_err(|_| format!("the key '{key}' is not UTF-8"))
@@ -143,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn answer(keys: &[&str], encoded: bool) -> ListObjectsV2Output {
+    fn response(keys: &[&str], encoded: bool) -> ListObjectsV2Output {
         let listed = |key: &&str| {
             Listed::builder().key(*key).size(1).e_tag("\"x\"").last_modified(DateTime::from_secs(7)).build()
         };
@@ -153,42 +145,42 @@ mod tests {
             .build()
     }
 
-    fn keys(answer: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
+    fn keys(response: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
-        read_page(answer, &location.prefix, &RelativeKey::new(after))
+        read_page(response, &location.prefix, &RelativeKey::new(after))
             .map(|page| page.objects.into_iter().map(|object| object.key.into()).collect())
     }
 
     #[test]
-    fn keys_are_decoded_only_where_the_answer_says_so() {
-        assert_eq!(keys(&answer(&["www/a+b", "www/a%20c", "www/a%2Bb"], true), "").unwrap(), ["a b", "a c", "a+b"]);
-        assert_eq!(keys(&answer(&["www/a%2Bb", "www/a+b"], false), "").unwrap(), ["a%2Bb", "a+b"]);
+    fn keys_are_decoded_only_if_the_response_says_that_they_are_encoded() {
+        assert_eq!(keys(&response(&["www/a+b", "www/a%20c", "www/a%2Bb"], true), "").unwrap(), ["a b", "a c", "a+b"]);
+        assert_eq!(keys(&response(&["www/a%2Bb", "www/a+b"], false), "").unwrap(), ["a%2Bb", "a+b"]);
     }
 
     #[test]
-    fn a_listing_that_steps_back_or_repeats_is_refused() {
+    fn a_listing_out_of_order_or_with_a_repeated_key_is_refused() {
         for wrong in [&["www/b", "www/a"][..], &["www/a", "www/a"], &["www/a/x", "www/a!"]] {
-            assert!(keys(&answer(wrong, false), "").unwrap_err().contains("byte order"));
+            assert!(keys(&response(wrong, false), "").unwrap_err().contains("byte order"));
         }
     }
 
     #[test]
-    fn a_key_outside_what_was_asked_for_is_refused() {
-        assert!(keys(&answer(&["www2/a"], false), "").unwrap_err().contains("not under the prefix"));
-        assert!(keys(&answer(&["www/a"], false), "a").is_err());
-        assert!(keys(&answer(&["www/a"], false), "b").is_err());
+    fn a_key_outside_the_requested_range_is_refused() {
+        assert!(keys(&response(&["www2/a"], false), "").unwrap_err().contains("not under the requested prefix"));
+        assert!(keys(&response(&["www/a"], false), "a").is_err());
+        assert!(keys(&response(&["www/a"], false), "b").is_err());
     }
 
     #[test]
-    fn the_prefix_itself_may_be_an_object() {
-        assert_eq!(keys(&answer(&["www/", "www/a"], false), "").unwrap(), ["", "a"]);
-        assert!(keys(&answer(&["www/", "www/"], false), "").is_err());
+    fn the_prefix_itself_can_be_an_object() {
+        assert_eq!(keys(&response(&["www/", "www/a"], false), "").unwrap(), ["", "a"]);
+        assert!(keys(&response(&["www/", "www/"], false), "").is_err());
     }
 
     #[test]
-    fn more_without_a_token_goes_on_behind_the_last_key() {
+    fn a_truncated_page_without_a_token_continues_after_its_last_key() {
         let location: crate::location::Location = "s3://site".parse().unwrap();
-        let mut page = answer(&["a", "b"], false);
+        let mut page = response(&["a", "b"], false);
         page.is_truncated = Some(true);
         assert!(
             matches!(read_page(&page, &location.prefix, &RelativeKey::default()).unwrap().next, Some(PageStart::After(key)) if key.as_str() == "b")

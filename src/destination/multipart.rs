@@ -22,7 +22,7 @@ use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
-use super::put::{Expected, body, same_etag};
+use super::put::{ExpectedObject, body, check_etag};
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -31,25 +31,22 @@ use crate::time::EpochNanos;
 const MAX_PARTS: u64 = 10_000;
 const MIB: u64 = 1 << 20;
 
-/// The size of all parts of an object but the last.
-///
-/// `wanted` where 10,000 such parts hold the object, else the next whole MiB that does.
-#[must_use]
-pub fn part_size(object_bytes: u64, wanted: u64) -> u64 {
+/// Returns the size of every part but the last: `wanted`, or the next whole MiB with which 10,000 parts suffice.
+pub(crate) fn part_size(object_bytes: u64, wanted: u64) -> u64 {
     wanted.max(object_bytes.div_ceil(MAX_PARTS).next_multiple_of(MIB))
 }
 
-/// A multipart upload under way.
+/// An unfinished multipart upload.
 #[derive(Debug)]
 pub struct MultipartUpload<'a> {
     destination: &'a Destination,
     key: &'a RelativeKey,
     id: String,
-    /// Whether it was asked for more than once: an answer that was lost may have begun another one.
-    may_have_twins: bool,
+    /// Whether the request was sent more than once: a lost response may belong to a duplicate upload.
+    may_have_duplicates: bool,
 }
 
-/// A part that an earlier run sent, as S3 describes it.
+/// A part of an earlier run, as S3 lists it.
 #[derive(Clone, Debug)]
 pub struct StoredPart {
     etag: String,
@@ -57,9 +54,9 @@ pub struct StoredPart {
     checksum: Option<Checksum>,
 }
 
-/// A part that S3 has.
+/// A part that S3 has, with the content of the file.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub(crate) struct UploadedPart {
     /// From 1.
     number: i32,
     etag: String,
@@ -67,11 +64,8 @@ pub struct Part {
 }
 
 impl Destination {
-    /// Begins a multipart upload.
-    ///
-    /// # Errors
-    /// Where S3 refuses or does not answer.
-    pub async fn begin_upload<'a>(
+    /// Creates a multipart upload.
+    pub(crate) async fn create_upload<'a>(
         &'a self,
         key: &'a RelativeKey,
         headers: &ObjectHeaders,
@@ -85,37 +79,32 @@ impl Destination {
             .set_checksum_type(self.checksum.map(kind_of))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let request = set_headers!(request, headers);
-        let asked = AtomicUsize::new(0);
-        let ask = |_| {
-            asked.fetch_add(1, Ordering::Relaxed);
+        let attempts = AtomicUsize::new(0);
+        let send = |_| {
+            attempts.fetch_add(1, Ordering::Relaxed);
             request.clone().send()
         };
-        let answer = self.sender.send(Operation::CreateMultipartUpload, 0, ask).await?;
-        match answer.upload_id() {
-            Some(id) => Ok(MultipartUpload { may_have_twins: asked.into_inner() > 1, ..self.upload(key, id) }),
-            None => {
-                Err(S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, "the answer names no upload"))
-            }
-        }
+        let response = self.sender.send(Operation::CreateMultipartUpload, send).await?;
+        let id = response.upload_id().ok_or_else(|| {
+            let message = "the response contains no upload ID";
+            S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, message)
+        })?;
+        Ok(MultipartUpload { may_have_duplicates: attempts.into_inner() > 1, ..self.upload(key, id) })
     }
 
-    /// An upload that was begun already.
-    #[must_use]
-    pub fn upload<'a>(&'a self, key: &'a RelativeKey, id: &str) -> MultipartUpload<'a> {
-        MultipartUpload { destination: self, key, id: id.to_owned(), may_have_twins: false }
+    /// Returns the upload with this ID, without a request.
+    pub(crate) fn upload<'a>(&'a self, key: &'a RelativeKey, id: &str) -> MultipartUpload<'a> {
+        MultipartUpload { destination: self, key, id: id.to_owned(), may_have_duplicates: false }
     }
 
-    /// The uploads of a key that were begun between two moments.
-    ///
-    /// # Errors
-    /// Where S3 refuses or does not answer.
-    pub async fn uploads_begun(
+    /// Requests the IDs of the unfinished uploads of a key that were created in this interval, by S3's clock.
+    pub(crate) async fn unfinished_uploads(
         &self,
         key: &RelativeKey,
-        between: RangeInclusive<EpochNanos>,
+        created: RangeInclusive<EpochNanos>,
     ) -> Result<Vec<String>, S3Error> {
         let key = String::from(self.prefix.object_key(key));
-        let (mut begun, mut after) = (Vec::new(), (None, None));
+        let (mut ids, mut after) = (Vec::new(), (None, None));
         loop {
             let (key_marker, id_marker) = after.clone();
             let request = self
@@ -126,18 +115,19 @@ impl Destination {
                 .set_key_marker(key_marker)
                 .set_upload_id_marker(id_marker)
                 .set_expected_bucket_owner(self.expected_owner.clone());
-            let answer = self.sender.send(Operation::ListMultipartUploads, 0, |_| request.clone().send()).await?;
-            for upload in answer.uploads().iter().filter(|upload| upload.key() == Some(&key)) {
+            let response = self.sender.send(Operation::ListMultipartUploads, |_| request.clone().send()).await?;
+            for upload in response.uploads().iter().filter(|upload| upload.key() == Some(&key)) {
                 let time = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
-                if time.is_some_and(|time| between.contains(&time)) {
-                    begun.extend(upload.upload_id().map(str::to_owned));
+                if time.is_some_and(|time| created.contains(&time)) {
+                    ids.extend(upload.upload_id().map(str::to_owned));
                 }
             }
-            let next = (answer.next_key_marker().map(str::to_owned), answer.next_upload_id_marker().map(str::to_owned));
-            // Uploads of this very key come before those of keys that begin with it.
+            let next =
+                (response.next_key_marker().map(str::to_owned), response.next_upload_id_marker().map(str::to_owned));
+            // The uploads of this key come before those of longer keys.
             let is_past = next.0.as_ref() != Some(&key);
-            if !answer.is_truncated().unwrap_or(false) || is_past || next == after {
-                return Ok(begun);
+            if !response.is_truncated().unwrap_or(false) || is_past || next == after {
+                return Ok(ids);
             }
             after = next;
         }
@@ -154,40 +144,33 @@ const fn name_of(algorithm: Algorithm) -> ChecksumAlgorithm {
 }
 
 const fn kind_of(algorithm: Algorithm) -> ChecksumType {
-    if algorithm.adds_up() { ChecksumType::FullObject } else { ChecksumType::Composite }
+    if algorithm.combines() { ChecksumType::FullObject } else { ChecksumType::Composite }
 }
 
 impl StoredPart {
-    /// The part, if it is the one that has this digest.
-    #[must_use]
-    pub fn accept(&self, number: i32, digest: Digest) -> Option<Part> {
+    /// Returns the part if it has the content with this digest.
+    pub(crate) fn accept(&self, number: i32, digest: Digest) -> Option<UploadedPart> {
         let is_same = self.size_bytes == digest.bytes
             && match (self.checksum, digest.checksum) {
                 (Some(stored), Some(known)) if stored.algorithm() == known.algorithm() => stored == known,
                 _ => ETag::new(&self.etag) == ETag::single(digest.md5),
             };
-        is_same.then(|| Part { number, etag: self.etag.clone(), digest })
+        is_same.then(|| UploadedPart { number, etag: self.etag.clone(), digest })
     }
 }
 
 impl MultipartUpload<'_> {
-    /// What S3 calls it.
-    #[must_use]
-    pub fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether it was asked for more than once: an answer that was lost may have begun another one.
-    #[must_use]
-    pub const fn may_have_twins(&self) -> bool {
-        self.may_have_twins
+    /// Whether the request was sent more than once: a lost response may belong to a duplicate upload.
+    pub(crate) const fn may_have_duplicates(&self) -> bool {
+        self.may_have_duplicates
     }
 
-    /// The parts that S3 has, by their numbers.
-    ///
-    /// # Errors
-    /// Where S3 refuses, does not answer, or has no such upload any more.
-    pub async fn stored_parts(&self) -> Result<BTreeMap<i32, StoredPart>, S3Error> {
+    /// Requests the parts that S3 has, by their numbers.
+    pub(crate) async fn stored_parts(&self) -> Result<BTreeMap<i32, StoredPart>, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
         let (mut parts, mut after) = (BTreeMap::new(), None);
         loop {
@@ -198,8 +181,8 @@ impl MultipartUpload<'_> {
                 .upload_id(&self.id)
                 .set_part_number_marker(after)
                 .set_expected_bucket_owner(expected_owner.clone());
-            let answer = sender.send(Operation::ListParts, 0, |_| request.clone().send()).await?;
-            for part in answer.parts() {
+            let response = sender.send(Operation::ListParts, |_| request.clone().send()).await?;
+            for part in response.parts() {
                 let stored = StoredPart {
                     etag: part.e_tag().unwrap_or_default().to_owned(),
                     size_bytes: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
@@ -215,18 +198,20 @@ impl MultipartUpload<'_> {
                 };
                 parts.insert(part.part_number().unwrap_or_default(), stored);
             }
-            after = answer.next_part_number_marker().map(str::to_owned);
-            if !answer.is_truncated().unwrap_or(false) || after.is_none() {
+            after = response.next_part_number_marker().map(str::to_owned);
+            if !response.is_truncated().unwrap_or(false) || after.is_none() {
                 return Ok(parts);
             }
         }
     }
 
-    /// Sends a part; `number` counts from 1.
-    ///
-    /// # Errors
-    /// Where S3 refuses or does not answer.
-    pub async fn part(&self, number: i32, content: Bytes, digest: Digest) -> Result<Part, S3Error> {
+    /// Uploads a part. `number` counts from 1.
+    pub(crate) async fn upload_part(
+        &self,
+        number: i32,
+        content: Bytes,
+        digest: Digest,
+    ) -> Result<UploadedPart, S3Error> {
         let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = || {
             let request = client
@@ -241,45 +226,41 @@ impl MultipartUpload<'_> {
             set_checksum!(request, digest.checksum)
         };
         let expected = ETag::single(digest.md5);
-        let answer = sender
+        let response = sender
             .send_checked(
                 Operation::UploadPart,
                 content.len(),
-                |progress| request().body(body(&content, progress)).send(),
-                |answer| {
-                    let md5 = etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm());
-                    same_etag(answer.e_tag(), &expected, md5)
+                |activity| request().body(body(&content, activity)).send(),
+                |response| {
+                    let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
+                    check_etag(response.e_tag(), &expected, md5)
                 },
             )
             .await?;
-        let etag = answer.e_tag().map_or_else(|| expected.text(), str::to_owned);
-        Ok(Part { number, etag, digest })
+        let etag = response.e_tag().map_or_else(|| expected.text(), str::to_owned);
+        Ok(UploadedPart { number, etag, digest })
     }
 
     /// Publishes the object, and returns its ETag.
     ///
     /// # Errors
-    /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
-    pub async fn complete(&self, mut parts: Vec<Part>, expected: &Expected) -> Result<ETag, S3Error> {
+    /// Returns an error if the key holds something else than `expected`.
+    pub(crate) async fn complete(
+        &self,
+        mut parts: Vec<UploadedPart>,
+        expected: &ExpectedObject,
+    ) -> Result<ETag, S3Error> {
         parts.sort_unstable_by_key(|part| part.number);
         let whole = Whole::of(&parts);
-        let conditional = self.destination.writes_are_conditional();
-        let sent = match self.complete_if(&parts, &whole, expected, conditional).await {
-            Err(error) if error.kind == ErrorKind::NotImplemented && conditional => {
-                self.destination.without_conditions(&error);
-                self.complete_if(&parts, &whole, expected, false).await
-            }
-            other => other,
-        };
-        match sent {
-            // Answers that a lost success leaves for the next try.
+        match self.destination.write_if(expected, |expected| self.complete_if(&parts, &whole, expected)).await {
+            // What a retry receives if the first response was lost.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
-                let etag = self.destination.own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)?;
-                // Ours, or the same content by somebody else: then this upload is open still.
+                let etag = self.destination.find_own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)?;
+                // If another writer published the same content, this upload is still unfinished.
                 self.abort().await;
                 Ok(etag)
             }
-            // Ceph's gateway answers without an ETag.
+            // The response of Ceph's gateway contains no ETag.
             Ok(etag) if etag.is_empty() => Ok(self.destination.head(self.key).await?.etag),
             other => other,
         }
@@ -287,10 +268,9 @@ impl MultipartUpload<'_> {
 
     async fn complete_if(
         &self,
-        parts: &[Part],
+        parts: &[UploadedPart],
         whole: &Whole,
-        expected: &Expected,
-        conditional: bool,
+        expected: &ExpectedObject,
     ) -> Result<ETag, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
         let completed = parts.iter().map(|part| {
@@ -305,23 +285,25 @@ impl MultipartUpload<'_> {
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
             .set_checksum_type(checksum.map(kind_of))
             .mpu_object_size(i64::try_from(whole.bytes).unwrap_or(i64::MAX))
-            .set_if_none_match(expected.if_none_match().filter(|_| conditional))
-            .set_if_match(expected.if_match().filter(|_| conditional))
+            .set_if_none_match(expected.if_none_match())
+            .set_if_match(expected.if_match())
             .set_expected_bucket_owner(expected_owner.clone());
         let request = set_checksum!(request, whole.checksum);
-        let answer = sender
+        let response = sender
             .send_checked(
                 Operation::CompleteMultipartUpload,
                 0,
                 |_| request.clone().send(),
-                |answer| same_etag(answer.e_tag(), &whole.etag, etag_may_be_md5(answer.server_side_encryption(), None)),
+                |response| {
+                    check_etag(response.e_tag(), &whole.etag, etag_may_be_md5(response.server_side_encryption(), None))
+                },
             )
             .await?;
-        Ok(ETag::new(answer.e_tag().unwrap_or_default()))
+        Ok(ETag::new(response.e_tag().unwrap_or_default()))
     }
 
-    /// Gives the upload up, and what was sent of it; whether nothing of it stays.
-    pub async fn abort(&self) -> bool {
+    /// Aborts the upload. Returns whether S3 has none of its parts any longer.
+    pub(crate) async fn abort(&self) -> bool {
         let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = client
             .abort_multipart_upload()
@@ -329,7 +311,7 @@ impl MultipartUpload<'_> {
             .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
-        match sender.send(Operation::AbortMultipartUpload, 0, |_| request.clone().send()).await {
+        match sender.send(Operation::AbortMultipartUpload, |_| request.clone().send()).await {
             Ok(_) => true,
             Err(error) if error.kind == ErrorKind::NotFound => true,
             Err(error) => {
@@ -337,7 +319,7 @@ impl MultipartUpload<'_> {
                     key = %prefix.object_key(self.key),
                     upload_id = self.id,
                     %error,
-                    "an unfinished multipart upload stays behind and costs storage: abort it, or let a lifecycle rule do so"
+                    "cannot abort this multipart upload: its parts cost storage until you abort it or a lifecycle rule does"
                 );
                 false
             }
@@ -345,7 +327,7 @@ impl MultipartUpload<'_> {
     }
 }
 
-/// What the parts make together.
+/// The object that the parts form.
 #[derive(Debug)]
 struct Whole {
     etag: ETag,
@@ -354,14 +336,14 @@ struct Whole {
 }
 
 impl Whole {
-    fn of(parts: &[Part]) -> Self {
+    fn of(parts: &[UploadedPart]) -> Self {
         let digests = || parts.iter().map(|part| part.digest);
         let first = digests().next().and_then(|digest| digest.checksum);
         Self {
             etag: ETag::multipart(md5_of_md5s(parts.iter().map(|part| &part.digest.md5)), parts.len()),
-            // A single part of an algorithm that does not add up is a composite all the same.
-            checksum: first.filter(|first| first.algorithm().adds_up()).and_then(|first| {
-                digests().skip(1).try_fold(first, |sum, next| sum.followed_by(next.checksum?, next.bytes))
+            // If checksums do not combine, that of a single part is composite too.
+            checksum: first.filter(|first| first.algorithm().combines()).and_then(|first| {
+                digests().skip(1).try_fold(first, |sum, next| sum.combined_with(next.checksum?, next.bytes))
             }),
             bytes: digests().map(|digest| digest.bytes).sum(),
         }
@@ -373,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_grows_where_ten_thousand_would_not_do() {
+    fn a_part_grows_if_ten_thousand_would_not_hold_the_object() {
         assert_eq!(part_size(0, 8 * MIB), 8 * MIB);
         assert_eq!(part_size(80_000 * MIB, 8 * MIB), 8 * MIB);
         assert_eq!(part_size(80_000 * MIB + 1, 8 * MIB), 9 * MIB);

@@ -1,34 +1,31 @@
-//! A request to S3 by the name of its operation, and how many of each were sent.
+//! The S3 operations that this program uses, and how many requests of each were sent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $variant:ident = $api:literal, $report:literal;)*) => {
-        /// An S3 operation that this program uses.
+    ($($variant:ident = $api:literal, $report:literal;)*) => {
+        /// An S3 operation.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Operation { $($(#[$doc])* $variant),* }
+        pub(crate) enum Operation { $($variant),* }
 
         impl Operation {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// The API's name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
+            /// Returns the name in the API.
+            pub(crate) const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $api),* }
             }
 
-            /// The report's name.
-            #[must_use]
-            pub const fn report_name(self) -> &'static str {
+            /// Returns the name in the report.
+            pub(crate) const fn report_name(self) -> &'static str {
                 match self { $(Self::$variant => $report),* }
             }
         }
 
         #[derive(Debug, Default)]
-        #[allow(non_snake_case, reason = "a field a variant")]
+        #[allow(non_snake_case, reason = "one field for each variant")]
         struct Counters { $($variant: AtomicU64),* }
 
         impl Counters {
@@ -40,42 +37,26 @@ macro_rules! operations {
 }
 
 operations! {
-    /// A page of a listing.
     List = "ListObjectsV2", "list";
-    /// An object's headers.
     Head = "HeadObject", "head";
-    /// An object in one request.
     Put = "PutObject", "put";
-    /// The begin of a multipart upload.
     CreateMultipartUpload = "CreateMultipartUpload", "create_multipart_upload";
-    /// A part of it.
     UploadPart = "UploadPart", "upload_part";
-    /// Its end.
     CompleteMultipartUpload = "CompleteMultipartUpload", "complete_multipart_upload";
-    /// Its end without an object.
     AbortMultipartUpload = "AbortMultipartUpload", "abort_multipart_upload";
-    /// A copy within S3.
     Copy = "CopyObject", "copy";
-    /// A part copied within S3.
     UploadPartCopy = "UploadPartCopy", "upload_part_copy";
-    /// An object's content.
     Get = "GetObject", "get";
-    /// An object's checksums and parts.
     GetObjectAttributes = "GetObjectAttributes", "get_object_attributes";
-    /// The parts of an upload.
     ListParts = "ListParts", "list_parts";
-    /// The uploads under way.
     ListMultipartUploads = "ListMultipartUploads", "list_multipart_uploads";
-    /// One delete.
     Delete = "DeleteObject", "delete";
-    /// Up to 1,000 deletes.
     DeleteObjects = "DeleteObjects", "delete_objects";
 }
 
 impl Operation {
-    /// Whether it may change what is at a key, or leave something there.
-    #[must_use]
-    pub const fn writes(self) -> bool {
+    /// Whether the operation changes an object or an upload.
+    pub(crate) const fn writes(self) -> bool {
         matches!(
             self,
             Self::Put
@@ -84,7 +65,7 @@ impl Operation {
                 | Self::UploadPart
                 | Self::UploadPartCopy
                 | Self::CompleteMultipartUpload
-                // Another run may be going on with it.
+                // Another run may have resumed the upload.
                 | Self::AbortMultipartUpload
                 | Self::Delete
                 | Self::DeleteObjects
@@ -92,7 +73,7 @@ impl Operation {
     }
 }
 
-/// How many requests went out: every attempt counts, as S3 counts them.
+/// Counts the requests that were sent. Every attempt counts, as S3 counts them.
 #[derive(Debug, Default)]
 pub struct Requests {
     sent: Counters,
@@ -117,21 +98,17 @@ impl Requests {
         self.downloaded_bytes.fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// How much of objects' content was received.
-    #[must_use]
-    pub fn downloaded_bytes(&self) -> u64 {
+    /// How many bytes of objects' content were received.
+    pub(crate) fn downloaded_bytes(&self) -> u64 {
         self.downloaded_bytes.load(Ordering::Relaxed)
     }
 
-    /// How many requests of an operation were sent.
-    #[must_use]
-    pub fn sent(&self, operation: Operation) -> u64 {
+    pub(crate) fn sent(&self, operation: Operation) -> u64 {
         self.sent.of(operation).load(Ordering::Relaxed)
     }
 
-    /// All counts by the report's names.
-    #[must_use]
-    pub fn by_name(&self) -> BTreeMap<Cow<'static, str>, u64> {
+    /// Returns all counts by their names in the report.
+    pub(crate) fn by_name(&self) -> BTreeMap<Cow<'static, str>, u64> {
         Operation::ALL
             .iter()
             .map(|&operation| (operation.report_name(), self.sent(operation)))

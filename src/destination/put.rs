@@ -8,75 +8,63 @@ use super::checksum::{Checksum, Digest, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
+use super::idle_timeout::{Activity, ObservedBody};
 use super::operation::Operation;
-use super::patience::{Progress, WatchedBody};
 use crate::key::RelativeKey;
 use crate::object::ETag;
 
-/// What the listing showed at a key: what a write may replace.
+/// The object that a write can replace: the condition of the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing.
+pub enum ExpectedObject {
+    /// None: the key must be absent.
     Absent,
-    /// This object.
+    /// The object with this ETag.
     Present(ETag),
-    /// Whatever is there.
-    Anything,
+    /// Any object, or none: the write has no condition.
+    Any,
 }
 
-impl Expected {
+impl ExpectedObject {
     pub(super) fn if_none_match(&self) -> Option<String> {
         (*self == Self::Absent).then(|| "*".to_owned())
     }
 
     pub(super) fn if_match(&self) -> Option<String> {
         match self {
-            Self::Absent | Self::Anything => None,
-            // Without an ETag in the listing there is nothing to hold the object to.
+            Self::Absent | Self::Any => None,
+            // A listing without ETags gives no condition.
             Self::Present(etag) => Some(etag.text()).filter(|etag| !etag.is_empty()),
         }
     }
 }
 
+/// An object to write in one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewObject<'a> {
+    pub(crate) key: &'a RelativeKey,
+    pub(crate) headers: &'a ObjectHeaders,
+    pub(crate) content: &'a Bytes,
+    pub(crate) digest: &'a Digest,
+    pub(crate) expected: &'a ExpectedObject,
+}
+
 impl Destination {
-    /// Stores `content`, and returns the new object's ETag.
+    /// Writes an object, and returns its ETag.
     ///
     /// # Errors
-    /// Where S3 refuses, does not answer, or holds something else than `expected` at the key.
-    pub async fn put(
-        &self,
-        key: &RelativeKey,
-        headers: &ObjectHeaders,
-        content: &Bytes,
-        digest: &Digest,
-        expected: &Expected,
-    ) -> Result<ETag, S3Error> {
-        // As it was when this one was sent: another upload may learn meanwhile that there are no conditions.
-        let conditional = self.writes_are_conditional();
-        let sent = match self.put_if(key, headers, content, digest, expected, conditional).await {
-            Err(error) if error.kind == ErrorKind::NotImplemented && conditional => {
-                self.without_conditions(&error);
-                self.put_if(key, headers, content, digest, expected, false).await
-            }
-            other => other,
-        };
-        match sent {
+    /// Returns an error if the key holds something else than `expected`.
+    pub(crate) async fn put(&self, object: &NewObject<'_>) -> Result<ETag, S3Error> {
+        let etag = ETag::single(object.digest.md5);
+        match self.write_if(object.expected, |expected| self.put_if(object, &etag, expected)).await {
             Err(error) if error.kind == ErrorKind::Precondition => {
-                self.own_write(key, &ETag::single(digest.md5), digest.checksum).await.ok_or(error)
+                self.find_own_write(object.key, &etag, object.digest.checksum).await.ok_or(error)
             }
             other => other,
         }
     }
 
-    async fn put_if(
-        &self,
-        key: &RelativeKey,
-        headers: &ObjectHeaders,
-        content: &Bytes,
-        digest: &Digest,
-        expected: &Expected,
-        conditional: bool,
-    ) -> Result<ETag, S3Error> {
+    async fn put_if(&self, object: &NewObject<'_>, etag: &ETag, expected: &ExpectedObject) -> Result<ETag, S3Error> {
+        let NewObject { key, headers, content, digest, .. } = *object;
         let request = || {
             let request = self
                 .client
@@ -85,46 +73,70 @@ impl Destination {
                 .key(self.prefix.object_key(key))
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
-                .set_if_none_match(expected.if_none_match().filter(|_| conditional))
-                .set_if_match(expected.if_match().filter(|_| conditional))
+                .set_if_none_match(expected.if_none_match())
+                .set_if_match(expected.if_match())
                 .set_expected_bucket_owner(self.expected_owner.clone());
             set_checksum!(set_headers!(request, headers), digest.checksum)
         };
-        let etag = ETag::single(digest.md5);
-        let answer = self
+        let response = self
             .sender
             .send_checked(
                 Operation::Put,
                 content.len(),
-                |progress| request().body(body(content, progress)).send(),
-                |answer| {
-                    let md5 = etag_may_be_md5(answer.server_side_encryption(), answer.sse_customer_algorithm());
-                    same_etag(answer.e_tag(), &etag, md5)
+                |activity| request().body(body(content, activity)).send(),
+                |response| {
+                    let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
+                    check_etag(response.e_tag(), etag, md5)
                 },
             )
             .await?;
-        Ok(answer.e_tag().map_or(etag, ETag::new))
+        Ok(response.e_tag().map_or_else(|| etag.clone(), ETag::new))
     }
 
-    /// Whether what is at the key is what was sent: a write whose answer was lost fails its own condition when sent again.
-    pub(super) async fn own_write(&self, key: &RelativeKey, sent: &ETag, checksum: Option<Checksum>) -> Option<ETag> {
+    /// Sends a write with its condition, or without one if the server has no conditional writes.
+    pub(super) async fn write_if<'a, F: Future<Output = Result<ETag, S3Error>>>(
+        &self,
+        expected: &'a ExpectedObject,
+        write: impl Fn(&'a ExpectedObject) -> F,
+    ) -> Result<ETag, S3Error> {
+        // Read before the request: meanwhile, another write may find that the server has no conditions.
+        if !self.has_conditional_writes() {
+            return write(&ExpectedObject::Any).await;
+        }
+        match write(expected).await {
+            Err(error) if error.kind == ErrorKind::NotImplemented => {
+                self.disable_conditional_writes(&error);
+                write(&ExpectedObject::Any).await
+            }
+            other => other,
+        }
+    }
+
+    /// Returns the ETag of the object at the key if its content is what this run sent. If the response to a write was
+    /// lost, the retry fails its own condition.
+    pub(super) async fn find_own_write(
+        &self,
+        key: &RelativeKey,
+        sent: &ETag,
+        checksum: Option<Checksum>,
+    ) -> Option<ETag> {
         let found = self.head(key).await.ok()?;
-        let same_content = found.checksum.is_some() && found.checksum == checksum;
-        (found.etag == *sent || same_content).then_some(found.etag)
+        let is_same_content = found.checksum.is_some() && found.checksum == checksum;
+        (found.etag == *sent || is_same_content).then_some(found.etag)
     }
 }
 
-/// A body that notes its progress; the content is not copied.
-pub(super) fn body(content: &Bytes, progress: Progress) -> ByteStream {
-    ByteStream::new(SdkBody::from_body_1_x(WatchedBody::new(content.clone(), progress)))
+/// Returns a body that records its activity. The content is not copied.
+pub(super) fn body(content: &Bytes, activity: Activity) -> ByteStream {
+    ByteStream::new(SdkBody::from_body_1_x(ObservedBody::new(content.clone(), activity)))
 }
 
-/// Whether the answered ETag is that of what was sent, where it can tell.
-pub(super) fn same_etag(answered: Option<&str>, sent: &ETag, etag_is_md5: bool) -> Result<(), String> {
-    match answered.map(ETag::new) {
-        Some(answered) if etag_is_md5 && answered != *sent && !answered.is_empty() => Err(format!(
-            "S3 received something else than was sent: ETag {} instead of {}",
-            answered.text(),
+/// Compares the ETag of a response with that of the sent content, if the ETag can be an MD5.
+pub(super) fn check_etag(received: Option<&str>, sent: &ETag, etag_is_md5: bool) -> Result<(), String> {
+    match received.map(ETag::new) {
+        Some(received) if etag_is_md5 && received != *sent && !received.is_empty() => Err(format!(
+            "S3 received other content than this run sent: ETag {} instead of {}",
+            received.text(),
             sent.text()
         )),
         _ => Ok(()),

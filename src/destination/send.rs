@@ -7,14 +7,14 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::error::{ErrorKind, S3Error};
+use super::idle_timeout::{Activity, idle_timeout};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
-use super::patience::{Progress, patience};
 use crate::shutdown::Shutdown;
 
-/// The wait before the first retry; doubled for each further one, with full jitter.
+/// The longest wait before the first retry. It doubles with each retry. Each wait is random between 0 and the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(20);
 
 /// Sends requests.
 #[derive(Debug)]
@@ -27,80 +27,76 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends what `attempt` builds until it is answered well, refused for good, or tried `retries` times more.
+    /// Sends a request without a body, up to `1 + retries` times. `attempt` builds each attempt.
     pub(super) async fn send<T, E, F>(
         &self,
         operation: Operation,
-        body_bytes: usize,
-        attempt: impl Fn(Progress) -> F,
+        attempt: impl Fn(Activity) -> F,
     ) -> Result<T, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.send_checked(operation, body_bytes, attempt, |_| Ok(())).await
+        self.send_checked(operation, 0, attempt, |_| Ok(())).await
     }
 
-    /// As [`Self::send`], with a look at the answer: what `check` refuses counts as an answer that went wrong on its way.
+    /// Like [`Self::send`], with a body. If `check` refuses a response, the attempt counts as damaged in transit.
     pub(super) async fn send_checked<T, E, F>(
         &self,
         operation: Operation,
         body_bytes: usize,
-        attempt: impl Fn(Progress) -> F,
+        attempt: impl Fn(Activity) -> F,
         check: impl Fn(&T) -> Result<(), String>,
     ) -> Result<T, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let mut tried = 0;
+        let mut retries = 0;
         loop {
-            let error = match Box::pin(self.once(operation, body_bytes, tried > 0, &attempt)).await {
-                Ok(answer) => match check(&answer) {
-                    Ok(()) => return Ok(answer),
-                    Err(what) => S3Error::local(operation, ErrorKind::Transient, what),
+            let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
+            let error = match Box::pin(self.send_once(operation, body_bytes, retries > 0, send)).await {
+                Ok(response) => match check(&response) {
+                    Ok(()) => return Ok(response),
+                    Err(message) => S3Error::local(operation, ErrorKind::Transient, message),
                 },
                 Err(error) => error,
             };
-            if !error.kind.is_worth_retrying() || tried >= self.retries {
+            if !error.kind.is_retryable() || retries >= self.retries {
                 return Err(error);
             }
-            tracing::debug!(%error, attempt = tried + 1, "will be tried again");
-            self.back_off(operation, tried).await?;
-            tried += 1;
+            tracing::debug!(%error, attempt = retries + 1, "retrying this request");
+            self.back_off(operation, retries).await?;
+            retries += 1;
         }
     }
 
-    async fn once<T, E, F>(
+    async fn send_once<T>(
         &self,
         operation: Operation,
         body_bytes: usize,
         is_retry: bool,
-        attempt: impl Fn(Progress) -> F,
-    ) -> Result<T, S3Error>
-    where
-        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
+        send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
+    ) -> Result<T, S3Error> {
         let _permit = self.admit(operation, body_bytes).await?;
-        // As late as can be: the process may have been stopped until now.
+        // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.shutdown.may_write() {
             self.shutdown.lease_lost();
-            return Err(asked_to_stop(operation));
+            return Err(interrupted(operation));
         }
         self.requests.count(operation, is_retry);
-        let progress = Progress::start();
-        let patience = patience(operation, body_bytes);
-        let answer = tokio::select! {
-            // An answer that came while nobody looked is no silence.
+        let activity = Activity::start();
+        let timeout = idle_timeout(operation, body_bytes);
+        let result = tokio::select! {
+            // A response that has arrived counts, even if the timeout has passed too.
             biased;
-            answer = attempt(progress.clone()) => answer.map_err(|error| S3Error::from_sdk(operation, &error)),
-            () = progress.silent_for(patience) => {
-                let silence = format!("no answer and no byte moved for {} s", patience.as_secs());
-                Err(S3Error::local(operation, ErrorKind::Unreachable, silence))
+            result = send(activity.clone()) => result,
+            () = activity.idle_for(timeout) => {
+                let message = format!("no response: no byte moved for {} s", timeout.as_secs());
+                Err(S3Error::local(operation, ErrorKind::Unreachable, message))
             }
         };
-        match &answer {
+        match &result {
             Ok(_) => self.limit.on_success(),
             Err(error) if error.kind == ErrorKind::Throttled => {
                 self.requests.count_throttled();
@@ -109,14 +105,14 @@ impl Sender {
             Err(error) if error.kind == ErrorKind::Unreachable => self.limit.on_throttled(Instant::now()),
             Err(_) => {}
         }
-        answer
+        result
     }
 
-    /// Waits until the request may leave. What would be new work does not, once the run is asked to stop.
+    /// Waits until the request can be sent. After a shutdown request, new work is refused.
     async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
         let turn = async {
             let permit = self.limit.acquire().await;
-            // A request without a body, such as an abort, waits for no other's bytes.
+            // A request without a body, such as an abort, does not wait for bandwidth.
             if let Some(bandwidth) = self.bandwidth.as_ref().filter(|_| body_bytes > 0) {
                 bandwidth.wait_for(body_bytes).await;
             }
@@ -134,54 +130,55 @@ impl Sender {
         }
         tokio::select! {
             biased;
-            () = self.shutdown.requested() => Err(asked_to_stop(operation)),
+            () = self.shutdown.requested() => Err(interrupted(operation)),
             permit = turn => Ok(permit),
         }
     }
 
-    async fn back_off(&self, operation: Operation, tried: u32) -> Result<(), S3Error> {
-        let ceiling = FIRST_BACKOFF.saturating_mul(1 << tried.min(16)).min(LONGEST_BACKOFF);
+    async fn back_off(&self, operation: Operation, retries: u32) -> Result<(), S3Error> {
+        let ceiling = FIRST_BACKOFF.saturating_mul(1 << retries.min(16)).min(MAX_BACKOFF);
         let pause = tokio::time::sleep(ceiling.mul_f64(fastrand::f64()));
-        // Cleaning up goes on while the run ends.
+        // The run cleans up after a shutdown request too.
         if operation == Operation::AbortMultipartUpload {
             pause.await;
             return Ok(());
         }
         tokio::select! {
             () = pause => Ok(()),
-            () = self.shutdown.requested() => Err(asked_to_stop(operation)),
+            () = self.shutdown.requested() => Err(interrupted(operation)),
         }
     }
 }
 
-fn asked_to_stop(operation: Operation) -> S3Error {
-    S3Error::local(operation, ErrorKind::Interrupted, "the run was asked to stop")
+fn interrupted(operation: Operation) -> S3Error {
+    S3Error::local(operation, ErrorKind::Interrupted, "a shutdown was requested")
 }
 
-/// A limit of bytes a second, kept over the whole run: who sends pays first.
+/// A limit of bytes per second for the whole run. A request waits for the time of its bytes before it is sent.
 #[derive(Debug)]
 pub(super) struct Bandwidth {
     bytes_per_second: f64,
-    paid_until: Mutex<Option<tokio::time::Instant>>,
+    /// The time up to which requests have used the bandwidth.
+    used_until: Mutex<Option<tokio::time::Instant>>,
 }
 
 impl Bandwidth {
     #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a rate needs no more than 53 bits")]
     pub(super) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second as f64, paid_until: Mutex::new(None) }
+        Self { bytes_per_second: bytes_per_second as f64, used_until: Mutex::new(None) }
     }
 
     #[allow(clippy::as_conversions, clippy::cast_precision_loss, reason = "a body has at most 5 GiB")]
     async fn wait_for(&self, bytes: usize) {
-        let price = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
-        let paid = {
-            let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let time = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+        let end = {
+            let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
             let now = tokio::time::Instant::now();
-            let paid = paid_until.unwrap_or(now).max(now) + price;
-            *paid_until = Some(paid);
-            paid
+            let end = used_until.unwrap_or(now).max(now) + time;
+            *used_until = Some(end);
+            end
         };
-        tokio::time::sleep_until(paid).await;
+        tokio::time::sleep_until(end).await;
     }
 }
 
@@ -190,10 +187,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_bandwidth_holds_over_many_senders_at_once() {
+    async fn the_bandwidth_limits_concurrent_requests_together() {
         let bandwidth = Bandwidth::new(1_000_000);
-        let begin = tokio::time::Instant::now();
+        let start = tokio::time::Instant::now();
         futures::future::join_all((0..10).map(|_| bandwidth.wait_for(500_000))).await;
-        assert_eq!(begin.elapsed().as_secs(), 5);
+        assert_eq!(start.elapsed().as_secs(), 5);
     }
 }

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::{Expected, Remembered, StateError, Version};
 use crate::destination::error::ErrorKind;
 use crate::destination::headers::ObjectHeaders;
-use crate::destination::{self, Destination, checksum};
+use crate::destination::put::{ExpectedObject, NewObject};
+use crate::destination::{Destination, checksum};
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -38,13 +39,14 @@ pub(super) async fn replace(
     expected: &Expected,
 ) -> Result<Option<Version>, StateError> {
     let over = match expected {
-        Expected::Absent => destination::Expected::Absent,
-        Expected::Is(Version(etag)) => destination::Expected::Present(ETag::new(etag)),
-        Expected::Anything => destination::Expected::Anything,
+        Expected::Absent => ExpectedObject::Absent,
+        Expected::Is(Version(etag)) => ExpectedObject::Present(ETag::new(etag)),
+        Expected::Anything => ExpectedObject::Any,
     };
     let digest = checksum::digest(content.clone(), home.checksum()).await;
-    let put = home.put(name, &headers(), &content, &digest, &over).await;
-    if *expected != Expected::Anything && !home.writes_are_conditional() {
+    let object = NewObject { key: name, headers: &headers(), content: &content, digest: &digest, expected: &over };
+    let put = home.put(&object).await;
+    if *expected != Expected::Anything && !home.has_conditional_writes() {
         return Err(StateError::NoConditions);
     }
     match put {
@@ -76,17 +78,18 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
     };
     if file_bytes <= PIECE_BYTES {
         let (content, digest) = piece(0).await?;
-        home.put(name, &headers(), &content, &digest, &destination::Expected::Anything).await?;
+        let (headers, expected) = (&headers(), &ExpectedObject::Any);
+        home.put(&NewObject { key: name, headers, content: &content, digest: &digest, expected }).await?;
         return Ok(());
     }
-    let upload = home.begin_upload(name, &headers()).await?;
+    let upload = home.create_upload(name, &headers()).await?;
     let sent = async {
         let mut parts = Vec::new();
         for (number, offset) in (1..).zip((0..file_bytes).step_by(PIECE_STEP)) {
             let (content, digest) = piece(offset).await?;
-            parts.push(upload.part(number, content, digest).await?);
+            parts.push(upload.upload_part(number, content, digest).await?);
         }
-        upload.complete(parts, &destination::Expected::Anything).await?;
+        upload.complete(parts, &ExpectedObject::Any).await?;
         Ok(())
     };
     let sent = sent.await;

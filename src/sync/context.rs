@@ -116,8 +116,11 @@ impl Context {
 
     /// The headers of an upload, over `object` if there is one.
     pub async fn headers(&self, key: &RelativeKey, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
-        let mut headers =
-            if stat.kind == EntryKind::File { self.headers.of(key.as_str()) } else { self.headers.of_no_file() };
+        let mut headers = if stat.kind == EntryKind::File {
+            self.headers.for_file(key.as_str())
+        } else {
+            self.headers.for_non_file()
+        };
         if let Some(preserve) = self.rules.preserve {
             headers.metadata = self.dialect.get(&self.destination).await.write(stat, preserve);
             headers.storage_class = match object {

@@ -19,7 +19,7 @@ use super::context::Context;
 use super::guard::Guard;
 use super::rules::DeleteRules;
 use super::tally::{Failure, Tally};
-use crate::destination::delete::{Deleted, Doomed, fits_a_batch};
+use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
 use crate::source::presence::Presence;
 
 /// Deletes the orphans that no guard withholds.
@@ -42,7 +42,7 @@ pub(crate) async fn for_each_batch(
     mut orphans: Orphans,
     rules: &DeleteRules,
     tally: &mut Tally,
-    mut each: impl AsyncFnMut(Vec<Doomed>, &mut Tally),
+    mut each: impl AsyncFnMut(Vec<DeleteTarget>, &mut Tally),
 ) {
     let guard = guard_of_run(orphans.count(), tally, rules).or_else(|| orphans.spill_guard());
     if let Some(guard) = &guard {
@@ -72,7 +72,7 @@ pub(crate) async fn for_each_batch(
 }
 
 /// Returns the targets for which a fresh lookup finds nothing in the source.
-async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) -> Vec<Doomed> {
+async fn still_gone(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tally) -> Vec<DeleteTarget> {
     let presences = context.source.presences(batch.iter().map(|target| target.key.clone()).collect()).await;
     let mut gone = Vec::with_capacity(batch.len());
     for (target, presence) in batch.into_iter().zip(presences) {
@@ -89,11 +89,11 @@ async fn still_gone(context: &Context, batch: Vec<Doomed>, tally: &mut Tally) ->
     gone
 }
 
-async fn delete_batch(context: &Context, batch: Vec<Doomed>, tally: &mut Tally, changes: &mut Changes) {
+async fn delete_batch(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tally, changes: &mut Changes) {
     if context.shutdown.is_requested() {
         return batch.iter().for_each(|target| tally.withheld(&Guard::Interrupted, &context.key(&target.key)));
     }
-    let (together, alone): (Vec<Doomed>, Vec<Doomed>) =
+    let (together, alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
         batch.into_iter().partition(|target| fits_a_batch(&context.key(&target.key)));
     let outcomes = if together.is_empty() { Vec::new() } else { context.destination.delete_batch(&together).await };
     for (target, outcome) in together.iter().zip(outcomes) {
@@ -105,15 +105,15 @@ async fn delete_batch(context: &Context, batch: Vec<Doomed>, tally: &mut Tally, 
     }
 }
 
-fn account(context: &Context, target: &Doomed, outcome: Deleted, tally: &mut Tally, changes: &mut Changes) {
+fn account(context: &Context, target: &DeleteTarget, outcome: DeleteOutcome, tally: &mut Tally, changes: &mut Changes) {
     let key = context.key(&target.key);
     match outcome {
-        Deleted::Yes => {
+        DeleteOutcome::Deleted => {
             tally.counts.deleted += 1;
             changes.note(&Change::delete(key));
         }
-        Deleted::Changed => tally.withheld(&Guard::StillTheSame, &key),
-        Deleted::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
+        DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
+        DeleteOutcome::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
     }
     context.progress.show(|| tally.line());
 }

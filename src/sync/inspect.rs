@@ -78,7 +78,7 @@ async fn inspect(
                 Either::Right(AbortOnDropHandle::new(task))
             }
         };
-        if comparing.len() >= context.destination.most_requests()
+        if comparing.len() >= context.destination.max_requests()
             && let Some(compared) = comparing.next().await
         {
             account(context, compared, &mut each, tally)?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::destination::Expected;
+use crate::destination::put::ExpectedObject;
 use crate::key::RelativeKey;
 use crate::object::Object;
 use crate::source::entry::FileEntry;
@@ -83,8 +83,8 @@ impl Job {
 
     /// What a write may replace.
     #[must_use]
-    pub(crate) fn expected(&self) -> Expected {
-        self.object().map_or(Expected::Absent, |object| Expected::Present(object.etag.clone()))
+    pub(crate) fn expected(&self) -> ExpectedObject {
+        self.object().map_or(ExpectedObject::Absent, |object| ExpectedObject::Present(object.etag.clone()))
     }
 
     /// Whether another program may be truncating the file at this moment: its size differs from the object's, although

@@ -154,7 +154,7 @@ impl Transfers {
         while let Some(joined) = self.in_flight.try_join_next() {
             self.account(joined, tally)?;
         }
-        while self.in_flight.len() >= self.context.destination.most_requests() {
+        while self.in_flight.len() >= self.context.destination.max_requests() {
             match self.join_next_or_stop().await {
                 Some(joined) => self.account(joined, tally)?,
                 None => break,

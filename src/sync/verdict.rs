@@ -1,7 +1,7 @@
 //! A verdict: what the comparison of a file with its object showed; and an outcome: what a sync then did.
 
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::destination::head::Headers;
+use crate::destination::head::HeadResponse;
 use crate::object::ETag;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::ReadError;
@@ -26,7 +26,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Rewrite {
     /// The object's headers.
-    pub headers: Headers,
+    pub headers: HeadResponse,
     /// What the file was when its content was equal to the object's.
     pub stat: Stat,
 }

@@ -1,4 +1,4 @@
-//! When a file is uploaded, and when its object is left alone.
+//! Comparison: when a file is uploaded, and when its object is kept.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ const JUST_NOW: Duration = Duration::ZERO;
 const MIB: usize = 1 << 20;
 
 #[test]
-fn nothing_changed_costs_listings_alone() {
+fn an_unchanged_tree_costs_only_listings() {
     let trial = Trial::new();
     for number in 0..2400 {
         trial.write(format!("d{:02}/f{number:04}.txt", number % 40), number.to_string());
@@ -24,14 +24,14 @@ fn nothing_changed_costs_listings_alone() {
     trial.s3.clear_log();
     let run = trial.sync(&["--delete"]).expect(0);
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
-    assert_eq!(trial.s3.log().len(), 3, "2,400 objects are three pages, and nothing else is asked for");
+    assert_eq!(trial.s3.log().len(), 3, "2,400 objects are three pages, and nothing else is requested");
     assert_eq!(run.counted("unchanged"), 2400);
     assert_eq!(run.report["bytes"]["read_for_compare"], 0);
     assert_eq!(run.report["source_operations"]["open"], 41, "the root and 40 directories, no file");
 }
 
 #[test]
-fn one_byte_more_or_less_is_seen_though_the_object_is_newer() {
+fn a_file_of_another_size_is_uploaded_although_its_object_is_newer() {
     let trial = Trial::new();
     trial.write("more", "12345");
     trial.write("less", "12345");
@@ -46,7 +46,7 @@ fn one_byte_more_or_less_is_seen_though_the_object_is_newer() {
 }
 
 #[test]
-fn newer_with_other_content_of_the_same_size_is_uploaded() {
+fn a_newer_file_with_other_content_of_the_same_size_is_uploaded() {
     let trial = Trial::new();
     trial.object("a", "old", LONG_AGO);
     trial.write("a", "new");
@@ -56,7 +56,7 @@ fn newer_with_other_content_of_the_same_size_is_uploaded() {
 }
 
 #[test]
-fn touched_but_equal_is_read_and_never_uploaded() {
+fn a_touched_file_with_equal_content_is_read_and_not_uploaded() {
     let trial = Trial::new();
     trial.object("a", "same", LONG_AGO);
     trial.write("a", "same");
@@ -69,7 +69,7 @@ fn touched_but_equal_is_read_and_never_uploaded() {
 }
 
 #[test]
-fn same_size_with_the_mtime_put_back_is_uploaded() {
+fn other_content_with_an_old_mtime_is_uploaded() {
     let trial = Trial::new();
     trial.object("a", "first version", LONG_AGO);
     trial.write_aged("a", "other version", 2 * LONG_AGO);
@@ -78,7 +78,7 @@ fn same_size_with_the_mtime_put_back_is_uploaded() {
 }
 
 #[test]
-fn a_directory_moved_into_place_is_uploaded_though_its_files_are_older() {
+fn a_directory_moved_into_place_is_uploaded_although_its_files_are_older() {
     let trial = Trial::new();
     trial.write("site.new/deep/er/a", "the new one");
     trial.write("stays/a", "untouched");
@@ -92,8 +92,8 @@ fn a_directory_moved_into_place_is_uploaded_though_its_files_are_older() {
     assert_eq!(run.report["bytes"]["read_for_compare"], 11, "what was not moved is not read");
 }
 
-/// A tree in which `releases/1` and `releases/2` differ, and a bucket that is as it was a moment ago.
-fn two_releases(links: &[(&str, &str)], seen_as: &[(&str, &str)]) -> Trial {
+/// A tree in which `releases/1` and `releases/2` differ, and a bucket whose objects are newer than the files.
+fn two_releases(links: &[(&str, &str)], seen_through_links: &[(&str, &str)]) -> Trial {
     let trial = Trial::new();
     trial.write("releases/1/a", "release 1");
     trial.write("releases/2/a", "release 2");
@@ -103,25 +103,25 @@ fn two_releases(links: &[(&str, &str)], seen_as: &[(&str, &str)]) -> Trial {
     Trial::settle();
     trial.object("releases/1/a", "release 1", JUST_NOW);
     trial.object("releases/2/a", "release 2", JUST_NOW);
-    for (name, content) in seen_as {
+    for (name, content) in seen_through_links {
         trial.object(name, (*content).to_owned(), JUST_NOW);
     }
     trial
 }
 
-fn turn(trial: &Trial, name: &str, target: &str) {
+fn retarget(trial: &Trial, name: &str, target: &str) {
     trial.remove(name);
     trial.link(target, name);
 }
 
 #[test]
-fn a_followed_link_turned_to_another_release_is_uploaded() {
+fn a_followed_link_to_another_release_is_uploaded() {
     let trial = two_releases(
         &[("current", "releases/2"), ("a", "releases/2/a")],
         &[("current/a", "release 2"), ("a", "release 2")],
     );
-    turn(&trial, "current", "releases/1");
-    turn(&trial, "a", "releases/1/a");
+    retarget(&trial, "current", "releases/1");
+    retarget(&trial, "a", "releases/1/a");
     let run = trial.sync(&[]).expect(0);
     let objects = trial.objects();
     assert_eq!((&objects["current/a"][..], &objects["a"][..]), (&b"release 1"[..], &b"release 1"[..]));
@@ -129,12 +129,12 @@ fn a_followed_link_turned_to_another_release_is_uploaded() {
 }
 
 #[test]
-fn a_link_that_leads_through_another_one_that_was_turned_is_uploaded() {
+fn a_link_through_a_changed_link_is_uploaded() {
     let trial = two_releases(
         &[("current", "releases/2"), ("docs", "current"), ("a", "docs/a")],
         &[("current/a", "release 2"), ("docs/a", "release 2"), ("a", "release 2")],
     );
-    turn(&trial, "current", "releases/1");
+    retarget(&trial, "current", "releases/1");
     trial.sync(&[]).expect(0);
     let objects = trial.objects();
     for name in ["current/a", "docs/a", "a"] {
@@ -143,7 +143,7 @@ fn a_link_that_leads_through_another_one_that_was_turned_is_uploaded() {
 }
 
 #[test]
-fn a_link_through_a_directory_that_was_moved_into_place_is_uploaded() {
+fn a_link_through_a_moved_directory_is_uploaded() {
     let trial = two_releases(&[("a", "releases/2/a")], &[("a", "release 2")]);
     let releases = trial.tree().join("releases");
     fs::rename(releases.join("2"), releases.join("3")).unwrap();
@@ -153,7 +153,7 @@ fn a_link_through_a_directory_that_was_moved_into_place_is_uploaded() {
 }
 
 #[test]
-fn changed_right_after_the_run_that_uploaded_it_is_seen() {
+fn a_change_right_after_its_upload_is_uploaded() {
     let trial = Trial::new();
     trial.write("a", "version 1");
     trial.sync(&[]).expect(0);
@@ -165,10 +165,10 @@ fn changed_right_after_the_run_that_uploaded_it_is_seen() {
 }
 
 #[test]
-fn changed_within_the_margin_before_the_object_was_written_is_compared() {
+fn a_change_within_the_margin_before_last_modified_is_compared() {
     let trial = Trial::new();
     trial.write("a", "what came after the read.");
-    // More than the second that LastModified is cut to, less than the margin: the file is older, but not surely.
+    // Longer than the second to which LastModified is truncated, shorter than the margin: the times prove nothing.
     std::thread::sleep(Duration::from_millis(1100));
     trial.object("a", "what another tool had got", JUST_NOW);
     trial.sync(&[]).expect(0);
@@ -183,7 +183,7 @@ fn empty_files_are_uploaded_once_and_equal_afterwards() {
     trial.object("full", "", LONG_AGO);
     trial.sync(&[]).expect(0);
     trial.assert_same();
-    // A new ctime: compared by content, of which there is none.
+    // A new ctime: the run compares the content, which is empty.
     trial.write("empty", "");
     trial.s3.clear_log();
     trial.sync(&[]).expect(0);
@@ -205,12 +205,12 @@ fn an_equal_object_in_parts_of_another_size_is_recognised() {
     trial.s3.put("site", "www/other", vec![7; 1000], seed);
     let run = trial.sync(&[]).expect(0);
     trial.assert_same();
-    assert_eq!(trial.count(WRITES), 1, "the one that holds something else");
+    assert_eq!(trial.count(WRITES), 1, "only the object with other content is replaced");
     assert_eq!((run.counted("unchanged"), run.counted("uploaded")), (5, 1));
 }
 
 #[test]
-fn an_equal_object_in_parts_is_recognised_where_the_server_does_not_tell_their_size() {
+fn an_equal_object_in_parts_of_unknown_size_is_recognised() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.parts_count = false);
     let content: Vec<u8> = (0..=250).cycle().take(11 * MIB + 5).collect();
@@ -225,26 +225,26 @@ fn an_equal_object_in_parts_is_recognised_where_the_server_does_not_tell_their_s
     assert_eq!(
         run.report["bytes"]["read_for_compare"],
         3 * content.len(),
-        "each is read once, for whichever sizes it may have"
+        "each file is read once for all possible part sizes"
     );
 }
 
 #[test]
-fn an_object_whose_etag_is_no_md5_is_uploaded_once_and_then_settled() {
+fn a_file_is_uploaded_once_if_the_etag_is_not_an_md5() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.kms = true);
     trial.object("a", "same size", LONG_AGO);
     trial.write("a", "same size");
     let run = trial.sync(&[]).expect(0);
-    assert_eq!(run.counted("uploaded"), 1, "nobody can tell what it holds");
+    assert_eq!(run.counted("uploaded"), 1, "the object's content is unknown");
     trial.s3.clear_log();
     let run = trial.sync(&[]).expect(0);
-    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "settled by its times");
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "its times prove that it is unchanged");
     assert_eq!(run.counted("unchanged"), 1);
 }
 
 #[test]
-fn an_object_whose_etag_is_no_md5_is_settled_by_its_stored_checksum() {
+fn the_stored_checksum_is_compared_if_the_etag_is_not_an_md5() {
     for stored_with in ["crc64nvme", "crc32c", "crc32"] {
         let trial = Trial::new();
         trial.s3.settings(|settings| settings.kms = true);
@@ -262,7 +262,7 @@ fn an_object_whose_etag_is_no_md5_is_settled_by_its_stored_checksum() {
 }
 
 #[test]
-fn size_only_looks_at_no_time_and_reads_nothing() {
+fn size_only_ignores_times_and_reads_nothing() {
     let trial = Trial::new();
     trial.object("a", "old", LONG_AGO);
     trial.object("b", "old", LONG_AGO);
@@ -276,7 +276,7 @@ fn size_only_looks_at_no_time_and_reads_nothing() {
 }
 
 #[test]
-fn mtime_looks_at_nothing_else_and_to_the_nanosecond() {
+fn compare_mtime_uses_only_the_mtime_to_the_nanosecond() {
     let trial = Trial::new();
     for name in ["equal", "after", "before"] {
         trial.object(name, "old", LONG_AGO);
@@ -296,13 +296,13 @@ fn mtime_looks_at_nothing_else_and_to_the_nanosecond() {
     assert_eq!(objects["equal"], b"old");
     assert_eq!(objects["after"], b"new");
     assert_eq!(objects["before"], b"old", "whatever its ctime and its content are");
-    assert_eq!(run.counted("uploaded"), 2, "what is newer is sent, the equal one too");
+    assert_eq!(run.counted("uploaded"), 2, "newer files are uploaded, also the one with equal content");
     assert_eq!(run.report["bytes"]["read_for_compare"], 0);
     assert_eq!(trial.count(READS), 0);
 }
 
 #[test]
-fn what_was_replaced_behind_our_back_is_found_by_checksum_alone() {
+fn only_checksum_finds_an_object_that_another_writer_replaced() {
     let trial = Trial::new();
     trial.write("a", "ours");
     trial.write("b", "equal");
@@ -310,7 +310,7 @@ fn what_was_replaced_behind_our_back_is_found_by_checksum_alone() {
     trial.object("a", "evil", JUST_NOW);
     trial.object("b", "equal", JUST_NOW);
     let run = trial.sync(&[]).expect(0);
-    assert_eq!((trial.count(WRITES), run.counted("unchanged")), (0, 2), "it is newer than the file");
+    assert_eq!((trial.count(WRITES), run.counted("unchanged")), (0, 2), "the object is newer than the file");
     let run = trial.sync(&["--compare", "checksum"]).expect(0);
     trial.assert_same();
     assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (1, 1));
@@ -318,7 +318,7 @@ fn what_was_replaced_behind_our_back_is_found_by_checksum_alone() {
 }
 
 #[test]
-fn times_at_the_ends_of_time_are_equal_on_the_second_run() {
+fn files_with_extreme_times_are_equal_on_the_second_run() {
     let trial = Trial::new();
     let day = Duration::from_hours(24);
     for (name, time) in [
@@ -338,12 +338,12 @@ fn times_at_the_ends_of_time_are_equal_on_the_second_run() {
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     assert_eq!(
         run.report["bytes"]["read_for_compare"], 4,
-        "the one from the future is compared by content, the others are older than their objects"
+        "the file from the future is compared by content, the others are older than their objects"
     );
 }
 
 #[test]
-fn a_change_is_seen_whichever_way_the_clock_of_s3_is_off() {
+fn a_change_is_uploaded_although_the_clock_of_s3_is_wrong() {
     for hours in [-3, 3] {
         let trial = Trial::new();
         trial.s3.settings(|settings| settings.clock_offset_seconds = hours * 3600);
@@ -361,7 +361,7 @@ fn a_change_is_seen_whichever_way_the_clock_of_s3_is_off() {
 }
 
 #[test]
-fn a_file_younger_than_asked_for_waits_for_another_run_and_keeps_its_object() {
+fn a_file_below_min_age_is_skipped_and_keeps_its_object() {
     let trial = Trial::new();
     trial.write("new", "1");
     trial.write("changed", "22");
@@ -374,7 +374,7 @@ fn a_file_younger_than_asked_for_waits_for_another_run_and_keeps_its_object() {
 }
 
 #[test]
-fn a_server_without_conditional_writes_takes_many_uploads_at_once() {
+fn a_server_without_conditional_writes_gets_concurrent_uploads() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
     for number in 0..20 {

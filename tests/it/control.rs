@@ -624,7 +624,7 @@ fn an_endpoint_that_is_down_is_named_within_a_bounded_time() {
     let url = format!("http://{nobody}");
     let run = trial.sync(&["--endpoint-url", &url]);
     assert_eq!(run.report["exit_code"], 1);
-    assert_one_line(run, &[&url, "cannot be reached"], Duration::from_secs(30));
+    assert_one_line(run, &[&url, "cannot reach bucket"], Duration::from_secs(30));
 }
 
 #[test]
@@ -634,7 +634,7 @@ fn an_endpoint_that_never_answers_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let run = trial.sync(&["--endpoint-url", &url, "--retries", "0"]);
-    assert_one_line(run, &[&url, "cannot be reached"], Duration::from_secs(25));
+    assert_one_line(run, &[&url, "cannot reach bucket"], Duration::from_secs(25));
 }
 
 #[test]
@@ -642,7 +642,7 @@ fn a_host_that_does_not_exist_is_named_within_a_bounded_time() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = trial.sync(&["--endpoint-url", "http://no-such-host.invalid"]);
-    assert_one_line(run, &["no-such-host.invalid", "cannot be reached"], Duration::from_mins(1));
+    assert_one_line(run, &["no-such-host.invalid", "cannot reach bucket"], Duration::from_mins(1));
 }
 
 #[test]
@@ -663,7 +663,7 @@ fn a_credentials_endpoint_that_is_down_is_told_within_a_bounded_time() {
     let environment = [&NO_CREDENTIALS[..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())]].concat();
     let run = trial.start_with(&[], &environment).end();
     assert_eq!(trial.count(Operations::all()), 0);
-    assert_one_line(run, &["the credentials cannot be fetched", "refused"], Duration::from_secs(30));
+    assert_one_line(run, &["cannot fetch the credentials", "refused"], Duration::from_secs(30));
 }
 
 #[test]

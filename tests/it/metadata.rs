@@ -1,4 +1,4 @@
-//! The mode of DataSync: every kind of file as its object, with its metadata, written when it differs and only then.
+//! The mode `datasync`: each entry of the tree is an object with metadata, which is written only if it differs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::trial::{READS, Trial, WRITES, random};
 /// Longer ago than anything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 
-/// Every kind that a tree may hold, with awkward modes, owners and times.
+/// Writes every kind of entry, with awkward modes, owners and times.
 fn rich(trial: &Trial) {
     let at = |name: &str| trial.tree().join(name);
     trial.write("index.html", "<html>");
@@ -51,11 +51,11 @@ fn shell(commands: &str, folder: &Path) {
     assert!(Command::new("sh").args(["-ec", commands]).current_dir(folder).status().unwrap().success(), "{commands}");
 }
 
-/// What the tree is as objects: content, and metadata by name.
-type Expected = BTreeMap<String, (Vec<u8>, BTreeMap<&'static str, String>)>;
+/// Content and metadata of each object, by name.
+type ObjectsOfTree = BTreeMap<String, (Vec<u8>, BTreeMap<&'static str, String>)>;
 
-fn expected(trial: &Trial) -> Expected {
-    fn collect(folder: &Path, prefix: &str, found: &mut Expected) {
+fn expected(trial: &Trial) -> ObjectsOfTree {
+    fn collect(folder: &Path, prefix: &str, found: &mut ObjectsOfTree) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = format!("{prefix}{}", path.file_name().unwrap().to_str().unwrap());
@@ -85,7 +85,7 @@ fn expected(trial: &Trial) -> Expected {
     found
 }
 
-/// The bucket holds the tree, every kind of it, and nothing else.
+/// Asserts that the bucket holds an object for each entry of the tree, and nothing else.
 #[track_caller]
 fn assert_as_datasync(trial: &Trial) {
     let expected = expected(trial);
@@ -101,8 +101,8 @@ fn assert_as_datasync(trial: &Trial) {
     }
 }
 
-/// An object as DataSync left it so long ago, with the metadata that the file has now.
-fn left_by_datasync(trial: &Trial, name: &str, age: Duration) {
+/// Puts an object as DataSync would have written it `age` ago, with the file's current metadata.
+fn put_like_datasync(trial: &Trial, name: &str, age: Duration) {
     let (content, metadata) = expected(trial).remove(name).unwrap();
     let seed = Seed::aged(age).header("x-amz-meta-file-atime", "1ns");
     let seed = metadata.iter().fold(seed, |seed, (key, value)| seed.header(&format!("x-amz-meta-{key}"), value));
@@ -116,7 +116,7 @@ fn chmod(trial: &Trial, name: &str, mode: u32) {
 // --- what is written ---
 
 #[test]
-fn every_kind_of_file_becomes_its_object_with_its_metadata_and_the_next_run_only_lists() {
+fn every_kind_of_file_is_written_with_its_metadata_once() {
     let trial = Trial::new();
     rich(&trial);
     trial.object("orphan", "o", LONG_AGO);
@@ -138,7 +138,7 @@ fn every_kind_of_file_becomes_its_object_with_its_metadata_and_the_next_run_only
 }
 
 #[test]
-fn datasync_is_the_mode_where_none_is_named() {
+fn datasync_is_the_default_mode() {
     let trial = Trial::new();
     trial.write("d/a", "a");
     let source = trial.tree().display().to_string();
@@ -147,32 +147,32 @@ fn datasync_is_the_mode_where_none_is_named() {
 }
 
 #[test]
-fn what_datasync_left_and_has_not_changed_costs_a_listing_alone() {
+fn unchanged_objects_of_datasync_cost_only_a_listing() {
     let trial = Trial::new();
     rich(&trial);
     thread::sleep(Duration::from_secs(4));
     for name in expected(&trial).keys() {
-        left_by_datasync(&trial, name, Duration::ZERO);
+        put_like_datasync(&trial, name, Duration::ZERO);
     }
     trial.datasync(&["--delete"]).expect(0);
     assert_eq!((trial.count(WRITES), trial.count(READS), trial.count(Operation::ListObjectsV2)), (0, 0, 1));
 }
 
 #[test]
-fn no_link_is_followed_and_what_an_earlier_run_copied_through_one_is_an_orphan() {
+fn links_are_not_followed_and_objects_below_them_are_orphans() {
     let trial = Trial::new();
     trial.write("d/a", "a");
     trial.link("d", "latest");
     trial.sync(&[]).expect(0);
     assert!(trial.has("latest/a"), "plain mode follows");
     Trial::settle();
-    // What plain mode wrote has no metadata, which times do not tell.
+    // Objects of plain mode have no metadata, which times do not show.
     trial.datasync(&["--delete", "--compare", "metadata"]).expect(0);
     assert_as_datasync(&trial);
 }
 
 #[test]
-fn kinds_that_change_places_are_deleted_and_written_as_what_they_are_now() {
+fn an_entry_that_changes_its_kind_is_deleted_and_written_again() {
     let trial = Trial::new();
     trial.write("file-to-dir", "x");
     trial.write("dir-to-file/in", "x");
@@ -191,7 +191,7 @@ fn kinds_that_change_places_are_deleted_and_written_as_what_they_are_now() {
 }
 
 #[test]
-fn a_link_that_is_turned_to_a_target_of_equal_length_is_uploaded() {
+fn a_link_with_a_new_target_of_equal_length_is_uploaded() {
     let trial = Trial::new();
     trial.link("releases/1", "current");
     trial.datasync(&[]).expect(0);
@@ -203,7 +203,7 @@ fn a_link_that_is_turned_to_a_target_of_equal_length_is_uploaded() {
 }
 
 #[test]
-fn links_and_directories_are_served_as_no_page() {
+fn links_and_directories_have_a_binary_content_type() {
     let trial = Trial::new();
     trial.write("pages/a.html", "x");
     trial.link("a.html", "pages/b.html");
@@ -214,7 +214,7 @@ fn links_and_directories_are_served_as_no_page() {
 }
 
 #[test]
-fn large_files_have_their_metadata_too() {
+fn multipart_objects_have_metadata_too() {
     let trial = Trial::new();
     trial.write("large", random(6 << 20));
     trial.datasync(&["--part-size", "5MiB", "--multipart-threshold", "5MiB"]).expect(0);
@@ -223,7 +223,7 @@ fn large_files_have_their_metadata_too() {
 }
 
 #[test]
-fn times_far_away_and_precise_are_kept_and_equal_on_the_next_run() {
+fn extreme_and_precise_times_are_stored_and_equal_on_the_next_run() {
     let trial = Trial::new();
     trial.write("x", "x");
     shell(
@@ -258,11 +258,11 @@ fn a_touch_rewrites_the_metadata_once_and_uploads_nothing() {
     Trial::settle();
     trial.s3.clear_log();
     trial.datasync(&[]).expect(0);
-    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "then it is quiet");
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "the next run writes nothing");
 }
 
 #[test]
-fn a_new_mode_owner_or_entry_rewrites_that_object_alone() {
+fn a_new_mode_owner_or_entry_rewrites_only_that_object() {
     let trial = Trial::new();
     trial.write("d/a", "a");
     trial.write("e/b", "b");
@@ -286,7 +286,7 @@ fn a_new_mode_owner_or_entry_rewrites_that_object_alone() {
 }
 
 #[test]
-fn a_rewrite_keeps_all_that_the_object_was_stored_with() {
+fn a_rewrite_keeps_all_other_headers() {
     let trial = Trial::new();
     trial.write("a+b %.txt", "content");
     let kept = [
@@ -300,7 +300,7 @@ fn a_rewrite_keeps_all_that_the_object_was_stored_with() {
         ("x-amz-storage-class", "STANDARD_IA"),
         ("x-amz-server-side-encryption", "aws:kms"),
         ("x-amz-server-side-encryption-aws-kms-key-id", "key-7"),
-        ("x-amz-meta-title", "somebody's own"),
+        ("x-amz-meta-title", "the user's own"),
     ];
     let seed = kept.iter().fold(Seed::aged(Duration::ZERO), |seed, (name, value)| seed.header(name, *value));
     let body = "content";
@@ -318,7 +318,7 @@ fn a_rewrite_keeps_all_that_the_object_was_stored_with() {
 }
 
 #[test]
-fn what_s3_cannot_copy_is_uploaded_with_all_that_it_was_stored_with() {
+fn an_object_that_s3_cannot_copy_is_uploaded_with_all_its_headers() {
     let too_large = Fault::custom(|_| {
         let message =
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120";
@@ -343,7 +343,7 @@ fn what_s3_cannot_copy_is_uploaded_with_all_that_it_was_stored_with() {
 }
 
 #[test]
-fn an_object_of_another_tool_gets_its_metadata_when_its_file_is_newer() {
+fn an_object_of_another_tool_gets_metadata_if_its_file_is_newer() {
     let trial = Trial::new();
     trial.write("a", "same");
     trial.object("a", "same", LONG_AGO);
@@ -366,21 +366,21 @@ fn a_file_that_changes_while_its_metadata_is_rewritten_is_uploaded() {
 }
 
 #[test]
-fn an_object_that_somebody_else_writes_meanwhile_is_not_rewritten() {
+fn rewrite_does_not_overwrite_a_concurrent_write() {
     let trial = Trial::new();
     trial.write("a", "same");
     trial.object("a", "same", LONG_AGO);
     let server = trial.s3.clone();
     trial.s3.rule(Rule::on(Operation::CopyObject).does(Fault::before(move || {
-        server.put("site", "www/a", "somebody else's", Seed::default());
+        server.put("site", "www/a", "another writer's", Seed::default());
     })));
     let run = trial.datasync(&[]).expect(3);
-    assert_eq!(&trial.stored("a").body[..], b"somebody else's");
+    assert_eq!(&trial.stored("a").body[..], b"another writer's");
     assert!(run.only_failure()["message"].as_str().unwrap().contains("somebody else"), "{}", run.report);
 }
 
 #[test]
-fn a_rewrite_survives_lost_answers_errors_inside_200_and_slow_copies() {
+fn a_rewrite_survives_lost_responses_errors_inside_200_and_slow_copies() {
     let faults = [
         Fault::ResetBefore,
         Fault::ResetAfter,
@@ -391,7 +391,7 @@ fn a_rewrite_survives_lost_answers_errors_inside_200_and_slow_copies() {
     for fault in faults {
         let trial = Trial::new();
         trial.write("a", "same");
-        // Encrypted under a key, each copy has another ETag, and so the condition fails on our own.
+        // Each copy of a multipart object has another ETag, so a retry fails on the run's own copy.
         trial.s3.put("site", "www/a", "same", Seed::aged(LONG_AGO).in_parts_of(2));
         trial.s3.rule(Rule::on(Operation::CopyObject).does(fault.clone()));
         let run = trial.datasync(&[]).expect(0);
@@ -403,7 +403,7 @@ fn a_rewrite_survives_lost_answers_errors_inside_200_and_slow_copies() {
 }
 
 #[test]
-fn a_rewrite_that_is_refused_is_that_keys_failure() {
+fn a_refused_rewrite_fails_alone() {
     let trial = Trial::new();
     for name in ["a", "b"] {
         trial.write(name, "same");
@@ -419,7 +419,7 @@ fn a_rewrite_that_is_refused_is_that_keys_failure() {
 }
 
 #[test]
-fn plan_says_what_would_be_rewritten_and_writes_nothing() {
+fn plan_lists_rewrites_and_writes_nothing() {
     let trial = Trial::new();
     trial.write("a", "same");
     trial.write("new/b", "b");
@@ -427,9 +427,9 @@ fn plan_says_what_would_be_rewritten_and_writes_nothing() {
     let source = trial.tree().display().to_string();
     let run = trial.run_words(&["plan", &source, "s3://site/www", "--exit-code"], &[]).expect(10);
     let lines: Vec<serde_json::Value> = run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told: Vec<_> =
+    let planned: Vec<_> =
         lines.iter().map(|line| (line["action"].as_str().unwrap(), line["key"].as_str().unwrap())).collect();
-    assert_eq!(told, [("rewrite_metadata", "www/a"), ("upload", "www/new/"), ("upload", "www/new/b")]);
+    assert_eq!(planned, [("rewrite_metadata", "www/a"), ("upload", "www/new/"), ("upload", "www/new/b")]);
     assert_eq!(lines[0]["reason"], "metadata");
     assert_eq!(trial.count(WRITES), 0);
     let changes = trial.folder.path().join("changes");
@@ -442,8 +442,8 @@ fn plan_says_what_would_be_rewritten_and_writes_nothing() {
 }
 
 #[test]
-fn under_a_kms_key_what_was_only_touched_is_rewritten_or_uploaded_once_and_then_quiet() {
-    // Without checksums nobody can tell the content of what KMS encrypts, but for an empty one's.
+fn a_touched_file_under_kms_is_rewritten_or_uploaded_once() {
+    // Without checksums, the content of an object under KMS is unknown, unless it is empty.
     for (checksums, uploaded) in [(true, 0), (false, 2)] {
         let trial = Trial::new();
         trial.s3.settings(|settings| (settings.kms, settings.checksums) = (true, checksums));
@@ -467,7 +467,7 @@ fn under_a_kms_key_what_was_only_touched_is_rewritten_or_uploaded_once_and_then_
 }
 
 #[test]
-fn a_directory_that_cannot_be_read_keeps_its_object_and_all_below_it() {
+fn an_unreadable_directory_keeps_its_object_and_all_below_it() {
     let trial = Trial::new();
     trial.write("open/a", "a");
     trial.write("closed/b", "b");
@@ -484,7 +484,7 @@ fn a_directory_that_cannot_be_read_keeps_its_object_and_all_below_it() {
 // --- the dialect ---
 
 #[test]
-fn metadata_is_written_in_the_dialect_that_the_bucket_has() {
+fn metadata_is_written_in_the_dialect_of_the_bucket() {
     let trial = Trial::new();
     trial.write("known", "k");
     trial.write("new", "n");
@@ -509,7 +509,7 @@ fn metadata_is_written_in_the_dialect_that_the_bucket_has() {
 }
 
 #[test]
-fn metadata_in_another_dialect_is_equal_and_stays() {
+fn metadata_in_another_dialect_is_equal_and_kept() {
     let trial = Trial::new();
     trial.write_aged("a", "a", Duration::from_secs(500));
     let meta = fs::metadata(trial.tree().join("a")).unwrap();
@@ -525,7 +525,7 @@ fn metadata_in_another_dialect_is_equal_and_stays() {
 }
 
 #[test]
-fn what_is_not_preserved_is_neither_written_nor_compared() {
+fn metadata_that_is_not_preserved_is_neither_written_nor_compared() {
     let trial = Trial::new();
     trial.write("a", "a");
     let options = ["--no-preserve", "uid,gid,permissions,atime"];
@@ -549,14 +549,14 @@ fn what_is_not_preserved_is_neither_written_nor_compared() {
 // --- comparing by metadata ---
 
 #[test]
-fn compare_metadata_finds_what_times_cannot_tell() {
+fn compare_metadata_finds_differences_that_times_do_not_show() {
     let trial = Trial::new();
     for name in ["wrong-mode", "wrong-time", "right", "foreign"] {
         trial.write_aged(name, "same", Duration::from_secs(500));
     }
     thread::sleep(Duration::from_secs(3));
     for name in ["wrong-mode", "wrong-time", "right"] {
-        left_by_datasync(&trial, name, Duration::ZERO);
+        put_like_datasync(&trial, name, Duration::ZERO);
     }
     let stored = |name: &str, header: &str, value: &str| {
         let mut object = trial.stored(name);
@@ -568,12 +568,16 @@ fn compare_metadata_finds_what_times_cannot_tell() {
     stored("wrong-time", "file-mtime", "1595002920000000000ns");
     trial.object("foreign", "same", Duration::ZERO);
     trial.datasync(&[]).expect(0);
-    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "by times all are old");
+    assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "by their times, all files are older");
     let run = trial.datasync(&["--compare", "metadata"]).expect(0);
     assert_eq!((trial.count(Operation::CopyObject), trial.count(WRITES)), (3, 3));
-    assert_eq!(trial.count(Operation::HeadObject), 6, "one an object, and two to learn the dialect for `foreign`");
+    assert_eq!(
+        trial.count(Operation::HeadObject),
+        6,
+        "one for each object, and two to learn the dialect for `foreign`"
+    );
     assert_eq!((run.counted("metadata_rewritten"), run.counted("unchanged")), (3, 1));
-    assert_eq!(run.report["bytes"]["read_for_compare"], 8, "two whose mtime says nothing");
+    assert_eq!(run.report["bytes"]["read_for_compare"], 8, "two files whose stored mtime proves nothing");
     assert_as_datasync(&trial);
 }
 
@@ -589,7 +593,7 @@ fn compare_metadata_with_another_mtime_and_content_uploads() {
     assert_as_datasync(&trial);
 }
 
-// --- what stays ---
+// --- what is kept ---
 
 #[test]
 fn reserved_paths_are_neither_sent_nor_deleted() {
@@ -614,7 +618,7 @@ fn reserved_paths_are_neither_sent_nor_deleted() {
 }
 
 #[test]
-fn overwrite_never_writes_only_what_is_absent() {
+fn overwrite_never_writes_only_absent_objects() {
     let trial = Trial::new();
     trial.write("longer", "new and longer");
     trial.write("same-size", "new");
@@ -628,14 +632,14 @@ fn overwrite_never_writes_only_what_is_absent() {
     assert_eq!((trial.count(Operation::PutObject), trial.count(Operation::CopyObject)), (1, 0));
     assert_eq!(run.report["skipped_because"]["not_overwritten"], 3);
     assert_eq!(trial.objects()["longer"], b"old");
-    assert!(!trial.has("orphan"), "it is about overwriting");
+    assert!(!trial.has("orphan"), "the option does not concern deletes");
     run.assert_adds_up();
     let plain = trial.sync(&["--overwrite", "never"]).expect(0);
     assert_eq!((plain.counted("skipped"), plain.counted("uploaded")), (3, 0), "in plain mode too");
 }
 
 #[test]
-fn the_storage_class_is_for_new_objects_that_are_large_enough_and_an_update_keeps_its_own() {
+fn the_storage_class_applies_to_new_objects_of_its_minimum_size() {
     let sizes = [
         ("STANDARD_IA", 128 << 10),
         ("ONEZONE_IA", 128 << 10),
@@ -643,10 +647,10 @@ fn the_storage_class_is_for_new_objects_that_are_large_enough_and_an_update_keep
         ("GLACIER", 40 << 10),
         ("DEEP_ARCHIVE", 40 << 10),
     ];
-    for (class, least) in sizes {
+    for (class, minimum) in sizes {
         let trial = Trial::new();
-        trial.write("enough", random(least));
-        trial.write("small", random(least - 1));
+        trial.write("enough", random(minimum));
+        trial.write("small", random(minimum - 1));
         trial.write("update", "new");
         trial.s3.put("site", "www/update", "older", Seed::aged(LONG_AGO).header("x-amz-storage-class", "ONEZONE_IA"));
         trial.datasync(&["--storage-class", class]).expect(0);
@@ -659,11 +663,11 @@ fn the_storage_class_is_for_new_objects_that_are_large_enough_and_an_update_keep
     let trial = Trial::new();
     trial.write("small", "s");
     trial.datasync(&["--storage-class", "INTELLIGENT_TIERING"]).expect(0);
-    assert_eq!(trial.stored("small").storage_class(), "INTELLIGENT_TIERING", "it has no least size");
+    assert_eq!(trial.stored("small").storage_class(), "INTELLIGENT_TIERING", "this class has no minimum size");
 }
 
 #[test]
-fn a_directory_that_nothing_includes_is_walked_through_and_not_written() {
+fn a_directory_that_no_include_matches_is_walked_and_not_written() {
     let trial = Trial::new();
     trial.write("a/in/x", "x");
     trial.write("a/out/y", "y");
@@ -673,11 +677,11 @@ fn a_directory_that_nothing_includes_is_walked_through_and_not_written() {
     run.assert_adds_up();
     let names: Vec<_> = trial.names().into_iter().collect();
     assert_eq!(names, ["a/", "a/in/", "a/in/x", "a/out/old"]);
-    assert_eq!(trial.stored("a/").metadata("file-mtime"), None, "filtered, and so left alone");
+    assert_eq!(trial.stored("a/").metadata("file-mtime"), None, "filtered, so the run keeps it");
 }
 
 #[test]
-fn keys_that_no_path_can_have_are_reported_and_stay() {
+fn keys_that_no_path_can_have_are_reported_and_kept() {
     let trial = Trial::new();
     trial.write("a", "a");
     for key in ["a//b", "../x", "/abs", "./c"] {
@@ -688,7 +692,7 @@ fn keys_that_no_path_can_have_are_reported_and_stay() {
 }
 
 #[test]
-fn a_tree_of_directories_alone_is_not_empty_and_an_empty_one_deletes_nothing() {
+fn a_tree_of_only_directories_is_not_an_empty_source() {
     let trial = Trial::new();
     fs::create_dir_all(trial.tree().join("d/e")).unwrap();
     trial.object("orphan", "o", LONG_AGO);
@@ -699,10 +703,10 @@ fn a_tree_of_directories_alone_is_not_empty_and_an_empty_one_deletes_nothing() {
     assert_eq!((run.withheld_by("empty_source"), trial.names().len()), (2, 2));
 }
 
-// --- changes on the way ---
+// --- changes during the run ---
 
 #[test]
-fn a_link_swapped_for_a_file_or_directory_on_the_way_is_no_failure() {
+fn an_entry_that_changes_its_kind_during_the_run_is_skipped() {
     let trial = Trial::new();
     for number in 0..40 {
         trial.link("nowhere", &format!("d/{number:02}"));
@@ -730,7 +734,7 @@ fn a_link_swapped_for_a_file_or_directory_on_the_way_is_no_failure() {
 // --- a manifest ---
 
 #[test]
-fn with_a_manifest_only_its_files_are_looked_at_and_nothing_is_deleted() {
+fn a_manifest_run_copies_only_its_files_and_deletes_nothing() {
     let trial = Trial::new();
     for name in ["a", "d/b", "d/c", "quoted \"1\", x"] {
         trial.write(name, name);
@@ -753,7 +757,7 @@ fn with_a_manifest_only_its_files_are_looked_at_and_nothing_is_deleted() {
 }
 
 #[test]
-fn a_manifest_may_be_an_object_and_a_wrong_one_ends_the_run_before_it_begins() {
+fn a_manifest_can_be_an_object_and_an_invalid_one_is_refused() {
     let trial = Trial::new();
     trial.write("a", "a");
     trial.write("b", "b");
@@ -765,10 +769,10 @@ fn a_manifest_may_be_an_object_and_a_wrong_one_ends_the_run_before_it_begins() {
     assert!(missing.stderr.contains("the manifest cannot be read"), "{}", missing.stderr);
     trial.s3.clear_log();
     let manifest = trial.folder.path().join("manifest.csv");
-    for (text, said) in [("a\nfolder/\n", "line 2"), ("../a", "below the source"), ("", "names no file")] {
+    for (text, reason) in [("a\nfolder/\n", "line 2"), ("../a", "below the source"), ("", "names no file")] {
         fs::write(&manifest, text).unwrap();
         let run = trial.datasync(&["--from-manifest", manifest.to_str().unwrap()]).expect(2);
-        assert!(run.stderr.contains(said), "{}", run.stderr);
+        assert!(run.stderr.contains(reason), "{}", run.stderr);
     }
     trial.datasync(&["--from-manifest", "/no/where"]).expect(2);
     assert_eq!(trial.s3.log().len(), 0);
@@ -777,7 +781,7 @@ fn a_manifest_may_be_an_object_and_a_wrong_one_ends_the_run_before_it_begins() {
 // --- options that do not go together ---
 
 #[test]
-fn options_of_the_other_mode_are_refused_before_anything_is_contacted() {
+fn options_of_the_other_mode_are_refused_before_any_request() {
     let trial = Trial::new();
     trial.write("a", "a");
     for options in [["--symlinks", "follow"], ["--no-preserve", "ctime"], ["--compare", "mtimes"]] {
@@ -791,7 +795,7 @@ fn options_of_the_other_mode_are_refused_before_anything_is_contacted() {
 }
 
 #[test]
-fn a_file_dated_in_the_future_is_read_again_and_kept() {
+fn a_file_dated_in_the_future_is_compared_and_not_uploaded() {
     let trial = Trial::new();
     trial.write("a", "a");
     trial.set_mtime("a", SystemTime::now() + Duration::from_hours(24));

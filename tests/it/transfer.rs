@@ -18,7 +18,7 @@ const MIB: usize = 1 << 20;
 const LONG_AGO: Duration = Duration::from_secs(1000);
 /// Small files in one request, larger ones in parts of 5 MiB.
 const IN_PARTS: [&str; 4] = ["--part-size", "5MiB", "--multipart-threshold", "6MiB"];
-/// What publishes an object.
+/// The operations that publish an object.
 const PUBLISHES: [Operation; 2] = [Operation::PutObject, Operation::CompleteMultipartUpload];
 
 fn with<'a>(options: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
@@ -32,7 +32,7 @@ fn on_put() -> fake_aws::s3::When {
 // --- whole or not at all ---
 
 #[test]
-fn sizes_around_the_threshold_and_the_parts_arrive_whole_and_stay_equal() {
+fn files_around_the_multipart_threshold_arrive_whole_and_compare_equal() {
     const PART: usize = 5 * MIB;
     let options = ["--part-size", "5MiB", "--multipart-threshold", "7MiB"];
     let trial = Trial::new();
@@ -63,7 +63,7 @@ fn sizes_around_the_threshold_and_the_parts_arrive_whole_and_stay_equal() {
     assert_eq!(trial.count(WRITES), 0, "what was sent in parts is equal afterwards");
 }
 
-/// A file of three parts that changes while its first is on its way.
+/// A file of three parts that changes while its first part is in flight.
 fn changed_while_read(change: impl Fn(&Path) + Send + Sync + 'static) {
     let trial = Trial::new();
     trial.object("big", "previous", LONG_AGO);
@@ -121,7 +121,7 @@ fn a_file_that_is_rewritten_with_its_old_mtime_while_it_is_read_is_read_again() 
 }
 
 #[test]
-fn a_file_that_changes_on_every_try_fails_by_name_and_its_object_stays() {
+fn a_file_that_changes_during_every_attempt_fails_and_keeps_its_object() {
     let trial = Trial::new();
     trial.object("big", "previous", LONG_AGO);
     trial.write("small", "1");
@@ -142,7 +142,7 @@ fn a_file_that_changes_on_every_try_fails_by_name_and_its_object_stays() {
 }
 
 #[test]
-fn a_change_after_the_answer_is_uploaded_again() {
+fn a_change_after_the_response_is_uploaded_again() {
     let trial = Trial::new();
     let small = trial.write("small", "first");
     let big = trial.write("big", random(7 * MIB));
@@ -157,7 +157,7 @@ fn a_change_after_the_answer_is_uploaded_again() {
 }
 
 #[test]
-fn what_somebody_else_writes_meanwhile_is_not_overwritten() {
+fn upload_does_not_overwrite_a_concurrent_write() {
     let trial = Trial::new();
     trial.object("there", "old", LONG_AGO);
     trial.write("there", "newer");
@@ -181,7 +181,7 @@ fn what_somebody_else_writes_meanwhile_is_not_overwritten() {
 }
 
 #[test]
-fn a_server_without_conditional_writes_is_written_to_without_conditions() {
+fn a_server_without_conditional_writes_gets_no_conditions() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
     trial.object("there", "old", LONG_AGO);
@@ -192,11 +192,11 @@ fn a_server_without_conditional_writes_is_written_to_without_conditions() {
     trial.assert_same();
     assert!(run.stderr.contains("no conditional writes"), "{}", run.stderr);
     let refused = trial.s3.requests(PUBLISHES).into_iter().filter(|request| request.status == 501);
-    assert_eq!(refused.count(), 1, "it is asked once, not for each file");
+    assert_eq!(refused.count(), 1, "the run asks once, not for each file");
 }
 
 #[test]
-fn a_server_that_ignores_conditions_is_written_to() {
+fn a_server_that_ignores_conditions_gets_every_upload() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::Ignored);
     trial.object("there", "old", LONG_AGO);
@@ -208,7 +208,7 @@ fn a_server_that_ignores_conditions_is_written_to() {
 }
 
 #[test]
-fn a_lost_answer_does_not_overwrite_what_somebody_else_wrote_since() {
+fn a_retry_after_a_lost_response_does_not_overwrite_another_writer() {
     let trial = Trial::new();
     trial.write("a", "ours");
     trial.s3.rule(on_put().does(Fault::ResetAfter));
@@ -221,7 +221,7 @@ fn a_lost_answer_does_not_overwrite_what_somebody_else_wrote_since() {
 }
 
 #[test]
-fn etags_that_are_no_md5_are_no_mistake() {
+fn an_etag_that_is_not_an_md5_causes_no_retry() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.kms = true);
     trial.write("small", "1");
@@ -233,7 +233,7 @@ fn etags_that_are_no_md5_are_no_mistake() {
 }
 
 #[test]
-fn a_server_that_completes_without_an_etag_is_asked_for_it() {
+fn an_etag_missing_from_a_complete_response_is_requested() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.empty_complete_etag = true);
     let path = trial.write("big", random(7 * MIB));
@@ -248,7 +248,7 @@ fn a_server_that_completes_without_an_etag_is_asked_for_it() {
 }
 
 #[test]
-fn an_upload_whose_content_somebody_else_published_meanwhile_is_aborted() {
+fn an_upload_is_aborted_if_another_writer_published_its_content() {
     let trial = Trial::new();
     let content = random(7 * MIB);
     trial.write("big", &content);
@@ -291,7 +291,7 @@ fn the_content_type_comes_from_the_name() {
 }
 
 #[test]
-fn objects_in_one_piece_and_in_parts_are_stored_as_asked() {
+fn single_and_multipart_objects_get_the_headers_of_the_options() {
     let trial = Trial::new();
     trial.write("small.html", "1");
     trial.write("big.html", random(7 * MIB));
@@ -322,7 +322,7 @@ fn objects_in_one_piece_and_in_parts_are_stored_as_asked() {
 }
 
 #[test]
-fn header_rules_of_the_config_file_go_by_pattern_and_the_first_one_wins() {
+fn the_first_header_rule_that_matches_counts() {
     let trial = Trial::new();
     let config = trial.folder.path().join("config.toml");
     let rules = r#"
@@ -356,7 +356,7 @@ fn header_rules_of_the_config_file_go_by_pattern_and_the_first_one_wins() {
 }
 
 #[test]
-fn each_checksum_is_sent_with_every_body_and_content_md5_always() {
+fn every_body_is_sent_with_its_md5_and_the_chosen_checksum() {
     let trial = Trial::new();
     trial.write("small", "0");
     trial.write("big", random(7 * MIB));
@@ -381,7 +381,7 @@ fn each_checksum_is_sent_with_every_body_and_content_md5_always() {
             assert_eq!(sent, Vec::from_iter(header), "{value}: {:?}", request.operation);
             assert!(request.headers.contains_key("content-md5"), "{value}: {:?}", request.operation);
         }
-        // Of an object in parts S3 keeps the checksum of their SHA-256s; the server here keeps none.
+        // With SHA-256, S3 stores a composite checksum of a multipart object. This server stores none.
         for name in if value == "sha256" { &["small"][..] } else { &["small", "big"] } {
             let kept: Vec<String> = trial.stored(name).checksums.into_keys().collect();
             assert_eq!(kept.iter().any(|kept| Some(kept.as_str()) == header), header.is_some(), "{value}: {kept:?}");
@@ -418,7 +418,7 @@ fn the_expected_bucket_owner_goes_with_every_request() {
 
 // --- faults ---
 
-/// A sync that needs every operation, each of which meets the fault once.
+/// A sync in which each of these operations meets the fault once.
 fn survives(fault: impl Fn() -> Fault, operations: &[Operation]) -> (Trial, Ended) {
     let trial = Trial::new();
     trial.write("small", "1");
@@ -442,8 +442,8 @@ fn survives(fault: impl Fn() -> Fault, operations: &[Operation]) -> (Trial, Ende
     (trial, run)
 }
 
-/// All that a sync with uploads and deletes asks.
-const ASKED: [Operation; 7] = [
+/// The operations of a sync with uploads and deletes.
+const SYNC_OPERATIONS: [Operation; 7] = [
     Operation::ListObjectsV2,
     Operation::HeadObject,
     Operation::PutObject,
@@ -454,37 +454,37 @@ const ASKED: [Operation; 7] = [
 ];
 
 #[test]
-fn every_request_is_sent_again_after_a_500() {
-    let (_, run) = survives(|| Fault::status(500, "InternalError"), &ASKED);
+fn every_request_is_retried_after_a_500() {
+    let (_, run) = survives(|| Fault::status(500, "InternalError"), &SYNC_OPERATIONS);
     assert_eq!(run.report["requests"]["throttled"], 0);
 }
 
 #[test]
-fn every_request_is_sent_again_after_a_503() {
-    let (_, run) = survives(|| Fault::status(503, "SlowDown"), &ASKED);
+fn every_request_is_retried_after_a_503() {
+    let (_, run) = survives(|| Fault::status(503, "SlowDown"), &SYNC_OPERATIONS);
     assert_eq!(run.report["requests"]["throttled"], 7);
 }
 
 #[test]
-fn every_request_is_sent_again_after_a_429() {
-    let (_, run) = survives(|| Fault::status(429, "TooManyRequests"), &ASKED);
+fn every_request_is_retried_after_a_429() {
+    let (_, run) = survives(|| Fault::status(429, "TooManyRequests"), &SYNC_OPERATIONS);
     assert_eq!(run.report["requests"]["throttled"], 7);
 }
 
 #[test]
-fn every_request_is_sent_again_after_a_reset() {
-    survives(|| Fault::ResetBefore, &ASKED);
+fn every_request_is_retried_after_a_reset() {
+    survives(|| Fault::ResetBefore, &SYNC_OPERATIONS);
 }
 
 #[test]
-fn a_request_whose_answer_is_lost_is_sent_again_and_recognises_its_own_work() {
-    // A CreateMultipartUpload whose answer is lost cannot be recognised by anybody.
-    let asked = ASKED.into_iter().filter(|operation| *operation != Operation::CreateMultipartUpload);
-    survives(|| Fault::ResetAfter, &asked.collect::<Vec<_>>());
+fn a_retry_after_a_lost_response_recognises_its_own_write() {
+    // No retry can recognise a CreateMultipartUpload whose response was lost.
+    let operations = SYNC_OPERATIONS.into_iter().filter(|operation| *operation != Operation::CreateMultipartUpload);
+    survives(|| Fault::ResetAfter, &operations.collect::<Vec<_>>());
 }
 
 #[test]
-fn a_lost_answer_to_an_overwrite_is_recognised_as_our_own_work() {
+fn a_retry_after_a_lost_response_recognises_its_own_overwrite() {
     let trial = Trial::new();
     for name in ["small", "big"] {
         trial.object(name, "previous", LONG_AGO);
@@ -499,17 +499,17 @@ fn a_lost_answer_to_an_overwrite_is_recognised_as_our_own_work() {
 }
 
 #[test]
-fn a_body_that_arrives_damaged_is_sent_again() {
+fn a_body_damaged_in_transit_is_sent_again() {
     survives(|| Fault::CorruptBody, &[Operation::PutObject, Operation::UploadPart, Operation::DeleteObjects]);
 }
 
 #[test]
-fn an_answer_with_another_etag_than_was_sent_is_no_success() {
+fn a_response_with_a_wrong_etag_is_retried() {
     survives(|| Fault::WrongEtag, &[Operation::PutObject, Operation::UploadPart, Operation::CompleteMultipartUpload]);
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_asked_for_again() {
+fn a_truncated_response_is_requested_again() {
     survives(
         || Fault::TruncatedBody,
         &[Operation::ListObjectsV2, Operation::CompleteMultipartUpload, Operation::DeleteObjects],
@@ -517,13 +517,13 @@ fn an_answer_that_breaks_off_is_asked_for_again() {
 }
 
 #[test]
-fn an_error_inside_a_200_is_no_success() {
+fn an_error_inside_a_200_is_retried() {
     let (trial, _) = survives(|| Fault::ErrorInside200("InternalError"), &[Operation::CompleteMultipartUpload]);
     assert_eq!(trial.count(Operation::CompleteMultipartUpload), 2);
 }
 
 #[test]
-fn an_error_inside_every_200_is_a_failure_and_the_object_stays() {
+fn an_error_inside_every_200_fails_the_upload_and_keeps_the_object() {
     let trial = Trial::new();
     trial.object("big", "previous", LONG_AGO);
     trial.write("big", random(7 * MIB));
@@ -539,7 +539,7 @@ fn an_error_inside_every_200_is_a_failure_and_the_object_stays() {
 }
 
 #[test]
-fn an_upload_that_is_given_up_is_aborted_through_faults() {
+fn a_failed_upload_is_aborted_despite_faults() {
     let trial = Trial::new();
     trial.write("big", random(7 * MIB));
     trial.s3.rule(Rule::on(Operation::UploadPart).always().does(Fault::status(400, "InvalidRequest")));
@@ -549,11 +549,11 @@ fn an_upload_that_is_given_up_is_aborted_through_faults() {
     let run = trial.sync(&IN_PARTS).expect(3);
     assert_eq!(run.only_failure()["operation"], "UploadPart");
     assert!(trial.s3.uploads().is_empty());
-    assert!(!run.stderr.contains("stays behind"), "{}", run.stderr);
+    assert!(!run.stderr.contains("cannot abort"), "{}", run.stderr);
 }
 
 #[test]
-fn a_request_that_never_succeeds_is_tried_as_often_as_asked_and_fails_alone() {
+fn a_request_that_never_succeeds_is_retried_up_to_the_limit() {
     let trial = Trial::new();
     trial.write("bad", "1");
     trial.write("good", "2");
@@ -568,7 +568,7 @@ fn a_request_that_never_succeeds_is_tried_as_often_as_asked_and_fails_alone() {
 }
 
 #[test]
-fn a_dead_socket_is_given_up_within_seconds_and_the_file_sent_again() {
+fn a_dead_socket_times_out_and_the_file_is_sent_again() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(on_put().does(Fault::Stall(Duration::from_secs(80))));
@@ -579,7 +579,7 @@ fn a_dead_socket_is_given_up_within_seconds_and_the_file_sent_again() {
 }
 
 #[test]
-fn completing_is_waited_for_and_not_sent_again() {
+fn a_slow_complete_is_not_retried() {
     let trial = Trial::new();
     trial.write("big", random(7 * MIB));
     trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(Fault::Delay(Duration::from_secs(30))));
@@ -590,19 +590,19 @@ fn completing_is_waited_for_and_not_sent_again() {
 }
 
 #[test]
-fn an_answer_that_trickles_in_is_waited_for() {
+fn a_slow_response_is_not_retried() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.object("b", "2", LONG_AGO);
     let trickle = Fault::TrickleBody { piece_bytes: 25, pause: Duration::from_secs(1) };
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(trickle));
     let run = trial.sync(&[]).expect(0);
-    assert!(run.time > Duration::from_secs(17), "the answer was no slow one: {:?}", run.time);
+    assert!(run.time > Duration::from_secs(17), "the response was not slow: {:?}", run.time);
     assert_eq!(trial.count(Operation::ListObjectsV2), 1);
 }
 
 #[test]
-fn an_answer_that_stalls_midway_is_asked_for_again() {
+fn a_response_that_stalls_midway_is_requested_again() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::StallMidBody(Duration::from_secs(80))));
@@ -613,7 +613,7 @@ fn an_answer_that_stalls_midway_is_asked_for_again() {
 }
 
 #[test]
-fn a_wrong_clock_is_corrected_where_s3_minds_it() {
+fn a_clock_that_s3_rejects_is_corrected() {
     for hours in [-3, 3] {
         let trial = Trial::new();
         trial.s3.settings(|settings| {
@@ -625,16 +625,16 @@ fn a_wrong_clock_is_corrected_where_s3_minds_it() {
         trial.sync(&[]).expect(0);
         trial.assert_same();
         let refused = trial.s3.log().into_iter().filter(|request| request.status == 403).count();
-        assert_eq!(refused, 1, "one refusal tells the time");
+        assert_eq!(refused, 1, "one refusal shows S3's time");
     }
 }
 
-/// How many requests are at the server at once.
+/// How many requests the server handles concurrently.
 #[derive(Clone, Default)]
 struct Gauge(Arc<Mutex<(usize, usize)>>);
 
 impl Gauge {
-    /// One more for so long; returns how many there were with it.
+    /// Counts one more request for `time`. Returns how many there are with it.
     fn hold(&self, time: Duration) -> usize {
         let now = {
             let mut gauge = self.0.lock().unwrap();
@@ -653,21 +653,21 @@ impl Gauge {
 }
 
 #[test]
-fn fewer_requests_are_under_way_while_s3_throttles_and_more_when_it_has_recovered() {
+fn fewer_requests_are_in_flight_while_s3_throttles() {
     let trial = Trial::new();
     for number in 0..700 {
         trial.write(format!("f{number:03}"), number.to_string());
     }
-    // When each request came, and how many were there with it.
+    // When each request arrived, and how many the server handled then.
     let seen: Arc<Mutex<Vec<(Duration, usize)>>> = Arc::default();
     let (begin, gauge, samples) = (Mutex::new(None), Gauge::default(), Arc::clone(&seen));
     let throttled = Duration::from_secs(1)..Duration::from_secs(5);
     let during = throttled.clone();
     let fault = Fault::custom(move |_| {
         let time = begin.lock().unwrap().get_or_insert_with(Instant::now).elapsed();
-        let beside = gauge.hold(Duration::from_millis(200));
+        let concurrent = gauge.hold(Duration::from_millis(200));
         let mut samples = samples.lock().unwrap();
-        samples.push((time, beside));
+        samples.push((time, concurrent));
         let refused = during.contains(&time) && samples.len() % 2 == 0;
         refused.then(|| Reply::error(503, "SlowDown", "Please reduce your request rate.", ""))
     });
@@ -677,7 +677,7 @@ fn fewer_requests_are_under_way_while_s3_throttles_and_more_when_it_has_recovere
     let seen = seen.lock().unwrap();
     let most = |from: Duration, to: Duration| {
         let within = seen.iter().filter(|(time, _)| (from..to).contains(time));
-        within.map(|(_, beside)| *beside).max().unwrap_or(0)
+        within.map(|(_, concurrent)| *concurrent).max().unwrap_or(0)
     };
     let before = most(Duration::ZERO, throttled.start);
     let at_last = most(Duration::from_secs(4), throttled.end);
@@ -691,7 +691,7 @@ fn fewer_requests_are_under_way_while_s3_throttles_and_more_when_it_has_recovere
 // --- what is fatal and what is not ---
 
 #[test]
-fn access_denied_to_everything_is_told_once() {
+fn access_denied_to_everything_is_one_request_and_one_error() {
     let trial = Trial::new();
     for number in 0..50 {
         trial.write(format!("f{number}"), "1");
@@ -705,7 +705,7 @@ fn access_denied_to_everything_is_told_once() {
 }
 
 #[test]
-fn uploads_that_are_all_denied_end_the_run_after_a_few() {
+fn the_run_ends_after_a_few_uploads_if_all_are_denied() {
     let trial = Trial::new();
     for number in 0..400 {
         trial.write(format!("f{number:03}"), "1");
@@ -738,7 +738,7 @@ fn the_counts_add_up_when_a_run_ends_in_the_middle_of_a_listing() {
 }
 
 #[test]
-fn a_missing_bucket_is_named_and_asked_for_once() {
+fn a_missing_bucket_is_named_after_one_request() {
     let trial = Trial::new();
     trial.write("a", "1");
     let source = trial.tree().display().to_string();
@@ -748,7 +748,7 @@ fn a_missing_bucket_is_named_and_asked_for_once() {
 }
 
 #[test]
-fn a_bucket_in_another_region_is_told_with_its_region() {
+fn the_error_names_the_region_of_a_bucket_in_another_region() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.settings(|settings| settings.redirect_region = Some("eu-west-1".to_owned()));
@@ -758,7 +758,7 @@ fn a_bucket_in_another_region_is_told_with_its_region() {
 }
 
 #[test]
-fn a_key_that_is_refused_fails_alone_and_is_not_sent_again() {
+fn a_refused_key_fails_alone_and_is_not_retried() {
     let trial = Trial::new();
     for name in ["bad", "denied", "good", "other"] {
         trial.write(name, name);
@@ -778,7 +778,7 @@ fn a_key_that_is_refused_fails_alone_and_is_not_sent_again() {
 
 // --- credentials ---
 
-/// Container credentials over HTTP, as an ECS task gets them; each answer is another key that expires soon.
+/// Container credentials over HTTP, as an ECS task gets them. Each response contains a new key that expires soon.
 fn credentials_endpoint(lifetime: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/credentials", listener.local_addr().unwrap());
@@ -808,10 +808,10 @@ fn credentials_endpoint(lifetime: Duration) -> String {
 }
 
 #[test]
-fn credentials_that_expire_in_mid_run_are_fetched_again() {
+fn expired_credentials_are_fetched_again_during_the_run() {
     let trial = Trial::new();
     trial.write("a", "1");
-    // The listing comes at once, the upload three seconds later: the file is young.
+    // The listing is requested immediately, the upload three seconds later because the file is young.
     let url = credentials_endpoint(Duration::from_secs(2));
     let environment = [
         ("AWS_ACCESS_KEY_ID", ""),
@@ -831,18 +831,18 @@ fn credentials_that_expire_in_mid_run_are_fetched_again() {
 }
 
 #[test]
-fn credentials_that_s3_does_not_take_are_fatal_at_once() {
+fn credentials_that_s3_does_not_accept_end_the_run() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.settings(|settings| settings.required_access_key = Some("AKIDOTHER".to_owned()));
     let run = trial.sync(&[]).expect(1);
     assert_eq!(trial.count(Operations::all()), 1);
-    assert!(run.stderr.contains("does not take these credentials"), "{}", run.stderr);
+    assert!(run.stderr.contains("does not accept these credentials"), "{}", run.stderr);
 }
 
 // --- stopping ---
 
-/// Many small files and one in parts, in a run whose uploads are slow; stopped when a part is on its way.
+/// Many small files and one in parts, in a run whose uploads are slow; stopped while a part is in flight.
 fn stopped_in_the_middle(signal: &str) -> (Trial, Ended) {
     let trial = Trial::new();
     for number in 0..300 {
@@ -868,9 +868,9 @@ fn assert_ended_well(trial: &Trial, run: Ended, code: i32) {
     assert_eq!(run.report["exit_code"], code);
     run.assert_adds_up();
     let uploaded = run.counted("uploaded");
-    assert!((1..301).contains(&uploaded), "it was not in the middle: {uploaded}");
+    assert!((1..301).contains(&uploaded), "the run was not stopped in the middle: {uploaded}");
     assert_eq!(u64::try_from(trial.names().len()).unwrap(), uploaded + 1, "what was uploaded is what was counted");
-    assert!(trial.has("orphan"), "no delete in a run that was asked to stop");
+    assert!(trial.has("orphan"), "no delete after a shutdown request");
     assert!(trial.s3.uploads().is_empty());
     let next = trial.sync(&with(&IN_PARTS, &["--delete"])).expect(0);
     trial.assert_same();
@@ -878,23 +878,23 @@ fn assert_ended_well(trial: &Trial, run: Ended, code: i32) {
 }
 
 #[test]
-fn sigterm_ends_a_run_cleanly_and_the_next_one_does_the_rest() {
+fn sigterm_ends_a_run_cleanly_and_the_next_run_completes_it() {
     let (trial, run) = stopped_in_the_middle("-TERM");
     assert_ended_well(&trial, run, 143);
 }
 
 #[test]
-fn sigint_ends_a_run_cleanly_and_the_next_one_does_the_rest() {
+fn sigint_ends_a_run_cleanly_and_the_next_run_completes_it() {
     let (trial, run) = stopped_in_the_middle("-INT");
     assert_ended_well(&trial, run, 130);
 }
 
 #[test]
-fn a_stop_is_heard_while_young_files_are_waited_for() {
+fn a_stop_interrupts_the_wait_for_young_files() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = trial.start(&[]);
-    wait_until("the listing is asked for", || trial.count(Operation::ListObjectsV2) > 0);
+    wait_until("the listing is requested", || trial.count(Operation::ListObjectsV2) > 0);
     thread::sleep(Duration::from_millis(300));
     run.signal("-TERM");
     let run = run.end().expect(143);
@@ -904,13 +904,13 @@ fn a_stop_is_heard_while_young_files_are_waited_for() {
 }
 
 #[test]
-fn a_stop_is_heard_while_the_first_listing_is_tried_again() {
+fn a_stop_interrupts_the_retries_of_the_first_listing() {
     let trial = Trial::new();
     trial.write("a", "1");
     let fault = Fault::status(503, "SlowDown");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(fault));
     let run = trial.start(&["--retries", "100"]);
-    wait_until("some tries", || trial.count(Operation::ListObjectsV2) > 3);
+    wait_until("some attempts", || trial.count(Operation::ListObjectsV2) > 3);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert_eq!(run.report["exit_code"], 143);
@@ -918,24 +918,24 @@ fn a_stop_is_heard_while_the_first_listing_is_tried_again() {
 }
 
 #[test]
-fn a_stop_is_heard_while_the_first_listing_hangs() {
+fn a_stop_interrupts_a_first_listing_that_hangs() {
     let trial = Trial::new();
     trial.write("a", "1");
     let stall = Fault::Stall(Duration::from_secs(80));
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(stall));
     let run = trial.start(&[]);
-    wait_until("the listing is asked for", || trial.count(Operation::ListObjectsV2) > 0);
+    wait_until("the listing is requested", || trial.count(Operation::ListObjectsV2) > 0);
     run.signal("-INT");
     let run = run.end().expect(130);
     assert!(run.time < Duration::from_secs(5), "{:?}", run.time);
 }
 
 #[test]
-fn a_stop_takes_back_an_upload_whose_parts_wait_for_bandwidth() {
+fn a_stop_aborts_an_upload_whose_parts_wait_for_bandwidth() {
     let trial = Trial::new();
     trial.write("big", random(11 * MIB));
     let run = trial.start(&with(&IN_PARTS, &["--bandwidth", "50KiB"]));
-    wait_until("the upload is begun", || !trial.s3.uploads().is_empty());
+    wait_until("the upload is created", || !trial.s3.uploads().is_empty());
     thread::sleep(Duration::from_millis(300));
     run.signal("-TERM");
     let run = run.end().expect(143);
@@ -944,13 +944,13 @@ fn a_stop_takes_back_an_upload_whose_parts_wait_for_bandwidth() {
 }
 
 #[test]
-fn a_stop_takes_back_an_upload_whose_parts_hang() {
+fn a_stop_aborts_an_upload_whose_parts_hang() {
     let trial = Trial::new();
     trial.write("big", random(7 * MIB));
     let stall = Fault::Stall(Duration::from_secs(80));
     trial.s3.rule(Rule::on(Operation::UploadPart).always().does(stall));
     let run = trial.start(&IN_PARTS);
-    wait_until("both parts are on their way", || trial.count(Operation::UploadPart) == 2);
+    wait_until("both parts are in flight", || trial.count(Operation::UploadPart) == 2);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert!(trial.s3.uploads().is_empty());
@@ -959,13 +959,13 @@ fn a_stop_takes_back_an_upload_whose_parts_hang() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_second_signal_exits_immediately() {
     let trial = Trial::new();
     trial.write("a", "1");
     let stall = Fault::Stall(Duration::from_secs(80));
     trial.s3.rule(on_put().always().does(stall));
     let run = trial.start(&[]);
-    wait_until("the upload is on its way", || trial.count(Operation::PutObject) > 0);
+    wait_until("the upload is in flight", || trial.count(Operation::PutObject) > 0);
     run.signal("-TERM");
     thread::sleep(Duration::from_secs(1));
     run.signal("-TERM");
@@ -984,7 +984,7 @@ fn a_stop_between_deletes_leaves_the_rest_to_the_next_run() {
     trial.s3.rule(Rule::on(Operation::DeleteObjects).does(slow));
     let options = ["--delete", "--max-delete", "100%"];
     let run = trial.start(&options);
-    wait_until("deletes are on their way", || trial.count(Operation::DeleteObjects) > 0);
+    wait_until("deletes are in flight", || trial.count(Operation::DeleteObjects) > 0);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert_eq!((run.counted("deleted"), run.withheld_by("interrupted")), (1000, 1500));
@@ -994,13 +994,13 @@ fn a_stop_between_deletes_leaves_the_rest_to_the_next_run() {
 }
 
 #[test]
-fn the_run_after_a_kill_does_the_rest() {
+fn the_run_after_a_kill_completes_it() {
     let (trial, run) = stopped_in_the_middle("-KILL");
     assert_eq!(run.code, -1, "killed");
-    // What was on its way still arrives.
+    // Requests in flight still arrive.
     thread::sleep(Duration::from_secs(1));
     let before = trial.names();
-    assert!(before.len() < 302 && !before.contains("big"), "it was not in the middle: {}", before.len());
+    assert!(before.len() < 302 && !before.contains("big"), "the run was not stopped in the middle: {}", before.len());
     let next = trial.sync(&with(&IN_PARTS, &["--delete"])).expect(0);
     trial.assert_same();
     assert_eq!(
@@ -1013,7 +1013,7 @@ fn the_run_after_a_kill_does_the_rest() {
 // --- limits ---
 
 #[test]
-fn the_bandwidth_holds_over_a_run_parts_included() {
+fn the_bandwidth_limit_covers_files_and_parts() {
     const LIMIT: f64 = 512.0 * 1024.0;
     let trial = Trial::new();
     trial.write("big", random(7 * MIB));
@@ -1027,8 +1027,8 @@ fn the_bandwidth_holds_over_a_run_parts_included() {
 }
 
 #[test]
-fn parts_and_files_in_flight_stay_within_the_memory() {
-    let most_at_once = |memory: &str| {
+fn files_and_parts_in_flight_stay_within_the_memory_limit() {
+    let max_in_flight = |memory: &str| {
         let trial = Trial::new();
         trial.write("big", random(40 * MIB));
         for number in 0..6 {
@@ -1044,7 +1044,7 @@ fn parts_and_files_in_flight_stay_within_the_memory() {
         trial.assert_same();
         gauge.most()
     };
-    let (little, plenty) = (most_at_once("16MiB"), most_at_once("256MiB"));
-    assert!((1..=3).contains(&little), "{little} times 5 MiB at once in 16 MiB");
+    let (little, plenty) = (max_in_flight("16MiB"), max_in_flight("256MiB"));
+    assert!((1..=3).contains(&little), "{little} bodies of 5 MiB in flight with 16 MiB");
     assert!(plenty > 3, "{plenty}: nothing was limited");
 }

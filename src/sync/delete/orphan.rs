@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Seek, Write};
 use serde::{Deserialize, Serialize};
 use tempfile::SpooledTempFile;
 
-use crate::destination::delete::{Doomed, MAX_BATCH};
+use crate::destination::delete::{DeleteTarget, MAX_BATCH};
 use crate::key::RelativeKey;
 use crate::object::{ETag, Object};
 use crate::sync::guard::Guard;
@@ -64,19 +64,20 @@ impl Orphans {
     }
 
     /// The orphans in batches, in order.
-    pub(in crate::sync) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<Doomed>>> + '_> {
+    pub(in crate::sync) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<DeleteTarget>>> + '_> {
         self.spool.rewind()?;
         let mut lines = BufReader::new(&mut self.spool).lines();
         Ok(std::iter::from_fn(move || {
-            let batch: io::Result<Vec<Doomed>> = lines.by_ref().take(MAX_BATCH).map(|line| read_line(&line?)).collect();
+            let batch: io::Result<Vec<DeleteTarget>> =
+                lines.by_ref().take(MAX_BATCH).map(|line| read_line(&line?)).collect();
             batch.map(|batch| Some(batch).filter(|batch| !batch.is_empty())).transpose()
         }))
     }
 }
 
-fn read_line(line: &str) -> io::Result<Doomed> {
+fn read_line(line: &str) -> io::Result<DeleteTarget> {
     let Line { key, etag, size } = serde_json::from_str(line)?;
-    Ok(Doomed { key, etag: ETag::new(&etag), size_bytes: size })
+    Ok(DeleteTarget { key, etag: ETag::new(&etag), size_bytes: size })
 }
 
 /// The guard that withholds deletes if the temporary folder fails.
@@ -104,7 +105,7 @@ mod tests {
             });
         }
         assert!(orphans.spool.is_rolled(), "more than fits in memory went to a file");
-        let batches: Vec<Vec<Doomed>> = orphans.batches().unwrap().collect::<Result<_, _>>().unwrap();
+        let batches: Vec<Vec<DeleteTarget>> = orphans.batches().unwrap().collect::<Result<_, _>>().unwrap();
         assert!(batches.iter().all(|batch| batch.len() == MAX_BATCH));
         assert!(batches.iter().flatten().zip(0..).all(|(doomed, number)| doomed.key == key(number)));
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 60_000);

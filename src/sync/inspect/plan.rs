@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Finding, Inspected, inspect};
-use crate::destination::delete::Doomed;
+use crate::destination::delete::DeleteTarget;
 use crate::result_file::ResultFile;
 use crate::sync::context::Context;
 use crate::sync::delete::for_each_batch;
@@ -156,7 +156,7 @@ impl Writer<'_> {
         })
     }
 
-    fn delete(&mut self, target: &Doomed) -> Result<(), Fatal> {
+    fn delete(&mut self, target: &DeleteTarget) -> Result<(), Fatal> {
         self.write(&PlanLine {
             action: Action::Delete,
             key: self.context.key(&target.key),

@@ -23,7 +23,7 @@ pub(super) async fn survey(
         let object = if is_wanted { context.destination.object(path).await } else { Ok(None) };
         (entry, object)
     });
-    let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.most_requests()));
+    let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.max_requests()));
     loop {
         let next = tokio::select! {
             next = checked.next() => next,

@@ -45,7 +45,7 @@ pub(super) async fn survey(
     let lines = plan.lines().map_err(Fatal::ReadPlan)?;
     let lines = lines.filter(|line| !line.as_ref().is_ok_and(|line| line.action == Action::Keep));
     let checks = lines.map(|line| async move { io::Result::Ok(check(context, line?).await) });
-    let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.most_requests()));
+    let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.max_requests()));
     loop {
         let next = tokio::select! {
             next = checked.next() => next,

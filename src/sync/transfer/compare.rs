@@ -1,7 +1,7 @@
 //! The comparison of one file with its object, as its job asks: what is left to be done about it.
 
 use super::content::{Content, compare_content, compare_with_object};
-use crate::destination::head::Headers;
+use crate::destination::head::HeadResponse;
 use crate::metadata::{Preserve, StoredMetadata};
 use crate::object::Object;
 use crate::source::entry::Stat;
@@ -69,7 +69,7 @@ async fn compare_with_headers(
     context: &Context,
     file: &SourceFile,
     object: &Object,
-    headers: Option<(Headers, Preserve)>,
+    headers: Option<(HeadResponse, Preserve)>,
 ) -> Result<Verdict, StepError> {
     let known = headers.as_ref().map(|(headers, _)| headers);
     Ok(match (compare_content(context, file, object, known).await?, headers) {
@@ -81,7 +81,7 @@ async fn compare_with_headers(
 }
 
 /// The verdict on equal contents, by the metadata.
-fn equal(headers: Headers, preserve: Preserve, stat: Stat) -> Verdict {
+fn equal(headers: HeadResponse, preserve: Preserve, stat: Stat) -> Verdict {
     if StoredMetadata::read(&headers.stored.metadata).matches(&stat, preserve) {
         Verdict::Equal(Reason::SameContent, stat)
     } else {
@@ -89,7 +89,7 @@ fn equal(headers: Headers, preserve: Preserve, stat: Stat) -> Verdict {
     }
 }
 
-fn rewrite(headers: Headers, stat: Stat) -> Verdict {
+fn rewrite(headers: HeadResponse, stat: Stat) -> Verdict {
     Verdict::Rewrite(Box::new(Rewrite { headers, stat }))
 }
 

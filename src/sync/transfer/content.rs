@@ -12,7 +12,7 @@
 use super::digest::{Digests, digest_file};
 use crate::destination::checksum::{Hasher, md5_of_md5s};
 use crate::destination::error::S3Error;
-use crate::destination::head::Headers;
+use crate::destination::head::HeadResponse;
 use crate::key::RelativeKey;
 use crate::object::{ETag, ETagForm, Object};
 use crate::source::entry::Stat;
@@ -48,7 +48,7 @@ pub(super) async fn compare_content(
     context: &Context,
     file: &SourceFile,
     object: &Object,
-    headers: Option<&Headers>,
+    headers: Option<&HeadResponse>,
 ) -> Result<Content, StepError> {
     if object.size_bytes == 0 {
         let now = context.source.re_stat(&file.key, &file.entry).await?;
@@ -78,7 +78,7 @@ async fn compare_checksum(
     file: &SourceFile,
     object: &Object,
     digests: Option<Digests>,
-    headers: Option<&Headers>,
+    headers: Option<&HeadResponse>,
 ) -> Result<Content, StepError> {
     let fetched;
     let headers = if let Some(headers) = headers {
@@ -118,7 +118,7 @@ async fn digest_object(context: &Context, key: &RelativeKey) -> Result<[u8; 16],
         });
         match read.await {
             Ok(()) => return Ok(hasher.finish().md5),
-            Err(error) if error.kind.is_worth_retrying() && retries < RETRIES => retries += 1,
+            Err(error) if error.kind.is_retryable() && retries < RETRIES => retries += 1,
             Err(error) => return Err(error),
         }
     }

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::upload::Sending;
 use crate::destination::checksum;
-use crate::destination::multipart::{MultipartUpload, Part, StoredPart, part_size};
+use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
 use crate::object::ETag;
 use crate::source::entry::SkipReason;
 use crate::sync::verdict::StepError;
@@ -23,7 +23,7 @@ pub(super) async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepErr
     let Sending { context, file, open, headers, .. } = sending;
     let part_bytes = part_size(open.stat().size_bytes, context.part_size);
     let Some(uploads) = &context.memory.uploads else {
-        let upload = context.destination.begin_upload(&file.key, headers).await?;
+        let upload = context.destination.create_upload(&file.key, headers).await?;
         let (published, _) = send_and_complete(sending, &upload, part_bytes, &BTreeMap::new()).await;
         return published;
     };
@@ -59,10 +59,10 @@ async fn send_parts(
     upload: &MultipartUpload<'_>,
     part_bytes: u64,
     stored: &BTreeMap<i32, StoredPart>,
-) -> Result<Vec<Part>, StepError> {
+) -> Result<Vec<UploadedPart>, StepError> {
     let Sending { context, open, .. } = sending;
     let size = open.stat().size_bytes;
-    let ahead = context.destination.most_requests().min(PARTS_AHEAD);
+    let ahead = context.destination.max_requests().min(PARTS_AHEAD);
     let numbers = 1..=i32::try_from(size.div_ceil(part_bytes).max(1)).unwrap_or(i32::MAX);
     let parts = futures::stream::iter(numbers.zip((0..).map(|index: u64| index * part_bytes)))
         .map(|(number, offset)| async move {
@@ -75,7 +75,7 @@ async fn send_parts(
             let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
             match stored.get(&number).and_then(|part| part.accept(number, digest)) {
                 Some(part) => Ok(part),
-                None => Ok(upload.part(number, body, digest).await?),
+                None => Ok(upload.upload_part(number, body, digest).await?),
             }
         })
         .buffer_unordered(ahead)

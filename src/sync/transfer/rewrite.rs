@@ -6,9 +6,9 @@
 //! refusal both decide.
 
 use super::upload::{Upload, settles_in};
-use crate::destination::Expected;
-use crate::destination::copy::LARGEST_COPY_BYTES;
-use crate::destination::head::Headers;
+use crate::destination::copy::MAX_COPY_BYTES;
+use crate::destination::head::HeadResponse;
+use crate::destination::put::ExpectedObject;
 use crate::source::read::ReadError;
 use crate::sync::context::Context;
 use crate::sync::job::Job;
@@ -26,32 +26,32 @@ pub(super) enum Rewritten {
 
 /// Rewrites an object's metadata.
 pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Rewritten {
-    let Rewrite { headers: Headers { etag, size_bytes, stored, .. }, stat } = to_rewrite;
+    let Rewrite { headers: HeadResponse { etag, size_bytes, stored, .. }, stat } = to_rewrite;
     let changed = |expected| Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, stored: None });
     if settles_in(&stat, EpochNanos::now()).is_some() {
         return changed(job.expected());
     }
     let headers = context.rewritten(stored, &stat).await;
-    let rewritten = if size_bytes > LARGEST_COPY_BYTES {
+    let rewritten = if size_bytes > MAX_COPY_BYTES {
         None
     } else {
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
             Ok(etag) => Some(etag),
-            Err(error) if error.is_no_copy() => None,
-            Err(error) => return ended(error.into(), changed(Expected::Present(etag))),
+            Err(error) if error.cannot_copy() => None,
+            Err(error) => return ended(error.into(), changed(ExpectedObject::Present(etag))),
         }
     };
     let Some(rewritten) = rewritten else {
-        let expected = Expected::Present(etag);
+        let expected = ExpectedObject::Present(etag);
         return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, stored: Some(headers) });
     };
     match context.source.re_stat(&job.file().key, &job.file().entry).await {
-        Ok(now) if !now.is_same_content(&stat) => changed(Expected::Present(rewritten)),
+        Ok(now) if !now.is_same_content(&stat) => changed(ExpectedObject::Present(rewritten)),
         // If the file no longer exists, the next run deletes its object.
         Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => {
             Rewritten::Done(Outcome::Rewritten(Stored { etag: rewritten, stat }))
         }
-        Err(error) => ended(error.into(), changed(Expected::Present(rewritten))),
+        Err(error) => ended(error.into(), changed(ExpectedObject::Present(rewritten))),
     }
 }
 

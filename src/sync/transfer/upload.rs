@@ -10,9 +10,9 @@
 use std::time::Duration;
 
 use super::parts::send_in_parts;
-use crate::destination::Expected;
 use crate::destination::checksum;
 use crate::destination::headers::ObjectHeaders;
+use crate::destination::put::{ExpectedObject, NewObject};
 use crate::object::ETag;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::{OpenFile, ReadError};
@@ -31,7 +31,7 @@ pub(super) const SETTLED: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Upload {
     /// What the upload may replace.
-    pub(super) expected: Expected,
+    pub(super) expected: ExpectedObject,
     pub(super) reason: Reason,
     /// The headers to keep, if the upload replaces a rewrite.
     pub(super) stored: Option<ObjectHeaders>,
@@ -63,7 +63,7 @@ async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result
     let is_small = open.stat().size_bytes < context.multipart_threshold;
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
     let etag = if is_small { send_whole(&sending).await? } else { send_in_parts(&sending).await? };
-    to_upload.expected = Expected::Present(etag.clone());
+    to_upload.expected = ExpectedObject::Present(etag.clone());
     match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
         // If the file no longer exists, the next run deletes its object.
@@ -102,7 +102,7 @@ pub(super) struct Sending<'a> {
     pub(super) file: &'a SourceFile,
     pub(super) open: &'a OpenFile,
     pub(super) headers: &'a ObjectHeaders,
-    pub(super) expected: &'a Expected,
+    pub(super) expected: &'a ExpectedObject,
 }
 
 async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
@@ -112,7 +112,8 @@ async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
     let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
     open.check_unchanged().await?;
     let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
-    Ok(context.destination.put(&file.key, headers, &body, &digest, expected).await?)
+    let object = NewObject { key: &file.key, headers, content: &body, digest: &digest, expected };
+    Ok(context.destination.put(&object).await?)
 }
 
 #[cfg(test)]

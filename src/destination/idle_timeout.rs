@@ -1,8 +1,8 @@
-//! Patience: how long a request may be silent before it is given up.
+//! The idle timeout: how long a request may go without a byte moving before the attempt fails.
 //!
-//! 1. A dead socket must be given up within seconds, a slow one must not: what counts is the last byte that moved.
-//! 2. Completing and copying are silent for many seconds on a healthy connection, while S3 puts gigabytes together.
-//! 3. The last bytes of a body sit in the kernel's buffer when the connection has taken them: they get time to drain.
+//! 1. A dead socket must fail within seconds, and a slow one must not fail. So the time since the last byte counts.
+//! 2. S3 can be silent for minutes on a healthy connection while it completes an upload or copies an object.
+//! 3. The last bytes of a body are still in the kernel's buffer when the SDK has written them. They get time to drain.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,26 +20,27 @@ use tokio::time::Instant;
 
 use super::operation::Operation;
 
-/// Silence that a healthy request never shows.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A healthy request is never idle for this long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same while S3 completes an upload or copies an object ("can take several minutes", S3 API reference).
-const LONG_SILENCE: Duration = Duration::from_mins(3);
-/// What a kernel buffers of a connection at most (Linux: the default of `tcp_wmem`), and the slowest rate it drains at.
+const LONG_IDLE_TIMEOUT: Duration = Duration::from_mins(3);
+/// The most that a kernel buffers for a connection (Linux: the default of `tcp_wmem`).
 const BUFFERED_BYTES: usize = 4 << 20;
+/// The slowest uplink that has time to drain that buffer.
 const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
-/// How much the connection takes at a time.
+/// How much of a body the connection gets at a time.
 const FRAME_BYTES: usize = 256 << 10;
 
-/// When a request last moved.
+/// When a byte of a request or its response last moved.
 #[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<Mutex<Instant>>);
+pub(super) struct Activity(Arc<Mutex<Instant>>);
 
-impl Progress {
+impl Activity {
     pub(super) fn start() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn moved(&self) {
+    pub(super) fn record(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
@@ -47,41 +48,41 @@ impl Progress {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once nothing has moved for so long.
-    pub(super) async fn silent_for(&self, patience: Duration) {
+    /// Returns once no byte has moved for `timeout`.
+    pub(super) async fn idle_for(&self, timeout: Duration) {
         loop {
-            let give_up_at = self.last() + patience;
-            if Instant::now() >= give_up_at {
+            let deadline = self.last() + timeout;
+            if Instant::now() >= deadline {
                 return;
             }
-            tokio::time::sleep_until(give_up_at).await;
+            tokio::time::sleep_until(deadline).await;
         }
     }
 }
 
-/// How long this operation may be silent, with a body of so many bytes.
-pub(super) fn patience(operation: Operation, body_bytes: usize) -> Duration {
+/// Returns the idle timeout of a request with a body of this size.
+pub(super) fn idle_timeout(operation: Operation, body_bytes: usize) -> Duration {
     if matches!(operation, Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy) {
-        return LONG_SILENCE;
+        return LONG_IDLE_TIMEOUT;
     }
     let drain_seconds = body_bytes.min(BUFFERED_BYTES) / SLOWEST_BYTES_PER_SECOND;
-    SILENCE + Duration::from_secs(u64::try_from(drain_seconds).unwrap_or(u64::MAX))
+    IDLE_TIMEOUT + Duration::from_secs(u64::try_from(drain_seconds).unwrap_or(u64::MAX))
 }
 
-/// A body in memory that notes each piece the connection takes.
+/// The body of a request, in memory. Records each piece that the connection takes.
 #[derive(Debug)]
-pub(super) struct WatchedBody {
+pub(super) struct ObservedBody {
     rest: Bytes,
-    progress: Progress,
+    activity: Activity,
 }
 
-impl WatchedBody {
-    pub(super) fn new(body: Bytes, progress: Progress) -> Self {
-        Self { rest: body, progress }
+impl ObservedBody {
+    pub(super) fn new(body: Bytes, activity: Activity) -> Self {
+        Self { rest: body, activity }
     }
 }
 
-impl Body for WatchedBody {
+impl Body for ObservedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -89,7 +90,7 @@ impl Body for WatchedBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        self.progress.moved();
+        self.activity.record();
         let take = self.rest.len().min(FRAME_BYTES);
         let frame = self.rest.split_to(take);
         Poll::Ready(Some(Ok(Frame::data(frame))))
@@ -105,41 +106,41 @@ impl Body for WatchedBody {
 }
 
 #[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for Progress {
+impl Intercept for Activity {
     fn name(&self) -> &'static str {
-        "Progress"
+        "Activity"
     }
 
-    /// Watches the answer's body too: a long one over a slow connection is no silence.
+    /// Records the response's body too: a long one may take its time on a slow connection.
     fn modify_before_deserialization(
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.moved();
+        self.record();
         let body = context.response_mut().body_mut();
         let received = std::mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(WatchedAnswer { body: received, progress: self.clone() });
+        *body = SdkBody::from_body_1_x(ObservedResponse { body: received, activity: self.clone() });
         Ok(())
     }
 }
 
-/// The body of an answer that notes each piece that arrives.
+/// The body of a response. Records each piece that arrives.
 #[derive(Debug)]
-struct WatchedAnswer {
+struct ObservedResponse {
     body: SdkBody,
-    progress: Progress,
+    activity: Activity,
 }
 
-impl Body for WatchedAnswer {
+impl Body for ObservedResponse {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if frame.is_ready() {
-            self.progress.moved();
+            self.activity.record();
         }
         frame
     }
@@ -158,29 +159,29 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_counts_is_the_last_byte_that_moved() {
-        let progress = Progress::start();
+    async fn the_timeout_starts_at_the_last_byte_that_moved() {
+        let activity = Activity::start();
         let begin = Instant::now();
-        let mover = progress.clone();
+        let mover = activity.clone();
         tokio::spawn(async move {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_secs(10)).await;
-                mover.moved();
+                mover.record();
             }
         });
-        progress.silent_for(SILENCE).await;
+        activity.idle_for(IDLE_TIMEOUT).await;
         assert_eq!(begin.elapsed(), Duration::from_secs(115));
     }
 
     #[test]
-    fn completing_and_copying_may_be_silent_for_long() {
-        assert_eq!(patience(Operation::CompleteMultipartUpload, 0), LONG_SILENCE);
-        assert_eq!(patience(Operation::Copy, 0), LONG_SILENCE);
-        assert_eq!(patience(Operation::Put, 1), SILENCE);
+    fn completing_and_copying_have_a_long_timeout() {
+        assert_eq!(idle_timeout(Operation::CompleteMultipartUpload, 0), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Copy, 0), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Put, 1), IDLE_TIMEOUT);
     }
 
     #[test]
-    fn bytes_in_the_kernels_buffer_get_time_to_drain() {
-        assert_eq!(patience(Operation::UploadPart, 5 << 30), SILENCE + Duration::from_secs(16));
+    fn bytes_in_the_kernel_buffer_get_time_to_drain() {
+        assert_eq!(idle_timeout(Operation::UploadPart, 5 << 30), IDLE_TIMEOUT + Duration::from_secs(16));
     }
 }
