@@ -167,7 +167,7 @@ async fn run_work(
     };
     with_report(subject, report, progress, async |subject, control| {
         let access = if work.writes() { Access::Write } else { Access::Read };
-        let session = match Session::open(config, state, access, subject.clone(), control).await? {
+        let session = match Box::pin(Session::open(config, state, access, subject.clone(), control)).await? {
             Opened::Ready(session) => session,
             Opened::NothingToDo(why) => return Ok(Ended::NothingToDo(why)),
             Opened::Failed(report) => return Ok(Ended::Report(report)),

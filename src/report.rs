@@ -168,6 +168,8 @@ impl Report {
         self.error.as_deref()
     }
 
+    /// The exit code of the run.
+    #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         self.exit_code
     }

@@ -54,7 +54,7 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
         Err(exit_code) => return exit_code,
     };
     with_report(subject, report, progress, async |subject, control| {
-        let report = described(invocation, subject, changes, control).await?;
+        let report = Box::pin(described(invocation, subject, changes, control)).await?;
         Ok(Ended::Report(Box::new(report)))
     })
     .await
@@ -82,7 +82,8 @@ async fn described(
     let (plan, state) = (Plan::new(&command), std::mem::take(&mut command.state));
     let config = configure(*command, header_rules, known.as_ref())?;
     subject.destination = config.scope().destination.to_string();
-    match Session::open(config, &state, Access::Write, subject.clone(), control.clone()).await? {
+    let session = Session::open(config, &state, Access::Write, subject.clone(), control.clone());
+    match Box::pin(session).await? {
         Opened::Ready(session) => Ok(Box::pin(work(&plan, *session, known.as_ref(), changes, control)).await),
         Opened::NothingToDo(why) => Err(CommandError::usage(why)),
         Opened::Failed(report) => Ok(*report),

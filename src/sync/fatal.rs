@@ -16,11 +16,11 @@ pub enum Fatal {
         /// What happened, and what to do.
         advice: String,
         /// What S3 said.
-        source: S3Error,
+        source: Box<S3Error>,
     },
     /// A side is out of order.
     #[error("{0}: cannot compare a listing that is out of order; the run deleted nothing")]
-    OutOfOrder(#[from] OutOfOrder),
+    OutOfOrder(#[source] Box<OutOfOrder>),
     /// The walk did not start.
     #[error(transparent)]
     Walk(#[from] WalkError),
@@ -37,6 +37,12 @@ pub enum Fatal {
 
 impl Fatal {
     pub(crate) fn destination(destination: &Destination, error: S3Error) -> Self {
-        Self::Destination { advice: destination.explain(&error), source: error }
+        Self::Destination { advice: destination.explain(&error), source: Box::new(error) }
+    }
+}
+
+impl From<OutOfOrder> for Fatal {
+    fn from(error: OutOfOrder) -> Self {
+        Self::OutOfOrder(Box::new(error))
     }
 }

@@ -87,9 +87,10 @@ impl From<ReadError> for StepError {
 
 impl From<S3Error> for StepError {
     fn from(error: S3Error) -> Self {
-        match error.kind {
-            ErrorKind::Interrupted => Self::Skipped(SkipReason::Interrupted),
-            _ => Self::Failed(FileError::Destination(error)),
+        if error.kind == ErrorKind::Interrupted {
+            Self::Skipped(SkipReason::Interrupted)
+        } else {
+            Self::Failed(FileError::Destination(error))
         }
     }
 }

@@ -89,7 +89,8 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
     let control = Control { shutdown, progress: Progress::new(false, false) };
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
     let subject = Subject::new(CommandName::Sync, Path::new(""), "");
-    let report = match Session::open(config, &command.state, Access::Write, subject, control).await.unwrap() {
+    let opening = Box::pin(Session::open(config, &command.state, Access::Write, subject, control));
+    let report = match opening.await.unwrap() {
         Opened::Ready(session) => session.sync(Changes::default(), Doubt::default()).await,
         Opened::Failed(report) => *report,
         Opened::NothingToDo(why) => panic!("{why}"),

@@ -1,6 +1,6 @@
 //! The guards that look at the whole run before it deletes anything: the first that applies withholds every delete.
 
-use crate::sync::guard::{Guard, MaxDelete};
+use crate::sync::guard::Guard;
 use crate::sync::rules::DeleteRules;
 use crate::sync::tally::Tally;
 
@@ -27,6 +27,7 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::guard::MaxDelete;
 
     const RULES: DeleteRules = DeleteRules {
         max_delete: MaxDelete::Default,

@@ -31,7 +31,8 @@ pub struct VerifyOptions {
 struct Difference<'a> {
     key: &'a ObjectKey,
     /// `absent` (there is no object), `size`, `content`, `metadata`, or `orphan` (there is no file).
-    difference: Reason,
+    #[serde(rename = "difference")]
+    reason: Reason,
     /// The size of the file; of the object, if there is no file.
     size: u64,
     etag: Option<String>,
@@ -72,7 +73,7 @@ pub(crate) async fn verify(
         for target in batch.map_err(Fatal::WriteResult)? {
             lines.found.orphans += 1;
             let (key, etag) = (context.key(&target.key), Some(target.etag.text()));
-            lines.write(&Difference { key: &key, difference: Reason::Orphan, size: target.size_bytes, etag })?;
+            lines.write(&Difference { key: &key, reason: Reason::Orphan, size: target.size_bytes, etag })?;
         }
     }
     Ok(())
@@ -86,7 +87,7 @@ struct Lines<'a> {
 impl Lines<'_> {
     fn file(&mut self, context: &Context, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let key = context.key(&inspected.file.key);
-        let difference = match inspected.finding {
+        let reason = match inspected.finding {
             Finding::Upload(Reason::Unverifiable) => {
                 tally.failed(Failure::unverifiable(key));
                 return Ok(());
@@ -105,14 +106,14 @@ impl Lines<'_> {
             }
         };
         let etag = inspected.object.as_ref().map(|object| object.etag.text());
-        self.write(&Difference { key: &key, difference, size: inspected.file.entry.stat.size_bytes, etag })
+        self.write(&Difference { key: &key, reason, size: inspected.file.entry.stat.size_bytes, etag })
     }
 
     fn write(&self, difference: &Difference<'_>) -> Result<(), Fatal> {
         let mut line = if self.json {
             serde_json::to_string(difference).unwrap_or_default()
         } else {
-            format!("{:<8}  {}", difference.difference.to_string(), difference.key.as_str().escape_debug())
+            format!("{:<8}  {}", difference.reason.to_string(), difference.key.as_str().escape_debug())
         };
         line.push('\n');
         match io::Write::write_all(&mut io::stdout().lock(), line.as_bytes()) {

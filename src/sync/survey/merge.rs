@@ -51,6 +51,7 @@ pub struct Pairs<'m> {
 
 impl Pair {
     /// The key; `None` for a name that cannot be a key.
+    #[must_use]
     pub fn key(&self) -> Option<&RelativeKey> {
         match self {
             Self::Entry(Entry { found: Found::Nameless(..), .. }, _) => None,
