@@ -16,7 +16,7 @@ pub(crate) mod checksum;
 mod client;
 mod clock;
 pub(crate) mod copy;
-pub mod delete;
+pub(crate) mod delete;
 pub mod error;
 pub(crate) mod get;
 pub mod head;
@@ -26,7 +26,7 @@ mod limit;
 pub(crate) mod list;
 pub mod multipart;
 pub mod operation;
-pub mod put;
+pub(crate) mod put;
 mod send;
 
 pub(crate) use client::Endpoint;

@@ -13,7 +13,7 @@ pub(crate) const MAX_BATCH: usize = 1000;
 
 /// An object about to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeleteTarget {
+pub(crate) struct DeleteTarget {
     pub(crate) key: RelativeKey,
     /// The object is deleted only if it still has this ETag. Empty: in any case.
     pub(crate) etag: ETag,

@@ -35,7 +35,7 @@ fn checked_header<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
 
 /// The Content-Type of all files with an extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentType {
+pub(crate) struct ContentType {
     /// In lower case, without the dot.
     pub(crate) extension: String,
     pub(crate) value: String,

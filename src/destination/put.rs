@@ -15,7 +15,7 @@ use crate::object::ETag;
 
 /// The object that a write can replace: the condition of the write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ExpectedObject {
+pub(crate) enum ExpectedObject {
     /// None: the key must be absent.
     Absent,
     /// The object with this ETag.
