@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::aws::ConnectError;
+use crate::fence::Fence;
 use crate::key::Prefix;
 use crate::location::Location;
 use crate::shutdown::Shutdown;
@@ -53,6 +54,8 @@ pub struct SendOptions {
     pub expected_owner: Option<String>,
     /// Where requests are counted: of all places that one run speaks to.
     pub requests: Arc<Requests>,
+    /// Whether the run may still write.
+    pub fence: Fence,
 }
 
 /// A prefix of a bucket.
@@ -94,6 +97,7 @@ impl Destination {
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
                 retries: options.retries,
+                fence: options.fence,
                 shutdown,
             },
             clock,
@@ -129,6 +133,11 @@ impl Destination {
     #[must_use]
     pub fn checksum(&self) -> Option<Algorithm> {
         self.checksum
+    }
+
+    /// Returns the fence that each write checks.
+    pub(crate) const fn fence(&self) -> &Fence {
+        &self.sender.fence
     }
 
     /// Whether the server has conditional writes, as far as is known.

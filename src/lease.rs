@@ -5,7 +5,7 @@
 //! 2. *Holding it* is renewing it, three times in each time to live. A renewal that meets another lease in its place has lost
 //!    it; so has a holder that could not renew in time.
 //! 3. *A process may be stopped and wake up late*: no write is sent once the time to live has passed since the last renewal
-//!    was begun ([`Shutdown::may_write`]). What lies between that look and the sending is for the conditional writes.
+//!    was begun ([`Fence`]). What lies between that look and the sending is for the conditional writes.
 //! 4. *Giving it back* leaves it as released, so that the generations go on counting.
 //! 5. *Ranges* have a lease each. Whoever has taken one looks at the others of the destination, and gives it back where one
 //!    is held whose keys overlap: of two that look after they have taken theirs, one at least sees the other.
@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::exit_code::ExitCode;
+use crate::fence::Fence;
 use crate::key_range::KeyRange;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
@@ -74,6 +76,7 @@ struct Keeper {
     state: Arc<State>,
     name: String,
     ttl: Duration,
+    fence: Fence,
     shutdown: Shutdown,
     held: tokio::sync::Mutex<Held>,
 }
@@ -95,9 +98,10 @@ impl Lease {
         let name = scope.file_name(LEASE);
         let begun = Instant::now();
         let (record, version) = take(&state, &name, scope, ttl).await?;
-        shutdown.write_until(begun + ttl);
+        let fence = Fence::default();
+        fence.open_until(begun + ttl);
         let held = tokio::sync::Mutex::new(Held { record, version, renewed: begun });
-        let keeper = Arc::new(Keeper { state, name, ttl, shutdown, held });
+        let keeper = Arc::new(Keeper { state, name, ttl, fence, shutdown, held });
         let renewing = tokio::spawn(renew(Arc::clone(&keeper)));
         let lease = Self { keeper, renewing };
         match lease.rival(scope).await {
@@ -128,6 +132,12 @@ impl Lease {
             }
         }
         Ok(None)
+    }
+
+    /// Returns the fence that is open while the lease is valid.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.keeper.fence.clone()
     }
 
     /// Gives the lease back.
@@ -216,19 +226,19 @@ async fn renew(keeper: Arc<Keeper>) {
         let expected = Expected::Is(held.version.clone());
         match keeper.state.replace(&keeper.name, content(&record), &expected).await {
             Ok(Some(version)) => {
-                keeper.shutdown.write_until(begun + keeper.ttl);
+                keeper.fence.open_until(begun + keeper.ttl);
                 *held = Held { record, version, renewed: begun };
             }
             Ok(None) => {
                 tracing::error!("the lease was taken over by another run: this one ends");
-                return keeper.shutdown.lease_lost();
+                return keeper.shutdown.request(ExitCode::LeaseHeld);
             }
             Err(error) if held.renewed.elapsed() < keeper.ttl => {
                 tracing::warn!(%error, "the lease cannot be renewed; trying again");
             }
             Err(error) => {
                 tracing::error!(%error, "the lease could not be renewed in time: this run ends");
-                return keeper.shutdown.lease_lost();
+                return keeper.shutdown.request(ExitCode::LeaseHeld);
             }
         }
     }
@@ -281,12 +291,12 @@ mod tests {
     #[tokio::test]
     async fn one_that_is_not_renewed_is_taken_over_and_its_late_holder_may_not_write() {
         let (_folder, state, destination) = place();
-        let shutdown = Shutdown::default();
-        let first = take(&state, &destination, &shutdown).await.unwrap();
+        let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        let fence = first.fence();
         first.renewing.abort();
-        assert!(shutdown.may_write());
+        assert!(fence.may_write());
         tokio::time::sleep(TTL + TTL / 2).await;
-        assert!(!shutdown.may_write());
+        assert!(!fence.may_write());
         let second = take(&state, &destination, &Shutdown::default()).await.unwrap();
         first.release().await;
         take(&state, &destination, &Shutdown::default()).await.unwrap_err();

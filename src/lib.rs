@@ -12,6 +12,7 @@ pub mod datasync;
 pub mod demo;
 pub mod destination;
 pub mod exit_code;
+pub mod fence;
 pub mod filter;
 pub mod index;
 pub mod key;

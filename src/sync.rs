@@ -127,7 +127,7 @@ async fn write_index(context: &Context) {
         return;
     };
     let shutdown = &context.shutdown;
-    if !shutdown.may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
+    if !context.destination.fence().may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
         return;
     }
     let writing = index.write(state);

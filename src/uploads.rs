@@ -21,9 +21,9 @@ use crate::destination::Destination;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart};
+use crate::fence::Fence;
 use crate::key::RelativeKey;
 use crate::scope::Scope;
-use crate::shutdown::Shutdown;
 use crate::source::entry::Stat;
 use crate::state::{State, StateError};
 use crate::time::EpochNanos;
@@ -38,7 +38,7 @@ pub struct Uploads {
     state: Arc<State>,
     folder: String,
     destination: String,
-    shutdown: Shutdown,
+    fence: Fence,
     /// What earlier runs left, by key.
     left: Mutex<HashMap<RelativeKey, Vec<Record>>>,
 }
@@ -95,12 +95,12 @@ impl Sending {
 
 impl Uploads {
     /// Reads what earlier runs left.
-    pub async fn open(state: Arc<State>, scope: &Scope, shutdown: Shutdown) -> Self {
+    pub async fn open(state: Arc<State>, scope: &Scope, fence: Fence) -> Self {
         let uploads = Self {
             folder: scope.file_name("uploads/"),
             destination: scope.to_string(),
             state,
-            shutdown,
+            fence,
             left: Mutex::default(),
         };
         match uploads.read().await {
@@ -196,7 +196,7 @@ impl Uploads {
 
     async fn remove(&self, name: &str) {
         // What belongs to the holder of the lease is not touched any more.
-        if !self.shutdown.may_write() {
+        if !self.fence.may_write() {
             return;
         }
         if let Err(error) = self.state.remove(name).await {

@@ -10,6 +10,8 @@ use super::error::{ErrorKind, S3Error};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
 use super::patience::{Progress, patience};
+use crate::exit_code::ExitCode;
+use crate::fence::Fence;
 use crate::shutdown::Shutdown;
 
 /// The wait before the first retry; doubled for each further one, with full jitter.
@@ -23,6 +25,7 @@ pub(super) struct Sender {
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) retries: u32,
+    pub(super) fence: Fence,
     pub(super) shutdown: Shutdown,
 }
 
@@ -84,8 +87,8 @@ impl Sender {
     {
         let _permit = self.admit(operation, body_bytes).await?;
         // As late as can be: the process may have been stopped until now.
-        if operation.writes() && !self.shutdown.may_write() {
-            self.shutdown.lease_lost();
+        if operation.writes() && !self.fence.may_write() {
+            self.shutdown.request(ExitCode::LeaseHeld);
             return Err(asked_to_stop(operation));
         }
         self.requests.count(operation, is_retry);
