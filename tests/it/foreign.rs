@@ -254,7 +254,7 @@ async fn leases_breakers_and_records_of_uploads() {
         let _ = Uploads::open(Arc::clone(&state), &scope, Fence::default()).await;
         write("index.csv.zst", &bytes);
         let index = Index::open(&state, &scope, None).await;
-        assert_eq!(index.recall(&RelativeKey::new("a")).await, None);
+        assert_eq!(index.take_row(&RelativeKey::new("a")).await, None);
     }
 }
 
