@@ -116,7 +116,7 @@ pub(crate) async fn sync(
 async fn abort_unfinished_uploads(context: &Context, input: &Input, succeeded: bool) {
     let saw_all = matches!(input, Input::Walk) && succeeded && !context.shutdown.is_requested();
     if let Some(uploads) = context.memory.uploads.as_ref().filter(|_| saw_all) {
-        uploads.abort_left(&context.destination).await;
+        uploads.abort_unfinished(&context.destination).await;
     }
 }
 
