@@ -95,8 +95,8 @@ impl<R: SpoolRecord> Spool<R> {
         R: Send + 'static,
     {
         self.sort();
-        let chunks = self.chunks.into_iter().map(read_chunk);
-        let chunks = chunks.chain([Box::new(self.in_memory.into_iter().map(Ok)) as Chunk<R>]).collect();
+        let mut chunks: Vec<Chunk<R>> = self.chunks.into_iter().map(read_chunk).collect();
+        chunks.push(Box::new(self.in_memory.into_iter().map(Ok)));
         let mut in_order = InOrder { heads: BTreeMap::new(), chunks };
         (0..in_order.chunks.len()).try_for_each(|number| in_order.pull(number))?;
         Ok(in_order)
