@@ -13,6 +13,7 @@ use crate::destination::error::S3Error;
 use crate::destination::headers::HeaderRule;
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, SendOptions};
+use crate::fence::Fence;
 use crate::location::Location;
 use crate::manifest::Manifest;
 use crate::metadata::Preserve;
@@ -66,6 +67,7 @@ pub struct SyncConfig {
     limits: Limits,
     connection: Connection,
     requests: Arc<Requests>,
+    fence: Fence,
     names_only: bool,
 }
 
@@ -88,6 +90,7 @@ impl SyncConfig {
             limits: Limits::new(&limits),
             connection: Connection::new(s3),
             requests: Arc::default(),
+            fence: Fence::default(),
             names_only: false,
             range,
             reading,
@@ -166,6 +169,13 @@ impl SyncConfig {
         self
     }
 
+    /// Puts the writes to the destination behind the fence of the run's lease.
+    #[must_use]
+    pub(crate) fn behind(mut self, fence: Fence) -> Self {
+        self.fence = fence;
+        self
+    }
+
     /// Returns a client for another place on the same server.
     ///
     /// # Errors
@@ -184,6 +194,7 @@ impl SyncConfig {
             expected_owner: self.connection.expected_owner.clone(),
             checksum: self.uploading.checksum,
             requests: self.requests(),
+            fence: self.fence.clone(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::aws::{ConnectError, set_variable};
+use crate::fence::Fence;
 use crate::key::Prefix;
 use crate::location::Location;
 use crate::shutdown::Shutdown;
@@ -53,6 +54,8 @@ pub(crate) struct SendOptions {
     pub(crate) expected_owner: Option<String>,
     /// Counts the requests to all prefixes that one run uses.
     pub(crate) requests: Arc<Requests>,
+    /// Whether the run may still write.
+    pub(crate) fence: Fence,
 }
 
 /// A prefix of a bucket.
@@ -91,6 +94,7 @@ impl Destination {
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
                 retries: options.retries,
+                fence: options.fence,
                 shutdown,
             },
             clock,
@@ -120,6 +124,11 @@ impl Destination {
     /// The checksum that goes with each upload.
     pub(crate) fn checksum(&self) -> Option<Algorithm> {
         self.checksum
+    }
+
+    /// The fence that each write checks.
+    pub(crate) const fn fence(&self) -> &Fence {
+        &self.sender.fence
     }
 
     /// Whether the server has conditional writes. `true` until the server refuses one.

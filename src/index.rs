@@ -1,18 +1,14 @@
-//! The index: what each object held when it was last known equal to its file.
+//! Index: what each object held when it last equalled its file, one row for each key.
 //!
-//! With it a run tells a file that changed from one that did not by its exact times, owner and mode, and an object that
-//! somebody else replaced by the plain listing, and asks S3 for nothing more.
+//! With the index, a run detects a changed file by its exact times, owner, mode and inode, and a replaced object by the
+//! listing alone. It sends no more requests for that.
 //!
-//! Times alone do not tell two files apart that were made in the same tick of the clock and then renamed: the inode does.
-//! The device number does not belong to it, which is another one after each mount.
-//!
-//! 1. *A row that was true once is true for ever*: the object with this ETag, size and time holds what the file with these
-//!    times held. So rows of another run, or of one that was killed, do no harm; one that fits neither side is not used.
-//! 2. *What changed within the margin* of being looked at is not remembered: a later write may carry the same times.
-//! 3. *Streamed*: the rows are read beside the merge, in the order of the keys; what differs from them is kept as edits and
-//!    merged into a new index at the end. A run in which nothing differs writes none.
-//! 4. *Never trusted*: damaged, cut off, of another destination or mode, or of a newer program, it is reported, ignored and
-//!    written anew.
+//! 1. *An outdated row cannot cause a wrong result* (`DESIGN.md#outdated-rows`).
+//! 2. *A file that changed within the margin has no row*, because a later write may leave the same times.
+//! 3. *Rows are streamed*: the run reads them beside the merge, in key order. It spools what differs, and merges it with
+//!    the old rows at its end. A run in which nothing differs writes no index.
+//! 4. *An index is untrusted input*. The run reports, ignores and rebuilds an index that is damaged or truncated, or
+//!    that belongs to another destination, mode or schema.
 
 use std::fs::File;
 use std::io;
@@ -23,66 +19,48 @@ use tokio::sync::mpsc;
 use crate::key::RelativeKey;
 use crate::metadata::Preserve;
 use crate::scope::Scope;
+use crate::spool::Spool;
 use crate::state::{State, StateError};
 
 mod edit;
 mod file;
-mod place;
 pub mod row;
 
-use edit::{Edit, Edits};
-use file::Reader;
-pub use file::{Damage, Head};
+use edit::Edit;
+use file::{Damage, Head, Reader};
 use row::Row;
 
-/// Rows are read on a thread of their own, so many at a time.
+/// A thread reads batches of this many rows, and is this many batches ahead.
 const BATCH_ROWS: usize = 1000;
 const BATCHES_AHEAD: usize = 4;
 
-/// The index of one destination, as one run reads it and adds to it.
+/// The index of one scope, as one run reads and edits it.
 #[derive(Debug)]
 pub struct Index {
     name: String,
     head: Head,
-    /// The rows so far, where there are any that can be trusted.
+    /// The old index, if there is one that can be used.
     file: Option<Arc<File>>,
     rows: tokio::sync::Mutex<Rows>,
-    edits: Mutex<Edits>,
+    edits: Mutex<Spool<Edit>>,
 }
 
-/// The rows in order, one looked at in advance.
+/// The old rows in order.
 #[derive(Debug)]
 struct Rows {
     batches: mpsc::Receiver<Result<Vec<Row>, Damage>>,
     batch: std::iter::Peekable<std::vec::IntoIter<Row>>,
-    damaged: bool,
-}
-
-impl Head {
-    /// Of a destination, for a mode that keeps these attributes as metadata.
-    #[must_use]
-    pub fn new(scope: &Scope, preserve: Option<Preserve>) -> Self {
-        let mode = match preserve {
-            None => "plain".to_owned(),
-            Some(Preserve { mtime, atime, uid, gid, permissions }) => {
-                let kept =
-                    [(mtime, "mtime"), (atime, "atime"), (uid, "uid"), (gid, "gid"), (permissions, "permissions")];
-                let kept = kept.into_iter().filter_map(|(is_kept, name)| is_kept.then_some(name));
-                std::iter::once("datasync").chain(kept).collect::<Vec<_>>().join(" ")
-            }
-        };
-        Self { destination: scope.to_string(), mode }
-    }
+    is_damaged: bool,
 }
 
 impl Index {
-    /// Opens the index of a destination; one that cannot be used is reported and counts as none.
+    /// Opens the index of a scope. An index that cannot be used is reported and counts as absent.
     pub async fn open(state: &State, scope: &Scope, preserve: Option<Preserve>) -> Self {
         let (name, head) = (scope.file_name("index.csv.zst"), Head::new(scope, preserve));
-        let file = match state.read_file(&name).await {
+        let file = match state.open_file(&name).await {
             Ok(file) => file.map(Arc::new),
             Err(error) => {
-                tracing::warn!(%error, "the index cannot be read: as if nothing were remembered");
+                tracing::warn!(%error, "cannot read the index: continuing without it");
                 None
             }
         };
@@ -93,97 +71,97 @@ impl Index {
         let (file, reader) = match opened {
             Ok(reader) => (file, reader),
             Err(damage) => {
-                tracing::warn!(name, "the index {damage}: it is ignored, and written anew");
+                tracing::warn!(name, "the index {damage}: ignoring it, and rebuilding it");
                 (None, None)
             }
         };
-        let rows = Rows::read(reader);
-        Self { name, head, file, rows: tokio::sync::Mutex::new(rows), edits: Mutex::default() }
+        let rows = tokio::sync::Mutex::new(Rows::read(reader));
+        Self { name, head, file, rows, edits: Mutex::default() }
     }
 
-    /// What is remembered at a key. Keys must ascend from call to call; what is remembered of keys between two calls
-    /// belongs to nothing that is there now, and is forgotten.
-    pub async fn recall(&self, key: &RelativeKey) -> Option<Row> {
+    /// Takes the row of a key. Keys must ascend from call to call: the rows between two calls belong to no key of the
+    /// merge, and are removed.
+    pub async fn take_row(&self, key: &RelativeKey) -> Option<Row> {
         let mut rows = self.rows.lock().await;
         loop {
             match rows.peek().await {
-                Some(row) if row.key < *key => self.forget_next(&mut rows),
+                Some(row) if row.key < *key => self.remove_next(&mut rows),
                 Some(row) if row.key == *key => return rows.batch.next(),
                 Some(_) | None => return None,
             }
         }
     }
 
-    /// There are no more keys: what is left belongs to nothing that is there now.
-    pub async fn recall_no_more(&self) {
+    /// Removes the rows after the last key of the merge.
+    pub(crate) async fn remove_remaining(&self) {
         let mut rows = self.rows.lock().await;
         while rows.peek().await.is_some() {
-            self.forget_next(&mut rows);
+            self.remove_next(&mut rows);
         }
     }
 
-    /// Brings each key that is remembered before `each`, in order. False where there is no index, or where it breaks off.
-    pub async fn for_each_key(&self, mut each: impl FnMut(&RelativeKey)) -> bool {
+    /// Calls `each` with the key of each row, in order. Returns `false` if there is no index, or if it is damaged.
+    pub(crate) async fn for_each_key(&self, mut each: impl FnMut(&RelativeKey)) -> bool {
         let mut rows = self.rows.lock().await;
         while rows.peek().await.is_some() {
             if let Some(row) = rows.batch.next() {
                 each(&row.key);
             }
         }
-        self.file.is_some() && !rows.damaged
+        self.file.is_some() && !rows.is_damaged
     }
 
-    fn forget_next(&self, rows: &mut Rows) {
+    fn remove_next(&self, rows: &mut Rows) {
         if let Some(row) = rows.batch.next() {
-            self.edit(Edit::forget(row.key));
+            self.edit(Edit { key: row.key, row: None });
         }
     }
 
-    /// Remembers, from the next run on.
-    pub fn remember(&self, row: Row) {
-        self.edit(Edit::put(row));
+    /// Records a row for the next run.
+    pub(crate) fn record(&self, row: Row) {
+        self.edit(Edit { key: row.key.clone(), row: Some(row) });
     }
 
-    /// Forgets what is remembered at a key.
-    pub fn forget(&self, key: &RelativeKey) {
-        self.edit(Edit::forget(key.clone()));
+    /// Removes the row of a key.
+    pub(crate) fn remove(&self, key: &RelativeKey) {
+        self.edit(Edit { key: key.clone(), row: None });
     }
 
     fn edit(&self, edit: Edit) {
         self.edits.lock().unwrap_or_else(PoisonError::into_inner).push(edit);
     }
 
-    /// Writes the index anew, if anything differs from it.
-    pub async fn write(&self, state: &State) {
+    /// Writes a new index, if anything differs from the old one.
+    pub(crate) async fn write(&self, state: &State) {
         let edits = std::mem::take(&mut *self.edits.lock().unwrap_or_else(PoisonError::into_inner));
         if edits.is_empty() {
             return;
         }
         if let Err(error) = self.merge(state, edits).await {
-            tracing::warn!(%error, "the index cannot be written: the next run compares as if this one had not been");
+            tracing::warn!(%error, "cannot write the index: the next run compares without what this run recorded");
         }
     }
 
-    async fn merge(&self, state: &State, edits: Edits) -> Result<(), StateError> {
+    async fn merge(&self, state: &State, edits: Spool<Edit>) -> Result<(), StateError> {
         let mut new = state.new_file().await?;
         let (old, head) = (self.old_rows().await, self.head.clone());
-        let written = tokio::task::spawn_blocking(move || -> io::Result<_> {
-            edits.merge_into(old, file::Writer::new(&mut new, &head)?)?;
+        let merged = tokio::task::spawn_blocking(move || -> io::Result<_> {
+            edit::merge(edits, old, file::Writer::new(&mut new, &head)?)?;
             Ok(new)
         });
-        let new = written.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let new = merged.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         state.publish(&self.name, new.map_err(|error| StateError::in_file(&self.name, error))?).await
     }
 
-    /// The rows that the edits are made to; none if reading them came upon damage.
+    /// The rows that the edits apply to. There are none if the run found damage while it read them.
     async fn old_rows(&self) -> Option<Reader> {
-        let is_damaged = self.rows.lock().await.damaged;
+        let is_damaged = self.rows.lock().await.is_damaged;
         let file = self.file.as_ref().filter(|_| !is_damaged)?;
         open(file, &self.head).await.ok()
     }
 }
 
-/// Looks at all of the file first, which may be large.
+/// Opens the file on a thread of its own, because the checksum takes reading the whole file.
 async fn open(file: &Arc<File>, head: &Head) -> Result<Reader, Damage> {
     let (file, head) = (Arc::clone(file), head.clone());
     let opened = tokio::task::spawn_blocking(move || Reader::open(&file, &head));
@@ -204,7 +182,7 @@ impl Rows {
                 }
             });
         }
-        Self { batches, batch: Vec::new().into_iter().peekable(), damaged: false }
+        Self { batches, batch: Vec::new().into_iter().peekable(), is_damaged: false }
     }
 
     async fn peek(&mut self) -> Option<&Row> {
@@ -212,8 +190,8 @@ impl Rows {
             match self.batches.recv().await {
                 Some(Ok(batch)) => self.batch = batch.into_iter().peekable(),
                 Some(Err(damage)) => {
-                    tracing::warn!("the index {damage}: from here on it is as if nothing were remembered");
-                    self.damaged = true;
+                    tracing::warn!("the index {damage}: ignoring its remaining rows");
+                    self.is_damaged = true;
                 }
                 None => return None,
             }

@@ -1,15 +1,15 @@
-//! The lease: at most one run writes to a key at a time, where a state is given.
+//! Lease: with a state, at most one run writes to a key at a time.
 //!
-//! 1. *Taking it* is one conditional write. A lease that was not renewed for its time to live is taken over; its age is told
-//!    by the clock of where it is kept, not by the holder's.
-//! 2. *Holding it* is renewing it, three times in each time to live. A renewal that meets another lease in its place has lost
-//!    it; so has a holder that could not renew in time.
-//! 3. *A process may be stopped and wake up late*: no write is sent once the time to live has passed since the last renewal
-//!    was begun ([`Shutdown::may_write`]). What lies between that look and the sending is for the conditional writes.
-//! 4. *Giving it back* leaves it as released, so that the generations go on counting.
-//! 5. *Ranges* have a lease each. Whoever has taken one looks at the others of the destination, and gives it back where one
-//!    is held whose keys overlap: of two that look after they have taken theirs, one at least sees the other.
-//! 6. *Damaged*, it counts as held by nobody knows whom until the time to live has passed since it was written.
+//! 1. *Taking* a lease is one conditional write. A run takes over a lease that was not renewed for its time to live. The
+//!    clock of the place where the lease is stored shows its age (`DESIGN.md#lease-clock`).
+//! 2. *Holding* a lease is renewing it three times in each time to live. The run has lost the lease if a renewal finds
+//!    another version stored, or if no renewal succeeds in time.
+//! 3. *A suspended process may wake up late*, so the [`Fence`] closes once the time to live has passed since the last
+//!    successful renewal was started. Conditional writes protect what is sent between that check and the request.
+//! 4. *Releasing* a lease keeps its file with `released: true`, so that the generations keep counting.
+//! 5. *Each key range has a lease of its own*. A run takes its lease, reads the other leases of the destination, and
+//!    releases its own if a valid one overlaps. Of two runs that do this, at least one sees the other.
+//! 6. *A damaged lease* counts as held by an unknown run until its time to live has passed since it was written.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,46 +17,49 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use crate::exit_code::ExitCode;
+use crate::fence::Fence;
 use crate::key_range::KeyRange;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
-use crate::state::{Expected, Remembered, State, StateError, Version};
+use crate::state::{ExpectedVersion, State, StateError, StateRecord, Version};
 
 const SCHEMA: u32 = 1;
-/// How often a lease is looked at that somebody else changes at the same time.
-const TRIES: usize = 3;
+/// How often a run tries to take a lease that other runs change at the same time.
+const ATTEMPTS: usize = 3;
 const RENEWALS: u32 = 3;
 const LEASE: &str = "lease.json";
-const LOOKS_AT_ONCE: usize = 16;
+const PARALLEL_READS: usize = 16;
 
-/// A lease that is held, and renewed until it is given back.
+/// A lease that is held, and renewed until it is released or lost.
 #[derive(Debug)]
 pub struct Lease {
-    keeper: Arc<Keeper>,
-    renewing: JoinHandle<()>,
+    holder: Arc<LeaseHolder>,
+    /// A lease that is dropped without a release is renewed no more, and expires.
+    renewing: AbortOnDropHandle<()>,
 }
 
-/// Why there is no lease.
+/// Why the run has no lease.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Another run has it.
+    /// Another run holds the lease, or one that overlaps.
     #[error(
-        "another run works on this destination: {holder}. Wait for its end; if it is dead, its lease ends by itself"
+        "another run holds the lease on this destination: {holder}. Wait until that run ends; if its process is dead, the lease expires on its own"
     )]
     Held {
-        /// Who, and when it was last heard of.
+        /// The process, its host, and the time since the last renewal.
         holder: String,
     },
-    /// The state cannot be used.
-    #[error("the lease cannot be taken: {0}")]
+    /// The state cannot be read or written.
+    #[error("cannot take the lease: {0}")]
     State(#[from] StateError),
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Record {
+struct LeaseRecord {
     schema: u32,
     destination: String,
     #[serde(default)]
@@ -69,59 +72,64 @@ struct Record {
     released: bool,
 }
 
+/// What the run and the task that renews its lease share.
 #[derive(Debug)]
-struct Keeper {
+struct LeaseHolder {
     state: Arc<State>,
     name: String,
     ttl: Duration,
+    fence: Fence,
     shutdown: Shutdown,
     held: tokio::sync::Mutex<Held>,
 }
 
 #[derive(Clone, Debug)]
 struct Held {
-    record: Record,
+    record: LeaseRecord,
     version: Version,
-    /// The last renewal that went well was begun then.
+    /// When the last successful renewal was started.
     renewed: Instant,
 }
 
+enum LeaseStatus {
+    Free { generation: u64 },
+    Held { by: String, keys: KeyRange },
+}
+
 impl Lease {
-    /// Takes the lease of a scope.
+    /// Takes the lease of a scope. The run is requested to stop if it loses the lease.
     ///
     /// # Errors
-    /// Where another run holds it, or the state cannot be used.
+    /// Returns an error if another run holds this lease or one that overlaps, or if the state cannot be read or written.
     pub async fn take(state: Arc<State>, scope: &Scope, ttl: Duration, shutdown: Shutdown) -> Result<Self, LeaseError> {
         let name = scope.file_name(LEASE);
-        let begun = Instant::now();
+        let renewed = Instant::now();
         let (record, version) = take(&state, &name, scope, ttl).await?;
-        shutdown.write_until(begun + ttl);
-        let held = tokio::sync::Mutex::new(Held { record, version, renewed: begun });
-        let keeper = Arc::new(Keeper { state, name, ttl, shutdown, held });
-        let renewing = tokio::spawn(renew(Arc::clone(&keeper)));
-        let lease = Self { keeper, renewing };
-        match lease.rival(scope).await {
-            Ok(None) => Ok(lease),
-            rival => {
-                lease.release().await;
-                Err(rival
-                    .map_or_else(LeaseError::from, |holder| LeaseError::Held { holder: holder.unwrap_or_default() }))
-            }
-        }
+        let fence = Fence::default();
+        fence.open_until(renewed + ttl);
+        let held = tokio::sync::Mutex::new(Held { record, version, renewed });
+        let holder = Arc::new(LeaseHolder { state, name, ttl, fence, shutdown, held });
+        let renewing = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&holder))));
+        let lease = Self { holder, renewing };
+        let error = match lease.overlapping(scope).await {
+            Ok(None) => return Ok(lease),
+            Ok(Some(holder)) => LeaseError::Held { holder },
+            Err(error) => error.into(),
+        };
+        lease.release().await;
+        Err(error)
     }
 
-    /// Who holds a lease of keys that this one is of too.
-    async fn rival(&self, scope: &Scope) -> Result<Option<String>, StateError> {
-        let Keeper { state, name, ttl, .. } = &*self.keeper;
+    /// Returns the holder of a lease with some of the same keys.
+    async fn overlapping(&self, scope: &Scope) -> Result<Option<String>, StateError> {
+        let LeaseHolder { state, name, ttl, .. } = &*self.holder;
         let mut names = state.names(&scope.ranges_folder()).await?;
         names.push(Scope::whole(scope.destination.clone()).file_name(LEASE));
         names.retain(|other| other.ends_with(LEASE) && other != name);
-        let mut found = futures::stream::iter(names.iter().map(|other| state.look(other))).buffered(LOOKS_AT_ONCE);
-        while let Some(found) = found.next().await {
-            let Some(found) = found? else {
-                continue;
-            };
-            if let Judgement::Held { by, keys } = judge(&found, *ttl)
+        let mut others = futures::stream::iter(names.iter().map(|other| state.read(other))).buffered(PARALLEL_READS);
+        while let Some(other) = others.next().await {
+            if let Some(other) = other?
+                && let LeaseStatus::Held { by, keys } = status(&other, *ttl)
                 && keys.overlaps(&scope.keys)
             {
                 return Ok(Some(format!("{by}, on {keys}")));
@@ -130,37 +138,42 @@ impl Lease {
         Ok(None)
     }
 
-    /// Gives the lease back.
+    /// Returns the fence, which is open while the lease is valid.
+    #[must_use]
+    pub(crate) fn fence(&self) -> Fence {
+        self.holder.fence.clone()
+    }
+
+    /// Releases the lease.
     pub async fn release(self) {
-        let Keeper { state, name, held, .. } = &*self.keeper;
-        // A renewal that is under way comes to its end first.
+        let LeaseHolder { state, name, held, .. } = &*self.holder;
+        // The lock waits for a renewal in flight.
         let held = held.lock().await;
         self.renewing.abort();
         let Held { record, version, .. } = held.clone();
-        let released = Record { released: true, renewed: now(), ..record };
-        // What was taken over meanwhile has another version, and stays.
-        if let Err(error) = state.replace(name, content(&released), &Expected::Is(version)).await {
-            tracing::warn!(%error, "the lease cannot be given back: it ends by itself");
+        let released = LeaseRecord { released: true, renewed: now(), ..record };
+        // If another run took the lease over, its version differs and stays.
+        if let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(version)).await {
+            tracing::warn!(%error, "cannot release the lease: it expires on its own");
         }
     }
 }
 
-async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result<(Record, Version), LeaseError> {
-    let mut holder = "it changes hands at this moment".to_owned();
-    for _ in 0..TRIES {
-        let (expected, generation) = match state.look(name).await? {
-            None => (Expected::Absent, 1),
-            Some(found) => match judge(&found, ttl) {
-                Judgement::Free { generation } => (Expected::Is(found.version), generation + 1),
-                Judgement::Held { by, .. } => return Err(LeaseError::Held { holder: by }),
+async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result<(LeaseRecord, Version), LeaseError> {
+    for _ in 0..ATTEMPTS {
+        let (expected, generation) = match state.read(name).await? {
+            None => (ExpectedVersion::Absent, 1),
+            Some(record) => match status(&record, ttl) {
+                LeaseStatus::Free { generation } => (ExpectedVersion::Is(record.version), generation + 1),
+                LeaseStatus::Held { by, .. } => return Err(LeaseError::Held { holder: by }),
             },
         };
-        let record = Record {
+        let record = LeaseRecord {
             schema: SCHEMA,
             destination: scope.destination.to_string(),
             keys: scope.keys.clone(),
             generation,
-            host: host(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             renewed: now(),
             ttl_seconds: ttl.as_secs_f64(),
@@ -169,81 +182,66 @@ async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result
         if let Some(version) = state.replace(name, content(&record), &expected).await? {
             return Ok((record, version));
         }
-        "another run takes it at this moment".clone_into(&mut holder);
     }
-    Err(LeaseError::Held { holder })
+    Err(LeaseError::Held { holder: "a run that takes it right now".to_owned() })
 }
 
-enum Judgement {
-    Free {
-        generation: u64,
-    },
-    /// Of damaged ones nobody knows the keys: they count as all.
-    Held {
-        by: String,
-        keys: KeyRange,
-    },
-}
-
-fn judge(found: &Remembered, ttl: Duration) -> Judgement {
-    let age = humantime::format_duration(Duration::from_secs(found.age.as_secs()));
-    match serde_json::from_slice::<Record>(&found.content) {
-        Ok(record) if record.schema == SCHEMA => {
-            let its_ttl = Duration::try_from_secs_f64(record.ttl_seconds).unwrap_or(ttl);
-            if record.released || found.age > its_ttl {
-                Judgement::Free { generation: record.generation }
+fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
+    let age = humantime::format_duration(Duration::from_secs(record.age.as_secs()));
+    match serde_json::from_slice::<LeaseRecord>(&record.content) {
+        Ok(lease) if lease.schema == SCHEMA => {
+            let its_ttl = Duration::try_from_secs_f64(lease.ttl_seconds).unwrap_or(ttl);
+            if lease.released || record.age > its_ttl {
+                LeaseStatus::Free { generation: lease.generation }
             } else {
-                let by = format!("process {} on {}, last heard of {age} ago", record.pid, record.host);
-                Judgement::Held { by, keys: record.keys }
+                let by = format!("process {} on {}, last renewed {age} ago", lease.pid, lease.host);
+                LeaseStatus::Held { by, keys: lease.keys }
             }
         }
-        _ if found.age > ttl => Judgement::Free { generation: 0 },
-        _ => Judgement::Held {
-            by: format!("its lease is damaged, so nobody knows whose it is; written {age} ago"),
+        _ if record.age > ttl => LeaseStatus::Free { generation: 0 },
+        // The keys of a damaged lease are unknown, so it covers all keys.
+        _ => LeaseStatus::Held {
+            by: format!("an unknown run (the lease is damaged), last renewed {age} ago"),
             keys: KeyRange::default(),
         },
     }
 }
 
 /// Renews the lease until it is lost.
-async fn renew(keeper: Arc<Keeper>) {
-    let pause = keeper.ttl / RENEWALS;
+async fn renew(holder: Arc<LeaseHolder>) {
+    let pause = holder.ttl / RENEWALS;
     loop {
         tokio::time::sleep(pause).await;
-        let mut held = keeper.held.lock().await;
-        let begun = Instant::now();
-        let record = Record { renewed: now(), ..held.record.clone() };
-        let expected = Expected::Is(held.version.clone());
-        match keeper.state.replace(&keeper.name, content(&record), &expected).await {
+        let mut held = holder.held.lock().await;
+        let renewed = Instant::now();
+        let record = LeaseRecord { renewed: now(), ..held.record.clone() };
+        let expected = ExpectedVersion::Is(held.version.clone());
+        match holder.state.replace(&holder.name, content(&record), &expected).await {
             Ok(Some(version)) => {
-                keeper.shutdown.write_until(begun + keeper.ttl);
-                *held = Held { record, version, renewed: begun };
+                holder.fence.open_until(renewed + holder.ttl);
+                *held = Held { record, version, renewed };
             }
             Ok(None) => {
-                tracing::error!("the lease was taken over by another run: this one ends");
-                return keeper.shutdown.lease_lost();
+                tracing::error!("another run took over the lease: this run stops");
+                return holder.shutdown.request(ExitCode::LeaseHeld);
             }
-            Err(error) if held.renewed.elapsed() < keeper.ttl => {
-                tracing::warn!(%error, "the lease cannot be renewed; trying again");
+            Err(error) if held.renewed.elapsed() < holder.ttl => {
+                tracing::warn!(%error, "cannot renew the lease: trying again");
             }
             Err(error) => {
-                tracing::error!(%error, "the lease could not be renewed in time: this run ends");
-                return keeper.shutdown.lease_lost();
+                tracing::error!(%error, "cannot renew the lease before it expires: this run stops");
+                return holder.shutdown.request(ExitCode::LeaseHeld);
             }
         }
     }
 }
 
-fn content(record: &Record) -> Bytes {
+fn content(record: &LeaseRecord) -> Bytes {
     serde_json::to_vec_pretty(record).unwrap_or_default().into()
 }
 
 fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -253,7 +251,7 @@ mod tests {
 
     const TTL: Duration = Duration::from_millis(600);
 
-    fn place() -> (tempfile::TempDir, Arc<State>, Scope) {
+    fn state() -> (tempfile::TempDir, Arc<State>, Scope) {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::new(State::Folder(folder.path().to_owned()));
         (folder, state, Scope::whole("s3://site/www".parse().unwrap()))
@@ -264,8 +262,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_holds_it_until_it_gives_it_back_and_another_destination_is_another_lease() {
-        let (_folder, state, destination) = place();
+    async fn one_run_at_a_time_holds_the_lease_of_a_destination() {
+        let (_folder, state, destination) = state();
         let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
         let held = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
         assert!(held.to_string().contains(&format!("process {}", std::process::id())), "{held}");
@@ -275,18 +273,18 @@ mod tests {
         take(&state, &destination, &Shutdown::default()).await.unwrap_err();
         first.release().await;
         let second = take(&state, &destination, &Shutdown::default()).await.unwrap();
-        assert_eq!(second.keeper.held.lock().await.record.generation, 2);
+        assert_eq!(second.holder.held.lock().await.record.generation, 2);
     }
 
     #[tokio::test]
-    async fn one_that_is_not_renewed_is_taken_over_and_its_late_holder_may_not_write() {
-        let (_folder, state, destination) = place();
-        let shutdown = Shutdown::default();
-        let first = take(&state, &destination, &shutdown).await.unwrap();
+    async fn lease_not_renewed_is_taken_over_and_its_holder_may_not_write() {
+        let (_folder, state, destination) = state();
+        let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        let fence = first.fence();
         first.renewing.abort();
-        assert!(shutdown.may_write());
+        assert!(fence.may_write());
         tokio::time::sleep(TTL + TTL / 2).await;
-        assert!(!shutdown.may_write());
+        assert!(!fence.may_write());
         let second = take(&state, &destination, &Shutdown::default()).await.unwrap();
         first.release().await;
         take(&state, &destination, &Shutdown::default()).await.unwrap_err();
@@ -294,15 +292,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_holder_whose_lease_is_replaced_ends() {
-        let (folder, state, destination) = place();
+    async fn holder_of_a_replaced_lease_stops_with_exit_code_11() {
+        let (folder, state, destination) = state();
         let shutdown = Shutdown::default();
         let _first = take(&state, &destination, &shutdown).await.unwrap();
         let file = folder.path().join(destination.file_name(LEASE));
-        std::fs::write(&file, "somebody else's").unwrap();
+        std::fs::write(&file, "damaged").unwrap();
         tokio::time::timeout(TTL, shutdown.requested()).await.unwrap();
         assert_eq!(shutdown.exit_code(), Some(crate::exit_code::ExitCode::LeaseHeld));
-        // Damaged, it is nobody's until its time has passed.
+        // The damaged lease counts as held until its time to live has passed.
         let unknown = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
         assert!(unknown.to_string().contains("damaged"), "{unknown}");
         tokio::time::sleep(TTL + TTL / 2).await;
@@ -310,8 +308,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ranges_run_side_by_side_and_never_beside_one_that_overlaps() {
-        let (_folder, state, whole) = place();
+    async fn runs_hold_leases_concurrently_unless_their_key_ranges_overlap() {
+        let (_folder, state, whole) = state();
         let range = |after: &str, to: &str| {
             let keys = KeyRange::new(RelativeKey::new(after), RelativeKey::new(to)).unwrap();
             Scope { keys, ..whole.clone() }

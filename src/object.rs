@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::hex::hex;
 use crate::key::RelativeKey;
 use crate::time::EpochNanos;
 
@@ -60,8 +61,8 @@ impl ETag {
     #[must_use]
     pub fn text(&self) -> String {
         match &self.0 {
-            Tag::Single(md5) => hex(*md5),
-            Tag::Multipart(md5, parts) => format!("{}-{parts}", hex(*md5)),
+            Tag::Single(md5) => hex(md5),
+            Tag::Multipart(md5, parts) => format!("{}-{parts}", hex(md5)),
             Tag::Text(text) => text.to_string(),
         }
     }
@@ -98,10 +99,6 @@ impl fmt::Debug for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
     }
-}
-
-fn hex(bytes: [u8; 16]) -> String {
-    bytes.iter().fold(String::with_capacity(32), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn md5_from_hex(digits: &str) -> Option<[u8; 16]> {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::key_range::KeyRange;
 use crate::location::Location;
 
@@ -31,9 +32,8 @@ impl Scope {
         if self.keys.is_all() {
             return format!("{}.{suffix}", self.destination_name());
         }
-        let digest = Sha256::digest(self.to_string().as_bytes());
-        let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-        format!("{}{number:016x}.{suffix}", self.ranges_folder())
+        let digest = hex(Sha256::digest(self.to_string().as_bytes()).iter().take(8));
+        format!("{}{digest}.{suffix}", self.ranges_folder())
     }
 
     /// Returns the start of the names of all scopes with a key range of this destination.
@@ -43,11 +43,10 @@ impl Scope {
 
     fn destination_name(&self) -> String {
         let destination = self.destination.to_string();
-        let digest = Sha256::digest(destination.as_bytes());
-        let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+        let digest = hex(Sha256::digest(destination.as_bytes()).iter().take(4));
         let path = destination.trim_start_matches("s3://").trim_end_matches('/');
         let shown: String = path.chars().take(60).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        format!("{shown}-{number:08x}")
+        format!("{shown}-{digest}")
     }
 }
 

@@ -166,6 +166,7 @@ impl Session {
             }
             Some(_) | None => None,
         };
+        let config = config.behind(lease.as_ref().map(Lease::fence).unwrap_or_default());
         let requests = config.requests();
         match config.open(control.shutdown, control.progress).await {
             Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, requests, subject }))),
@@ -316,8 +317,8 @@ async fn load_memory(setup: &Setup, state: Option<&Arc<State>>, scope: &Scope, w
         return Memory::default();
     };
     let index = Index::open(state, scope, setup.rules.preserve).await;
-    let uploads =
-        if writes { Some(Uploads::open(Arc::clone(state), scope, setup.shutdown.clone()).await) } else { None };
+    let fence = setup.destination.fence().clone();
+    let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
     Memory { state: Some(Arc::clone(state)), index: Some(index), uploads }
 }
 

@@ -1,92 +1,42 @@
-//! What is remembered from run to run: small files in a folder, or objects under a prefix of S3.
+//! State: what one run stores for the next, as small files in a folder or as objects under a prefix of S3.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
 use crate::destination::Destination;
-use crate::destination::error::S3Error;
 use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
 
+mod error;
 mod folder;
 mod prefix;
+mod record;
 
-/// Where state is.
+pub use error::StateError;
+pub(crate) use record::{ExpectedVersion, StateRecord, Version};
+
+/// Where the state is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateLocation {
     /// A folder.
     Folder(PathBuf),
-    /// A prefix.
+    /// A prefix of S3.
     Prefix(Location),
 }
 
-/// The home of what is remembered.
+/// The state of one run. A name may start with a folder: `runs/x.json`.
 #[derive(Debug)]
 pub enum State {
-    /// A folder.
+    /// In a folder.
     Folder(PathBuf),
-    /// A prefix.
+    /// Under a prefix of S3.
     Prefix(Box<Destination>),
-}
-
-/// Something that is remembered.
-#[derive(Clone, Debug)]
-pub struct Remembered {
-    /// What was written.
-    pub content: Bytes,
-    /// Which writing of it this is.
-    pub version: Version,
-    /// How long ago it was written, by the clock of where it is kept.
-    pub age: Duration,
-}
-
-/// A writing: no two of a name are alike.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version(String);
-
-/// What a writing may replace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing.
-    Absent,
-    /// This writing.
-    Is(Version),
-    /// Whatever is there.
-    Anything,
-}
-
-/// Why something cannot be remembered, or not be looked up.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// The folder fails.
-    #[error("{path}: {source}")]
-    Folder {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// S3 fails.
-    #[error(transparent)]
-    S3(#[from] S3Error),
-    /// The server cannot keep two writers apart.
-    #[error("this server has no conditional writes, so nothing keeps two runs apart there: keep the state in a folder")]
-    NoConditions,
-}
-
-impl StateError {
-    /// Of a file of this name.
-    #[must_use]
-    pub fn in_file(name: &str, source: io::Error) -> Self {
-        Self::Folder { path: name.to_owned(), source }
-    }
 }
 
 impl FromStr for StateLocation {
@@ -107,156 +57,126 @@ impl fmt::Display for StateLocation {
 }
 
 impl StateLocation {
-    /// Whether it lies in the destination or in the source: there it would be deleted, or copied.
-    #[must_use]
-    pub fn lies_in(&self, source: &Path, destination: &Location) -> bool {
+    /// Whether the state lies in the source, which is copied, or in the destination, where orphans are deleted.
+    pub(crate) fn lies_in(&self, source: &Path, destination: &Location) -> bool {
         match self {
             Self::Prefix(location) => {
                 location.bucket == destination.bucket
                     && location.prefix.as_str().starts_with(destination.prefix.as_str())
             }
-            Self::Folder(folder) => {
-                let (folder, source) = (folder::resolved(folder), folder::resolved(source));
-                folder.starts_with(source)
-            }
+            Self::Folder(folder) => folder::resolved(folder).starts_with(folder::resolved(source)),
         }
     }
 }
 
 impl State {
-    /// What is remembered under a name.
-    ///
-    /// # Errors
-    /// Where it cannot be looked up.
-    pub async fn look(&self, name: &str) -> Result<Option<Remembered>, StateError> {
+    /// Reads the record under a name.
+    pub(crate) async fn read(&self, name: &str) -> Result<Option<StateRecord>, StateError> {
         match self {
-            Self::Folder(folder) => {
-                let (folder, name) = (folder.clone(), name.to_owned());
-                blocking(move || folder::look(&folder, &name)).await
-            }
-            Self::Prefix(home) => prefix::look(home, &RelativeKey::new(name)).await,
+            Self::Folder(folder) => blocking(folder.join(name), folder::read).await,
+            Self::Prefix(home) => prefix::read(home, &RelativeKey::new(name)).await,
         }
     }
 
-    /// Remembers something under a name, whole or not at all; `None` where something else is there than was expected.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub async fn replace(
+    /// Atomically writes `content` under `name`. Returns `None` if the stored version is not the expected one.
+    pub(crate) async fn replace(
         &self,
         name: &str,
         content: Bytes,
-        expected: &Expected,
+        expected: &ExpectedVersion,
     ) -> Result<Option<Version>, StateError> {
         match self {
             Self::Folder(folder) => {
-                let (folder, name, expected) = (folder.clone(), name.to_owned(), expected.clone());
-                blocking(move || folder::replace(&folder, &name, &content, &expected)).await
+                let expected = expected.clone();
+                blocking(folder.join(name), move |path| folder::replace(path, &content, &expected)).await
             }
             Self::Prefix(home) => prefix::replace(home, &RelativeKey::new(name), content, expected).await,
         }
     }
-}
 
-impl State {
-    /// What is remembered under a name and may be too large for memory; it stays as it is while it is read.
+    /// Atomically writes `content` under `name`, regardless of what is stored there.
     ///
     /// # Errors
-    /// Where it cannot be looked up.
-    pub async fn read_file(&self, name: &str) -> Result<Option<File>, StateError> {
+    /// Returns an error if the state cannot be written.
+    pub async fn write(&self, name: &str, content: Bytes) -> Result<(), StateError> {
         match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                blocking(move || folder::read_file(&path)).await
+            Self::Folder(folder) => blocking(folder.join(name), move |path| folder::write(path, &content)).await,
+            Self::Prefix(home) => {
+                prefix::replace(home, &RelativeKey::new(name), content, &ExpectedVersion::Any).await.map(|_| ())
             }
-            Self::Prefix(home) => prefix::read_file(home, &RelativeKey::new(name)).await,
         }
     }
 
-    /// A file to be written and published: nobody sees it until then.
+    /// Opens a file of any size. Writes under its name do not change what is read from it.
     ///
     /// # Errors
-    /// Where there is no room for it.
+    /// Returns an error if the state, or a temporary file for an object, cannot be read or written.
+    pub async fn open_file(&self, name: &str) -> Result<Option<File>, StateError> {
+        match self {
+            Self::Folder(folder) => blocking(folder.join(name), folder::open_file).await,
+            Self::Prefix(home) => prefix::open_file(home, &RelativeKey::new(name)).await,
+        }
+    }
+
+    /// Creates a file for [`Self::publish`]. It has no name in the state until then.
+    ///
+    /// # Errors
+    /// Returns an error if the folder of the state, or the temporary folder, cannot be written.
     pub async fn new_file(&self) -> Result<NamedTempFile, StateError> {
         match self {
-            Self::Folder(folder) => {
-                let folder = folder.clone();
-                blocking(move || folder::new_file(&folder)).await
-            }
-            Self::Prefix(_) => NamedTempFile::new().map_err(|error| StateError::in_file("the temporary folder", error)),
+            Self::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
+            Self::Prefix(_) => NamedTempFile::new().map_err(prefix::in_temporary_folder),
         }
     }
 
-    /// Remembers a file under a name, whole or not at all, whatever was there.
+    /// Atomically stores the file under `name`, regardless of what is stored there.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// Returns an error if the state cannot be written.
     pub async fn publish(&self, name: &str, file: NamedTempFile) -> Result<(), StateError> {
         match self {
-            Self::Folder(folder) => {
-                let (folder, name) = (folder.clone(), name.to_owned());
-                blocking(move || folder::publish(&folder, &name, file)).await
-            }
+            Self::Folder(folder) => blocking(folder.join(name), move |path| folder::publish(path, file)).await,
             Self::Prefix(home) => prefix::publish(home, &RelativeKey::new(name), file.as_file()).await,
         }
     }
 
-    /// Remembers something small under a name, whole or not at all, whatever was there.
-    ///
-    /// # Errors
-    /// Where it cannot be written.
-    pub async fn write(&self, name: &str, content: Bytes) -> Result<(), StateError> {
+    /// Removes the record under a name, if there is one.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), StateError> {
         match self {
-            Self::Folder(folder) => {
-                let (folder, name) = (folder.clone(), name.to_owned());
-                blocking(move || folder::write(&folder, &name, &content)).await
-            }
-            Self::Prefix(home) => {
-                prefix::replace(home, &RelativeKey::new(name), content, &Expected::Anything).await.map(|_| ())
-            }
-        }
-    }
-
-    /// Forgets what is remembered under a name.
-    ///
-    /// # Errors
-    /// Where it cannot be removed.
-    pub async fn remove(&self, name: &str) -> Result<(), StateError> {
-        match self {
-            Self::Folder(folder) => {
-                let path = folder.join(name);
-                blocking(move || folder::remove(&path)).await
-            }
+            Self::Folder(folder) => blocking(folder.join(name), folder::remove).await,
             Self::Prefix(home) => Ok(home.delete_any(&RelativeKey::new(name)).await?),
         }
     }
 
-    /// The names under which something is remembered, of those that begin like this, in order.
-    ///
-    /// # Errors
-    /// Where they cannot be listed.
-    pub async fn names(&self, beginning: &str) -> Result<Vec<String>, StateError> {
+    /// Lists the names that start with `beginning`, in order.
+    pub(crate) async fn names(&self, beginning: &str) -> Result<Vec<String>, StateError> {
         match self {
             Self::Folder(folder) => {
-                let (folder, beginning) = (folder.clone(), beginning.to_owned());
-                blocking(move || folder::names(&folder, &beginning)).await
+                let beginning = beginning.to_owned();
+                blocking(folder.clone(), move |folder| folder::names(folder, &beginning)).await
             }
             Self::Prefix(home) => Ok(home.keys(beginning).await?.into_iter().map(String::from).collect()),
         }
     }
 }
 
-/// A folder may be on a file system that takes its time.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+/// Runs `work` on a thread of its own, because the folder may be on a slow file system. Its error names `path`.
+async fn blocking<T: Send + 'static>(
+    path: PathBuf,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> Result<T, StateError> {
+    let done = tokio::task::spawn_blocking(move || work(&path).map_err(|source| StateError::in_file(path, source)));
+    done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn state_inside_source_or_destination_is_told() {
+    fn state_inside_source_or_destination_is_detected() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("source");
         std::fs::create_dir(&source).unwrap();
@@ -274,22 +194,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_folder_keeps_two_writers_apart() {
+    async fn a_replace_in_a_folder_fails_unless_the_expected_version_is_stored() {
         let folder = tempfile::tempdir().unwrap();
         let state = State::Folder(folder.path().join("new/state"));
-        assert!(state.look("a").await.unwrap().is_none());
-        let write = async |text: &'static str, expected: &Expected| {
+        assert!(state.read("a").await.unwrap().is_none());
+        let write = async |text: &'static str, expected: &ExpectedVersion| {
             state.replace("a", Bytes::from_static(text.as_bytes()), expected).await.unwrap()
         };
-        let first = write("1", &Expected::Absent).await.unwrap();
-        assert_eq!(write("2", &Expected::Absent).await, None);
-        let second = write("2", &Expected::Is(first.clone())).await.unwrap();
-        assert_eq!(write("3", &Expected::Is(first)).await, None);
-        let found = state.look("a").await.unwrap().unwrap();
-        assert_eq!((&found.content[..], &found.version), (&b"2"[..], &second));
-        assert!(found.age < Duration::from_secs(10));
-        assert!(write("4", &Expected::Anything).await.is_some());
+        let first = write("1", &ExpectedVersion::Absent).await.unwrap();
+        assert_eq!(write("2", &ExpectedVersion::Absent).await, None);
+        let second = write("2", &ExpectedVersion::Is(first.clone())).await.unwrap();
+        assert_eq!(write("3", &ExpectedVersion::Is(first)).await, None);
+        let record = state.read("a").await.unwrap().unwrap();
+        assert_eq!((&record.content[..], &record.version), (&b"2"[..], &second));
+        assert!(record.age < Duration::from_secs(10));
+        assert!(write("4", &ExpectedVersion::Any).await.is_some());
         let names: Vec<_> = std::fs::read_dir(folder.path().join("new/state")).unwrap().flatten().collect();
-        assert_eq!(names.len(), 2, "it and its lock; nothing half written stays");
+        assert_eq!(names.len(), 2, "the record and its lock, and no temporary file");
     }
 }

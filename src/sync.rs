@@ -116,7 +116,7 @@ pub(crate) async fn sync(
 async fn abort_unfinished_uploads(context: &Context, input: &Input, succeeded: bool) {
     let saw_all = matches!(input, Input::Walk) && succeeded && !context.shutdown.is_requested();
     if let Some(uploads) = context.memory.uploads.as_ref().filter(|_| saw_all) {
-        uploads.abort_left(&context.destination).await;
+        uploads.abort_unfinished(&context.destination).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn write_index(context: &Context) {
         return;
     };
     let shutdown = &context.shutdown;
-    if !shutdown.may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
+    if !context.destination.fence().may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
         return;
     }
     let writing = index.write(state);

@@ -1,16 +1,16 @@
-//! The multipart uploads of a destination that are under way, as the state remembers them: what a run that was killed left
-//! behind is gone on with by the next run, or aborted. Nobody else's upload is touched.
+//! Uploads: the state's records of this program's unfinished multipart uploads. A run resumes or aborts the uploads of a
+//! killed run, and touches no other upload.
 //!
-//! 1. *Before* an upload is begun its key is written down, and the upload's id as soon as S3 has told it. A record without
-//!    an id stands for the uploads of that key that were begun just then.
-//! 2. *Gone on with* is an upload of the same file (size, times, inode), with the same headers, in parts of the same size.
-//!    Each part that S3 has is compared with the file once more.
-//! 3. *Aborted* is any other that is written down, at the latest at the end of the run.
-//! 4. *Struck out* is what is published or aborted, and nothing else. An upload that cannot be aborted is tried again by
-//!    the next run.
+//! 1. A run records the key *before* it starts an upload, and the upload ID after the response
+//!    (`DESIGN.md#upload-records`). A record without an ID matches the uploads of its key that started at that time.
+//! 2. A run *resumes* an upload if the file (size, times, inode), the headers and the part size are equal. It compares
+//!    each part that S3 has with the file.
+//! 3. It *aborts* every other recorded upload, at the latest at its end.
+//! 4. It *deletes the record* of an upload that it has published or aborted. If an abort fails, the next run tries again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -21,42 +21,41 @@ use crate::destination::Destination;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart};
+use crate::fence::Fence;
+use crate::hex::hex;
 use crate::key::RelativeKey;
 use crate::scope::Scope;
-use crate::shutdown::Shutdown;
 use crate::source::entry::Stat;
 use crate::state::{State, StateError};
 use crate::time::EpochNanos;
 
 const SCHEMA: u32 = 1;
-/// An upload whose id was never written down was begun at most so long after its record: the request and its retries.
-const BEGUN_WITHIN: Duration = Duration::from_mins(10);
+/// S3 starts an upload at most this long after the record was written: a request and its retries.
+const STARTED_WITHIN: Duration = Duration::from_mins(10);
 
-/// The uploads of one destination.
+/// The uploads of one scope.
 #[derive(Debug)]
 pub struct Uploads {
     state: Arc<State>,
     folder: String,
     destination: String,
-    shutdown: Shutdown,
-    /// What earlier runs left, by key.
-    left: Mutex<HashMap<RelativeKey, Vec<Record>>>,
+    fence: Fence,
+    /// The records of earlier runs.
+    unfinished: Mutex<HashMap<RelativeKey, Vec<UploadRecord>>>,
 }
 
-/// An upload that is written down.
+/// A started or resumed upload that has a record in the state.
 #[derive(Debug)]
-pub struct Begun<'a> {
-    /// The upload.
-    pub upload: MultipartUpload<'a>,
-    /// The parts that S3 has of it, by their numbers.
-    pub stored: BTreeMap<i32, StoredPart>,
-    /// Where it is written down.
-    name: String,
+pub(crate) struct RecordedUpload<'a> {
+    pub(crate) upload: MultipartUpload<'a>,
+    /// The parts that S3 already has, by part number.
+    pub(crate) stored: BTreeMap<i32, StoredPart>,
+    record_name: String,
 }
 
-/// What an upload sends, and in which parts: two that agree in this may be gone on with.
+/// What an upload sends, and in which parts. An upload with an equal fingerprint can be resumed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Sending {
+pub(crate) struct UploadFingerprint {
     size_bytes: u64,
     mtime_ns: i128,
     ctime_ns: i128,
@@ -66,22 +65,22 @@ pub struct Sending {
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-struct Record {
-    /// Under which it is kept.
+struct UploadRecord {
+    /// The record's name in the state.
     #[serde(skip)]
     name: String,
     schema: u32,
     destination: String,
     key: RelativeKey,
-    begun: String,
+    #[serde(rename = "begun")]
+    started: String,
     upload_id: Option<String>,
-    sending: Sending,
+    #[serde(rename = "sending")]
+    fingerprint: UploadFingerprint,
 }
 
-impl Sending {
-    /// Of a file with these headers, in parts of this size.
-    #[must_use]
-    pub fn new(stat: &Stat, part_bytes: u64, headers: &ObjectHeaders) -> Self {
+impl UploadFingerprint {
+    pub(crate) fn new(stat: &Stat, part_bytes: u64, headers: &ObjectHeaders) -> Self {
         Self {
             size_bytes: stat.size_bytes,
             mtime_ns: stat.mtime.0,
@@ -94,195 +93,192 @@ impl Sending {
 }
 
 impl Uploads {
-    /// Reads what earlier runs left.
-    pub async fn open(state: Arc<State>, scope: &Scope, shutdown: Shutdown) -> Self {
+    /// Reads the records of earlier runs. If that fails, their uploads stay for a later run.
+    pub async fn open(state: Arc<State>, scope: &Scope, fence: Fence) -> Self {
         let uploads = Self {
             folder: scope.file_name("uploads/"),
             destination: scope.to_string(),
             state,
-            shutdown,
-            left: Mutex::default(),
+            fence,
+            unfinished: Mutex::default(),
         };
         match uploads.read().await {
-            Ok(left) => *uploads.left() = left,
+            Ok(unfinished) => *uploads.unfinished() = unfinished,
             Err(error) => {
-                tracing::warn!(%error, "the uploads that an earlier run may have left cannot be looked up: they stay as they are");
+                tracing::warn!(%error, "cannot read the records of unfinished uploads: this run neither resumes nor aborts them");
             }
         }
         uploads
     }
 
-    async fn read(&self) -> Result<HashMap<RelativeKey, Vec<Record>>, StateError> {
-        let mut left: HashMap<RelativeKey, Vec<Record>> = HashMap::new();
+    async fn read(&self) -> Result<HashMap<RelativeKey, Vec<UploadRecord>>, StateError> {
+        let mut unfinished: HashMap<RelativeKey, Vec<UploadRecord>> = HashMap::new();
         for name in self.state.names(&self.folder).await? {
-            let Some(found) = self.state.look(&name).await? else {
+            let Some(record) = self.state.read(&name).await? else {
                 continue;
             };
-            match serde_json::from_slice::<Record>(&found.content) {
+            match serde_json::from_slice::<UploadRecord>(&record.content) {
                 Ok(record) if record.schema == SCHEMA && record.destination == self.destination => {
-                    left.entry(record.key.clone()).or_default().push(Record { name, ..record });
+                    unfinished.entry(record.key.clone()).or_default().push(UploadRecord { name, ..record });
                 }
-                Ok(_) => tracing::warn!(name, "the record of an upload is of another program or destination: it stays"),
+                Ok(_) => {
+                    tracing::warn!(name, "the record of an upload belongs to another program or destination: kept it");
+                }
                 Err(error) => {
-                    tracing::warn!(name, %error, "the record of an upload is damaged: it is struck out");
+                    tracing::warn!(name, %error, "the record of an upload is damaged: deleting it");
                     self.state.remove(&name).await?;
                 }
             }
         }
-        Ok(left)
+        Ok(unfinished)
     }
 
-    /// Begins an upload, or goes on with one that is left.
-    ///
-    /// # Errors
-    /// Where S3 refuses or does not answer.
-    pub async fn begin<'a>(
+    /// Resumes an unfinished upload of the key, or starts one. Aborts the other unfinished uploads of the key.
+    pub(crate) async fn start<'a>(
         &self,
         destination: &'a Destination,
         key: &'a RelativeKey,
         headers: &ObjectHeaders,
-        sending: Sending,
-    ) -> Result<Begun<'a>, S3Error> {
-        let left = self.left().remove(key).unwrap_or_default();
-        let mut begun = None;
-        for record in left.iter().filter(|record| record.sending == sending) {
-            if let Some(id) = record.upload_id.as_ref().filter(|_| begun.is_none()) {
-                begun = go_on(destination.upload(key, id), record).await?;
+        fingerprint: UploadFingerprint,
+    ) -> Result<RecordedUpload<'a>, S3Error> {
+        let unfinished = self.unfinished().remove(key).unwrap_or_default();
+        let mut resumed = None;
+        for record in unfinished.iter().filter(|record| record.fingerprint == fingerprint) {
+            if let Some(id) = record.upload_id.as_ref().filter(|_| resumed.is_none()) {
+                resumed = resume(destination.upload(key, id), record).await?;
             }
         }
-        for record in left.iter().filter(|record| begun.as_ref().is_none_or(|begun| begun.name != record.name)) {
-            self.abort(destination, record, begun.as_ref().map(|begun| begun.upload.id())).await;
+        let resumed_name = resumed.as_ref().map(|resumed| resumed.record_name.as_str());
+        for record in unfinished.iter().filter(|record| resumed_name != Some(&record.name)) {
+            self.abort(destination, record, resumed.as_ref().map(|resumed| resumed.upload.id())).await;
         }
-        match begun {
-            Some(begun) => Ok(begun),
-            None => self.begin_anew(destination, key, headers, sending).await,
+        match resumed {
+            Some(resumed) => Ok(resumed),
+            None => self.start_new(destination, key, headers, fingerprint).await,
         }
     }
 
-    async fn begin_anew<'a>(
+    async fn start_new<'a>(
         &self,
         destination: &'a Destination,
         key: &'a RelativeKey,
         headers: &ObjectHeaders,
-        sending: Sending,
-    ) -> Result<Begun<'a>, S3Error> {
-        let begun = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
-        let mut record = Record {
-            name: format!("{}{}.json", self.folder, digest_of(&format!("{key}\n{begun}"))),
+        fingerprint: UploadFingerprint,
+    ) -> Result<RecordedUpload<'a>, S3Error> {
+        let started = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();
+        let mut record = UploadRecord {
+            name: format!("{}{}.json", self.folder, digest_of(&format!("{key}\n{started}"))),
             schema: SCHEMA,
             destination: self.destination.clone(),
             key: key.clone(),
-            begun,
+            started,
             upload_id: None,
-            sending,
+            fingerprint,
         };
         self.write(&record).await;
         let upload = destination.create_upload(key, headers).await?;
         if upload.may_have_duplicates() {
-            let begun = self.begun(destination, &record).await.unwrap_or_default();
-            for twin in begun.iter().filter(|id| *id != upload.id()) {
-                destination.upload(key, twin).abort().await;
+            let ids = self.ids_matching(destination, &record).await.unwrap_or_default();
+            for duplicate in ids.iter().filter(|id| *id != upload.id()) {
+                destination.upload(key, duplicate).abort().await;
             }
         }
         record.upload_id = Some(upload.id().to_owned());
         self.write(&record).await;
-        Ok(Begun { upload, stored: BTreeMap::new(), name: record.name })
+        Ok(RecordedUpload { upload, stored: BTreeMap::new(), record_name: record.name })
     }
 
-    /// The upload is published, or aborted.
-    pub async fn strike_out(&self, begun: &Begun<'_>) {
-        self.remove(&begun.name).await;
+    /// Deletes the record of an upload that was published or aborted.
+    pub(crate) async fn delete_record(&self, upload: &RecordedUpload<'_>) {
+        self.remove(&upload.record_name).await;
     }
 
     async fn remove(&self, name: &str) {
-        // What belongs to the holder of the lease is not touched any more.
-        if !self.shutdown.may_write() {
+        // A run that took over the lease may be using the record.
+        if !self.fence.may_write() {
             return;
         }
         if let Err(error) = self.state.remove(name).await {
-            tracing::warn!(name, %error, "the record of an upload cannot be removed: the next run looks for it in vain");
+            tracing::warn!(name, %error, "cannot delete the record of an upload: the next run looks for the upload");
         }
     }
 
-    /// Aborts what is left and was not gone on with.
-    pub async fn abort_left(&self, destination: &Destination) {
-        let left = std::mem::take(&mut *self.left());
-        for record in left.into_values().flatten() {
+    /// Aborts the uploads of earlier runs that this run has not resumed.
+    pub(crate) async fn abort_unfinished(&self, destination: &Destination) {
+        let unfinished = std::mem::take(&mut *self.unfinished());
+        for record in unfinished.into_values().flatten() {
             self.abort(destination, &record, None).await;
         }
     }
 
-    /// Aborts what a record stands for, but for one that is gone on with.
-    async fn abort(&self, destination: &Destination, record: &Record, but_for: Option<&str>) {
+    /// Aborts the uploads that a record matches, except a resumed one.
+    async fn abort(&self, destination: &Destination, record: &UploadRecord, resumed_id: Option<&str>) {
         let key = &record.key;
         let ids = match &record.upload_id {
             Some(id) => Some(vec![id.clone()]),
-            None => self.begun(destination, record).await,
+            None => self.ids_matching(destination, record).await,
         };
         let Some(ids) = ids else {
             return;
         };
-        let mut all_gone = true;
-        for id in ids.into_iter().filter(|id| Some(id.as_str()) != but_for) {
-            tracing::info!(%key, upload_id = id, "an upload that an earlier run left is aborted");
-            all_gone &= destination.upload(key, &id).abort().await;
+        let mut all_aborted = true;
+        for id in ids.into_iter().filter(|id| Some(id.as_str()) != resumed_id) {
+            tracing::info!(%key, upload_id = id, "aborting an unfinished upload of an earlier run");
+            all_aborted &= destination.upload(key, &id).abort().await;
         }
-        if all_gone {
+        if all_aborted {
             self.remove(&record.name).await;
         }
     }
 
-    /// The uploads that a record without an id stands for; nothing where nobody can tell.
-    async fn begun(&self, destination: &Destination, record: &Record) -> Option<Vec<String>> {
-        let between = record.begun_between(destination.clock_difference());
-        let begun = destination.unfinished_uploads(&record.key, between).await;
-        begun
-            .inspect_err(|error| {
-                tracing::warn!(key = %record.key, %error, "an upload that may have been left cannot be looked for");
-            })
-            .ok()
+    /// Returns the IDs of the uploads that a record without an ID matches. `None` if S3 does not list them.
+    async fn ids_matching(&self, destination: &Destination, record: &UploadRecord) -> Option<Vec<String>> {
+        let between = record.started_between(destination.clock_difference());
+        let ids = destination.unfinished_uploads(&record.key, between).await;
+        ids.inspect_err(|error| {
+            tracing::warn!(key = %record.key, %error, "cannot list the unfinished uploads of this key");
+        })
+        .ok()
     }
 
-    async fn write(&self, record: &Record) {
+    async fn write(&self, record: &UploadRecord) {
         let content = serde_json::to_vec_pretty(record).unwrap_or_default();
         if let Err(error) = self.state.write(&record.name, Bytes::from(content)).await {
-            tracing::warn!(key = %record.key, %error, "an upload cannot be written down: if this run is killed, nobody goes on with it");
+            tracing::warn!(key = %record.key, %error, "cannot record this upload in the state: if this run is killed, no later run can resume it");
         }
     }
 
-    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<RelativeKey, Vec<Record>>> {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unfinished(&self) -> MutexGuard<'_, HashMap<RelativeKey, Vec<UploadRecord>>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Record {
-    /// Between which moments of S3's clock its upload was begun.
-    fn begun_between(&self, clock_difference: Duration) -> std::ops::RangeInclusive<EpochNanos> {
-        let begun = humantime::parse_rfc3339(&self.begun).ok();
-        let begun = begun.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok()).unwrap_or_default();
-        let begun = EpochNanos(0).plus(begun);
-        // S3 cuts its times to the second.
+impl UploadRecord {
+    /// Returns the times, by S3's clock, at which the recorded upload can have started.
+    fn started_between(&self, clock_difference: Duration) -> RangeInclusive<EpochNanos> {
+        let started = EpochNanos::from(humantime::parse_rfc3339(&self.started).unwrap_or(SystemTime::UNIX_EPOCH));
+        // S3 truncates its times to the second.
         let margin = clock_difference.saturating_add(Duration::from_secs(1));
-        begun.minus(margin)..=begun.plus(margin).plus(BEGUN_WITHIN)
+        started.minus(margin)..=started.plus(margin).plus(STARTED_WITHIN)
     }
 }
 
-/// An upload that is left, if S3 still has it.
-async fn go_on<'a>(upload: MultipartUpload<'a>, record: &Record) -> Result<Option<Begun<'a>>, S3Error> {
+/// Prepares an unfinished upload for its missing parts. Returns `None` if S3 no longer has it.
+async fn resume<'a>(upload: MultipartUpload<'a>, record: &UploadRecord) -> Result<Option<RecordedUpload<'a>>, S3Error> {
     let key = &record.key;
     match upload.stored_parts().await {
         Ok(stored) => {
-            tracing::info!(%key, parts = stored.len(), "going on with an upload that an earlier run left");
-            Ok(Some(Begun { upload, stored, name: record.name.clone() }))
+            tracing::info!(%key, parts = stored.len(), "resuming an unfinished upload of an earlier run");
+            Ok(Some(RecordedUpload { upload, stored, record_name: record.name.clone() }))
         }
         Err(error) if error.kind == ErrorKind::Interrupted => Err(error),
         Err(error) => {
-            tracing::info!(%key, %error, "an upload that an earlier run left cannot be gone on with");
+            tracing::info!(%key, %error, "cannot resume an unfinished upload of an earlier run");
             Ok(None)
         }
     }
 }
 
 fn digest_of(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(12).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hex(Sha256::digest(text.as_bytes()).iter().take(12))
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
 use crate::scope::Scope;
-use crate::state::{Expected, State};
+use crate::state::State;
 
 const SCHEMA: u32 = 1;
 
@@ -85,7 +85,7 @@ impl<'a> BreakerFile<'a> {
         let Some(state) = self.state else {
             return Breaker::default();
         };
-        match state.look(&self.name).await {
+        match state.read(&self.name).await {
             Ok(None) => Breaker::default(),
             Ok(Some(found)) => self.read(&found.content).unwrap_or_else(|wrong| {
                 tracing::warn!(name = self.name, "the breaker's file {wrong}: starting without its failures");
@@ -110,7 +110,7 @@ impl<'a> BreakerFile<'a> {
             last_failure: breaker.last_failure.map(|time| humantime::format_rfc3339_millis(time).to_string()),
         };
         let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        if let Err(error) = state.replace(&self.name, Bytes::from(content), &Expected::Anything).await {
+        if let Err(error) = state.write(&self.name, Bytes::from(content)).await {
             tracing::warn!(%error, "cannot write the breaker's file: the next run does not count this attempt");
         }
     }

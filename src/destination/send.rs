@@ -10,6 +10,8 @@ use super::error::{ErrorKind, S3Error};
 use super::idle_timeout::{Activity, idle_timeout};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
+use crate::exit_code::ExitCode;
+use crate::fence::Fence;
 use crate::shutdown::Shutdown;
 
 /// The longest wait before the first retry. It doubles with each retry. Each wait is random between 0 and the longest.
@@ -23,6 +25,7 @@ pub(super) struct Sender {
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) retries: u32,
+    pub(super) fence: Fence,
     pub(super) shutdown: Shutdown,
 }
 
@@ -80,8 +83,8 @@ impl Sender {
     ) -> Result<T, S3Error> {
         let _permit = self.admit(operation, body_bytes).await?;
         // The last step before the request: the process may have been suspended until now.
-        if operation.writes() && !self.shutdown.may_write() {
-            self.shutdown.lease_lost();
+        if operation.writes() && !self.fence.may_write() {
+            self.shutdown.request(ExitCode::LeaseHeld);
             return Err(interrupted(operation));
         }
         self.requests.count(operation, is_retry);

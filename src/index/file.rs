@@ -1,16 +1,16 @@
-//! The file that holds an index: CSV, compressed with zstd.
+//! Index file: CSV, compressed with zstd.
 //!
 //! ```text
-//! efs2s3 index,1,s3://site/www/,datasync mtime uid gid permissions,0.1.0      what it is, schema, destination, mode, program
+//! efs2s3 index,1,s3://site/www/,datasync mtime uid gid permissions,0.1.0      format, schema, destination, mode, program
 //! key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode,metadata
-//! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     `<` before a time: written no later than that
+//! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     `<` before a time: written no later than then
 //! end,1
 //! ```
 //!
 //! The compressed data is followed by a skippable frame (RFC 8878, 3.1.2) with the CRC-64/NVME of everything before it.
 //! The reader checks it before it uses any row, without decompressing. `zstdcat` and any CSV reader show the file, and
-//! a row takes about 60 bytes on disk. `SQLite` would be a second storage engine on a network file system. A format of
-//! our own would need a tool to read it.
+//! a row takes about 60 bytes on disk. `SQLite` would be a second storage engine on a network file system. A binary format
+//! would need a tool to read it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -19,10 +19,12 @@ use std::sync::Arc;
 use crc_fast::CrcAlgorithm;
 use csv::{ByteRecord, StringRecord};
 
-use super::place::Place;
 use super::row::{FileState, Row, Written};
 use crate::key::RelativeKey;
+use crate::metadata::Preserve;
 use crate::object::ETag;
+use crate::scope::Scope;
+use crate::spool::FileSpan;
 use crate::time::EpochNanos;
 
 const NAME: &str = "efs2s3 index";
@@ -32,40 +34,53 @@ const COLUMNS: [&str; 11] =
 const END: &str = "end";
 const SEEN: &str = "seen";
 const UNSEEN: &str = "";
-/// zstd's own default.
+/// zstd's default.
 const LEVEL: i32 = 3;
 
-/// A skippable frame's magic number and length.
+/// The magic number and the length of a skippable frame.
 const TRAILER_HEAD: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 8, 0, 0, 0];
 const TRAILER_BYTES: u64 = 16;
 
-/// What an index is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The destination, and the range of its keys.
-    pub destination: String,
-    /// The mode and what it keeps as metadata.
-    pub mode: String,
+/// What the rows of an index describe.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    /// The destination, with its key range if the run has one.
+    pub(super) destination: String,
+    /// The mode, and the attributes that it stores as metadata.
+    pub(super) mode: String,
 }
 
-/// Why an index cannot be used.
+/// Why an index cannot be used: the end of a sentence that starts with "the index".
 #[derive(Debug, thiserror::Error)]
-pub enum Damage {
-    /// It cannot be read.
+pub(super) enum Damage {
     #[error("cannot be read ({0})")]
     Io(#[from] io::Error),
-    /// Its bytes are not what was written.
-    #[error("is damaged or cut off")]
+    #[error("is damaged or truncated")]
     Checksum,
-    /// Its bytes are right and make no sense.
+    /// The checksum is right, but the content is not an index.
     #[error("is damaged ({0})")]
     Content(&'static str),
-    /// Written by a newer program, or by another one.
+    /// A newer program wrote it, or another program.
     #[error("is in another format ('{0}')")]
     Format(String),
-    /// Of another destination or mode.
-    #[error("is of another {0}")]
+    #[error("belongs to another {0}")]
     Foreign(&'static str),
+}
+
+impl Head {
+    /// `preserve` is what the mode stores as metadata.
+    pub(super) fn new(scope: &Scope, preserve: Option<Preserve>) -> Self {
+        let mode = match preserve {
+            None => "plain".to_owned(),
+            Some(Preserve { mtime, atime, uid, gid, permissions }) => {
+                let stored =
+                    [(mtime, "mtime"), (atime, "atime"), (uid, "uid"), (gid, "gid"), (permissions, "permissions")];
+                let stored = stored.into_iter().filter_map(|(is_stored, name)| is_stored.then_some(name));
+                std::iter::once("datasync").chain(stored).collect::<Vec<_>>().join(" ")
+            }
+        };
+        Self { destination: scope.to_string(), mode }
+    }
 }
 
 impl From<csv::Error> for Damage {
@@ -80,16 +95,16 @@ pub(super) struct Writer<W: Write> {
     count: u64,
 }
 
-/// Reads an index; after the first error there is nothing more.
+/// Reads the rows of an index. The first error ends them.
 pub(super) struct Reader {
-    rows: csv::Reader<zstd::Decoder<'static, BufReader<Place>>>,
+    rows: csv::Reader<zstd::Decoder<'static, BufReader<FileSpan>>>,
     record: StringRecord,
     count: u64,
     last_key: Option<RelativeKey>,
     ended: bool,
 }
 
-/// Passes on what is written, and sums it up.
+/// Passes on what is written, and computes its checksum.
 struct Summed<W> {
     inner: W,
     sum: crc_fast::Digest,
@@ -105,7 +120,11 @@ impl<W: Write> Writer<W> {
         Ok(Self { rows, count: 0 })
     }
 
-    pub(super) fn write(&mut self, row: &Row) -> io::Result<()> {
+    /// Writes a row, if there is one.
+    pub(super) fn write(&mut self, row: Option<&Row>) -> io::Result<()> {
+        let Some(row) = row else {
+            return Ok(());
+        };
         self.count += 1;
         Ok(self.rows.write_record(fields(row).iter())?)
     }
@@ -121,9 +140,9 @@ impl<W: Write> Writer<W> {
 }
 
 impl Reader {
-    /// Looks at the whole of the file, and prepares to read its rows.
+    /// Checks the whole file, and prepares to read its rows.
     pub(super) fn open(file: &Arc<File>, head: &Head) -> Result<Self, Damage> {
-        let content = Place { file: Arc::clone(file), offset: 0, end: checked(file)? };
+        let content = FileSpan { file: Arc::clone(file), offset: 0, end: checked(file)? };
         let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(1 << 16, content))?;
         let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(decoder);
         let mut record = StringRecord::new();
@@ -155,9 +174,9 @@ impl Reader {
             let is_whole = self.record.get(0) == Some(END) && self.record.get(1) == Some(&self.count.to_string());
             return if is_whole { Ok(None) } else { Err(Damage::Content("rows are missing")) };
         }
-        let row = row_of(&self.record).ok_or(Damage::Content("a row that is none"))?;
+        let row = row_of(&self.record).ok_or(Damage::Content("a line is not a row"))?;
         if self.last_key.as_ref().is_some_and(|last| *last >= row.key) {
-            return Err(Damage::Content("rows out of order"));
+            return Err(Damage::Content("rows are out of order"));
         }
         self.count += 1;
         self.last_key = Some(row.key.clone());
@@ -190,26 +209,26 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// How many bytes stand before the trailer, which is right about them.
+/// Returns the length of the content before the trailer, in bytes, if the trailer's checksum is right.
 fn checked(file: &Arc<File>) -> Result<u64, Damage> {
     let file_bytes = file.metadata()?.len();
     let content_bytes = file_bytes.checked_sub(TRAILER_BYTES).ok_or(Damage::Checksum)?;
-    let mut content = Place { file: Arc::clone(file), offset: 0, end: content_bytes };
+    let mut content = FileSpan { file: Arc::clone(file), offset: 0, end: content_bytes };
     let mut sum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
-    let mut piece = vec![0; 1 << 18];
+    let mut buffer = vec![0; 1 << 18];
     loop {
-        match content.read(&mut piece)? {
+        match content.read(&mut buffer)? {
             0 => break,
-            length => sum.update(piece.get(..length).unwrap_or_default()),
+            length => sum.update(buffer.get(..length).unwrap_or_default()),
         }
     }
     let mut trailer = Vec::new();
-    Place { end: file_bytes, ..content }.read_to_end(&mut trailer)?;
+    FileSpan { end: file_bytes, ..content }.read_to_end(&mut trailer)?;
     let expected: Vec<u8> = TRAILER_HEAD.into_iter().chain(sum.finalize().to_be_bytes()).collect();
     if trailer == expected { Ok(content_bytes) } else { Err(Damage::Checksum) }
 }
 
-/// A row as the fields of a record.
+/// Returns a row as the fields of a record.
 pub(super) fn fields(row: &Row) -> ByteRecord {
     let written = match row.written {
         Written::At(time) => time.0.to_string(),
@@ -236,7 +255,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
     record
 }
 
-/// The row that a record holds, if it holds one.
+/// Returns the row that a record holds.
 pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
     if record.len() != COLUMNS.len() {
         return None;

@@ -1,4 +1,4 @@
-//! An index row: what an object and its file were when they were last known equal.
+//! Index row: an object and its file as they were when they were last known to be equal.
 
 use std::time::Duration;
 
@@ -7,54 +7,44 @@ use crate::object::{ETag, Object};
 use crate::source::entry::Stat;
 use crate::time::EpochNanos;
 
-/// An object, and the file that it was equal to.
+/// An object, and the file that it equalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The key below the prefix.
-    pub key: RelativeKey,
-    /// The object's size.
-    pub size_bytes: u64,
-    /// The object's ETag.
-    pub etag: ETag,
-    /// When the object was written.
-    pub written: Written,
-    /// The file's times and attributes.
-    pub file: FileState,
-    /// Whether the object's metadata was looked at, or written here; its date alone tells of the content.
-    pub metadata_seen: bool,
+    pub(crate) key: RelativeKey,
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: ETag,
+    pub(crate) written: Written,
+    pub(crate) file: FileState,
+    /// Whether a run has read or written the object's metadata. If not, only its content is known to be equal.
+    pub(crate) metadata_seen: bool,
 }
 
-/// When an object was written.
+/// When an object was written, by S3's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// As listed.
+pub(crate) enum Written {
+    /// At the listed LastModified.
     At(EpochNanos),
-    /// No later than this: by this program, whose request was answered then.
+    /// No later than this: this program uploaded the object (`DESIGN.md#rows-of-uploads`).
     By(EpochNanos),
 }
 
-/// What tells that a file is still what it was.
+/// What shows that a file is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileState {
-    /// Last change of the content.
-    pub mtime: EpochNanos,
-    /// Last change of content or attributes.
-    pub ctime: EpochNanos,
-    /// Type and permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Inode number: two files may have been made in the same tick of the clock.
-    pub inode: u64,
+pub(crate) struct FileState {
+    pub(crate) mtime: EpochNanos,
+    pub(crate) ctime: EpochNanos,
+    /// `st_mode`: type and permission bits.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Without the device number (`DESIGN.md#inodes-in-rows`).
+    pub(crate) inode: u64,
 }
 
 impl Row {
-    /// What is remembered of an object that is known to be equal to the file that was looked at like this; nothing where
-    /// the file changed so lately, or so far in the future, that its times do not tell.
-    #[must_use]
-    pub fn of(object: &Object, stat: &Stat, metadata_seen: bool, margin: Duration) -> Option<Self> {
+    /// Returns the row of an object that equals the file with this stat. Returns `None` if the file's ctime is within
+    /// `margin` of now or later, because a later write could leave the same times.
+    pub(crate) fn of(object: &Object, stat: &Stat, metadata_seen: bool, margin: Duration) -> Option<Self> {
         is_settled(stat, margin).then(|| Self {
             key: object.key.clone(),
             size_bytes: object.size_bytes,
@@ -65,45 +55,41 @@ impl Row {
         })
     }
 
-    /// The same of an object that was written a moment ago.
-    #[must_use]
-    pub fn of_written(key: &RelativeKey, etag: &ETag, stat: &Stat, margin: Duration) -> Option<Self> {
+    /// As [`Self::of`], for an object that this run has just written.
+    pub(crate) fn of_written(key: &RelativeKey, etag: &ETag, stat: &Stat, margin: Duration) -> Option<Self> {
         is_settled(stat, margin).then(|| Self {
             key: key.clone(),
             size_bytes: stat.size_bytes,
             etag: etag.clone(),
-            // LastModified is S3's time, cut to the second.
+            // LastModified is S3's time, truncated to the second.
             written: Written::By(EpochNanos::now().plus(margin)),
             file: FileState::of(stat),
             metadata_seen: true,
         })
     }
 
-    /// Whether the object listed is the very one that is remembered.
-    #[must_use]
-    pub fn is_of_object(&self, object: &Object) -> bool {
-        let in_time = match self.written {
+    /// Whether the listed object is the row's object.
+    pub(crate) fn fits_object(&self, object: &Object) -> bool {
+        let is_in_time = match self.written {
             Written::At(time) => object.last_modified == time,
             Written::By(time) => object.last_modified <= time,
         };
-        in_time && self.has_content_of(object)
+        is_in_time && self.has_content_of(object)
     }
 
-    /// Whether the object listed holds what the one that is remembered did; its metadata may be other.
-    #[must_use]
-    pub fn has_content_of(&self, object: &Object) -> bool {
-        // Without an ETag nobody can tell the object from another one.
+    /// Whether the listed object has the content of the row's object. Its metadata may differ.
+    pub(crate) fn has_content_of(&self, object: &Object) -> bool {
+        // An empty ETag does not identify a content.
         self.size_bytes == object.size_bytes && self.etag == object.etag && !self.etag.is_empty()
     }
 
-    /// Whether the file is unchanged.
-    #[must_use]
-    pub fn is_of_file(&self, stat: &Stat) -> bool {
+    /// Whether the file is unchanged since the row was recorded.
+    pub(crate) fn fits_file(&self, stat: &Stat) -> bool {
         self.file == FileState::of(stat)
     }
 }
 
-/// Whether the file's times tell it from what it may be changed to from now on.
+/// Whether every change from now on gives the file another ctime.
 fn is_settled(stat: &Stat, margin: Duration) -> bool {
     stat.ctime < EpochNanos::now().minus(margin)
 }

@@ -45,13 +45,13 @@ fn scope() -> Scope {
     Scope::whole("s3://site/www".parse().unwrap())
 }
 
-/// A folder for states, and what is done there.
-struct Place {
+/// A state in a temporary folder.
+struct StateFolder {
     folder: tempfile::TempDir,
     state: State,
 }
 
-impl Place {
+impl StateFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let state = State::Folder(folder.path().to_owned());
@@ -64,7 +64,7 @@ impl Place {
 
     async fn write(&self, rows: impl IntoIterator<Item = Row>) {
         let index = self.open().await;
-        rows.into_iter().for_each(|row| index.remember(row));
+        rows.into_iter().for_each(|row| index.record(row));
         index.write(&self.state).await;
     }
 
@@ -84,119 +84,122 @@ impl Place {
 }
 
 #[tokio::test]
-async fn what_is_remembered_is_recalled_whatever_the_keys_are() {
-    let place = Place::new();
+async fn rows_are_read_as_they_were_recorded_whatever_their_keys() {
+    let state = StateFolder::new();
     let keys = ["", " ", "a", "a\nb\r\n", "a,\"b\"", "a/", "a0", "end", "\u{1}", "é", "😀"];
     let mut rows: Vec<Row> = keys.iter().map(|key| row(key, -1)).collect();
     rows.sort_by(|one, other| one.key.cmp(&other.key));
-    place.write(rows.iter().rev().cloned()).await;
-    assert_eq!(place.rows().await, rows);
+    state.write(rows.iter().rev().cloned()).await;
+    assert_eq!(state.rows().await, rows);
 
     let mut by_us = Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), &stat(7), MARGIN).unwrap();
     assert!(matches!(by_us.written, Written::By(_)));
     by_us.file.mtime = EpochNanos(i128::MIN);
-    place.write([by_us.clone()]).await;
-    assert_eq!(place.open().await.recall(&RelativeKey::new("b")).await, Some(by_us));
+    state.write([by_us.clone()]).await;
+    assert_eq!(state.open().await.take_row(&RelativeKey::new("b")).await, Some(by_us));
 }
 
 #[tokio::test]
-async fn what_is_passed_over_is_forgotten_and_what_is_not_reached_stays() {
-    let place = Place::new();
-    place.write(["a", "b", "c", "d", "e"].map(|key| row(key, 1))).await;
-    let index = place.open().await;
-    assert_eq!(index.recall(&RelativeKey::new("b")).await, Some(row("b", 1)));
-    assert_eq!(index.recall(&RelativeKey::new("bb")).await, None);
-    assert_eq!(index.recall(&RelativeKey::new("d")).await, Some(row("d", 1)));
-    index.remember(row("d", 2));
-    index.remember(row("dd", 1));
-    index.write(&place.state).await;
+async fn rows_between_two_calls_are_removed_and_rows_not_reached_stay() {
+    let state = StateFolder::new();
+    state.write(["a", "b", "c", "d", "e"].map(|key| row(key, 1))).await;
+    let index = state.open().await;
+    assert_eq!(index.take_row(&RelativeKey::new("b")).await, Some(row("b", 1)));
+    assert_eq!(index.take_row(&RelativeKey::new("bb")).await, None);
+    assert_eq!(index.take_row(&RelativeKey::new("d")).await, Some(row("d", 1)));
+    index.record(row("d", 2));
+    index.record(row("dd", 1));
+    index.write(&state.state).await;
     let expected = [row("b", 1), row("d", 2), row("dd", 1), row("e", 1)];
-    assert_eq!(place.rows().await, expected, "a and c are forgotten, e was not reached");
+    assert_eq!(state.rows().await, expected, "a and c were between two calls, e was not reached");
 
-    let index = place.open().await;
-    index.recall(&RelativeKey::new("b")).await;
-    index.recall_no_more().await;
-    index.forget(&RelativeKey::new("b"));
-    index.write(&place.state).await;
-    assert_eq!(place.rows().await, []);
+    let index = state.open().await;
+    index.take_row(&RelativeKey::new("b")).await;
+    index.remove_remaining().await;
+    index.remove(&RelativeKey::new("b"));
+    index.write(&state.state).await;
+    assert_eq!(state.rows().await, []);
 }
 
 #[tokio::test]
-async fn where_nothing_differs_nothing_is_written() {
-    let place = Place::new();
-    place.write(["a", "b"].map(|key| row(key, 1))).await;
-    let before = std::fs::metadata(place.path()).unwrap().modified().unwrap();
-    let index = place.open().await;
-    index.recall(&RelativeKey::new("a")).await;
-    index.recall(&RelativeKey::new("b")).await;
-    index.recall_no_more().await;
-    index.write(&place.state).await;
-    assert_eq!(std::fs::metadata(place.path()).unwrap().modified().unwrap(), before);
+async fn index_without_edits_is_not_written() {
+    let state = StateFolder::new();
+    state.write(["a", "b"].map(|key| row(key, 1))).await;
+    let before = std::fs::metadata(state.path()).unwrap().modified().unwrap();
+    let index = state.open().await;
+    index.take_row(&RelativeKey::new("a")).await;
+    index.take_row(&RelativeKey::new("b")).await;
+    index.remove_remaining().await;
+    index.write(&state.state).await;
+    assert_eq!(std::fs::metadata(state.path()).unwrap().modified().unwrap(), before);
 }
 
 #[tokio::test]
-async fn more_edits_than_fit_in_memory_come_out_in_order_and_the_last_of_a_key_counts() {
-    let place = Place::new();
+async fn edits_that_exceed_memory_are_merged_in_order_and_the_last_of_a_key_counts() {
+    let state = StateFolder::new();
     let key = |number: u64| format!("{:07}/{}", number * 7919 % 150_000, "x".repeat(40));
-    let index = place.open().await;
+    let index = state.open().await;
     for number in 0..150_000 {
-        index.remember(row(&key(number), 1));
+        index.record(row(&key(number), 1));
     }
     for number in (0..150_000).step_by(3) {
-        index.remember(row(&key(number), 2));
+        index.record(row(&key(number), 2));
     }
     for number in (0..150_000).step_by(5) {
-        index.forget(&RelativeKey::new(key(number)));
+        index.remove(&RelativeKey::new(key(number)));
     }
-    assert!(index.edits.lock().unwrap().spilled_stretches() > 3);
-    index.write(&place.state).await;
+    assert!(index.edits.lock().unwrap().chunks() > 3);
+    index.write(&state.state).await;
     let mut expected: Vec<Row> = (0..150_000_u64)
         .filter(|number| number % 5 != 0)
         .map(|number| row(&key(number), if number % 3 == 0 { 2 } else { 1 }))
         .collect();
     expected.sort_by(|one, other| one.key.cmp(&other.key));
-    assert!(place.rows().await == expected);
+    assert!(state.rows().await == expected);
 }
 
 #[tokio::test]
-async fn whatever_is_damaged_or_cut_off_is_not_used_and_is_written_anew() {
-    let place = Place::new();
-    place.write((0..300).map(|number| row(&format!("{number:03}"), number))).await;
-    let whole = std::fs::read(place.path()).unwrap();
-    let spoilt = |bytes: &[u8]| std::fs::write(place.path(), bytes).unwrap();
+async fn damaged_or_truncated_index_is_not_used_and_is_rebuilt() {
+    let state = StateFolder::new();
+    state.write((0..300).map(|number| row(&format!("{number:03}"), number))).await;
+    let whole = std::fs::read(state.path()).unwrap();
+    let damage = |bytes: &[u8]| std::fs::write(state.path(), bytes).unwrap();
     for length in (0..whole.len()).step_by(7) {
-        spoilt(&whole[..length]);
-        assert_eq!(place.rows().await, [], "cut off at {length}");
+        damage(&whole[..length]);
+        assert_eq!(state.rows().await, [], "truncated at {length}");
     }
     for at in (0..whole.len()).step_by(5) {
         let mut flipped = whole.clone();
         flipped[at] ^= 1 << (at % 8);
-        spoilt(&flipped);
-        assert_eq!(place.rows().await, [], "damaged at {at}");
+        damage(&flipped);
+        assert_eq!(state.rows().await, [], "damaged at {at}");
     }
-    spoilt(&[&whole[..], b"more"].concat());
-    assert_eq!(place.rows().await, []);
-    place.write([row("new", 1)]).await;
-    assert_eq!(place.rows().await, [row("new", 1)]);
+    damage(&[&whole[..], b"more"].concat());
+    assert_eq!(state.rows().await, []);
+    state.write([row("new", 1)]).await;
+    assert_eq!(state.rows().await, [row("new", 1)]);
 }
 
 #[tokio::test]
-async fn another_destination_mode_or_schema_is_not_used() {
-    let place = Place::new();
-    place.write([row("a", 1)]).await;
+async fn index_of_another_destination_mode_or_schema_is_not_used() {
+    let state = StateFolder::new();
+    state.write([row("a", 1)]).await;
     let head = Head::new(&scope(), None);
-    let file = Arc::new(File::open(place.path()).unwrap());
-    let refused = |head: Head| file::Reader::open(&file, &head).err().unwrap().to_string();
-    assert_eq!(refused(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }), "is of another destination");
-    assert_eq!(refused(Head::new(&scope(), Some(Preserve::ALL))), "is of another mode");
+    let file = Arc::new(File::open(state.path()).unwrap());
+    let rejected = |head: Head| file::Reader::open(&file, &head).err().unwrap().to_string();
+    assert_eq!(
+        rejected(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }),
+        "belongs to another destination"
+    );
+    assert_eq!(rejected(Head::new(&scope(), Some(Preserve::ALL))), "belongs to another mode");
     assert!(file::Reader::open(&file, &head).is_ok());
 
     let newer = sealed(&zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap());
-    let refused = file::Reader::open(&newer, &head).err().unwrap().to_string();
-    assert_eq!(refused, "is in another format ('efs2s3 index 2')");
+    let rejected = file::Reader::open(&newer, &head).err().unwrap().to_string();
+    assert_eq!(rejected, "is in another format ('efs2s3 index 2')");
 }
 
-/// These bytes with a trailer that is right about them.
+/// A file with these bytes and their trailer.
 fn sealed(bytes: &[u8]) -> Arc<File> {
     let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Nvme);
     sum.update(bytes);
@@ -208,10 +211,10 @@ fn sealed(bytes: &[u8]) -> Arc<File> {
 }
 
 #[tokio::test]
-async fn any_content_under_a_right_checksum_is_read_or_refused() {
-    let place = Place::new();
-    place.write(["a", "b,\"c\"", "d"].map(|key| row(key, 1))).await;
-    let text = zstd::decode_all(File::open(place.path()).unwrap()).unwrap();
+async fn any_content_under_a_right_checksum_is_read_or_rejected() {
+    let state = StateFolder::new();
+    state.write(["a", "b,\"c\"", "d"].map(|key| row(key, 1))).await;
+    let text = zstd::decode_all(File::open(state.path()).unwrap()).unwrap();
     let packed = zstd::encode_all(&text[..], 1).unwrap();
     let head = Head::new(&scope(), None);
     let mut random = fastrand::Rng::with_seed(1);
@@ -243,10 +246,10 @@ async fn any_content_under_a_right_checksum_is_read_or_refused() {
 }
 
 #[tokio::test]
-async fn zstd_alone_shows_it() {
-    let place = Place::new();
-    place.write([row("a,b", 5)]).await;
-    let shown = zstd::decode_all(File::open(place.path()).unwrap()).unwrap();
+async fn zstd_and_a_csv_reader_show_an_index() {
+    let state = StateFolder::new();
+    state.write([row("a,b", 5)]).await;
+    let shown = zstd::decode_all(File::open(state.path()).unwrap()).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
         "efs2s3 index,1,s3://site/www/,plain,{version}\n\
@@ -258,25 +261,25 @@ async fn zstd_alone_shows_it() {
 }
 
 #[test]
-fn what_changed_a_moment_ago_or_is_dated_in_the_future_is_not_remembered() {
+fn file_changed_within_the_margin_or_in_the_future_has_no_row() {
     let at = |ago: i128| Stat { ctime: EpochNanos(EpochNanos::now().0 - ago * 1_000_000_000), ..stat(1) };
     assert!(Row::of(&object("a"), &at(1), true, MARGIN).is_none());
     assert!(Row::of(&object("a"), &at(-60), true, MARGIN).is_none());
     assert!(Row::of(&object("a"), &at(3), true, MARGIN).is_some());
-    assert!(Row::of(&object("a"), &at(3), true, Duration::from_mins(1)).is_none(), "nobody knows how the clocks stand");
+    assert!(Row::of(&object("a"), &at(3), true, Duration::from_mins(1)).is_none(), "the clocks may differ by a minute");
 }
 
 #[test]
-fn an_object_is_told_from_another_one_by_size_etag_and_time() {
+fn row_fits_an_object_by_size_etag_and_time() {
     let exact = row("a", 1);
     let later = Object { last_modified: EpochNanos(WRITTEN.0 + 1_000_000_000), ..object("a") };
-    assert!(exact.is_of_object(&object("a")) && !exact.is_of_object(&later) && exact.has_content_of(&later));
+    assert!(exact.fits_object(&object("a")) && !exact.fits_object(&later) && exact.has_content_of(&later));
     let other = Object { etag: ETag::new("0"), ..object("a") };
-    assert!(!exact.is_of_object(&other) && !exact.has_content_of(&other));
+    assert!(!exact.fits_object(&other) && !exact.has_content_of(&other));
     let nameless = Object { etag: ETag::new(""), ..object("a") };
-    assert!(!Row::of(&nameless, &stat(1), true, MARGIN).unwrap().is_of_object(&nameless), "it may be any object");
+    assert!(!Row::of(&nameless, &stat(1), true, MARGIN).unwrap().fits_object(&nameless), "it may be any object");
     let by = Row { written: Written::By(later.last_modified), ..exact };
-    assert!(by.is_of_object(&object("a")) && by.is_of_object(&later));
+    assert!(by.fits_object(&object("a")) && by.fits_object(&later));
     let latest = Object { last_modified: EpochNanos(WRITTEN.0 + 2_000_000_000), ..object("a") };
-    assert!(!by.is_of_object(&latest));
+    assert!(!by.fits_object(&latest));
 }

@@ -33,7 +33,7 @@ pub(crate) async fn last_report(state: &State, scope: &Scope) -> Result<Option<R
     let Some(name) = names.last() else {
         return Ok(None);
     };
-    let content = state.look(name).await?.map(|remembered| remembered.content);
+    let content = state.read(name).await?.map(|record| record.content);
     Ok(content.and_then(|content| {
         let read = Report::read(&content);
         read.inspect_err(|error| tracing::warn!(name, %error, "cannot read this report")).ok()

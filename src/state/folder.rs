@@ -1,7 +1,8 @@
-//! State in a folder: a file is written beside its place, synced, and moved into it, under a lock that dies with its holder.
+//! State in a folder. A write goes to a temporary file, which is synced and then renamed into place. A conditional write
+//! takes a lock that ends with its process.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,179 +11,148 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use super::{Expected, Remembered, StateError, Version};
+use super::record::{ExpectedVersion, StateRecord, Version};
+use crate::hex::hex;
 
-/// The lock is held for a few system calls; who holds it for longer was stopped.
-const LOCKED_AT_MOST: Duration = Duration::from_secs(5);
-const RETRY: Duration = Duration::from_millis(20);
-/// What is being written has such a name; what is older than this was left by a run that was killed.
-const UNFINISHED: &str = ".efs2s3-";
-const LEFT_BEHIND: Duration = Duration::from_hours(6);
+/// A writer holds the lock for a few system calls only. One that holds it for longer was suspended.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+/// The names of temporary files start with this. Older ones than `STALE_AFTER` come from killed runs.
+const TEMPORARY: &str = ".efs2s3-";
+const STALE_AFTER: Duration = Duration::from_hours(6);
 
-pub(super) fn look(folder: &Path, name: &str) -> Result<Option<Remembered>, StateError> {
-    let path = folder.join(name);
-    let looked = || -> io::Result<Remembered> {
-        let content = Bytes::from(fs::read(&path)?);
-        let written = fs::metadata(&path)?.modified()?;
-        // The time by the clock of the file system, which may be another machine's.
-        let now = temporary(folder)?.as_file().metadata()?.modified()?;
+pub(super) fn read(path: &Path) -> io::Result<Option<StateRecord>> {
+    let read = || {
+        let content = Bytes::from(fs::read(path)?);
+        let written = fs::metadata(path)?.modified()?;
+        // A new file shows the time by the file system's clock, which may be another machine's.
+        let now = temporary(parent(path))?.as_file().metadata()?.modified()?;
         let age = now.duration_since(written).unwrap_or_default();
-        Ok(Remembered { version: version(&content), content, age })
+        Ok(StateRecord { version: version(&content), content, age })
     };
-    match looked() {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::Folder { path: path.display().to_string(), source }),
+    if_present(read())
+}
+
+pub(super) fn replace(path: &Path, content: &[u8], expected: &ExpectedVersion) -> io::Result<Option<Version>> {
+    fs::create_dir_all(parent(path))?;
+    let _lock = lock(&path.with_added_extension("lock"))?;
+    let stored = if_present(fs::read(path))?.map(|content| version(&content));
+    let is_as_expected = match expected {
+        ExpectedVersion::Any => true,
+        ExpectedVersion::Absent => stored.is_none(),
+        ExpectedVersion::Is(version) => stored.as_ref() == Some(version),
+    };
+    if !is_as_expected {
+        return Ok(None);
     }
+    write(path, content)?;
+    Ok(Some(version(content)))
 }
 
-pub(super) fn replace(
-    folder: &Path,
-    name: &str,
-    content: &[u8],
-    expected: &Expected,
-) -> Result<Option<Version>, StateError> {
-    let path = folder.join(name);
-    let written = || -> io::Result<Option<Version>> {
-        fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        let _lock = lock(&folder.join(format!("{name}.lock")))?;
-        let found = match fs::read(&path) {
-            Ok(content) => Some(version(&content)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let is_as_expected = match expected {
-            Expected::Anything => true,
-            Expected::Absent => found.is_none(),
-            Expected::Is(version) => found.as_ref() == Some(version),
-        };
-        if !is_as_expected {
-            return Ok(None);
-        }
-        let mut file = temporary(folder)?;
-        file.write_all(content)?;
-        persist(folder, &path, file)?;
-        Ok(Some(version(content)))
-    };
-    written().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+pub(super) fn open_file(path: &Path) -> io::Result<Option<File>> {
+    if_present(File::open(path))
 }
 
-pub(super) fn read_file(path: &Path) -> Result<Option<File>, StateError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::Folder { path: path.display().to_string(), source }),
-    }
+pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
+    fs::create_dir_all(folder)?;
+    remove_stale(folder)?;
+    temporary(folder)
 }
 
-pub(super) fn new_file(folder: &Path) -> Result<NamedTempFile, StateError> {
-    let new = || {
-        fs::create_dir_all(folder)?;
-        sweep(folder)?;
-        temporary(folder)
-    };
-    new().map_err(|source| StateError::Folder { path: folder.display().to_string(), source })
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(parent(path))?;
+    let mut file = temporary(parent(path))?;
+    file.write_all(content)?;
+    persist(path, file)
 }
 
-pub(super) fn publish(folder: &Path, name: &str, file: NamedTempFile) -> Result<(), StateError> {
-    let path = folder.join(name);
-    let published = || {
-        fs::create_dir_all(path.parent().unwrap_or(folder))?;
-        persist(folder, &path, file)
-    };
-    published().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+pub(super) fn publish(path: &Path, file: NamedTempFile) -> io::Result<()> {
+    fs::create_dir_all(parent(path))?;
+    persist(path, file)
 }
 
-pub(super) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<(), StateError> {
-    let path = folder.join(name);
-    let home = path.parent().unwrap_or(folder);
-    let written = || {
-        fs::create_dir_all(home)?;
-        let mut file = temporary(home)?;
-        file.write_all(content)?;
-        persist(home, &path, file)
-    };
-    written().map_err(|source| StateError::Folder { path: path.display().to_string(), source })
+fn persist(path: &Path, file: NamedTempFile) -> io::Result<()> {
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(parent(path))?.sync_all()
 }
 
-pub(super) fn remove(path: &Path) -> Result<(), StateError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(|source| StateError::Folder { path: path.display().to_string(), source }),
-    }
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    if_present(fs::remove_file(path)).map(|_| ())
 }
 
-/// `beginning` may name a folder below this one, and the beginning of names in it.
-pub(super) fn names(folder: &Path, beginning: &str) -> Result<Vec<String>, StateError> {
+/// `beginning` may start with the name of a folder below `folder`.
+pub(super) fn names(folder: &Path, beginning: &str) -> io::Result<Vec<String>> {
     let below = beginning.rfind('/').map_or("", |slash| beginning.get(..=slash).unwrap_or_default());
-    let listed = || -> io::Result<Vec<String>> {
+    let list = || {
         let mut names = Vec::new();
         for entry in fs::read_dir(folder.join(below))? {
             let name = format!("{below}{}", entry?.file_name().display());
             let is_lock = Path::new(&name).extension().is_some_and(|extension| extension == "lock");
-            if name.starts_with(beginning) && !is_lock && !name.contains(UNFINISHED) {
+            if name.starts_with(beginning) && !is_lock && !name.contains(TEMPORARY) {
                 names.push(name);
             }
         }
-        sweep(&folder.join(below))?;
+        remove_stale(&folder.join(below))?;
         names.sort_unstable();
         Ok(names)
     };
-    match listed() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        listed => listed.map_err(|source| StateError::Folder { path: folder.display().to_string(), source }),
+    Ok(if_present(list())?.unwrap_or_default())
+}
+
+fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(path)
+}
+
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)
+    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)
 }
 
-fn persist(folder: &Path, path: &Path, file: NamedTempFile) -> io::Result<()> {
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(path.parent().unwrap_or(folder))?.sync_all()
-}
-
-/// Removes what runs that were killed left half written.
-fn sweep(folder: &Path) -> io::Result<()> {
+/// Removes the temporary files of killed runs.
+fn remove_stale(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let is_ours = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        let is_ours = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
         // Another run may have removed it.
         let written = entry.metadata().and_then(|stat| stat.modified());
         let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
-        if is_ours && age.is_some_and(|age| age > LEFT_BEHIND) {
+        if is_ours && age.is_some_and(|age| age > STALE_AFTER) {
             let _ = fs::remove_file(entry.path());
         }
     }
     Ok(())
 }
 
-/// Contents of one name differ from writing to writing: each holds its time.
 fn version(content: &[u8]) -> Version {
-    Version(Sha256::digest(content).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    Version(hex(&Sha256::digest(content)))
 }
 
 fn lock(path: &Path) -> io::Result<File> {
     let file = File::options().create(true).append(true).open(path)?;
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < LOCKED_AT_MOST => std::thread::sleep(RETRY),
+            Err(rustix::io::Errno::WOULDBLOCK) if started.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_RETRY),
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// The path with all links in it followed, as far as it is there.
+/// Returns the path with its links resolved, as far as it exists.
 pub(super) fn resolved(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     path.ancestors()
-        .find_map(|there| {
-            let rest = path.strip_prefix(there).ok()?;
-            Some(fs::canonicalize(there).ok()?.join(rest))
+        .find_map(|existing| {
+            let rest = path.strip_prefix(existing).ok()?;
+            Some(fs::canonicalize(existing).ok()?.join(rest))
         })
         .unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! State under a prefix of S3: conditional writes keep two writers apart.
+//! State under a prefix of S3. Conditional writes exclude a second writer.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Expected, Remembered, StateError, Version};
+use super::error::StateError;
+use super::record::{ExpectedVersion, StateRecord, Version};
 use crate::destination::error::ErrorKind;
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::{ExpectedObject, NewObject};
@@ -15,17 +16,17 @@ use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
 
-/// What is larger is sent in parts of this size; 10,000 of them hold 160 GB.
-const PIECE_BYTES: u64 = 16 << 20;
-const PIECE_STEP: usize = 16 << 20;
+/// A larger file is sent in parts of this size. The 10,000 parts of an upload hold 160 GB.
+const PART_BYTES: u64 = 16 << 20;
+const PART_STEP: usize = 16 << 20;
 
-pub(super) async fn look(home: &Destination, name: &RelativeKey) -> Result<Option<Remembered>, StateError> {
+pub(super) async fn read(home: &Destination, name: &RelativeKey) -> Result<Option<StateRecord>, StateError> {
     match home.get(name).await {
-        Ok(found) => {
-            let since = EpochNanos::now().since(found.last_modified).unwrap_or(Duration::ZERO);
-            // LastModified is cut to the second, which makes it older; the clocks may differ either way.
+        Ok(got) => {
+            let since = EpochNanos::now().since(got.last_modified).unwrap_or(Duration::ZERO);
+            // LastModified is truncated to the second, which makes it older. The clocks may differ either way.
             let age = since.saturating_sub(home.clock_difference()).saturating_sub(Duration::from_secs(1));
-            Ok(Some(Remembered { content: found.content, version: Version(found.etag.text()), age }))
+            Ok(Some(StateRecord { content: got.content, version: Version(got.etag.text()), age }))
         }
         Err(error) if error.kind == ErrorKind::NotFound && error.code.as_deref() != Some("NoSuchBucket") => Ok(None),
         Err(error) => Err(error.into()),
@@ -36,29 +37,29 @@ pub(super) async fn replace(
     home: &Destination,
     name: &RelativeKey,
     content: Bytes,
-    expected: &Expected,
+    expected: &ExpectedVersion,
 ) -> Result<Option<Version>, StateError> {
     let over = match expected {
-        Expected::Absent => ExpectedObject::Absent,
-        Expected::Is(Version(etag)) => ExpectedObject::Present(ETag::new(etag)),
-        Expected::Anything => ExpectedObject::Any,
+        ExpectedVersion::Absent => ExpectedObject::Absent,
+        ExpectedVersion::Is(Version(etag)) => ExpectedObject::Present(ETag::new(etag)),
+        ExpectedVersion::Any => ExpectedObject::Any,
     };
     let digest = checksum::digest(content.clone(), home.checksum()).await;
     let object = NewObject { key: name, headers: &headers(), content: &content, digest: &digest, expected: &over };
     let put = home.put(&object).await;
-    if *expected != Expected::Anything && !home.has_conditional_writes() {
+    if *expected != ExpectedVersion::Any && !home.has_conditional_writes() {
         return Err(StateError::NoConditions);
     }
     match put {
         Ok(etag) => Ok(Some(Version(etag.text()))),
-        // S3 says 404 where what was to be replaced is gone.
+        // S3 responds with 404 if the object to be replaced no longer exists.
         Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-pub(super) async fn read_file(home: &Destination, name: &RelativeKey) -> Result<Option<File>, StateError> {
-    let mut file = tempfile::tempfile().map_err(|error| StateError::in_file("the temporary folder", error))?;
+pub(super) async fn open_file(home: &Destination, name: &RelativeKey) -> Result<Option<File>, StateError> {
+    let mut file = tempfile::tempfile().map_err(in_temporary_folder)?;
     match home.get_into(name, &mut file).await {
         Ok(()) => Ok(Some(file)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
@@ -67,17 +68,16 @@ pub(super) async fn read_file(home: &Destination, name: &RelativeKey) -> Result<
 }
 
 pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File) -> Result<(), StateError> {
-    let unreadable = |error| StateError::in_file("the temporary folder", error);
-    let file_bytes = file.metadata().map_err(unreadable)?.len();
-    let piece = async |offset: u64| {
-        let length = usize::try_from(PIECE_BYTES.min(file_bytes - offset)).unwrap_or_default();
+    let file_bytes = file.metadata().map_err(in_temporary_folder)?.len();
+    let part = async |offset: u64| {
+        let length = usize::try_from(PART_BYTES.min(file_bytes - offset)).unwrap_or_default();
         let mut content = vec![0; length];
-        file.read_exact_at(&mut content, offset).map_err(unreadable)?;
+        file.read_exact_at(&mut content, offset).map_err(in_temporary_folder)?;
         let content = Bytes::from(content);
         Ok::<_, StateError>((content.clone(), checksum::digest(content, home.checksum()).await))
     };
-    if file_bytes <= PIECE_BYTES {
-        let (content, digest) = piece(0).await?;
+    if file_bytes <= PART_BYTES {
+        let (content, digest) = part(0).await?;
         let (headers, expected) = (&headers(), &ExpectedObject::Any);
         home.put(&NewObject { key: name, headers, content: &content, digest: &digest, expected }).await?;
         return Ok(());
@@ -85,8 +85,8 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
     let upload = home.create_upload(name, &headers()).await?;
     let sent = async {
         let mut parts = Vec::new();
-        for (number, offset) in (1..).zip((0..file_bytes).step_by(PIECE_STEP)) {
-            let (content, digest) = piece(offset).await?;
+        for (number, offset) in (1..).zip((0..file_bytes).step_by(PART_STEP)) {
+            let (content, digest) = part(offset).await?;
             parts.push(upload.upload_part(number, content, digest).await?);
         }
         upload.complete(parts, &ExpectedObject::Any).await?;
@@ -97,6 +97,10 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
         upload.abort().await;
     }
     sent
+}
+
+pub(super) fn in_temporary_folder(error: std::io::Error) -> StateError {
+    StateError::in_file("the temporary folder", error)
 }
 
 fn headers() -> ObjectHeaders {

@@ -97,20 +97,20 @@ impl Context {
     }
 
     /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.
-    pub fn remember(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
+    pub fn record_equal(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of(object, stat, metadata_seen, self.clocks().margin())
         {
-            index.remember(row);
+            index.record(row);
         }
     }
 
     /// Records an object that this run has just written.
-    pub fn remember_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
+    pub fn record_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
         {
-            index.remember(row);
+            index.record(row);
         }
     }
 

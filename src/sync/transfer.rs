@@ -202,21 +202,21 @@ impl Transfers {
             Outcome::Unchanged(stat) => {
                 tally.counts.unchanged += 1;
                 if let Some(object) = job.object() {
-                    self.context.remember(object, &stat, true);
+                    self.context.record_equal(object, &stat, true);
                 }
             }
             Outcome::Skipped(reason) => tally.skipped(reason),
             Outcome::Uploaded(reason, Stored { etag, stat }) => {
                 let bytes = stat.size_bytes;
                 self.streak.succeeded();
-                self.context.remember_written(key, &etag, &stat);
+                self.context.record_written(key, &etag, &stat);
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += bytes;
                 self.changes.note(&Change::upload(self.context.key(key), reason, bytes));
             }
             Outcome::Rewritten(Stored { etag, stat }) => {
                 self.streak.succeeded();
-                self.context.remember_written(key, &etag, &stat);
+                self.context.record_written(key, &etag, &stat);
                 tally.counts.metadata_rewritten += 1;
                 self.changes.note(&Change::rewrite_metadata(self.context.key(key)));
             }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use efs2s3::cli::Invocation;
 use efs2s3::datasync::TaskArn;
 use efs2s3::datasync::breaker::BreakerFile;
+use efs2s3::fence::Fence;
 use efs2s3::filter::Filter;
 use efs2s3::index::Index;
 use efs2s3::key::RelativeKey;
@@ -250,10 +251,10 @@ async fn leases_breakers_and_records_of_uploads() {
         write("breaker.json", &bytes);
         BreakerFile::new(Some(&state), &scope.destination).load().await;
         write("uploads/x.json", &bytes);
-        let _ = Uploads::open(Arc::clone(&state), &scope, Shutdown::default()).await;
+        let _ = Uploads::open(Arc::clone(&state), &scope, Fence::default()).await;
         write("index.csv.zst", &bytes);
         let index = Index::open(&state, &scope, None).await;
-        assert_eq!(index.recall(&RelativeKey::new("a")).await, None);
+        assert_eq!(index.take_row(&RelativeKey::new("a")).await, None);
     }
 }
 

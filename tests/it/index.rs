@@ -1,4 +1,4 @@
-//! The index: what a run with a state knows that one without it has to look up, and what it makes of a spoilt one.
+//! The index: what it saves a run, what it detects, and what a run does with a damaged index.
 
 use std::fs;
 use std::io::{Read, Seek, Write};
@@ -11,7 +11,7 @@ use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 use crate::trial::{Ended, READS, Trial, WRITES, wait_until};
 use crate::within;
 
-type Spoil = fn(&[u8]) -> Vec<u8>;
+type Damage = fn(&[u8]) -> Vec<u8>;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -52,7 +52,7 @@ fn assert_quiet(trial: &Trial, mode: &str) {
 }
 
 #[test]
-fn a_directory_that_was_moved_and_back_costs_nothing() {
+fn directory_moved_away_and_back_costs_no_comparison() {
     for mode in ["plain", "datasync"] {
         let trial = synced(mode);
         fs::rename(trial.tree().join("d0"), trial.tree().join("elsewhere")).unwrap();
@@ -60,9 +60,9 @@ fn a_directory_that_was_moved_and_back_costs_nothing() {
         let written = fs::metadata(index_file(&trial)).unwrap().modified().unwrap();
         if mode == "plain" {
             assert_quiet(&trial, mode);
-            assert_eq!(fs::metadata(index_file(&trial)).unwrap().modified().unwrap(), written, "nothing to add");
+            assert_eq!(fs::metadata(index_file(&trial)).unwrap().modified().unwrap(), written, "no edits");
         } else {
-            // The directory itself has another ctime.
+            // The rename changed the directory's own ctime.
             let ended = sync(&trial, mode).expect(0);
             assert_eq!((trial.count(READS), trial.count(WRITES)), (1, 0), "{:?}", trial.s3.log());
             assert_eq!(ended.report["bytes"]["read_for_compare"], 0);
@@ -83,7 +83,7 @@ fn a_touched_file_is_read_once_and_not_by_each_run() {
 }
 
 #[test]
-fn another_content_under_the_same_size_and_mtime_is_uploaded() {
+fn content_changed_under_the_same_size_and_mtime_is_uploaded() {
     for mode in ["plain", "datasync"] {
         let trial = synced(mode);
         let path = trial.tree().join("d0/f0");
@@ -98,18 +98,18 @@ fn another_content_under_the_same_size_and_mtime_is_uploaded() {
 }
 
 #[test]
-fn an_older_file_moved_into_place_is_uploaded_even_into_a_directory_that_hides_it() {
+fn older_file_moved_into_place_is_uploaded_although_its_directory_is_newer() {
     let trial = Trial::new();
     trial.write("site/page", "release 1");
     trial.write("site.new/page", "release 2");
     Trial::settle();
     sync(&trial, "plain").expect(0);
-    assert_a_release_is_seen(&trial);
+    assert_a_release_is_detected(&trial);
 }
 
-/// Moves `site.new` into the place of `site`, unseen by anything but an index.
+/// Moves `site.new` to `site`. Only an index can detect that.
 #[track_caller]
-fn assert_a_release_is_seen(trial: &Trial) {
+fn assert_a_release_is_detected(trial: &Trial) {
     Trial::settle();
     // The directory's mtime becomes newer than its ctime of the move.
     fs::rename(trial.tree().join("site"), trial.folder.path().join("old")).unwrap();
@@ -123,7 +123,7 @@ fn assert_a_release_is_seen(trial: &Trial) {
 }
 
 #[test]
-fn what_a_run_uploaded_that_was_stopped_or_that_failed_is_remembered_too() {
+fn stopped_or_failed_run_writes_its_uploads_to_the_index() {
     for (code, trouble) in [(143, Fault::Delay(Duration::from_secs(5))), (1, Fault::ResetBefore)] {
         let trial = Trial::new();
         trial.write("site/page", "release 1");
@@ -135,18 +135,18 @@ fn what_a_run_uploaded_that_was_stopped_or_that_failed_is_remembered_too() {
         trial.s3.rule(Rule::on(Operation::PutObject).key_contains("/z").always().does(trouble));
         let run = trial.start(&["--retries", "1", "--concurrency", "4", "--state", &state(&trial)]);
         if code == 143 {
-            wait_until("uploads are under way", || trial.count(Operation::PutObject) > 2);
+            wait_until("uploads are in flight", || trial.count(Operation::PutObject) > 2);
             run.signal("-TERM");
         }
         let run = run.end().expect(code);
         assert!(trial.has("site/page") && trial.has("site.new/page") && run.counted("skipped") > 0, "{}", run.stderr);
         trial.s3.clear_rules();
-        assert_a_release_is_seen(&trial);
+        assert_a_release_is_detected(&trial);
     }
 }
 
 #[test]
-fn a_stop_is_not_held_up_by_a_state_that_takes_no_index() {
+fn stop_does_not_wait_for_a_state_that_stalls() {
     let trial = Trial::new();
     trial.s3.create_bucket("states");
     for number in 0..30 {
@@ -158,7 +158,7 @@ fn a_stop_is_not_held_up_by_a_state_that_takes_no_index() {
         trial.s3.rule(Rule::on(Operation::PutObject).key_contains(key).always().does(trouble));
     }
     let run = trial.start(&["--concurrency", "2", "--state", "s3://states/here"]);
-    wait_until("uploads are under way", || trial.names().len() > 1);
+    wait_until("uploads are in flight", || trial.names().len() > 1);
     let asked = Instant::now();
     run.signal("-TERM");
     let run = run.end().expect(143);
@@ -171,7 +171,7 @@ fn a_stop_is_not_held_up_by_a_state_that_takes_no_index() {
 }
 
 #[test]
-fn an_object_replaced_behind_our_back_is_seen_in_the_listing_and_put_right() {
+fn object_replaced_by_another_writer_is_detected_by_the_listing_and_repaired() {
     for mode in ["plain", "datasync"] {
         let trial = synced(mode);
         trial.object("d0/f0", "CONTENT 0", Duration::ZERO);
@@ -183,7 +183,7 @@ fn an_object_replaced_behind_our_back_is_seen_in_the_listing_and_put_right() {
 }
 
 #[test]
-fn metadata_rewritten_behind_our_back_is_seen_and_put_right() {
+fn metadata_rewritten_by_another_writer_is_detected_and_repaired() {
     let trial = synced("datasync");
     let stored = trial.stored("d0/f0");
     let mut seed = Seed { headers: stored.headers.clone(), ..Seed::default() };
@@ -207,46 +207,46 @@ fn a_mode_that_changed_costs_one_head_and_one_copy() {
 }
 
 #[test]
-fn metadata_that_was_never_looked_at_is_looked_at_where_that_is_asked_for() {
+fn metadata_never_read_is_read_with_compare_metadata() {
     let trial = Trial::new();
     trial.write("a", "1");
     Trial::settle();
-    // As another tool left it: without metadata, and newer than the file.
+    // As another tool wrote it: without metadata, and newer than the file.
     trial.object("a", "1", Duration::ZERO);
     let counted = |ended: &Ended| (ended.counted("unchanged"), ended.counted("metadata_rewritten"));
-    assert_eq!(counted(&sync(&trial, "datasync").expect(0)), (1, 0), "its date vouches for the content");
+    assert_eq!(counted(&sync(&trial, "datasync").expect(0)), (1, 0), "its date shows that the content is equal");
     let source = trial.tree().display().to_string();
     let state = state(&trial);
     let words = ["sync", &source, "s3://site/www", "--state", &state, "--compare", "metadata"];
     assert_eq!(counted(&trial.run_words(&words, &[]).expect(0)), (0, 1));
     trial.s3.clear_log();
     assert_eq!(counted(&trial.run_words(&words, &[]).expect(0)), (1, 0));
-    assert_eq!(trial.count(READS), 0, "looked at once, and then remembered");
+    assert_eq!(trial.count(READS), 0, "the index records that the metadata was read");
 }
 
 #[test]
-fn a_spoilt_index_is_said_and_ignored_and_written_anew() {
-    let spoil: [(&str, Spoil); 4] = [
+fn damaged_index_is_reported_ignored_and_rebuilt() {
+    let damages: [(&str, Damage); 4] = [
         ("empty", |_| Vec::new()),
         ("cut off", |whole| whole[..whole.len() / 2].to_vec()),
         ("flipped", |whole| whole.iter().map(|byte| byte ^ 1).collect()),
         ("something else", |_| b"key,size\na,1\n".to_vec()),
     ];
     std::thread::scope(|scope| {
-        for (how, spoil) in spoil {
-            scope.spawn(move || spoilt_and_written_anew(how, spoil));
+        for (how, damage) in damages {
+            scope.spawn(move || index_is_rebuilt_after(how, damage));
         }
     });
 }
 
-fn spoilt_and_written_anew(how: &str, spoil: Spoil) {
+fn index_is_rebuilt_after(how: &str, damage: Damage) {
     let trial = synced("plain");
     let path = index_file(&trial);
-    fs::write(&path, spoil(&fs::read(&path).unwrap())).unwrap();
+    fs::write(&path, damage(&fs::read(&path).unwrap())).unwrap();
     trial.write("d0/f0", "changed 0");
     Trial::settle();
     let ended = sync(&trial, "plain").expect(0);
-    assert!(ended.stderr.contains("the index is damaged or cut off"), "{how}: {}", ended.stderr);
+    assert!(ended.stderr.contains("the index is damaged or truncated"), "{how}: {}", ended.stderr);
     trial.assert_same();
     let ended = sync(&trial, "plain").expect(0);
     assert!(!ended.stderr.contains("the index"), "{how}: {}", ended.stderr);
@@ -257,24 +257,24 @@ fn spoilt_and_written_anew(how: &str, spoil: Spoil) {
 fn the_index_of_another_mode_is_ignored() {
     let trial = synced("plain");
     let ended = sync(&trial, "datasync").expect(0);
-    assert!(ended.stderr.contains("is of another mode"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("belongs to another mode"), "{}", ended.stderr);
     assert_quiet(&trial, "datasync");
 }
 
 #[test]
-fn a_state_that_fills_up_loses_no_sync() {
+fn index_that_cannot_be_written_loses_no_sync() {
     let trial = Trial::new();
     trial.write("a", "1");
     Trial::settle();
     sync(&trial, "plain").expect(0);
-    // A folder stands where the index would go.
+    // A folder takes the place of the index.
     let index = index_file(&trial);
     fs::remove_file(&index).unwrap();
     fs::create_dir(&index).unwrap();
     trial.write("b", "2");
     Trial::settle();
     let ended = sync(&trial, "plain").expect(0);
-    assert!(ended.stderr.contains("the index cannot be"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot write the index"), "{}", ended.stderr);
     trial.assert_same();
 }
 
@@ -296,7 +296,7 @@ fn on_s3_the_index_is_read_and_written_as_in_a_folder() {
     fs::rename(trial.tree().join("e"), trial.tree().join("d")).unwrap();
     let ended = run();
     assert_eq!(ended.report["source_operations"]["open"], 2, "the directories");
-    assert_eq!(ended.report["requests"]["put"], 3, "the lease, taken and given back, and the report");
+    assert_eq!(ended.report["requests"]["put"], 3, "the lease, taken and released, and the report");
     assert_eq!(ended.report["requests"]["get"], 2, "the lease and the index");
     trial.s3.put("site", "www/d/f0", "CONTENT 0", Seed::aged(Duration::ZERO));
     run();
@@ -317,17 +317,17 @@ fn a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back() {
             state.publish("large", file).await.unwrap();
             assert_eq!((s3.count(Operation::UploadPart), s3.uploads().len()), (3, 0));
             let mut read = Vec::new();
-            let mut file = state.read_file("large").await.unwrap().unwrap();
+            let mut file = state.open_file("large").await.unwrap().unwrap();
             file.rewind().unwrap();
             file.read_to_end(&mut read).unwrap();
             assert!(read == content);
-            assert!(state.read_file("none").await.unwrap().is_none());
+            assert!(state.open_file("none").await.unwrap().is_none());
         });
     });
 }
 
 #[test]
-fn a_plan_with_the_state_is_what_a_sync_with_it_does_and_leaves_the_state_as_it_is() {
+fn plan_with_a_state_shows_what_a_sync_does_and_does_not_change_the_state() {
     let trial = synced("plain");
     trial.object("d0/f0", "CONTENT 0", Duration::ZERO);
     let written = fs::metadata(index_file(&trial)).unwrap().modified().unwrap();
@@ -335,11 +335,11 @@ fn a_plan_with_the_state_is_what_a_sync_with_it_does_and_leaves_the_state_as_it_
     assert!(ended.stdout.contains("www/d0/f0") && ended.stdout.lines().count() == 1, "{}", ended.stdout);
     assert_eq!(fs::metadata(index_file(&trial)).unwrap().modified().unwrap(), written);
     let without = trial.plan(&[]).expect(0);
-    assert_eq!(without.stdout, "", "by the times alone it is not seen");
+    assert_eq!(without.stdout, "", "the times alone do not show it");
 }
 
 #[test]
-fn what_another_tool_copied_after_a_change_is_not_read_again() {
+fn object_copied_by_another_tool_after_a_change_is_not_read() {
     let trial = synced("plain");
     trial.write("d0/f0", "changed 0");
     Trial::settle();
@@ -348,7 +348,7 @@ fn what_another_tool_copied_after_a_change_is_not_read_again() {
 }
 
 #[test]
-fn keys_that_are_gone_leave_the_index() {
+fn index_drops_the_rows_of_deleted_keys() {
     let trial = synced("plain");
     let rows = || String::from_utf8(zstd::decode_all(fs::File::open(index_file(&trial)).unwrap()).unwrap()).unwrap();
     assert!(rows().contains("\nd0/f0,") && rows().ends_with("\nend,10\n"), "{}", rows());

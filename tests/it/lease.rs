@@ -1,4 +1,4 @@
-//! Two runs on one destination: one works, and the other says at once that it does not.
+//! The lease: two runs on one destination, and a lease that is lost, damaged or cannot be stored.
 
 use std::fs;
 use std::thread;
@@ -9,13 +9,13 @@ use fake_aws::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
 
 use crate::trial::{Ended, Trial, WRITES, wait_until};
 
-/// A folder beside the tree, and a prefix of another bucket.
+/// Places for a state: a folder beside the tree, and a prefix of another bucket.
 fn homes(trial: &Trial) -> [String; 2] {
     trial.s3.create_bucket("state");
     [trial.folder.path().join("state").display().to_string(), "s3://state/of/efs2s3".to_owned()]
 }
 
-/// A trial with so many files whose uploads take so long each.
+/// A trial with this many files. Each upload takes `each`.
 fn slow(files: usize, each: Duration) -> Trial {
     let trial = Trial::new();
     for number in 0..files {
@@ -25,13 +25,13 @@ fn slow(files: usize, each: Duration) -> Trial {
     trial
 }
 
-/// How many uploads below `www/` were asked for.
+/// The number of PutObject requests below `www/`.
 fn uploads(server: &S3Server) -> usize {
     server.requests(Operation::PutObject).iter().filter(|request| request.key.starts_with("www/")).count()
 }
 
-/// Runs again and again until no other run is in the way.
-fn at_last(trial: &Trial, options: &[&str]) -> Ended {
+/// Repeats the run while another run holds the lease.
+fn sync_when_free(trial: &Trial, options: &[&str]) -> Ended {
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let run = trial.sync(options);
@@ -43,19 +43,19 @@ fn at_last(trial: &Trial, options: &[&str]) -> Ended {
 }
 
 #[test]
-fn the_second_of_two_runs_ends_at_once_and_names_the_first() {
+fn second_run_exits_with_11_and_names_the_lease_holder() {
     for home in 0..2 {
         let trial = slow(12, Duration::from_secs(1));
         let state = homes(&trial)[home].clone();
         let options = ["--state", state.as_str(), "--concurrency", "2", "--delete"];
         let first = trial.start(&options);
-        wait_until("the first one uploads", || uploads(&trial.s3) > 0);
-        let begun = Instant::now();
+        wait_until("the first run uploads", || uploads(&trial.s3) > 0);
+        let started = Instant::now();
         let second = trial.sync(&options).expect(11);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert!(second.stderr.contains("process ") && second.stderr.contains("last heard of"), "{}", second.stderr);
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(second.stderr.contains("process ") && second.stderr.contains("last renewed"), "{}", second.stderr);
         assert_eq!((&second.report["exit_code"], second.counted("files")), (&11.into(), 0), "{state}");
-        // A plan writes nothing, and may be made all the same.
+        // A plan takes no lease.
         trial.plan(&[]).expect(0);
         first.end().expect(0);
         trial.assert_same();
@@ -74,49 +74,49 @@ fn the_second_of_two_runs_ends_at_once_and_names_the_first() {
 }
 
 #[test]
-fn another_destination_is_no_matter_of_this_lease() {
+fn runs_on_two_destinations_hold_separate_leases() {
     let trial = slow(4, Duration::from_secs(2));
     let state = homes(&trial)[0].clone();
     let first = trial.start(&["--state", &state, "--concurrency", "1"]);
-    wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+    wait_until("the first run uploads", || uploads(&trial.s3) > 0);
     trial.sync_to("s3://site/elsewhere", &["--state", &state]).expect(0);
     first.end().expect(0);
 }
 
 #[test]
-fn a_dead_holder_is_taken_over_when_its_time_is_over() {
+fn lease_of_a_killed_run_is_taken_over_after_its_ttl() {
     for home in 0..2 {
         let trial = slow(12, Duration::from_secs(2));
         let state = homes(&trial)[home].clone();
         let options = ["--state", state.as_str(), "--lease-ttl", "3s", "--delete"];
         let first = trial.start(&options);
-        wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+        wait_until("the first run uploads", || uploads(&trial.s3) > 0);
         first.signal("-KILL");
         trial.s3.clear_rules();
-        let begun = Instant::now();
+        let started = Instant::now();
         trial.sync(&options).expect(11);
-        at_last(&trial, &options).expect(0);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        sync_when_free(&trial, &options).expect(0);
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         trial.assert_same();
         drop(first);
     }
 }
 
 #[test]
-fn a_stopped_holder_that_wakes_up_after_its_time_writes_nothing() {
+fn suspended_run_writes_nothing_after_its_lease_has_expired() {
     for home in 0..2 {
         let trial = slow(40, Duration::from_millis(300));
         let state = homes(&trial)[home].clone();
         let options = ["--state", state.as_str(), "--lease-ttl", "3s", "--concurrency", "2", "--delete"];
         let first = trial.start(&options);
-        wait_until("the first one uploads", || uploads(&trial.s3) >= 4);
+        wait_until("the first run uploads", || uploads(&trial.s3) >= 4);
         first.signal("-STOP");
         thread::sleep(Duration::from_secs(1));
         trial.s3.clear_rules();
         for number in 0..40 {
             trial.write(format!("f{number:02}"), "new one");
         }
-        at_last(&trial, &options).expect(0);
+        sync_when_free(&trial, &options).expect(0);
         trial.assert_same();
         trial.s3.clear_log();
         first.signal("-CONT");
@@ -129,11 +129,11 @@ fn a_stopped_holder_that_wakes_up_after_its_time_writes_nothing() {
 }
 
 #[test]
-fn a_lease_that_cannot_be_renewed_ends_the_run_before_it_is_anybody_elses() {
+fn run_that_cannot_renew_its_lease_stops_with_exit_code_11() {
     let trial = slow(200, Duration::from_millis(200));
     let state = homes(&trial)[1].clone();
     let first = trial.start(&["--state", &state, "--lease-ttl", "2s", "--concurrency", "2"]);
-    wait_until("the first one uploads", || uploads(&trial.s3) > 0);
+    wait_until("the first run uploads", || uploads(&trial.s3) > 0);
     let denied = Fault::status(403, "AccessDenied");
     trial.s3.rule(Rule::on(Operation::PutObject).key_contains("of/efs2s3").always().does(denied));
     let run = first.end().expect(11);
@@ -143,7 +143,7 @@ fn a_lease_that_cannot_be_renewed_ends_the_run_before_it_is_anybody_elses() {
 }
 
 #[test]
-fn a_damaged_lease_is_nobodys_until_its_time_is_over() {
+fn damaged_lease_counts_as_held_until_its_ttl_has_passed() {
     let trial = slow(0, Duration::ZERO);
     trial.write("a", "1");
     let state = homes(&trial)[0].clone();
@@ -154,11 +154,11 @@ fn a_damaged_lease_is_nobodys_until_its_time_is_over() {
     fs::write(&lease, "{\"schema\":").unwrap();
     let run = trial.sync(&options).expect(11);
     assert!(run.stderr.contains("damaged"), "{}", run.stderr);
-    at_last(&trial, &options).expect(0);
+    sync_when_free(&trial, &options).expect(0);
 }
 
 #[test]
-fn a_server_without_conditional_writes_keeps_no_lease_and_that_is_said() {
+fn run_refuses_a_state_on_a_server_without_conditional_writes() {
     let trial = slow(1, Duration::ZERO);
     trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::NotImplemented);
     let state = homes(&trial)[1].clone();
@@ -168,7 +168,7 @@ fn a_server_without_conditional_writes_keeps_no_lease_and_that_is_said() {
 }
 
 #[test]
-fn a_state_that_cannot_be_written_or_lies_in_the_way_is_said_before_anything_is_done() {
+fn unusable_state_ends_the_run_before_any_upload() {
     let trial = slow(1, Duration::ZERO);
     let run = trial.sync(&["--state", "/proc/no-state"]).expect(1);
     assert!(run.stderr.contains("/proc/no-state"), "{}", run.stderr);
@@ -181,7 +181,7 @@ fn a_state_that_cannot_be_written_or_lies_in_the_way_is_said_before_anything_is_
 }
 
 #[test]
-fn a_run_holds_the_lease_while_it_watches_datasync() {
+fn run_holds_its_lease_while_it_polls_datasync() {
     let trial = Trial::new();
     trial.write("a", "1");
     let state = homes(&trial)[0].clone();
@@ -190,7 +190,7 @@ fn a_run_holds_the_lease_while_it_watches_datasync() {
         service.script = vec![("TRANSFERRING", Duration::from_secs(4)), ("SUCCESS", Duration::ZERO)];
     });
     let first = trial.start_run(&datasync, &["--state", &state, "--stall-timeout", "20s"]);
-    wait_until("it watches", || datasync.count("DescribeTaskExecution") > 0);
+    wait_until("the run polls", || datasync.count("DescribeTaskExecution") > 0);
     let second = trial.run(&datasync, &["--state", &state]).expect(11);
     assert!(second.stderr.contains("another run"), "{}", second.stderr);
     assert_eq!(trial.count(WRITES), 0);

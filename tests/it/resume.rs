@@ -1,4 +1,4 @@
-//! Uploads that a run left when it was killed: gone on with, or aborted; and runs killed at any moment.
+//! Unfinished uploads of killed runs: the next run resumes or aborts them. And runs killed at random moments.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,7 @@ fn start(trial: &Trial, state: &str) -> Run {
     trial.start(&[&IN_PARTS[..], &["--delete", "--state", state]].concat())
 }
 
-/// Kills a run that has sent some of the parts.
+/// Kills a run after it has sent four of the parts.
 fn kill_in_the_middle(trial: &Trial, state: &str) {
     trial.s3.rule(Rule::on(Operation::UploadPart).skip(4).always().does(Fault::Stall(Duration::from_mins(1))));
     let run = start(trial, state);
@@ -45,8 +45,8 @@ fn kill_in_the_middle(trial: &Trial, state: &str) {
     trial.s3.clear_log();
 }
 
-/// The next run, once the lease of the one that was killed is over. Its own lasts, however busy the machine is: a run that is
-/// late leaves its records to the next one.
+/// The next run, after the killed run's lease has expired. Its own lease lasts a minute, because a run that loses its lease
+/// on a busy machine keeps its records for the next run.
 fn next_run(trial: &Trial, state: &str) -> Ended {
     let options = [&IN_PARTS[..4], &["--lease-ttl", "1m", "--delete", "--state", state]].concat();
     loop {
@@ -63,7 +63,7 @@ fn open_uploads(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn the_next_run_goes_on_with_what_a_killed_one_left_and_sends_only_what_is_missing() {
+fn next_run_resumes_the_upload_of_a_killed_run_and_sends_only_missing_parts() {
     for home in [None, Some("s3://states/here")] {
         let trial = with_a_large_file();
         trial.s3.create_bucket("states");
@@ -74,20 +74,20 @@ fn the_next_run_goes_on_with_what_a_killed_one_left_and_sends_only_what_is_missi
         assert_eq!(open_uploads(&trial).len(), 3);
         let ended = next_run(&trial, &state);
         trial.assert_same();
-        assert_eq!(trial.count(Operation::UploadPart), 6, "four were there");
+        assert_eq!(trial.count(Operation::UploadPart), 6, "S3 had four of them");
         assert_eq!(trial.count(Operation::CreateMultipartUpload), 0);
         assert_eq!(ended.report["requests"]["list_parts"], 1);
-        let mut left = open_uploads(&trial);
-        left.sort();
-        assert_eq!(left, ["www/d/large", "www/other"], "somebody else's stay");
+        let mut unfinished = open_uploads(&trial);
+        unfinished.sort();
+        assert_eq!(unfinished, ["www/d/large", "www/other"], "uploads of other programs stay");
         trial.s3.clear_log();
         start(&trial, &state).end().expect(0);
-        assert_eq!(trial.count([Operation::ListParts, Operation::AbortMultipartUpload]), 0, "struck out");
+        assert_eq!(trial.count([Operation::ListParts, Operation::AbortMultipartUpload]), 0, "the record is deleted");
     }
 }
 
 #[test]
-fn an_upload_of_a_file_that_changed_is_aborted_and_begun_anew() {
+fn upload_of_a_changed_file_is_aborted_and_restarted() {
     let trial = with_a_large_file();
     kill_in_the_middle(&trial, &state(&trial));
     let mut content = random(50 * MIB);
@@ -100,7 +100,7 @@ fn an_upload_of_a_file_that_changed_is_aborted_and_begun_anew() {
 }
 
 #[test]
-fn an_upload_with_other_headers_is_aborted_and_begun_anew() {
+fn upload_with_other_headers_is_aborted_and_restarted() {
     let trial = with_a_large_file();
     let state = state(&trial);
     kill_in_the_middle(&trial, &state);
@@ -112,7 +112,7 @@ fn an_upload_with_other_headers_is_aborted_and_begun_anew() {
 }
 
 #[test]
-fn an_upload_of_a_file_that_is_gone_is_aborted() {
+fn upload_of_a_deleted_file_is_aborted() {
     let trial = with_a_large_file();
     trial.write("another", "1");
     kill_in_the_middle(&trial, &state(&trial));
@@ -123,12 +123,12 @@ fn an_upload_of_a_file_that_is_gone_is_aborted() {
 }
 
 #[test]
-fn an_upload_whose_id_nobody_heard_of_is_found_and_aborted() {
+fn upload_recorded_without_an_id_is_found_and_aborted() {
     let trial = with_a_large_file();
     let state = state(&trial);
     trial.s3.seed_upload("site", "www/d/large", Duration::from_hours(1));
     trial.s3.seed_upload("site", "www/d/large2", Duration::ZERO);
-    // Created, and the answer never comes.
+    // S3 creates the upload, but its response never arrives.
     trial
         .s3
         .rule(Rule::on(Operation::CreateMultipartUpload).does(Fault::after(|| thread::sleep(Duration::from_secs(5)))));
@@ -141,13 +141,13 @@ fn an_upload_whose_id_nobody_heard_of_is_found_and_aborted() {
     trial.s3.clear_rules();
     next_run(&trial, &state);
     trial.assert_same();
-    let mut left = open_uploads(&trial);
-    left.sort();
-    assert_eq!(left, ["www/d/large", "www/d/large2"], "those are somebody else's");
+    let mut unfinished = open_uploads(&trial);
+    unfinished.sort();
+    assert_eq!(unfinished, ["www/d/large", "www/d/large2"], "uploads of other programs stay");
 }
 
 #[test]
-fn an_upload_that_cannot_be_aborted_is_tried_again_by_the_next_run() {
+fn failed_abort_is_retried_by_the_next_run() {
     let trial = with_a_large_file();
     let state = state(&trial);
     kill_in_the_middle(&trial, &state);
@@ -163,7 +163,7 @@ fn an_upload_that_cannot_be_aborted_is_tried_again_by_the_next_run() {
 }
 
 #[test]
-fn an_upload_that_cannot_be_aborted_is_remembered_although_its_file_is_sent_anew() {
+fn failed_abort_is_retried_although_the_file_was_uploaded_again() {
     let trial = with_a_large_file();
     let state = state(&trial);
     kill_in_the_middle(&trial, &state);
@@ -178,7 +178,7 @@ fn an_upload_that_cannot_be_aborted_is_remembered_although_its_file_is_sent_anew
 }
 
 #[test]
-fn a_damaged_record_is_struck_out() {
+fn damaged_record_is_deleted() {
     let trial = with_a_large_file();
     let state = state(&trial);
     kill_in_the_middle(&trial, &state);
@@ -193,23 +193,23 @@ fn a_damaged_record_is_struck_out() {
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
-/// How many runs are killed; a longer suite sets more.
+/// The number of runs to kill; a longer suite sets more.
 fn kills() -> usize {
     std::env::var("EFS2S3_KILLS").map_or(10, |text| text.parse().unwrap())
 }
 
 #[test]
-fn after_any_number_of_kills_one_clean_run_makes_it_right_and_leaves_no_upload() {
+fn one_clean_run_after_any_number_of_kills_completes_the_sync_and_leaves_no_upload() {
     let seed = std::env::var("EFS2S3_KILL_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
     let in_the_middle: usize = thread::scope(|scope| {
-        let schedules = (0..8).map(|schedule| scope.spawn(move || killed_again_and_again(seed.wrapping_add(schedule))));
+        let schedules = (0..8).map(|schedule| scope.spawn(move || kill_repeatedly(seed.wrapping_add(schedule))));
         schedules.collect::<Vec<_>>().into_iter().map(|schedule| schedule.join().unwrap()).sum()
     });
     assert!(in_the_middle > 0, "no run was killed in the middle of an upload");
 }
 
-/// How many of the runs left an upload.
-fn killed_again_and_again(seed: u64) -> usize {
+/// Returns how many of the runs left an unfinished upload.
+fn kill_repeatedly(seed: u64) -> usize {
     let mut random = fastrand::Rng::with_seed(seed);
     let trial = Trial::new();
     let state = state(&trial);
@@ -233,7 +233,7 @@ fn killed_again_and_again(seed: u64) -> usize {
         run.signal("-KILL");
         run.end();
         in_the_middle += usize::from(!open_uploads(&trial).is_empty());
-        // Nothing that is at the destination is torn: each object is whole, of this or of an earlier version.
+        // No object is torn: each holds the whole content of this or of an earlier version.
         for (name, body) in trial.objects() {
             let whole = body.first().map(|&byte| vec![byte; body.len()]).unwrap_or_default();
             assert!(body == whole, "{name} is torn (EFS2S3_KILL_SEED={seed})");

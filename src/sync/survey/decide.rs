@@ -126,7 +126,7 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
     if !matches!(rules.compare_by, CompareBy::TimesOrContent | CompareBy::Metadata) {
         return None;
     }
-    match (row.is_of_file(&file.stat), row.is_of_object(object)) {
+    match (row.fits_file(&file.stat), row.fits_object(object)) {
         (true, true) if rules.compare_by == CompareBy::Metadata && !row.metadata_seen => {
             Some(Decision::CompareMetadata)
         }

@@ -105,6 +105,6 @@ fn step_of_file(
 /// All times of a file prove that it is equal to its object. The mtime alone does not.
 fn remember_older(context: &Context, file: &FileEntry, object: &Object, reason: Reason) {
     if reason == Reason::Older && context.rules.compare_by != CompareBy::Mtime {
-        context.remember(object, &file.stat, false);
+        context.record_equal(object, &file.stat, false);
     }
 }

@@ -40,7 +40,7 @@ pub(super) async fn survey(
         let Some((mut pages, entries)) = next else {
             tally.end_of_walk(tree.saw_beyond());
             if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
-                index.recall_no_more().await;
+                index.remove_remaining().await;
             }
             return Ok(());
         };
@@ -79,7 +79,7 @@ pub(super) async fn survey(
 /// Counts a pair, and returns what is left to be done about it.
 async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> {
     let row = match (&context.memory.index, pair.key()) {
-        (Some(index), Some(key)) => index.recall(key).await,
+        (Some(index), Some(key)) => index.take_row(key).await,
         _ => None,
     };
     match pair {
@@ -87,7 +87,7 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
         Pair::Covered(_) => None,
         Pair::Orphan(object) => {
             if let (Some(index), Some(row)) = (&context.memory.index, row) {
-                index.forget(&row.key);
+                index.remove(&row.key);
             }
             match decide_orphan(&object.key, &context.rules, &context.filter) {
                 OrphanDecision::Delete => Some(Step::Orphan(object)),

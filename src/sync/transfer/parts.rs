@@ -11,7 +11,7 @@ use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, p
 use crate::object::ETag;
 use crate::source::entry::SkipReason;
 use crate::sync::verdict::StepError;
-use crate::uploads;
+use crate::uploads::UploadFingerprint;
 
 /// How many parts of one file are read ahead of their requests, at most.
 const PARTS_AHEAD: usize = 64;
@@ -27,11 +27,11 @@ pub(super) async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepErr
         let (published, _) = send_and_complete(sending, &upload, part_bytes, &BTreeMap::new()).await;
         return published;
     };
-    let what = uploads::Sending::new(open.stat(), part_bytes, headers);
-    let begun = uploads.begin(&context.destination, &file.key, headers, what).await?;
-    let (published, is_over) = send_and_complete(sending, &begun.upload, part_bytes, &begun.stored).await;
+    let fingerprint = UploadFingerprint::new(open.stat(), part_bytes, headers);
+    let started = uploads.start(&context.destination, &file.key, headers, fingerprint).await?;
+    let (published, is_over) = send_and_complete(sending, &started.upload, part_bytes, &started.stored).await;
     if is_over {
-        uploads.strike_out(&begun).await;
+        uploads.delete_record(&started).await;
     }
     published
 }
