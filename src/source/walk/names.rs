@@ -110,7 +110,7 @@ fn bytes_at(bytes: &[u8], span: NameSpan) -> &[u8] {
     range.and_then(|range| bytes.get(range)).unwrap_or_default()
 }
 
-/// Compares two names by their keys; `true` stands for a `/` at the end.
+/// Compares two names by their keys; `true` means a `/` at the end.
 fn compare_keys(a: (&[u8], bool), b: (&[u8], bool)) -> Ordering {
     let common = a.0.len().min(b.0.len());
     let next = |(name, slash): (&[u8], bool)| match name.get(common) {
