@@ -13,7 +13,7 @@ use crate::key::RelativeKey;
 /// The keys after one key (exclusive), up to another (inclusive).
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "UncheckedRange")]
-pub struct KeyRange {
+pub(crate) struct KeyRange {
     /// Empty if the range has no lower bound.
     after: RelativeKey,
     /// Empty if the range has no upper bound.
@@ -41,7 +41,7 @@ impl KeyRange {
     ///
     /// # Errors
     /// Returns an error if `to` does not come after `after`.
-    pub fn new(after: RelativeKey, to: RelativeKey) -> Result<Self, EmptyRange> {
+    pub(crate) fn new(after: RelativeKey, to: RelativeKey) -> Result<Self, EmptyRange> {
         if !to.is_root() && after >= to { Err(EmptyRange { after, to }) } else { Ok(Self { after, to }) }
     }
 

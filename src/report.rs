@@ -14,7 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::key_range::KeyRange;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
-use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Tally, Withheld};
+use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Withheld};
 
 mod cost;
 mod ending;
@@ -25,9 +25,10 @@ mod source_operations;
 mod subject;
 mod summary;
 
-pub use ending::Ending;
-pub use inspection::InspectionCounts;
-pub use subject::{CommandName, Route, Subject};
+pub(crate) use ending::Ending;
+pub(crate) use inspection::InspectionCounts;
+pub(crate) use subject::Route;
+pub use subject::{CommandName, Subject};
 
 use cost::{efs_read_cost_usd, request_cost_usd};
 use merged_run::MergedRun;
@@ -74,23 +75,12 @@ pub struct Report {
 
 impl Report {
     /// Derives the report of a run that could not start its work.
-    #[must_use]
-    pub fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Self {
-        let ending = Ending {
-            tally: Tally::default(),
-            inspection: None,
-            requests: None,
-            operations: None,
-            seconds: Seconds::default(),
-            error,
-            exit_code,
-        };
-        Self::new(subject, ending)
+    pub(crate) fn without_work(subject: &Subject, error: Option<String>, exit_code: ExitCode) -> Self {
+        Self::new(subject, Ending::without_work(error, exit_code))
     }
 
     /// Derives the report of a run that ends now.
-    #[must_use]
-    pub fn new(subject: &Subject, ending: Ending<'_>) -> Self {
+    pub(crate) fn new(subject: &Subject, ending: Ending<'_>) -> Self {
         let Ending { mut tally, inspection, requests, operations, mut seconds, error, exit_code } = ending;
         if let Some(counts) = inspection {
             counts.fill_in(&mut tally.counts, &mut tally.bytes);

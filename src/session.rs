@@ -241,15 +241,8 @@ impl Session {
 
     /// Ends the session without work of its own.
     pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
-        let ending = Ending {
-            tally: Tally::default(),
-            inspection: None,
-            requests: Some(&self.requests),
-            operations: Some(self.setup.source.operations()),
-            seconds: Seconds::default(),
-            error,
-            exit_code,
-        };
+        let (requests, operations) = (Some(&*self.requests), Some(self.setup.source.operations()));
+        let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);
         end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
     }

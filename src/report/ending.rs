@@ -8,19 +8,25 @@ use crate::sync::tally::{Seconds, Tally};
 
 /// How a run ended, and what it did until then.
 #[derive(Debug)]
-pub struct Ending<'a> {
+pub(crate) struct Ending<'a> {
     /// What happened to files and objects.
-    pub tally: Tally,
+    pub(crate) tally: Tally,
     /// What `plan` or `verify` found.
-    pub inspection: Option<InspectionCounts>,
+    pub(crate) inspection: Option<InspectionCounts>,
     /// The requests to S3; `None` if the run sent none.
-    pub requests: Option<&'a Requests>,
+    pub(crate) requests: Option<&'a Requests>,
     /// The operations on the source; `None` if the run did not open it.
-    pub operations: Option<&'a Operations>,
+    pub(crate) operations: Option<&'a Operations>,
     /// The duration of each step.
-    pub seconds: Seconds,
+    pub(crate) seconds: Seconds,
     /// The error that ended the run early.
-    pub error: Option<String>,
-    /// The exit code.
-    pub exit_code: ExitCode,
+    pub(crate) error: Option<String>,
+    pub(crate) exit_code: ExitCode,
+}
+
+impl Ending<'_> {
+    pub(crate) fn without_work(error: Option<String>, exit_code: ExitCode) -> Self {
+        let (tally, seconds) = (Tally::default(), Seconds::default());
+        Self { tally, inspection: None, requests: None, operations: None, seconds, error, exit_code }
+    }
 }

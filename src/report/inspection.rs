@@ -6,7 +6,7 @@ use crate::sync::tally::{ByteCounts, Counts};
 
 /// What an inspection found.
 #[derive(Clone, Copy, Debug)]
-pub enum InspectionCounts {
+pub(crate) enum InspectionCounts {
     /// What a sync would do.
     Plan(PlanCounts),
     /// What differs.

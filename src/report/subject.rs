@@ -23,20 +23,17 @@ pub enum CommandName {
 /// The run that a report describes.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The command of the run.
-    pub command: CommandName,
-    /// The source as given.
-    pub source: String,
-    /// The destination as given.
-    pub destination: String,
+    pub(crate) command: CommandName,
+    /// As given.
+    pub(crate) source: String,
+    /// As given.
+    pub(crate) destination: String,
     /// `None` if the run is for all keys.
-    pub keys: Option<KeyRange>,
-    /// When the run started.
-    pub started: SystemTime,
-    /// Which service did the work.
-    pub route: Route,
+    pub(crate) keys: Option<KeyRange>,
+    pub(crate) started: SystemTime,
+    pub(crate) route: Route,
     /// The result of the attempt with DataSync, if there was one.
-    pub datasync: Option<DataSyncSection>,
+    pub(crate) datasync: Option<DataSyncSection>,
 }
 
 impl Subject {
@@ -58,10 +55,9 @@ impl Subject {
 /// Which service did the work.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Route {
+pub(crate) enum Route {
     /// The direct sync, because of the command, the policy or an open breaker.
     Direct,
-    /// DataSync.
     Datasync,
     /// The direct sync, because DataSync did not succeed.
     Fallback,

@@ -73,7 +73,7 @@ impl PlanSink {
 
 /// What a sync would do.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct PlanCounts {
+pub(crate) struct PlanCounts {
     pub(crate) uploads: u64,
     pub(crate) upload_bytes: u64,
     /// Objects whose metadata alone would be written.

@@ -40,7 +40,7 @@ struct Difference<'a> {
 
 /// What differs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct VerifyCounts {
+pub(crate) struct VerifyCounts {
     /// Files whose object is missing or has other content.
     pub(crate) differences: u64,
     /// Objects with equal content and other metadata.
