@@ -163,7 +163,7 @@ fn stop_does_not_wait_for_a_state_that_stalls() {
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
-    assert!(run.stderr.contains("the index could not be written in the time left"), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot write the index in the time left"), "{}", run.stderr);
     run.assert_adds_up();
     trial.s3.clear_rules();
     trial.sync(&["--state", "s3://states/here"]).expect(0);
