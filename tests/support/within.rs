@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use efs2s3::cli::{Command as Words, Invocation, StateArgs, SyncCommand};
+use efs2s3::cli::{Command as Words, Invocation, SyncCommand};
 use efs2s3::config::SyncConfig;
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
@@ -86,12 +86,10 @@ pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
 
 async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
     let command = parsed(s3, words);
-    // Hundreds of trials share two cores: a short time to live would expire under a run that works.
-    let state = StateArgs { lease_ttl: Duration::from_mins(5), ..command.state };
     let control = Control { shutdown, progress: Progress::new(false, false) };
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
     let subject = Subject::new(CommandName::Sync, Path::new(""), "");
-    let opening = Box::pin(Session::open(config, &state, Access::Write, subject, control));
+    let opening = Box::pin(Session::open(config, &command.state, Access::Write, subject, control));
     let report = match opening.await.unwrap() {
         Opened::Ready(session) => session.sync(Changes::default(), Doubt::default()).await,
         Opened::Failed(report) => *report,
@@ -102,7 +100,11 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended 
 
 fn parsed(s3: &S3Server, words: &[&str]) -> SyncCommand {
     let url = s3.url();
-    let words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
+    let mut words = [&["efs2s3"], words, &["--endpoint-url", &url]].concat();
+    // Hundreds of trials share two cores: a short time to live would expire under a run that works.
+    if let Some(ttl) = words.iter().position(|word| *word == "--lease-ttl") {
+        words[ttl + 1] = "5m";
+    }
     let Words::Sync(command) = Invocation::read(words.into_iter().map(Into::into)).unwrap().cli.command else {
         panic!("only syncs");
     };
