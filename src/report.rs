@@ -14,7 +14,9 @@ use crate::exit_code::ExitCode;
 use crate::key_range::KeyRange;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
-use crate::sync::tally::{ByteCounts, Counts, Failure, Seconds, Withheld};
+use crate::sync::counts::{ByteCounts, Counts, Seconds};
+use crate::sync::failure::Failure;
+use crate::sync::tally::Withheld;
 
 mod cost;
 mod ending;

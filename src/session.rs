@@ -25,6 +25,7 @@ use crate::shutdown::Shutdown;
 use crate::state::{State, StateLocation};
 use crate::sync::changes::Changes;
 use crate::sync::context::{Context, Memory};
+use crate::sync::counts::Seconds;
 use crate::sync::fatal::Fatal;
 use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
 use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
@@ -32,7 +33,7 @@ use crate::sync::plan_file::PlanFile;
 use crate::sync::setup::{Doubt, Setup};
 use crate::sync::survey::Input;
 use crate::sync::sync;
-use crate::sync::tally::{Seconds, Tally};
+use crate::sync::tally::Tally;
 use crate::uploads::Uploads;
 
 pub mod past;

@@ -20,8 +20,10 @@ pub mod budget;
 pub mod changes;
 pub mod clocks;
 pub mod context;
+pub mod counts;
 pub mod delete;
 pub mod dialect;
+pub mod failure;
 pub mod fatal;
 pub mod guard;
 pub mod inspect;
@@ -37,12 +39,13 @@ pub mod verdict;
 
 use changes::Changes;
 use context::Context;
+use counts::Seconds;
 use delete::delete_orphans;
 use delete::orphan::Orphans;
 use fatal::Fatal;
 use guard::Guard;
 use survey::{Input, Step, survey};
-use tally::{Seconds, Tally};
+use tally::Tally;
 use transfer::Transfers;
 
 use crate::exit_code::ExitCode;

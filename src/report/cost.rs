@@ -2,7 +2,7 @@
 
 use super::source_operations::SourceOperations;
 use crate::destination::operation::{Operation, Requests};
-use crate::sync::tally::ByteCounts;
+use crate::sync::counts::ByteCounts;
 
 /// S3: dollars per request. `PUT`, `COPY`, `POST` and `LIST` cost more than `GET` and `HEAD`; `DELETE` is free.
 const WRITE_USD: f64 = 0.005 / 1000.0;

@@ -4,7 +4,8 @@ use super::inspection::InspectionCounts;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::source::operations::Operations;
-use crate::sync::tally::{Seconds, Tally};
+use crate::sync::counts::Seconds;
+use crate::sync::tally::Tally;
 
 /// How a run ended, and what it did until then.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The counts of an inspection: `plan` and `verify` count under names of their own.
 
+use crate::sync::counts::{ByteCounts, Counts};
 use crate::sync::inspect::plan::PlanCounts;
 use crate::sync::inspect::verify::VerifyCounts;
-use crate::sync::tally::{ByteCounts, Counts};
 
 /// What an inspection found.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 
 use super::{CommandName, Report, Route};
-use crate::sync::tally::Counts;
+use crate::sync::counts::Counts;
 
 impl Report {
     /// Returns the last log line of the run. The alarm filters in `deploy/` match its end, `exit 0`.

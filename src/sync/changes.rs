@@ -1,4 +1,4 @@
-//! The changes file: a line of JSON for each key that was written or deleted, for a CDN to invalidate.
+//! The changes file: a JSON line for each key that was written or deleted, so that a CDN can be invalidated.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,7 +19,7 @@ pub struct Change {
     size: Option<u64>,
 }
 
-/// The changes file, if one is wanted.
+/// The changes file, if the command line names one.
 #[derive(Debug, Default)]
 pub struct Changes(Option<(PathBuf, BufWriter<File>)>);
 
@@ -44,15 +44,15 @@ impl Change {
 }
 
 impl Changes {
-    /// Creates the file, so that one that cannot be written is known before the work starts.
+    /// Creates the file, before the work starts.
     ///
     /// # Errors
-    /// Where it cannot be created.
+    /// Returns an error if the file cannot be created.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Self(Some((path.to_owned(), BufWriter::new(File::create(path)?)))))
     }
 
-    /// Writes a line. A disk that is full does not stop the sync: it is said once, and no more lines are written.
+    /// Writes a line. A full disk does not stop the sync: the run warns once, and writes no more lines.
     pub fn note(&mut self, change: &Change) {
         let Some((path, file)) = &mut self.0 else {
             return;
@@ -60,17 +60,17 @@ impl Changes {
         let written =
             serde_json::to_writer(&mut *file, change).map_err(io::Error::from).and_then(|()| file.write_all(b"\n"));
         if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "the changes file cannot be written: it ends here");
+            tracing::warn!(path = %path.display(), %error, "cannot write the changes file: it ends here");
             self.0 = None;
         }
     }
 
-    /// Writes what is still in memory.
+    /// Writes what the buffer still holds.
     pub fn finish(&mut self) {
         if let Some((path, mut file)) = self.0.take()
             && let Err(error) = file.flush()
         {
-            tracing::warn!(path = %path.display(), %error, "the changes file cannot be written: its end is missing");
+            tracing::warn!(path = %path.display(), %error, "cannot write the changes file: its end is missing");
         }
     }
 }

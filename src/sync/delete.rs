@@ -16,9 +16,10 @@ use withhold::guard_of_run;
 
 use super::changes::{Change, Changes};
 use super::context::Context;
+use super::failure::Failure;
 use super::guard::Guard;
 use super::rules::DeleteRules;
-use super::tally::{Failure, Tally};
+use super::tally::Tally;
 use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
 use crate::source::presence::Presence;
 

@@ -24,13 +24,13 @@ pub struct DialectInUse {
 }
 
 impl DialectInUse {
-    /// This one, whatever the bucket holds.
+    /// A dialect that the command line chose.
     #[must_use]
     pub fn fixed(dialect: Dialect) -> Self {
         Self { known: OnceCell::new_with(Some(dialect)), samples: Mutex::default() }
     }
 
-    /// Remembers some of these objects, to learn from them if need be.
+    /// Keeps some of these keys, from which the run may learn later.
     pub fn may_learn_from(&self, objects: &[Object]) {
         let step = objects.len().div_ceil(SAMPLES).max(1);
         let keys = objects.iter().step_by(step).map(|object| object.key.clone());
@@ -45,12 +45,12 @@ impl DialectInUse {
     async fn learn(&self, destination: &Destination) -> Dialect {
         let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
         for key in samples {
-            // One that is gone, or may not be read, teaches nothing.
+            // The run learns nothing from an object that it cannot read.
             let Ok(headers) = destination.head(&key).await else {
                 continue;
             };
             if let Some(dialect) = Dialect::of(&headers.stored.metadata) {
-                tracing::debug!(%key, ?dialect, "the metadata's dialect is learnt from this object");
+                tracing::debug!(%key, ?dialect, "learned the dialect of metadata from this object");
                 return dialect;
             }
         }

@@ -15,11 +15,12 @@ pub mod verify;
 
 use super::context::Context;
 use super::delete::orphan::Orphans;
+use super::failure::Failure;
 use super::fatal::Fatal;
 use super::job::{Job, Kept, SourceFile};
 use super::reason::Reason;
 use super::survey::{Input, Step, survey};
-use super::tally::{Failure, Tally};
+use super::tally::Tally;
 use super::transfer::compare::{compare, compare_by_reading};
 use super::verdict::Verdict;
 use crate::object::Object;

@@ -1,4 +1,4 @@
-//! The tally: what happened, added up as it happens. Report and exit code are derived from it.
+//! The tally: what happened, counted as it happens. The report and the exit code are derived from it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,90 +6,14 @@ use std::collections::BTreeMap;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::destination::error::{ErrorKind, S3Error};
 use crate::key::ObjectKey;
-use crate::source::entry::{EntryKind, Problem, SkipReason};
+use crate::source::entry::{EntryKind, SkipReason};
+use crate::sync::counts::{ByteCounts, Counts};
+use crate::sync::failure::Failure;
 use crate::sync::guard::Guard;
-use crate::sync::verdict::FileError;
 
 /// How many entries of a list a report holds.
 pub const LIST_LIMIT: usize = 1000;
-
-/// How many of everything.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Counts {
-    /// Regular files, followed links to files included.
-    pub files: u64,
-    /// Directories that count as entries of their own.
-    pub directories: u64,
-    /// Symbolic links that were not followed.
-    pub symlinks: u64,
-    /// Devices, sockets and FIFOs.
-    pub special_skipped: u64,
-    /// Entries that the filters leave out.
-    pub filtered: u64,
-    /// Objects listed.
-    pub objects: u64,
-    /// Files whose object is as it should be.
-    pub unchanged: u64,
-    /// Files uploaded.
-    pub uploaded: u64,
-    /// Objects whose metadata alone was written.
-    pub metadata_rewritten: u64,
-    /// Entries left out for a reason that is no failure.
-    pub skipped: u64,
-    /// Objects deleted.
-    pub deleted: u64,
-    /// Objects that would have been deleted if no guard had objected.
-    pub deletes_withheld: u64,
-    /// Deletes that S3 refused.
-    pub deletes_failed: u64,
-    /// Entries of the source that failed.
-    pub failed: u64,
-}
-
-/// How many bytes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ByteCounts {
-    /// The size of all files together.
-    pub source: u64,
-    /// The size of what was uploaded.
-    pub uploaded: u64,
-    /// What was read only to be compared.
-    pub read_for_compare: u64,
-    /// The content of objects that was received: of those that were compared by reading them, and of the state.
-    pub downloaded: u64,
-}
-
-/// How long the steps took; they overlap, but for the deletes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct Seconds {
-    /// All of the run.
-    pub total: f64,
-    /// The DataSync execution.
-    pub datasync: f64,
-    /// Walking, listing and comparing.
-    pub walk: f64,
-    /// From the first file that was begun to the last that was done.
-    pub transfer: f64,
-    /// Deleting.
-    pub delete: f64,
-}
-
-/// An entry or object that failed, and why.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Failure {
-    /// The key.
-    pub key: ObjectKey,
-    /// The operation that failed: a system call, or S3's name of a request.
-    pub operation: String,
-    /// What kind of failure, for machines.
-    pub kind: String,
-    /// What happened and what to do, for people.
-    pub message: String,
-    /// S3's name for the request.
-    pub request_id: Option<String>,
-}
 
 /// Deletes that a guard withheld.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -100,9 +24,9 @@ pub struct Withheld {
     pub count: u64,
     /// The first of their keys.
     pub keys: Vec<ObjectKey>,
-    /// What happened, and what to pass to allow them.
+    /// What happened, and which option allows the deletes.
     pub message: String,
-    /// Whether this is normal life: nothing for anybody to do.
+    /// Whether it is normal for this guard to withhold deletes.
     #[serde(skip)]
     pub is_normal: bool,
 }
@@ -122,7 +46,7 @@ pub struct Tally {
     pub failures_count: u64,
     /// Deletes that did not happen.
     pub withheld: Vec<Withheld>,
-    /// Directories of which something could not be seen.
+    /// Directories that the walk could not read to their end.
     pub unknown_directories: u64,
     /// Whether the source has no entry at all; known once the survey has ended.
     pub source_is_empty: bool,
@@ -131,7 +55,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// An entry of the source that is accounted for by exactly one of the methods below.
+    /// Counts an entry of the source. Exactly one of the methods below counts what becomes of it.
     pub fn saw(&mut self, kind: EntryKind) {
         match kind {
             EntryKind::File => self.counts.files += 1,
@@ -184,7 +108,7 @@ impl Tally {
         }
     }
 
-    /// A guard withheld deletes whose keys are not at hand.
+    /// A guard withheld deletes whose keys the run does not have.
     pub fn withheld_many(&mut self, guard: &Guard, count: u64) {
         if count == 0 {
             return;
@@ -202,7 +126,7 @@ impl Tally {
         }
     }
 
-    /// How far a run is, in a line.
+    /// The progress line.
     #[must_use]
     pub fn line(&self) -> String {
         let Counts { files, unchanged, uploaded, deleted, failed, deletes_failed, .. } = self.counts;
@@ -213,130 +137,12 @@ impl Tally {
         )
     }
 
-    /// Whether something is left that somebody should look at.
+    /// Whether the run is incomplete (exit code 3).
     #[must_use]
     pub fn is_incomplete(&self) -> bool {
         self.counts.failed > 0
             || self.counts.deletes_failed > 0
             || self.withheld.iter().any(|withheld| !withheld.is_normal)
-    }
-}
-
-impl Counts {
-    /// Adds those of another run.
-    pub const fn add(&mut self, other: &Self) {
-        self.files += other.files;
-        self.directories += other.directories;
-        self.symlinks += other.symlinks;
-        self.special_skipped += other.special_skipped;
-        self.filtered += other.filtered;
-        self.objects += other.objects;
-        self.unchanged += other.unchanged;
-        self.uploaded += other.uploaded;
-        self.metadata_rewritten += other.metadata_rewritten;
-        self.skipped += other.skipped;
-        self.deleted += other.deleted;
-        self.deletes_withheld += other.deletes_withheld;
-        self.deletes_failed += other.deletes_failed;
-        self.failed += other.failed;
-    }
-}
-
-impl ByteCounts {
-    /// Adds those of another run.
-    pub const fn add(&mut self, other: &Self) {
-        self.source += other.source;
-        self.uploaded += other.uploaded;
-        self.read_for_compare += other.read_for_compare;
-        self.downloaded += other.downloaded;
-    }
-}
-
-impl Seconds {
-    /// Of each step the longer time: runs that share the work go on side by side.
-    pub const fn take_longer(&mut self, other: &Self) {
-        self.total = self.total.max(other.total);
-        self.datasync = self.datasync.max(other.datasync);
-        self.walk = self.walk.max(other.walk);
-        self.transfer = self.transfer.max(other.transfer);
-        self.delete = self.delete.max(other.delete);
-    }
-
-    /// To the millisecond.
-    #[must_use]
-    pub fn rounded(self) -> Self {
-        let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
-        Self {
-            total: round(self.total),
-            datasync: round(self.datasync),
-            walk: round(self.walk),
-            transfer: round(self.transfer),
-            delete: round(self.delete),
-        }
-    }
-}
-
-impl Failure {
-    /// Of a place in the source.
-    #[must_use]
-    pub fn of_source(key: ObjectKey, problem: Problem) -> Self {
-        Self {
-            key,
-            operation: problem.operation.to_owned(),
-            kind: problem.kind.to_owned(),
-            message: problem.message,
-            request_id: None,
-        }
-    }
-
-    pub(super) fn of_file(key: ObjectKey, error: FileError) -> Self {
-        match error {
-            FileError::Source(problem) => Self::of_source(key, problem),
-            FileError::Destination(error) => Self::of_request(key, &error),
-        }
-    }
-
-    /// Of a file that could not be verified.
-    #[must_use]
-    pub fn unverifiable(key: ObjectKey) -> Self {
-        let message = "the ETag and the stored checksum of this object cannot show whether its content is the file's: pass --read to download the object";
-        Self {
-            key,
-            operation: "compare".to_owned(),
-            kind: "unverifiable".to_owned(),
-            message: message.to_owned(),
-            request_id: None,
-        }
-    }
-
-    /// Of a line of a plan that does not hold any more.
-    #[must_use]
-    pub fn changed_since_plan(key: ObjectKey, what: &str) -> Self {
-        Self {
-            key,
-            operation: "apply".to_owned(),
-            kind: "changed_since_plan".to_owned(),
-            message: format!("{what} since the plan was made: kept the object, make a new plan"),
-            request_id: None,
-        }
-    }
-
-    /// Of a request.
-    #[must_use]
-    pub fn of_request(key: ObjectKey, error: &S3Error) -> Self {
-        let message = if error.kind == ErrorKind::Precondition {
-            "another writer changed this object during the run: kept the object, and the next run compares it again"
-                .to_owned()
-        } else {
-            error.message.clone()
-        };
-        Self {
-            key,
-            operation: error.operation.name().to_owned(),
-            kind: error.kind.name().to_owned(),
-            message,
-            request_id: error.request_id.clone(),
-        }
     }
 }
 

@@ -27,9 +27,10 @@ use upload::{SETTLED, settles_in};
 
 use super::changes::{Change, Changes};
 use super::context::Context;
+use super::failure::Failure;
 use super::fatal::Fatal;
 use super::job::Job;
-use super::tally::{Failure, Tally};
+use super::tally::Tally;
 use super::verdict::{FileError, Outcome, Stored};
 use crate::source::entry::SkipReason;
 use crate::time::EpochNanos;

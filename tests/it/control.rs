@@ -840,7 +840,7 @@ fn a_full_disk_loses_the_result_and_not_the_sync() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = on_a_full_disk(&trial, "sync", "--changes").expect(0);
-    assert!(run.stderr.contains("the changes file cannot be written"), "{}", run.stderr);
+    assert!(run.stderr.contains("cannot write the changes file"), "{}", run.stderr);
     trial.assert_same();
     trial.write("b", "2");
     let run = on_a_full_disk(&trial, "sync", "--report");

@@ -12,10 +12,11 @@ use serde::Serialize;
 use super::{Finding, Inspected, inspect};
 use crate::key::ObjectKey;
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
 use crate::sync::reason::Reason;
 use crate::sync::survey::Input;
-use crate::sync::tally::{Failure, Tally};
+use crate::sync::tally::Tally;
 
 /// How to verify.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,11 @@ use crate::index::row::Row;
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found};
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::job::{Job, Kept, SourceFile};
 use crate::sync::reason::Reason;
 use crate::sync::rules::CompareBy;
-use crate::sync::tally::{Failure, Tally};
+use crate::sync::tally::Tally;
 
 /// Counts an entry, and returns what is left to be done about it.
 pub(super) fn step_of_entry(

@@ -8,8 +8,9 @@ use crate::destination::error::ErrorKind;
 use crate::manifest::Manifest;
 use crate::source::entry::{EntryKind, Found};
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
-use crate::sync::tally::{Failure, Tally};
+use crate::sync::tally::Tally;
 
 pub(super) async fn survey(
     context: &Context,

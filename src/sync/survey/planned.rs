@@ -15,11 +15,12 @@ use crate::object::Object;
 use crate::source::entry::{EntryKind, FileEntry, Found};
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
 use crate::sync::job::{Job, SourceFile};
 use crate::sync::plan_file::{Action, PlanFile, PlanLine};
-use crate::sync::tally::{Failure, Tally};
+use crate::sync::tally::Tally;
 
 /// The result of re-checking a line on both sides.
 enum Checked {

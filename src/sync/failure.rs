@@ -1,0 +1,87 @@
+//! A failure: one entry or object that the run could not settle, as the report lists it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::destination::error::{ErrorKind, S3Error};
+use crate::key::ObjectKey;
+use crate::source::entry::Problem;
+use crate::sync::verdict::FileError;
+
+/// One failure.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Failure {
+    /// The key.
+    pub key: ObjectKey,
+    /// The system call or S3 request that failed.
+    pub operation: String,
+    /// The kind of failure, a public name.
+    pub kind: String,
+    /// What happened and what to do.
+    pub message: String,
+    /// S3's ID of the request.
+    pub request_id: Option<String>,
+}
+
+impl Failure {
+    /// Of a place in the source.
+    #[must_use]
+    pub fn of_source(key: ObjectKey, problem: Problem) -> Self {
+        Self {
+            key,
+            operation: problem.operation.to_owned(),
+            kind: problem.kind.to_owned(),
+            message: problem.message,
+            request_id: None,
+        }
+    }
+
+    pub(super) fn of_file(key: ObjectKey, error: FileError) -> Self {
+        match error {
+            FileError::Source(problem) => Self::of_source(key, problem),
+            FileError::Destination(error) => Self::of_request(key, &error),
+        }
+    }
+
+    /// Of a file that could not be verified.
+    #[must_use]
+    pub fn unverifiable(key: ObjectKey) -> Self {
+        let message = "the ETag and the stored checksum of this object cannot show whether its content is the file's: pass --read to download the object";
+        Self {
+            key,
+            operation: "compare".to_owned(),
+            kind: "unverifiable".to_owned(),
+            message: message.to_owned(),
+            request_id: None,
+        }
+    }
+
+    /// Of a plan line whose file or object has changed.
+    #[must_use]
+    pub fn changed_since_plan(key: ObjectKey, what: &str) -> Self {
+        Self {
+            key,
+            operation: "apply".to_owned(),
+            kind: "changed_since_plan".to_owned(),
+            message: format!("{what} since the plan was made: kept the object, make a new plan"),
+            request_id: None,
+        }
+    }
+
+    /// Of a request.
+    #[must_use]
+    pub fn of_request(key: ObjectKey, error: &S3Error) -> Self {
+        let message = if error.kind == ErrorKind::Precondition {
+            "another writer changed this object during the run: kept the object, and the next run compares it again"
+                .to_owned()
+        } else {
+            error.message.clone()
+        };
+        Self {
+            key,
+            operation: error.operation.name().to_owned(),
+            kind: error.kind.name().to_owned(),
+            message,
+            request_id: error.request_id.clone(),
+        }
+    }
+}
