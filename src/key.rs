@@ -10,7 +10,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 1024;
 /// A key relative to the source and to the prefix: `img/a.png`, `img/` for a directory, empty for the source itself.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
-pub struct RelativeKey(String);
+pub struct RelativeKey(Box<str>);
 
 /// A key as S3 sees it, prefix included: `www/img/a.png`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -40,7 +40,7 @@ pub enum PrefixError {
 impl RelativeKey {
     /// A path relative to the source, or a key relative to the prefix.
     #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
+    pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
@@ -128,7 +128,7 @@ impl fmt::Display for ObjectKey {
 
 impl From<RelativeKey> for String {
     fn from(key: RelativeKey) -> Self {
-        key.0
+        key.0.into_string()
     }
 }
 

@@ -75,16 +75,18 @@ impl Destination {
         };
         let send = |activity| request.clone().customize().interceptor(activity).send();
         let response = self.sender.send(Operation::List, send).await?;
-        read_page(&response, &self.prefix, start.lower_bound()).map_err(|cause| {
+        read_page(response, &self.prefix, start.lower_bound()).map_err(|cause| {
             S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
         })
     }
 }
 
-fn read_page(response: &ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
+fn read_page(mut response: ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
     let encoded = response.encoding_type() == Some(&EncodingType::Url);
-    let mut objects: Vec<Object> = Vec::with_capacity(response.contents().len());
-    for listed in response.contents() {
+    let contents = response.contents.take().unwrap_or_default();
+    let mut objects: Vec<Object> = Vec::with_capacity(contents.len());
+    // Each object of the response is dropped as soon as it is read: many pages arrive in parallel.
+    for listed in contents {
         let key = listed.key().ok_or("an object without a key")?;
         let key = ObjectKey::new(if encoded { decode(key)? } else { key.to_owned() });
         let relative = prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the requested prefix"))?;
@@ -147,7 +149,7 @@ mod tests {
 
     fn keys(response: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
-        read_page(response, &location.prefix, &RelativeKey::new(after))
+        read_page(response.clone(), &location.prefix, &RelativeKey::new(after))
             .map(|page| page.objects.into_iter().map(|object| object.key.into()).collect())
     }
 
@@ -183,9 +185,9 @@ mod tests {
         let mut page = response(&["a", "b"], false);
         page.is_truncated = Some(true);
         assert!(
-            matches!(read_page(&page, &location.prefix, &RelativeKey::default()).unwrap().next, Some(PageStart::After(key)) if key.as_str() == "b")
+            matches!(read_page(page.clone(), &location.prefix, &RelativeKey::default()).unwrap().next, Some(PageStart::After(key)) if key.as_str() == "b")
         );
         page.contents = None;
-        assert!(read_page(&page, &location.prefix, &RelativeKey::default()).is_err());
+        assert!(read_page(page.clone(), &location.prefix, &RelativeKey::default()).is_err());
     }
 }

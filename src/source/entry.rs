@@ -141,7 +141,7 @@ pub struct FileEntry {
 }
 
 impl Entry {
-    pub(super) fn new(key: impl Into<String>, found: Found) -> Self {
+    pub(super) fn new(key: impl Into<Box<str>>, found: Found) -> Self {
         Self { key: RelativeKey::new(key), found }
     }
 }

@@ -216,8 +216,11 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
         let mut seen: Vec<Entry> = Vec::new();
         let mut after = String::new();
         for to in bounds.iter().chain([&String::new()]) {
-            let keys = KeyRange::new(RelativeKey::new(std::mem::replace(&mut after, to.clone())), RelativeKey::new(to))
-                .unwrap();
+            let keys = KeyRange::new(
+                RelativeKey::new(std::mem::replace(&mut after, to.clone())),
+                RelativeKey::new(to.as_str()),
+            )
+            .unwrap();
             let mut trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("/b/a|*.txt"));
             trial.options.tree_range = Arc::new(TreeRange::of(keys.clone()));
             let (within, covers): (Vec<Entry>, Vec<Entry>) = trial

@@ -82,7 +82,8 @@ struct Splitter {
 
 impl RangeEntries {
     fn new(index: usize, after: RelativeKey) -> Self {
-        Self { range: ListingRange { index, after, up_to: None }, entries: Vec::new() }
+        let range = ListingRange { index, after, up_to: None };
+        Self { range, entries: Vec::new() }
     }
 }
 
@@ -99,7 +100,7 @@ impl Splitter {
                     self.next = Some(RangeEntries::new(filled.range.index + 1, bound.clone()));
                     self.stored = 0;
                     filled.range.up_to = Some(bound);
-                    // Many ranges wait: a vector that grew by doubling would take a third more.
+                    // Many ranges wait: a vector that grew by doubling would take a third more memory.
                     filled.entries.shrink_to_fit();
                     return Some(filled);
                 }
