@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::survey::merge::OutOfOrder;
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
+use crate::key::RelativeKey;
 use crate::source::walk::WalkError;
 
 /// Why a run ends early.
@@ -33,6 +33,15 @@ pub enum Fatal {
     /// A result cannot be written to stdout.
     #[error("cannot write the result: {0}")]
     WriteResult(#[source] io::Error),
+}
+
+/// A key that does not come after the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {side} is out of order: '{key}' comes after '{before}'")]
+pub struct OutOfOrder {
+    pub(super) side: &'static str,
+    pub(super) key: RelativeKey,
+    pub(super) before: RelativeKey,
 }
 
 impl Fatal {
