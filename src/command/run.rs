@@ -21,7 +21,7 @@ use super::error::CommandError;
 use super::{Ended, open_changes, with_report};
 use crate::cli::{Command, Invocation, Policy, RunCommand};
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{Limits, attempt};
+use crate::datasync::attempt::{StageLimits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
@@ -116,7 +116,7 @@ struct Plan {
     source: PathBuf,
     policy: Policy,
     audit: bool,
-    limits: Limits,
+    limits: StageLimits,
     breaker: BreakerRules,
 }
 
@@ -127,7 +127,7 @@ impl Plan {
             source: command.source.clone(),
             policy: args.policy,
             audit: args.audit,
-            limits: Limits {
+            limits: StageLimits {
                 poll_interval: args.poll_interval,
                 queue: args.queue_timeout,
                 prepare: args.prepare_timeout,

@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long each stage of an execution may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct StageLimits {
     /// Between two polls.
     pub(crate) poll_interval: Duration,
     /// QUEUED and LAUNCHING together.
@@ -79,7 +79,7 @@ impl Attempt {
 pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
-    limits: Limits,
+    limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
@@ -156,7 +156,7 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, N
 async fn poll_until_verdict(
     datasync: &DataSync,
     followed: &mut Followed,
-    limits: Limits,
+    limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Verdict {
@@ -194,7 +194,7 @@ async fn poll_until_verdict(
 }
 
 /// Cancels the execution. Returns whether DataSync confirmed its end.
-async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: Limits, shutdown: &Shutdown) -> bool {
+async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimits, shutdown: &Shutdown) -> bool {
     if let Err(error) = datasync.cancel(&followed.arn).await {
         tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
     }

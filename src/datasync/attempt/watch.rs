@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Limits;
+use super::StageLimits;
 use super::verdict::Verdict;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, Status};
@@ -20,7 +20,7 @@ use crate::datasync::{Execution, Status};
 /// What the polls have shown, and when.
 #[derive(Debug)]
 pub(super) struct Watch {
-    limits: Limits,
+    limits: StageLimits,
     started: Instant,
     last_response: Instant,
     stage: Option<(Status, Instant)>,
@@ -29,7 +29,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: StageLimits, now: Instant) -> Self {
         Self { limits, started: now, last_response: now, stage: None, counters: Vec::new(), last_change: now }
     }
 
@@ -53,7 +53,7 @@ impl Watch {
             self.counters.clone_from(&execution.counters);
             self.last_change = now;
         }
-        let (status, Limits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
+        let (status, StageLimits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let in_this_stage = match execution.status {
             Status::Queued => over(since, queue).then(|| Verdict::queued_too_long(status, queue)),
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const LIMITS: Limits = Limits {
+    const LIMITS: StageLimits = StageLimits {
         poll_interval: SECOND,
         queue: Duration::from_secs(10),
         prepare: Duration::from_mins(1),
