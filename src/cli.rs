@@ -27,6 +27,7 @@ pub use commands::{
     ApplyCommand, MergeCommand, PlanCommand, RangesCommand, ReportCommand, RunCommand, SyncArgs, SyncCommand,
     VerifyCommand,
 };
+pub(crate) use datasync::DataSyncArgs;
 pub use invocation::Invocation;
 pub use options::StateArgs;
 pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, S3Args, SourceArgs, UploadArgs};

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::aws::ConnectError;
@@ -24,6 +25,7 @@ use crate::source::Source;
 use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
+use crate::sync::context::{Context, Memory};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::rules::{CompareBy, Rules};
 use crate::sync::setup::Setup;
@@ -229,16 +231,15 @@ impl SyncConfig {
     ///
     /// # Errors
     /// Returns an error if the source cannot be opened or is not as required, or if the AWS settings are not valid.
-    pub async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+    pub(crate) async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let config = self.settle(&shutdown).await?;
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
         let (endpoint, send) = (&config.connection.endpoint, config.send_options());
         let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;
         let input = config.input(&shutdown).await?;
-        Ok(Setup {
+        let context = Context {
             source,
             destination,
-            input,
             rules: config.rules(),
             filter: config.reading.filter,
             delete_rules: config.deleting.rules,
@@ -248,9 +249,12 @@ impl SyncConfig {
             part_size: config.uploading.part_size,
             multipart_threshold: config.uploading.multipart_threshold,
             list_concurrency: config.limits.list_concurrency,
+            memory: Memory::default(),
             shutdown,
             progress,
-        })
+            read_for_compare: AtomicU64::new(0),
+        };
+        Ok(Setup { context, input })
     }
 
     async fn input(&self, shutdown: &Shutdown) -> Result<Input, OpenError> {

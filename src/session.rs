@@ -179,9 +179,8 @@ impl Session {
     }
 
     /// The opened sides.
-    #[must_use]
-    pub const fn setup(&self) -> &Setup {
-        &self.setup
+    pub(crate) const fn context(&self) -> &Context {
+        &self.setup.context
     }
 
     /// Where the run writes.
@@ -242,7 +241,7 @@ impl Session {
 
     /// Ends the session without work of its own.
     pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
-        let (requests, operations) = (Some(&*self.requests), Some(self.setup.source.operations()));
+        let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);
         end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
@@ -255,7 +254,7 @@ impl Session {
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
         let Self { setup, state, lease, scope, requests, subject } = self;
-        let memory = load_memory(&setup, state.as_ref(), &scope, lease.is_some()).await;
+        let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
         let (context, own_input) = setup.start(memory, doubt);
         let mut done = Done::default();
         let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
@@ -306,12 +305,12 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
 }
 
 /// Loads what earlier runs recorded; their unfinished uploads only for a run that writes.
-async fn load_memory(setup: &Setup, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
+async fn load_memory(context: &Context, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
     let Some(state) = state else {
         return Memory::default();
     };
-    let index = Index::open(state, scope, setup.rules.preserve).await;
-    let fence = setup.destination.fence().clone();
+    let index = Index::open(state, scope, context.rules.preserve).await;
+    let fence = context.destination.fence().clone();
     let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
     Memory { state: Some(Arc::clone(state)), index: Some(index), uploads }
 }
