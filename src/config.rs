@@ -172,7 +172,6 @@ impl SyncConfig {
     }
 
     /// Puts the writes to the destination behind the fence of the run's lease.
-    #[must_use]
     pub(crate) fn behind(mut self, fence: Fence) -> Self {
         self.fence = fence;
         self

@@ -85,7 +85,6 @@ async fn open_settled(context: &Context, file: &SourceFile) -> Result<OpenFile, 
 }
 
 /// Returns how long it takes until the last change is old enough; `None` if it is.
-#[must_use]
 pub(super) fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
     // A time in the future is a wrong clock: it counts as now.
     let age = now.since(stat.ctime).unwrap_or(Duration::ZERO);
