@@ -44,7 +44,7 @@ mod uploading;
 use comparing::Comparing;
 use connection::Connection;
 use deleting::Deleting;
-pub use error::{ConfigError, OpenError};
+pub(crate) use error::{ConfigError, OpenError};
 use limits::Limits;
 use range::ChosenRange;
 use reading::{NamedFiles, Reading};
@@ -102,26 +102,22 @@ impl SyncConfig {
     }
 
     /// Returns the source directory.
-    #[must_use]
-    pub fn source(&self) -> &Path {
+    pub(crate) fn source(&self) -> &Path {
         &self.source
     }
 
     /// Returns the counter of the run's requests.
-    #[must_use]
-    pub fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 
     /// Returns the destination and the key range, which is known after [`Self::settle`].
-    #[must_use]
-    pub const fn scope(&self) -> &Scope {
+    pub(crate) const fn scope(&self) -> &Scope {
         &self.scope
     }
 
     /// Returns why there is nothing to do, if an array of jobs has more jobs than there are ranges.
-    #[must_use]
-    pub fn idle(&self) -> Option<&str> {
+    pub(crate) fn idle(&self) -> Option<&str> {
         match &self.range {
             ChosenRange::Nothing(why) => Some(why),
             ChosenRange::Keys(_) | ChosenRange::InList { .. } => None,
@@ -129,10 +125,7 @@ impl SyncConfig {
     }
 
     /// Fetches the range list, if it is an object.
-    ///
-    /// # Errors
-    /// Returns an error if S3 does not return it, or if it does not have the range.
-    pub async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
+    pub(crate) async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
         if let ChosenRange::InList { folder, name, index } = &self.range {
             let home = self.connect_to(folder, shutdown.clone()).await?;
             let fetched = home.get(name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
@@ -144,29 +137,25 @@ impl SyncConfig {
     }
 
     /// Compares the content of every file.
-    #[must_use]
-    pub const fn verifying(mut self) -> Self {
+    pub(crate) const fn verifying(mut self) -> Self {
         self.comparing.by = CompareBy::Content;
         self.comparing.overwrite = true;
         self
     }
 
     /// Walks without a stat of the files whose kind their directory tells.
-    #[must_use]
-    pub const fn of_names(mut self) -> Self {
+    pub(crate) const fn of_names(mut self) -> Self {
         self.names_only = true;
         self
     }
 
     /// Returns the attributes that become metadata.
-    #[must_use]
-    pub const fn preserve(&self) -> Option<Preserve> {
+    pub(crate) const fn preserve(&self) -> Option<Preserve> {
         self.comparing.preserve
     }
 
     /// Uses this region if the AWS settings name none.
-    #[must_use]
-    pub fn in_region(mut self, region: &str) -> Self {
+    pub(crate) fn in_region(mut self, region: &str) -> Self {
         self.connection.endpoint.region = Some(region.to_owned());
         self
     }
@@ -227,9 +216,6 @@ impl SyncConfig {
     }
 
     /// Opens the source and prepares the client. Nothing is sent to the destination yet.
-    ///
-    /// # Errors
-    /// Returns an error if the source cannot be opened or is not as required, or if the AWS settings are not valid.
     pub(crate) async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let config = self.settle(&shutdown).await?;
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;

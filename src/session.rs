@@ -36,7 +36,7 @@ use crate::sync::sync;
 use crate::sync::tally::Tally;
 use crate::uploads::Uploads;
 
-pub mod past;
+pub(crate) mod past;
 
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
@@ -204,7 +204,7 @@ impl Session {
     }
 
     /// Carries out a reviewed plan.
-    pub async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
+    pub(crate) async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
         self.work(Doubt::default(), Some(Input::Plan(plan)), async |context, input, done| {
             sync(context, input, changes, &mut done.tally, &mut done.seconds).await
         })
@@ -212,7 +212,7 @@ impl Session {
     }
 
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
-    pub async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
+    pub(crate) async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
             let mut planned = PlanCounts::default();
             let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
@@ -226,7 +226,7 @@ impl Session {
     }
 
     /// Compares the content of everything, and prints what differs.
-    pub async fn verify(self, options: VerifyOptions) -> Report {
+    pub(crate) async fn verify(self, options: VerifyOptions) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
             let mut found = VerifyCounts::default();
             let result = verify(context, input, options, &mut done.tally, &mut found).await;
@@ -240,7 +240,7 @@ impl Session {
     }
 
     /// Ends the session without work of its own.
-    pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
+    pub(crate) async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
         let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);

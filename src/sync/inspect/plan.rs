@@ -17,7 +17,7 @@ use crate::sync::tally::Tally;
 
 /// Where the lines go.
 #[derive(Debug)]
-pub enum PlanSink {
+pub(crate) enum PlanSink {
     /// A file with a header. It appears when the plan is complete.
     File(BufWriter<ResultFile>),
     /// Stdout, as JSON lines.
@@ -33,7 +33,7 @@ impl PlanSink {
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.
-    pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
         let mut file = BufWriter::new(ResultFile::create(path)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
