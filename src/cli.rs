@@ -19,12 +19,15 @@ mod options;
 mod value;
 mod variable;
 
-pub(crate) use choice::{Addressing, Attribute, Checksum, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks};
+pub(crate) use choice::{
+    Addressing, Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks,
+};
 pub use choice::{LogFormat, When};
 pub use commands::{
     ApplyCommand, MergeCommand, PlanCommand, RangesCommand, ReportCommand, RunCommand, SyncArgs, SyncCommand,
     VerifyCommand,
 };
+pub(crate) use datasync::DataSyncArgs;
 pub use invocation::Invocation;
 pub use options::StateArgs;
 pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, S3Args, SourceArgs, UploadArgs};

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::aws::ConnectError;
@@ -24,6 +25,7 @@ use crate::source::Source;
 use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
+use crate::sync::context::{Context, Memory};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::rules::{CompareBy, Rules};
 use crate::sync::setup::Setup;
@@ -42,7 +44,7 @@ mod uploading;
 use comparing::Comparing;
 use connection::Connection;
 use deleting::Deleting;
-pub use error::{ConfigError, OpenError};
+pub(crate) use error::{ConfigError, OpenError};
 use limits::Limits;
 use range::ChosenRange;
 use reading::{NamedFiles, Reading};
@@ -100,26 +102,22 @@ impl SyncConfig {
     }
 
     /// Returns the source directory.
-    #[must_use]
-    pub fn source(&self) -> &Path {
+    pub(crate) fn source(&self) -> &Path {
         &self.source
     }
 
     /// Returns the counter of the run's requests.
-    #[must_use]
-    pub fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 
     /// Returns the destination and the key range, which is known after [`Self::settle`].
-    #[must_use]
-    pub const fn scope(&self) -> &Scope {
+    pub(crate) const fn scope(&self) -> &Scope {
         &self.scope
     }
 
     /// Returns why there is nothing to do, if an array of jobs has more jobs than there are ranges.
-    #[must_use]
-    pub fn idle(&self) -> Option<&str> {
+    pub(crate) fn idle(&self) -> Option<&str> {
         match &self.range {
             ChosenRange::Nothing(why) => Some(why),
             ChosenRange::Keys(_) | ChosenRange::InList { .. } => None,
@@ -127,10 +125,7 @@ impl SyncConfig {
     }
 
     /// Fetches the range list, if it is an object.
-    ///
-    /// # Errors
-    /// Returns an error if S3 does not return it, or if it does not have the range.
-    pub async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
+    pub(crate) async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
         if let ChosenRange::InList { folder, name, index } = &self.range {
             let home = self.connect_to(folder, shutdown.clone()).await?;
             let fetched = home.get(name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
@@ -142,35 +137,30 @@ impl SyncConfig {
     }
 
     /// Compares the content of every file.
-    #[must_use]
-    pub const fn verifying(mut self) -> Self {
+    pub(crate) const fn verifying(mut self) -> Self {
         self.comparing.by = CompareBy::Content;
         self.comparing.overwrite = true;
         self
     }
 
     /// Walks without a stat of the files whose kind their directory tells.
-    #[must_use]
-    pub const fn of_names(mut self) -> Self {
+    pub(crate) const fn of_names(mut self) -> Self {
         self.names_only = true;
         self
     }
 
     /// Returns the attributes that become metadata.
-    #[must_use]
-    pub const fn preserve(&self) -> Option<Preserve> {
+    pub(crate) const fn preserve(&self) -> Option<Preserve> {
         self.comparing.preserve
     }
 
     /// Uses this region if the AWS settings name none.
-    #[must_use]
-    pub fn in_region(mut self, region: &str) -> Self {
+    pub(crate) fn in_region(mut self, region: &str) -> Self {
         self.connection.endpoint.region = Some(region.to_owned());
         self
     }
 
     /// Puts the writes to the destination behind the fence of the run's lease.
-    #[must_use]
     pub(crate) fn behind(mut self, fence: Fence) -> Self {
         self.fence = fence;
         self
@@ -226,19 +216,15 @@ impl SyncConfig {
     }
 
     /// Opens the source and prepares the client. Nothing is sent to the destination yet.
-    ///
-    /// # Errors
-    /// Returns an error if the source cannot be opened or is not as required, or if the AWS settings are not valid.
-    pub async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+    pub(crate) async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
         let config = self.settle(&shutdown).await?;
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
         let (endpoint, send) = (&config.connection.endpoint, config.send_options());
         let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;
         let input = config.input(&shutdown).await?;
-        Ok(Setup {
+        let context = Context {
             source,
             destination,
-            input,
             rules: config.rules(),
             filter: config.reading.filter,
             delete_rules: config.deleting.rules,
@@ -248,9 +234,12 @@ impl SyncConfig {
             part_size: config.uploading.part_size,
             multipart_threshold: config.uploading.multipart_threshold,
             list_concurrency: config.limits.list_concurrency,
+            memory: Memory::default(),
             shutdown,
             progress,
-        })
+            read_for_compare: AtomicU64::new(0),
+        };
+        Ok(Setup { context, input })
     }
 
     async fn input(&self, shutdown: &Shutdown) -> Result<Input, OpenError> {

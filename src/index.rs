@@ -27,7 +27,7 @@ mod file;
 pub mod row;
 
 use edit::Edit;
-use file::{Damage, Head, Reader};
+use file::{Damage, Head, RowReader};
 use row::Row;
 
 /// A thread reads batches of this many rows, and is this many batches ahead.
@@ -146,7 +146,7 @@ impl Index {
         let mut new = state.new_file().await?;
         let (old, head) = (self.old_rows().await, self.head.clone());
         let merged = tokio::task::spawn_blocking(move || -> io::Result<_> {
-            edit::merge(edits, old, file::Writer::new(&mut new, &head)?)?;
+            edit::merge(edits, old, file::RowWriter::new(&mut new, &head)?)?;
             Ok(new)
         });
         let new = merged.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
@@ -154,7 +154,7 @@ impl Index {
     }
 
     /// The rows that the edits apply to. There are none if the run found damage while it read them.
-    async fn old_rows(&self) -> Option<Reader> {
+    async fn old_rows(&self) -> Option<RowReader> {
         let is_damaged = self.rows.lock().await.is_damaged;
         let file = self.file.as_ref().filter(|_| !is_damaged)?;
         open(file, &self.head).await.ok()
@@ -162,14 +162,14 @@ impl Index {
 }
 
 /// Opens the file on a thread of its own, because the checksum takes reading the whole file.
-async fn open(file: &Arc<File>, head: &Head) -> Result<Reader, Damage> {
+async fn open(file: &Arc<File>, head: &Head) -> Result<RowReader, Damage> {
     let (file, head) = (Arc::clone(file), head.clone());
-    let opened = tokio::task::spawn_blocking(move || Reader::open(&file, &head));
+    let opened = tokio::task::spawn_blocking(move || RowReader::open(&file, &head));
     opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 impl Rows {
-    fn read(reader: Option<Reader>) -> Self {
+    fn read(reader: Option<RowReader>) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AHEAD);
         if let Some(mut reader) = reader {
             tokio::task::spawn_blocking(move || {

@@ -139,7 +139,6 @@ impl Lease {
     }
 
     /// Returns the fence, which is open while the lease is valid.
-    #[must_use]
     pub(crate) fn fence(&self) -> Fence {
         self.holder.fence.clone()
     }

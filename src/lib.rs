@@ -3,14 +3,14 @@
 //! Start reading at [`sync`], the pipeline. `DESIGN.md` shows where everything is, and gives the reasons for each
 //! decision.
 
-pub mod aws;
+mod aws;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
-pub mod destination;
+mod destination;
 pub mod exit_code;
 pub mod fence;
 pub mod filter;
@@ -26,7 +26,7 @@ pub mod metadata;
 pub mod object;
 pub mod progress;
 mod range_list;
-pub mod recorded_options;
+mod recorded_options;
 pub mod report;
 mod result_file;
 pub mod scope;

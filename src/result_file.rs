@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 /// A file for a result.
 #[derive(Debug)]
-pub enum ResultFile {
+pub(crate) enum ResultFile {
     /// A temporary file in the same folder, which is renamed to this path.
     Whole(PathBuf, NamedTempFile),
     /// An existing pipe, terminal or other device, which is written to directly.

@@ -36,7 +36,7 @@ use crate::sync::sync;
 use crate::sync::tally::Tally;
 use crate::uploads::Uploads;
 
-pub mod past;
+pub(crate) mod past;
 
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
@@ -179,9 +179,8 @@ impl Session {
     }
 
     /// The opened sides.
-    #[must_use]
-    pub const fn setup(&self) -> &Setup {
-        &self.setup
+    pub(crate) const fn context(&self) -> &Context {
+        &self.setup.context
     }
 
     /// Where the run writes.
@@ -205,7 +204,7 @@ impl Session {
     }
 
     /// Carries out a reviewed plan.
-    pub async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
+    pub(crate) async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
         self.work(Doubt::default(), Some(Input::Plan(plan)), async |context, input, done| {
             sync(context, input, changes, &mut done.tally, &mut done.seconds).await
         })
@@ -213,7 +212,7 @@ impl Session {
     }
 
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
-    pub async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
+    pub(crate) async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
             let mut planned = PlanCounts::default();
             let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
@@ -227,7 +226,7 @@ impl Session {
     }
 
     /// Compares the content of everything, and prints what differs.
-    pub async fn verify(self, options: VerifyOptions) -> Report {
+    pub(crate) async fn verify(self, options: VerifyOptions) -> Report {
         self.work(Doubt::default(), None, async |context, input, done| {
             let mut found = VerifyCounts::default();
             let result = verify(context, input, options, &mut done.tally, &mut found).await;
@@ -241,8 +240,8 @@ impl Session {
     }
 
     /// Ends the session without work of its own.
-    pub async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
-        let (requests, operations) = (Some(&*self.requests), Some(self.setup.source.operations()));
+    pub(crate) async fn end(self, error: Option<String>, exit_code: ExitCode) -> Report {
+        let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);
         end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
@@ -255,7 +254,7 @@ impl Session {
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
         let Self { setup, state, lease, scope, requests, subject } = self;
-        let memory = load_memory(&setup, state.as_ref(), &scope, lease.is_some()).await;
+        let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
         let (context, own_input) = setup.start(memory, doubt);
         let mut done = Done::default();
         let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
@@ -306,12 +305,12 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
 }
 
 /// Loads what earlier runs recorded; their unfinished uploads only for a run that writes.
-async fn load_memory(setup: &Setup, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
+async fn load_memory(context: &Context, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
     let Some(state) = state else {
         return Memory::default();
     };
-    let index = Index::open(state, scope, setup.rules.preserve).await;
-    let fence = setup.destination.fence().clone();
+    let index = Index::open(state, scope, context.rules.preserve).await;
+    let fence = context.destination.fence().clone();
     let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
     Memory { state: Some(Arc::clone(state)), index: Some(index), uploads }
 }

@@ -83,7 +83,7 @@ pub(crate) enum MetadataDialect {
 
 /// The checksum that each upload carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Checksum {
+pub(crate) enum ChecksumChoice {
     /// crc64nvme
     Auto,
     /// CRC-64/NVME, the default of S3

@@ -19,7 +19,7 @@ pub(super) struct ConfigFile {
 }
 
 #[derive(Deserialize)]
-struct Content {
+struct ParsedFile {
     #[serde(default)]
     header: Vec<HeaderRule>,
     #[serde(flatten)]
@@ -34,7 +34,7 @@ impl ConfigFile {
         };
         let wrong = |what: String| parser().error(ErrorKind::Io, format!("config file {}: {what}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-        let Content { header, options } = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let ParsedFile { header, options } = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         Ok(Self { header_rules: header, options: known(options)? })
     }
 }

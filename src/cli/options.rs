@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::choice::{Addressing, Attribute, Checksum, Compare, MetadataDialect, Mode, Overwrite, Symlinks};
+use super::choice::{Addressing, Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Symlinks};
 use super::value::{self, Amount};
 use crate::destination::headers::ContentType;
 use crate::location::FileLocation;
@@ -152,7 +152,7 @@ pub(crate) struct UploadArgs {
     pub(crate) sse_kms_key_id: Option<String>,
     /// Send this checksum besides Content-MD5, for S3 to check and store
     #[arg(long, value_name = "ALGORITHM", default_value = "auto")]
-    pub(crate) checksum: Checksum,
+    pub(crate) checksum: ChecksumChoice,
     /// Upload files of this size or more in parts
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = value::threshold)]
     pub(crate) multipart_threshold: u64,

@@ -23,7 +23,6 @@ pub(crate) enum Amount {
 
 impl Amount {
     /// Returns the number, or `choice` for `auto`.
-    #[must_use]
     pub(crate) const fn or(self, choice: usize) -> usize {
         match self {
             Self::Auto => choice,

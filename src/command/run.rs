@@ -11,7 +11,7 @@
 //!        other, end not confirmed     -> sync directly, and delete nothing
 //! ```
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
 mod key_sample;
@@ -19,9 +19,10 @@ mod prepare;
 
 use super::error::CommandError;
 use super::{Ended, open_changes, with_report};
-use crate::cli::{Command, Invocation, Policy, RunCommand};
+use crate::cli::{Command, DataSyncArgs, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
+use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{Limits, attempt};
+use crate::datasync::attempt::{StageLimits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
@@ -31,7 +32,7 @@ use crate::sync::changes::Changes;
 use crate::sync::rules::Suspect;
 use crate::sync::setup::Doubt;
 use crate::time::EpochNanos;
-use prepare::{Known, check_folder, configure, describe, run_command, with_task_settings};
+use prepare::{Known, check_folder, describe, run_command, with_task_settings};
 
 /// What the direct sync has to do after DataSync.
 enum Direct {
@@ -75,33 +76,50 @@ async fn described(
         }
     };
     let invocation = with_task_settings(invocation, known.as_ref())?;
-    let header_rules = invocation.header_rules.clone();
-    let Command::Run(mut command) = invocation.cli.command else {
+    let Command::Run(command) = invocation.cli.command else {
         return Err(CommandError::usage("not a run command"));
     };
-    let (plan, state) = (Plan::new(&command), std::mem::take(&mut command.state));
-    let config = configure(*command, header_rules, known.as_ref())?;
-    subject.destination = config.scope().destination.to_string();
+    let RunCommand { source, destination, report, how, datasync, state, changes: _ } = *command;
+    let Some(destination) = destination else {
+        return Err(CommandError::fatal(
+            "no destination is configured: pass s3://bucket/prefix or set EFS2S3_DESTINATION",
+        ));
+    };
+    subject.destination = destination.to_string();
+    let args = SyncArgs { source: source.clone(), destination, report, range: RangeArgs::default(), how };
+    let mut config = SyncConfig::new(args, invocation.header_rules).map_err(CommandError::usage)?;
+    if let Some(known) = &known {
+        config = config.in_region(known.datasync.task_arn().region());
+    }
     let session = Session::open(config, &state, Access::Write, subject.clone(), control.clone());
     match Box::pin(session).await? {
-        Opened::Ready(session) => Ok(Box::pin(work(&plan, *session, known.as_ref(), changes, control)).await),
+        Opened::Ready(session) => {
+            Ok(Box::pin(work(&source, &datasync, *session, known.as_ref(), changes, control)).await)
+        }
         Opened::NothingToDo(why) => Err(CommandError::usage(why)),
         Opened::Failed(report) => Ok(*report),
     }
 }
 
 /// DataSync and what it leaves to the direct sync, under the lease.
-async fn work(plan: &Plan, mut session: Session, known: Option<&Known>, changes: Changes, control: Control) -> Report {
+async fn work(
+    source: &Path,
+    args: &DataSyncArgs,
+    mut session: Session,
+    known: Option<&Known>,
+    changes: Changes,
+    control: Control,
+) -> Report {
     // Check the source, the destination and the settings before DataSync works with them.
     if let Some(Known { task: Ok(task), .. }) = known
-        && let Err(error) = check_folder(&plan.source, task, session.setup()).await
+        && let Err(error) = check_folder(source, task, session.context()).await
     {
         return session.end(Some(error.to_string()), error.exit_code()).await;
     }
     let mut subject = session.subject.clone();
     let direct = {
         let breaker = BreakerFile::new(session.state(), session.destination());
-        through_datasync(plan, known, &breaker, &mut subject, &control).await
+        through_datasync(args, known, &breaker, &mut subject, &control).await
     };
     session.subject = subject;
     match direct {
@@ -111,38 +129,9 @@ async fn work(plan: &Plan, mut session: Session, known: Option<&Known>, changes:
     }
 }
 
-/// What the command line says about DataSync.
-struct Plan {
-    source: PathBuf,
-    policy: Policy,
-    audit: bool,
-    limits: Limits,
-    breaker: BreakerRules,
-}
-
-impl Plan {
-    fn new(command: &RunCommand) -> Self {
-        let args = &command.datasync;
-        Self {
-            source: command.source.clone(),
-            policy: args.policy,
-            audit: args.audit,
-            limits: Limits {
-                poll_interval: args.poll_interval,
-                queue: args.queue_timeout,
-                prepare: args.prepare_timeout,
-                stall: args.stall_timeout,
-                total: args.timeout,
-                cancel: args.cancel_timeout,
-            },
-            breaker: BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown },
-        }
-    }
-}
-
 /// Runs the DataSync task unless the policy or the breaker forbids it, and returns what is left to the direct sync.
 async fn through_datasync(
-    plan: &Plan,
+    args: &DataSyncArgs,
     known: Option<&Known>,
     memory: &BreakerFile<'_>,
     subject: &mut Subject,
@@ -153,20 +142,29 @@ async fn through_datasync(
         return Direct::Sync(Doubt::default());
     };
     let mut breaker = memory.load().await;
-    let is_open = plan.policy == Policy::DatasyncFirst && breaker.is_open(plan.breaker, SystemTime::now());
+    let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
+    let is_open = args.policy == Policy::DatasyncFirst && breaker.is_open(rules, SystemTime::now());
     if is_open {
         let failures = breaker.failures();
         tracing::warn!(failures, "the last executions failed: syncing directly until the cooldown is over");
     }
-    if is_open || plan.policy == Policy::DirectOnly {
+    if is_open || args.policy == Policy::DirectOnly {
         let may_run = match task {
             Ok(task) => !matches!(datasync.running_execution(task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
         return Direct::Sync(Doubt { suspect: None, datasync_may_still_run: may_run });
     }
+    let limits = StageLimits {
+        poll_interval: args.poll_interval,
+        queue: args.queue_timeout,
+        prepare: args.prepare_timeout,
+        stall: args.stall_timeout,
+        total: args.timeout,
+        cancel: args.cancel_timeout,
+    };
     let attempt = match task {
-        Ok(task) => attempt(datasync, task, plan.limits, shutdown, progress).await,
+        Ok(task) => attempt(datasync, task, limits, shutdown, progress).await,
         Err(attempt) => attempt.clone(),
     };
     subject.datasync = Some((&attempt).into());
@@ -188,9 +186,9 @@ async fn through_datasync(
     let suspect = |content| since.map(|since| Suspect { since, content });
     if kind == VerdictKind::Succeeded {
         let audit = Direct::Sync(Doubt { suspect: suspect(false), datasync_may_still_run: false });
-        return if plan.audit { audit } else { Direct::Nothing };
+        return if args.audit { audit } else { Direct::Nothing };
     }
-    if plan.policy == Policy::DatasyncOnly {
+    if args.policy == Policy::DatasyncOnly {
         return Direct::Forbidden(attempt.verdict.evidence);
     }
     subject.route = Route::Fallback;

@@ -1,7 +1,7 @@
 //! Uploading: what the run stores with an object, and how it sends the content.
 
 use super::error::ConfigError;
-use crate::cli::{Checksum, UploadArgs};
+use crate::cli::{ChecksumChoice, UploadArgs};
 use crate::destination::checksum::Algorithm;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::object::StorageClass;
@@ -31,11 +31,11 @@ impl Uploading {
                 args.sse.map(|algorithm| Encryption { algorithm, kms_key_id, bucket_key: None }),
             )?,
             checksum: match args.checksum {
-                Checksum::Auto | Checksum::Crc64nvme => Some(Algorithm::Crc64Nvme),
-                Checksum::Crc32c => Some(Algorithm::Crc32C),
-                Checksum::Crc32 => Some(Algorithm::Crc32),
-                Checksum::Sha256 => Some(Algorithm::Sha256),
-                Checksum::None => None,
+                ChecksumChoice::Auto | ChecksumChoice::Crc64nvme => Some(Algorithm::Crc64Nvme),
+                ChecksumChoice::Crc32c => Some(Algorithm::Crc32C),
+                ChecksumChoice::Crc32 => Some(Algorithm::Crc32),
+                ChecksumChoice::Sha256 => Some(Algorithm::Sha256),
+                ChecksumChoice::None => None,
             },
             part_size: args.part_size,
             multipart_threshold: args.multipart_threshold,

@@ -21,7 +21,7 @@ use super::{DataSync, Execution, Status, Task};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 pub use section::DataSyncSection;
-use verdict::{Verdict, VerdictKind};
+use verdict::{AttemptVerdict, VerdictKind};
 use watch::Watch;
 
 /// The pause before the first poll of an execution. Each later pause is twice as long, up to the poll interval.
@@ -29,7 +29,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long each stage of an execution may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct StageLimits {
     /// Between two polls.
     pub(crate) poll_interval: Duration,
     /// QUEUED and LAUNCHING together.
@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 /// The result of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: AttemptVerdict,
     pub(crate) execution: Option<Followed>,
     /// Whether an execution may still be writing to the destination.
     pub(crate) may_still_run: bool,
@@ -71,7 +71,7 @@ impl Attempt {
     pub(crate) fn failed(error: &ServiceError) -> Self {
         // A task that does not exist has no execution; after any other error this is unknown.
         let may_still_run = error.kind != ServiceErrorKind::NotFound;
-        Self { verdict: Verdict::of_error(error), execution: None, may_still_run, took: Duration::ZERO }
+        Self { verdict: AttemptVerdict::of_error(error), execution: None, may_still_run, took: Duration::ZERO }
     }
 }
 
@@ -79,7 +79,7 @@ impl Attempt {
 pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
-    limits: Limits,
+    limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
@@ -98,17 +98,17 @@ pub(crate) async fn attempt(
     let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
     let last = followed.last.as_ref();
     if verdict.kind == VerdictKind::Succeeded && last.is_some_and(|last| last.has_other_filters_than(&task.settings)) {
-        verdict = Verdict::other_filters();
+        verdict = AttemptVerdict::other_filters();
     }
     let mut may_still_run = !followed.has_ended();
     if may_still_run && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         may_still_run = !cancel(datasync, &mut followed, limits, shutdown).await;
         if let Some(last) = followed.last.as_ref().filter(|last| last.status == Status::Succeeded) {
-            verdict = Verdict::of_ended(last);
+            verdict = AttemptVerdict::of_ended(last);
         }
         if shutdown.is_requested() {
-            verdict = Verdict::interrupted();
+            verdict = AttemptVerdict::interrupted();
         }
     }
     Attempt { verdict, may_still_run, execution: Some(followed), took: started.elapsed() }
@@ -156,21 +156,21 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, N
 async fn poll_until_verdict(
     datasync: &DataSync,
     followed: &mut Followed,
-    limits: Limits,
+    limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
-) -> Verdict {
+) -> AttemptVerdict {
     let mut watch = Watch::new(limits, Instant::now());
     let mut pause = FIRST_PAUSE.min(limits.poll_interval);
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = shutdown.requested() => return Verdict::interrupted(),
+            () = shutdown.requested() => return AttemptVerdict::interrupted(),
         }
         pause = pause.saturating_mul(2).min(limits.poll_interval);
         let polled = tokio::select! {
             polled = datasync.describe_execution(&followed.arn) => polled,
-            () = shutdown.requested() => return Verdict::interrupted(),
+            () = shutdown.requested() => return AttemptVerdict::interrupted(),
         };
         let verdict = match polled {
             Ok(execution) => {
@@ -194,7 +194,7 @@ async fn poll_until_verdict(
 }
 
 /// Cancels the execution. Returns whether DataSync confirmed its end.
-async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: Limits, shutdown: &Shutdown) -> bool {
+async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimits, shutdown: &Shutdown) -> bool {
     if let Err(error) = datasync.cancel(&followed.arn).await {
         tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
     }

@@ -15,7 +15,7 @@ use crate::time::EpochNanos;
 
 /// The response to a HeadObject.
 #[derive(Clone, Debug)]
-pub struct HeadResponse {
+pub(crate) struct HeadResponse {
     pub(crate) etag: ETag,
     /// Whether the ETag can be an MD5. It cannot under SSE-KMS and SSE-C.
     pub(crate) etag_is_md5: bool,

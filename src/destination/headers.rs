@@ -66,7 +66,7 @@ pub(crate) fn header_value(text: &str) -> Result<String, String> {
 
 /// The headers of one object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ObjectHeaders {
+pub(crate) struct ObjectHeaders {
     pub(crate) content_type: String,
     pub(crate) cache_control: Option<String>,
     pub(crate) content_encoding: Option<String>,
@@ -126,7 +126,7 @@ impl ObjectHeaders {
 
 /// Which headers a file gets: by the rules for its path, then by its extension.
 #[derive(Clone, Debug, Default)]
-pub struct HeaderRules {
+pub(crate) struct HeaderRules {
     /// Each rule with a filter that *excludes* the files that the rule is for.
     rules: Vec<(Filter, HeaderRule)>,
     content_types: Vec<ContentType>,

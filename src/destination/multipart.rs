@@ -38,7 +38,7 @@ pub(crate) fn part_size(object_bytes: u64, wanted: u64) -> u64 {
 
 /// An unfinished multipart upload.
 #[derive(Debug)]
-pub struct MultipartUpload<'a> {
+pub(crate) struct MultipartUpload<'a> {
     destination: &'a Destination,
     key: &'a RelativeKey,
     id: String,
@@ -48,7 +48,7 @@ pub struct MultipartUpload<'a> {
 
 /// A part of an earlier run, as S3 lists it.
 #[derive(Clone, Debug)]
-pub struct StoredPart {
+pub(crate) struct StoredPart {
     etag: String,
     size_bytes: u64,
     checksum: Option<Checksum>,

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use csv::{ByteRecord, StringRecord};
 
-use super::file::{Reader, Writer, fields, row_of};
+use super::file::{RowReader, RowWriter, fields, row_of};
 use super::row::Row;
 use crate::key::RelativeKey;
 use crate::spool::{Spool, SpoolRecord};
@@ -37,7 +37,7 @@ impl SpoolRecord for Edit {
 }
 
 /// Writes the old rows with the edits applied.
-pub(super) fn merge<W: Write>(mut edits: Spool<Edit>, old: Option<Reader>, mut new: Writer<W>) -> io::Result<()> {
+pub(super) fn merge<W: Write>(mut edits: Spool<Edit>, old: Option<RowReader>, mut new: RowWriter<W>) -> io::Result<()> {
     if let Some(error) = edits.error.take() {
         return Err(error);
     }

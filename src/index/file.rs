@@ -90,13 +90,13 @@ impl From<csv::Error> for Damage {
 }
 
 /// Writes an index.
-pub(super) struct Writer<W: Write> {
+pub(super) struct RowWriter<W: Write> {
     rows: csv::Writer<zstd::Encoder<'static, Summed<W>>>,
     count: u64,
 }
 
 /// Reads the rows of an index. The first error ends them.
-pub(super) struct Reader {
+pub(super) struct RowReader {
     rows: csv::Reader<zstd::Decoder<'static, BufReader<FileSpan>>>,
     record: StringRecord,
     count: u64,
@@ -110,7 +110,7 @@ struct Summed<W> {
     sum: crc_fast::Digest,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> RowWriter<W> {
     pub(super) fn new(inner: W, head: &Head) -> io::Result<Self> {
         let sum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
         let encoder = zstd::Encoder::new(Summed { inner, sum }, LEVEL)?;
@@ -139,7 +139,7 @@ impl<W: Write> Writer<W> {
     }
 }
 
-impl Reader {
+impl RowReader {
     /// Checks the whole file, and prepares to read its rows.
     pub(super) fn open(file: &Arc<File>, head: &Head) -> Result<Self, Damage> {
         let content = FileSpan { file: Arc::clone(file), offset: 0, end: checked(file)? };
@@ -184,7 +184,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl Iterator for RowReader {
     type Item = Result<Row, Damage>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -186,16 +186,16 @@ async fn index_of_another_destination_mode_or_schema_is_not_used() {
     state.write([row("a", 1)]).await;
     let head = Head::new(&scope(), None);
     let file = Arc::new(File::open(state.path()).unwrap());
-    let rejected = |head: Head| file::Reader::open(&file, &head).err().unwrap().to_string();
+    let rejected = |head: Head| file::RowReader::open(&file, &head).err().unwrap().to_string();
     assert_eq!(
         rejected(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }),
         "belongs to another destination"
     );
     assert_eq!(rejected(Head::new(&scope(), Some(Preserve::ALL))), "belongs to another mode");
-    assert!(file::Reader::open(&file, &head).is_ok());
+    assert!(file::RowReader::open(&file, &head).is_ok());
 
     let newer = sealed(&zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap());
-    let rejected = file::Reader::open(&newer, &head).err().unwrap().to_string();
+    let rejected = file::RowReader::open(&newer, &head).err().unwrap().to_string();
     assert_eq!(rejected, "is in another format ('efs2s3 index 2')");
 }
 
@@ -235,7 +235,7 @@ async fn any_content_under_a_right_checksum_is_read_or_rejected() {
     for _ in 0..3000 {
         let changed_text = zstd::encode_all(&change(&text, &mut random)[..], 1).unwrap();
         for bytes in [changed_text, change(&packed, &mut random)] {
-            let Ok(reader) = file::Reader::open(&sealed(&bytes), &head) else {
+            let Ok(reader) = file::RowReader::open(&sealed(&bytes), &head) else {
                 continue;
             };
             let rows: Vec<_> = reader.take(100).collect();

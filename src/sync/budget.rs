@@ -7,7 +7,7 @@ const UNIT_BYTES: u64 = 1024;
 
 /// The byte budget. It is fair: the longest wait is served first.
 #[derive(Debug)]
-pub struct ByteBudget {
+pub(crate) struct ByteBudget {
     units: u32,
     semaphore: Semaphore,
 }
@@ -15,21 +15,20 @@ pub struct ByteBudget {
 /// A permit for part of the budget, returned when dropped.
 #[derive(Debug)]
 #[must_use]
-pub struct BudgetPermit<'a> {
+pub(crate) struct BudgetPermit<'a> {
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl ByteBudget {
     /// A budget of `bytes` in total.
-    #[must_use]
-    pub fn new(bytes: u64) -> Self {
+    pub(crate) fn new(bytes: u64) -> Self {
         let units = u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX).max(1);
         let permits = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
         Self { units, semaphore: Semaphore::new(permits) }
     }
 
     /// Waits for `bytes`, or for the whole budget if it is smaller, so that a large request gets through alone.
-    pub async fn take(&self, bytes: u64) -> BudgetPermit<'_> {
+    pub(crate) async fn take(&self, bytes: u64) -> BudgetPermit<'_> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units);
         // The semaphore is never closed.
         BudgetPermit { _permit: self.semaphore.acquire_many(units).await.ok() }

@@ -28,54 +28,44 @@ const MUCH_READ: u64 = 1 << 30;
 
 /// What every step of a run works with.
 #[derive(Debug)]
-pub struct Context {
-    /// The tree.
-    pub source: Source,
-    /// The bucket and prefix.
-    pub destination: Destination,
+pub(crate) struct Context {
+    pub(crate) source: Source,
+    pub(crate) destination: Destination,
     /// When an object is as it should be.
-    pub rules: Rules,
+    pub(crate) rules: Rules,
     /// Which keys belong to the sync.
-    pub filter: Arc<Filter>,
+    pub(crate) filter: Arc<Filter>,
     /// What allows deletes.
-    pub delete_rules: DeleteRules,
+    pub(crate) delete_rules: DeleteRules,
     /// What objects are stored with.
-    pub headers: HeaderRules,
+    pub(crate) headers: HeaderRules,
     /// How metadata is written, if the mode stores any.
-    pub dialect: DialectInUse,
+    pub(crate) dialect: DialectInUse,
     /// The memory for file content in flight.
-    pub budget: ByteBudget,
-    /// The size of a part in bytes.
-    pub part_size: u64,
+    pub(crate) budget: ByteBudget,
+    pub(crate) part_size: u64,
     /// Files of at least this many bytes are sent in parts.
-    pub multipart_threshold: u64,
-    /// How many ranges are listed in parallel.
-    pub list_concurrency: usize,
-    /// What earlier runs recorded.
-    pub memory: Memory,
-    /// The stop request.
-    pub shutdown: Shutdown,
-    /// The progress line.
-    pub progress: Progress,
-    /// The bytes that were read only to compare.
-    pub read_for_compare: AtomicU64,
+    pub(crate) multipart_threshold: u64,
+    pub(crate) list_concurrency: usize,
+    pub(crate) memory: Memory,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) progress: Progress,
+    pub(crate) read_for_compare: AtomicU64,
 }
 
 /// What earlier runs recorded, if there is a state.
 #[derive(Debug, Default)]
-pub struct Memory {
-    /// Where it is stored.
-    pub state: Option<Arc<State>>,
+pub(crate) struct Memory {
+    pub(crate) state: Option<Arc<State>>,
     /// What each object held.
-    pub index: Option<Index>,
+    pub(crate) index: Option<Index>,
     /// The unfinished multipart uploads.
-    pub uploads: Option<Uploads>,
+    pub(crate) uploads: Option<Uploads>,
 }
 
 impl Context {
     /// The object key of a relative key.
-    #[must_use]
-    pub fn key(&self, relative: &RelativeKey) -> ObjectKey {
+    pub(crate) fn key(&self, relative: &RelativeKey) -> ObjectKey {
         self.destination.prefix().object_key(relative)
     }
 
@@ -91,13 +81,12 @@ impl Context {
     }
 
     /// What is known of the clocks now.
-    #[must_use]
-    pub fn clocks(&self) -> Clocks {
+    pub(crate) fn clocks(&self) -> Clocks {
         Clocks { difference: self.destination.clock_difference(), now: EpochNanos::now() }
     }
 
     /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.
-    pub fn record_equal(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
+    pub(crate) fn record_equal(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of(object, stat, metadata_seen, self.clocks().margin())
         {
@@ -106,7 +95,7 @@ impl Context {
     }
 
     /// Records an object that this run has just written.
-    pub fn record_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
+    pub(crate) fn record_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
         if let Some(index) = &self.memory.index
             && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
         {
@@ -115,7 +104,7 @@ impl Context {
     }
 
     /// The headers of an upload, over `object` if there is one.
-    pub async fn headers(&self, key: &RelativeKey, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
+    pub(crate) async fn headers(&self, key: &RelativeKey, stat: &Stat, object: Option<&Object>) -> ObjectHeaders {
         let mut headers = if stat.kind == EntryKind::File {
             self.headers.for_file(key.as_str())
         } else {
@@ -133,7 +122,7 @@ impl Context {
     }
 
     /// The headers of an object with the metadata of the file as it is now.
-    pub async fn rewritten(&self, mut stored: ObjectHeaders, stat: &Stat) -> ObjectHeaders {
+    pub(crate) async fn rewritten(&self, mut stored: ObjectHeaders, stat: &Stat) -> ObjectHeaders {
         if let Some(preserve) = self.rules.preserve {
             let dialect = match Dialect::of(&stored.metadata) {
                 Some(its_own) => its_own,

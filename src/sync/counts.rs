@@ -4,68 +4,68 @@ use serde::{Deserialize, Serialize};
 
 /// How many entries and objects.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Regular files, followed links to files included.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Directories that count as entries of their own.
-    pub directories: u64,
+    pub(crate) directories: u64,
     /// Symbolic links that were not followed.
-    pub symlinks: u64,
+    pub(crate) symlinks: u64,
     /// Devices, sockets and FIFOs.
-    pub special_skipped: u64,
+    pub(crate) special_skipped: u64,
     /// Entries that the filters leave out.
-    pub filtered: u64,
+    pub(crate) filtered: u64,
     /// Objects listed.
-    pub objects: u64,
+    pub(crate) objects: u64,
     /// Files whose object is as it should be.
-    pub unchanged: u64,
+    pub(crate) unchanged: u64,
     /// Files uploaded.
-    pub uploaded: u64,
+    pub(crate) uploaded: u64,
     /// Objects of which only the metadata was written.
-    pub metadata_rewritten: u64,
+    pub(crate) metadata_rewritten: u64,
     /// Entries left out for a reason that is not a failure.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
     /// Objects deleted.
-    pub deleted: u64,
+    pub(crate) deleted: u64,
     /// Objects that a guard kept from being deleted.
-    pub deletes_withheld: u64,
+    pub(crate) deletes_withheld: u64,
     /// Deletes that S3 refused.
-    pub deletes_failed: u64,
+    pub(crate) deletes_failed: u64,
     /// Entries of the source that failed.
-    pub failed: u64,
+    pub(crate) failed: u64,
 }
 
 /// How many bytes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct ByteCounts {
+pub(crate) struct ByteCounts {
     /// The size of all files together.
-    pub source: u64,
+    pub(crate) source: u64,
     /// The size of the uploads.
-    pub uploaded: u64,
+    pub(crate) uploaded: u64,
     /// The bytes of files that were read only to compare.
-    pub read_for_compare: u64,
+    pub(crate) read_for_compare: u64,
     /// The bytes of objects that were downloaded, to compare them or from the state.
-    pub downloaded: u64,
+    pub(crate) downloaded: u64,
 }
 
 /// How long the steps took. All but the deletes overlap.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-pub struct Seconds {
+pub(crate) struct Seconds {
     /// The whole run.
-    pub total: f64,
+    pub(crate) total: f64,
     /// The DataSync execution.
-    pub datasync: f64,
+    pub(crate) datasync: f64,
     /// Walking, listing and comparing.
-    pub walk: f64,
+    pub(crate) walk: f64,
     /// From the start of the first file to the end of the last one.
-    pub transfer: f64,
+    pub(crate) transfer: f64,
     /// Deleting.
-    pub delete: f64,
+    pub(crate) delete: f64,
 }
 
 impl Counts {
     /// Adds those of another run.
-    pub const fn add(&mut self, other: &Self) {
+    pub(crate) const fn add(&mut self, other: &Self) {
         self.files += other.files;
         self.directories += other.directories;
         self.symlinks += other.symlinks;
@@ -85,7 +85,7 @@ impl Counts {
 
 impl ByteCounts {
     /// Adds those of another run.
-    pub const fn add(&mut self, other: &Self) {
+    pub(crate) const fn add(&mut self, other: &Self) {
         self.source += other.source;
         self.uploaded += other.uploaded;
         self.read_for_compare += other.read_for_compare;
@@ -95,7 +95,7 @@ impl ByteCounts {
 
 impl Seconds {
     /// Takes the longer time of each step, because runs over ranges run in parallel.
-    pub const fn take_longer(&mut self, other: &Self) {
+    pub(crate) const fn take_longer(&mut self, other: &Self) {
         self.total = self.total.max(other.total);
         self.datasync = self.datasync.max(other.datasync);
         self.walk = self.walk.max(other.walk);
@@ -104,8 +104,7 @@ impl Seconds {
     }
 
     /// To the millisecond.
-    #[must_use]
-    pub fn rounded(self) -> Self {
+    pub(crate) fn rounded(self) -> Self {
         let round = |seconds: f64| (seconds * 1000.0).round() / 1000.0;
         Self {
             total: round(self.total),

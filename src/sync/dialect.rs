@@ -18,27 +18,26 @@ const SAMPLES: usize = 4;
 
 /// The dialect in use, known or yet to be learnt.
 #[derive(Debug, Default)]
-pub struct DialectInUse {
+pub(crate) struct DialectInUse {
     known: OnceCell<Dialect>,
     samples: Mutex<Vec<RelativeKey>>,
 }
 
 impl DialectInUse {
     /// A dialect that the command line chose.
-    #[must_use]
-    pub fn fixed(dialect: Dialect) -> Self {
+    pub(crate) fn fixed(dialect: Dialect) -> Self {
         Self { known: OnceCell::new_with(Some(dialect)), samples: Mutex::default() }
     }
 
     /// Keeps some of these keys, from which the run may learn later.
-    pub fn may_learn_from(&self, objects: &[Object]) {
+    pub(crate) fn may_learn_from(&self, objects: &[Object]) {
         let step = objects.len().div_ceil(SAMPLES).max(1);
         let keys = objects.iter().step_by(step).map(|object| object.key.clone());
         *self.samples.lock().unwrap_or_else(PoisonError::into_inner) = keys.collect();
     }
 
     /// The dialect to write in.
-    pub async fn get(&self, destination: &Destination) -> Dialect {
+    pub(crate) async fn get(&self, destination: &Destination) -> Dialect {
         *self.known.get_or_init(|| self.learn(destination)).await
     }
 

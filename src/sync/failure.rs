@@ -9,23 +9,21 @@ use crate::sync::verdict::FileError;
 
 /// One failure.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Failure {
-    /// The key.
-    pub key: ObjectKey,
+pub(crate) struct Failure {
+    pub(crate) key: ObjectKey,
     /// The system call or S3 request that failed.
-    pub operation: String,
+    pub(crate) operation: String,
     /// The kind of failure, a public name.
-    pub kind: String,
+    pub(crate) kind: String,
     /// What happened and what to do.
-    pub message: String,
+    pub(crate) message: String,
     /// S3's ID of the request.
-    pub request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
 }
 
 impl Failure {
     /// Of a place in the source.
-    #[must_use]
-    pub fn of_source(key: ObjectKey, problem: Problem) -> Self {
+    pub(crate) fn of_source(key: ObjectKey, problem: Problem) -> Self {
         Self {
             key,
             operation: problem.operation.to_owned(),
@@ -43,8 +41,7 @@ impl Failure {
     }
 
     /// Of a file that could not be verified.
-    #[must_use]
-    pub fn unverifiable(key: ObjectKey) -> Self {
+    pub(crate) fn unverifiable(key: ObjectKey) -> Self {
         let message = "the ETag and the stored checksum of this object cannot show whether its content is the file's: pass --read to download the object";
         Self {
             key,
@@ -56,8 +53,7 @@ impl Failure {
     }
 
     /// Of a plan line whose file or object has changed.
-    #[must_use]
-    pub fn changed_since_plan(key: ObjectKey, what: &str) -> Self {
+    pub(crate) fn changed_since_plan(key: ObjectKey, what: &str) -> Self {
         Self {
             key,
             operation: "apply".to_owned(),
@@ -68,8 +64,7 @@ impl Failure {
     }
 
     /// Of a request.
-    #[must_use]
-    pub fn of_request(key: ObjectKey, error: &S3Error) -> Self {
+    pub(crate) fn of_request(key: ObjectKey, error: &S3Error) -> Self {
         let message = if error.kind == ErrorKind::Precondition {
             "another writer changed this object during the run: kept the object, and the next run compares it again"
                 .to_owned()

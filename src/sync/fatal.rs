@@ -2,37 +2,37 @@
 
 use std::io;
 
-use super::survey::merge::OutOfOrder;
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
+use crate::key::RelativeKey;
 use crate::source::walk::WalkError;
 
 /// Why a run ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Fatal {
+pub(crate) enum Fatal {
     /// The bucket cannot be used, or refuses everything.
     #[error("{advice}")]
-    Destination {
-        /// What happened, and what to do.
-        advice: String,
-        /// What S3 said.
-        source: Box<S3Error>,
-    },
-    /// A side is out of order.
+    Destination { advice: String, source: Box<S3Error> },
     #[error("{0}: cannot compare a listing that is out of order; the run deleted nothing")]
     OutOfOrder(#[source] Box<OutOfOrder>),
     /// The walk did not start.
     #[error(transparent)]
     Walk(#[from] WalkError),
-    /// The plan cannot be read to its end.
     #[error("cannot read the plan to its end: {0}")]
     ReadPlan(#[source] io::Error),
-    /// The plan cannot be written.
     #[error("cannot write the plan: {0}")]
     WritePlan(#[source] io::Error),
-    /// A result cannot be written to stdout.
     #[error("cannot write the result: {0}")]
     WriteResult(#[source] io::Error),
+}
+
+/// A key that does not come after the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {side} is out of order: '{key}' comes after '{before}'")]
+pub struct OutOfOrder {
+    pub(super) side: &'static str,
+    pub(super) key: RelativeKey,
+    pub(super) before: RelativeKey,
 }
 
 impl Fatal {

@@ -10,8 +10,8 @@ use futures::stream::FuturesOrdered;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-pub mod plan;
-pub mod verify;
+pub(crate) mod plan;
+pub(crate) mod verify;
 
 use super::context::Context;
 use super::delete::orphan::Orphans;

@@ -10,64 +10,40 @@ use crate::sync::reason::Reason;
 
 /// A file, link or directory of the source that the mode stores as an object.
 #[derive(Clone, Debug)]
-pub struct SourceFile {
-    /// Its key.
-    pub key: RelativeKey,
+pub(crate) struct SourceFile {
+    pub(crate) key: RelativeKey,
     /// What the walk found.
-    pub entry: FileEntry,
+    pub(crate) entry: FileEntry,
 }
 
 /// What is to be done about one file.
 #[derive(Clone, Debug)]
-pub enum Job {
+pub(crate) enum Job {
     /// Upload the file, over the object if there is one.
-    Upload {
-        /// The file.
-        file: SourceFile,
-        /// The object at its key.
-        object: Option<Object>,
-        /// Why.
-        reason: Reason,
-    },
+    Upload { file: SourceFile, object: Option<Object>, reason: Reason },
     /// Compare the contents: upload the file if they differ.
-    Compare {
-        /// The file.
-        file: SourceFile,
-        /// The object at its key.
-        object: Object,
-    },
+    Compare { file: SourceFile, object: Object },
     /// Compare the metadata, and the contents only if the mtime differs.
-    CompareMetadata {
-        /// The file.
-        file: SourceFile,
-        /// The object at its key.
-        object: Object,
-    },
+    CompareMetadata { file: SourceFile, object: Object },
 }
 
 /// A file whose object is as it should be, without a comparison of contents.
 #[derive(Clone, Debug)]
-pub struct Kept {
-    /// The file.
-    pub file: SourceFile,
-    /// The object at its key.
-    pub object: Object,
+pub(crate) struct Kept {
+    pub(crate) file: SourceFile,
+    pub(crate) object: Object,
     /// What shows that the object is as it should be.
-    pub reason: Reason,
+    pub(crate) reason: Reason,
 }
 
 impl Job {
-    /// The file.
-    #[must_use]
-    pub const fn file(&self) -> &SourceFile {
+    pub(crate) const fn file(&self) -> &SourceFile {
         match self {
             Self::Upload { file, .. } | Self::Compare { file, .. } | Self::CompareMetadata { file, .. } => file,
         }
     }
 
-    /// The object at the file's key.
-    #[must_use]
-    pub const fn object(&self) -> Option<&Object> {
+    pub(crate) const fn object(&self) -> Option<&Object> {
         match self {
             Self::Upload { object, .. } => object.as_ref(),
             Self::Compare { object, .. } | Self::CompareMetadata { object, .. } => Some(object),
@@ -82,14 +58,12 @@ impl Job {
     }
 
     /// What a write may replace.
-    #[must_use]
     pub(crate) fn expected(&self) -> ExpectedObject {
         self.object().map_or(ExpectedObject::Absent, |object| ExpectedObject::Present(object.etag.clone()))
     }
 
     /// Whether another program may be truncating the file at this moment: its size differs from the object's, although
     /// no time of the file has changed since the object was written.
-    #[must_use]
     pub(crate) fn may_be_truncated(&self, margin: Duration) -> bool {
         let entry = &self.file().entry;
         self.object().is_some_and(|object| {

@@ -16,34 +16,26 @@ const PLAN: u32 = 1;
 
 /// One line of a plan.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct PlanLine {
-    /// What the run would do.
-    pub action: Action,
-    /// The key.
-    pub key: ObjectKey,
-    /// Why.
-    pub reason: Reason,
+pub(crate) struct PlanLine {
+    pub(crate) action: Action,
+    pub(crate) key: ObjectKey,
+    pub(crate) reason: Reason,
     /// The size of the file; of the object, for a delete.
-    pub size: u64,
+    pub(crate) size: u64,
     /// The ETag of the object that is there now.
-    pub etag: Option<String>,
-    /// The file's mtime.
-    pub source_mtime_ns: Option<i128>,
-    /// The file's ctime.
-    pub source_ctime_ns: Option<i128>,
+    pub(crate) etag: Option<String>,
+    pub(crate) source_mtime_ns: Option<i128>,
+    pub(crate) source_ctime_ns: Option<i128>,
 }
 
 /// What the run would do at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
-    /// Upload the file.
+pub(crate) enum Action {
     Upload,
     /// Rewrite the object's metadata; its content stays.
     RewriteMetadata,
-    /// Delete the object.
     Delete,
-    /// Keep the object.
     Keep,
 }
 
@@ -138,15 +130,13 @@ impl PlanFile {
 
 impl PlanHeader {
     /// For a plan made now.
-    #[must_use]
-    pub fn new(source: &Path, destination: String, options: RecordedOptions, headers: Vec<HeaderRule>) -> Self {
+    pub(crate) fn new(source: &Path, destination: String, options: RecordedOptions, headers: Vec<HeaderRule>) -> Self {
         let source = std::path::absolute(source).unwrap_or_else(|_| source.to_owned()).display().to_string();
         let created = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         Self { plan: PLAN, source, destination, options, headers, created }
     }
 
     /// Whether this program understands the plan.
-    #[must_use]
     const fn is_known(&self) -> bool {
         self.plan == PLAN
     }

@@ -62,7 +62,6 @@ pub struct DeleteRules {
 
 impl DeleteRules {
     /// The rules for deletes of a reviewed plan: their number and the directories were checked when the plan was made.
-    #[must_use]
     pub(crate) fn of_plan(self) -> Self {
         Self { max_delete: MaxDelete::Count(u64::MAX), ignore_errors: true, ..self }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 pub mod decide;
 mod entry;
-pub mod listing;
+mod listing;
 pub mod merge;
 mod named;
 mod planned;
-pub mod range;
+mod range;
 mod walked;
 
 use super::context::Context;
@@ -22,7 +22,7 @@ use crate::object::Object;
 
 /// What a survey reads.
 #[derive(Clone, Debug)]
-pub enum Input {
+pub(crate) enum Input {
     /// The whole tree, or a key range of it, and the listing.
     Walk,
     /// The named files, and one HEAD for each. No object is an orphan then.
@@ -33,7 +33,7 @@ pub enum Input {
 
 /// One thing that a survey found.
 #[derive(Debug)]
-pub enum Step {
+pub(crate) enum Step {
     /// Something is to be done about a file.
     Do(Job),
     /// The object of a file is as it should be.

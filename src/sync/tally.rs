@@ -13,50 +13,44 @@ use crate::sync::failure::Failure;
 use crate::sync::guard::Guard;
 
 /// How many entries of a list a report holds.
-pub const LIST_LIMIT: usize = 1000;
+pub(crate) const LIST_LIMIT: usize = 1000;
 
 /// Deletes that a guard withheld.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Withheld {
-    /// The guard's name.
-    pub guard: Cow<'static, str>,
-    /// How many deletes.
-    pub count: u64,
+pub(crate) struct Withheld {
+    pub(crate) guard: Cow<'static, str>,
+    pub(crate) count: u64,
     /// The first of their keys.
-    pub keys: Vec<ObjectKey>,
+    pub(crate) keys: Vec<ObjectKey>,
     /// What happened, and which option allows the deletes.
-    pub message: String,
+    pub(crate) message: String,
     /// Whether it is normal for this guard to withhold deletes.
     #[serde(skip)]
-    pub is_normal: bool,
+    pub(crate) is_normal: bool,
 }
 
 /// What happened.
 #[derive(Debug, Default)]
-pub struct Tally {
-    /// The counts.
-    pub counts: Counts,
-    /// The bytes.
-    pub bytes: ByteCounts,
+pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    pub(crate) bytes: ByteCounts,
     /// How many entries were skipped for which reason.
-    pub skipped_because: BTreeMap<SkipReason, u64>,
+    pub(crate) skipped_because: BTreeMap<SkipReason, u64>,
     /// The first failures.
-    pub failures: Vec<Failure>,
-    /// How many failures there were.
-    pub failures_count: u64,
-    /// Deletes that did not happen.
-    pub withheld: Vec<Withheld>,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) failures_count: u64,
+    pub(crate) withheld: Vec<Withheld>,
     /// Directories that the walk could not read to their end.
-    pub unknown_directories: u64,
+    pub(crate) unknown_directories: u64,
     /// Whether the source has no entry at all; known once the survey has ended.
-    pub source_is_empty: bool,
+    pub(crate) source_is_empty: bool,
     /// Uploads to keys without an object that failed at the destination.
-    pub absent_uploads_failed: u64,
+    pub(crate) absent_uploads_failed: u64,
 }
 
 impl Tally {
     /// Counts an entry of the source. Exactly one of the methods below counts what becomes of it.
-    pub fn saw(&mut self, kind: EntryKind) {
+    pub(crate) fn saw(&mut self, kind: EntryKind) {
         match kind {
             EntryKind::File => self.counts.files += 1,
             EntryKind::Directory => self.counts.directories += 1,
@@ -71,20 +65,17 @@ impl Tally {
         self.source_is_empty = !saw_beyond && files + directories + symlinks + special_skipped == 0;
     }
 
-    /// An entry was left out.
-    pub fn skipped(&mut self, reason: SkipReason) {
+    pub(crate) fn skipped(&mut self, reason: SkipReason) {
         self.counts.skipped += 1;
         *self.skipped_because.entry(reason).or_default() += 1;
     }
 
-    /// An entry failed.
-    pub fn failed(&mut self, failure: Failure) {
+    pub(crate) fn failed(&mut self, failure: Failure) {
         self.counts.failed += 1;
         self.list_failure(failure);
     }
 
-    /// A delete failed.
-    pub fn delete_failed(&mut self, failure: Failure) {
+    pub(crate) fn delete_failed(&mut self, failure: Failure) {
         self.counts.deletes_failed += 1;
         self.list_failure(failure);
     }
@@ -99,7 +90,7 @@ impl Tally {
     }
 
     /// A guard withheld the delete of `key`.
-    pub fn withheld(&mut self, guard: &Guard, key: &ObjectKey) {
+    pub(crate) fn withheld(&mut self, guard: &Guard, key: &ObjectKey) {
         self.withheld_many(guard, 1);
         if let Some(withheld) = self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name())
             && withheld.keys.len() < LIST_LIMIT
@@ -109,7 +100,7 @@ impl Tally {
     }
 
     /// A guard withheld deletes whose keys the run does not have.
-    pub fn withheld_many(&mut self, guard: &Guard, count: u64) {
+    pub(crate) fn withheld_many(&mut self, guard: &Guard, count: u64) {
         if count == 0 {
             return;
         }
@@ -127,8 +118,7 @@ impl Tally {
     }
 
     /// The progress line.
-    #[must_use]
-    pub fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let Counts { files, unchanged, uploaded, deleted, failed, deletes_failed, .. } = self.counts;
         let bytes = ByteSize(self.bytes.uploaded).display().iec_short();
         let failed = failed + deletes_failed;
@@ -138,8 +128,7 @@ impl Tally {
     }
 
     /// Whether the run is incomplete (exit code 3).
-    #[must_use]
-    pub fn is_incomplete(&self) -> bool {
+    pub(crate) fn is_incomplete(&self) -> bool {
         self.counts.failed > 0
             || self.counts.deletes_failed > 0
             || self.withheld.iter().any(|withheld| !withheld.is_normal)

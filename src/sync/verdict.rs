@@ -9,12 +9,10 @@ use crate::sync::reason::Reason;
 
 /// What is left to be done about one file after the comparison.
 #[derive(Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing: file and object were equal when the file was this.
     Equal(Reason, Stat),
-    /// Upload the file.
     Upload(Reason),
-    /// Rewrite the object's metadata.
     Rewrite(Box<Rewrite>),
     /// Nothing: the file is left out.
     Skip(SkipReason),
@@ -24,23 +22,19 @@ pub enum Verdict {
 
 /// A rewrite of an object's metadata.
 #[derive(Debug)]
-pub struct Rewrite {
-    /// The object's headers.
-    pub headers: HeadResponse,
+pub(crate) struct Rewrite {
+    pub(crate) headers: HeadResponse,
     /// What the file was when its content was equal to the object's.
-    pub stat: Stat,
+    pub(crate) stat: Stat,
 }
 
 /// What a sync did about one file.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The object was as it should be when the file was this.
     Unchanged(Stat),
-    /// Uploaded, for this reason.
     Uploaded(Reason, Stored),
-    /// The metadata was rewritten.
     Rewritten(Stored),
-    /// Left out.
     Skipped(SkipReason),
     /// Failed; the object that was there is still there.
     Failed(FileError),
@@ -48,19 +42,16 @@ pub enum Outcome {
 
 /// An object that this run has just written, and the file that it is equal to.
 #[derive(Clone, Debug)]
-pub struct Stored {
-    /// The object's ETag.
-    pub etag: ETag,
+pub(crate) struct Stored {
+    pub(crate) etag: ETag,
     /// What the file was when the run read it.
-    pub stat: Stat,
+    pub(crate) stat: Stat,
 }
 
 /// Why one file failed; the run continues with others.
 #[derive(Debug)]
-pub enum FileError {
-    /// In the source.
+pub(crate) enum FileError {
     Source(Problem),
-    /// At the destination.
     Destination(S3Error),
 }
 
@@ -69,9 +60,7 @@ pub enum FileError {
 pub(crate) enum StepError {
     /// The file changed while it was read.
     Changed,
-    /// The file is left out.
     Skipped(SkipReason),
-    /// The file failed.
     Failed(FileError),
 }
 

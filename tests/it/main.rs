@@ -28,6 +28,7 @@ mod delete;
 mod equivalence;
 mod faults;
 mod filters;
+mod floors;
 mod foreign;
 mod index;
 mod lambda;

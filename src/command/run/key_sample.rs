@@ -4,7 +4,7 @@ use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
 use crate::key::RelativeKey;
 use crate::source::presence::Presence;
-use crate::sync::setup::Setup;
+use crate::sync::context::Context;
 
 /// A destination with fewer keys shows nothing.
 const LEAST_KEYS: usize = 100;
@@ -14,13 +14,13 @@ const SAMPLE_KEYS: usize = 200;
 ///
 /// # Errors
 /// Returns an error if S3 does not list the destination.
-pub(super) async fn none_is_in_source(setup: &Setup) -> Result<Option<usize>, S3Error> {
-    let page = setup.destination.page(&PageStart::After(RelativeKey::default())).await?;
+pub(super) async fn none_is_in_source(context: &Context) -> Result<Option<usize>, S3Error> {
+    let page = context.destination.page(&PageStart::After(RelativeKey::default())).await?;
     let keys: Vec<RelativeKey> = page
         .objects
         .into_iter()
         .map(|object| object.key)
-        .filter(|key| !key.is_root() && setup.filter.admits(key.as_str()))
+        .filter(|key| !key.is_root() && context.filter.admits(key.as_str()))
         .collect();
     if keys.len() < LEAST_KEYS {
         return Ok(None);
@@ -28,6 +28,6 @@ pub(super) async fn none_is_in_source(setup: &Setup) -> Result<Option<usize>, S3
     let step = keys.len().div_ceil(SAMPLE_KEYS);
     let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
     let count = sample.len();
-    let presences = setup.source.presences(sample).await;
+    let presences = context.source.presences(sample).await;
     Ok(presences.iter().all(|presence| *presence == Presence::Absent).then_some(count))
 }

@@ -4,15 +4,13 @@ use std::path::Path;
 
 use super::super::error::CommandError;
 use super::key_sample::none_is_in_source;
-use crate::cli::{Command, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
-use crate::config::SyncConfig;
+use crate::cli::{Command, Invocation, Policy, RunCommand};
 use crate::datasync::attempt::Attempt;
 use crate::datasync::defaults;
 use crate::datasync::error::ServiceErrorKind;
 use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::{DataSync, Task, TaskSource};
-use crate::destination::headers::HeaderRule;
-use crate::sync::setup::Setup;
+use crate::sync::context::Context;
 
 /// What a run knows of its task.
 pub(super) struct Known {
@@ -87,28 +85,8 @@ pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) 
     Ok(invocation)
 }
 
-/// Returns the configuration of the direct sync.
-pub(super) fn configure(
-    command: RunCommand,
-    rules: Vec<HeaderRule>,
-    known: Option<&Known>,
-) -> Result<SyncConfig, CommandError> {
-    let Some(destination) = command.destination else {
-        return Err(CommandError::fatal(
-            "no destination is configured: pass s3://bucket/prefix or set EFS2S3_DESTINATION",
-        ));
-    };
-    let range = RangeArgs::default();
-    let args = SyncArgs { source: command.source, destination, report: command.report, range, how: command.how };
-    let config = SyncConfig::new(args, rules).map_err(CommandError::usage)?;
-    Ok(match known {
-        Some(known) => config.in_region(known.datasync.task_arn().region()),
-        None => config,
-    })
-}
-
 /// Checks that the source is the folder that the task copies, as far as the mount table and the keys can show it.
-pub(super) async fn check_folder(source: &Path, task: &Task, setup: &Setup) -> Result<(), CommandError> {
+pub(super) async fn check_folder(source: &Path, task: &Task, context: &Context) -> Result<(), CommandError> {
     match of_mount(source, &task.source) {
         MountEvidence::Same => {}
         MountEvidence::Hidden(why) => {
@@ -120,7 +98,7 @@ pub(super) async fn check_folder(source: &Path, task: &Task, setup: &Setup) -> R
             )));
         }
     }
-    match none_is_in_source(setup).await {
+    match none_is_in_source(context).await {
         Ok(None) => Ok(()),
         Ok(Some(keys)) => Err(CommandError::fatal(format!(
             "none of {keys} keys of the destination is in the source: it is not the tree that was copied there. \
@@ -128,7 +106,7 @@ pub(super) async fn check_folder(source: &Path, task: &Task, setup: &Setup) -> R
         ))),
         // DataSync may be able to do what this program cannot.
         Err(error) => {
-            tracing::warn!("cannot list the destination: {}", setup.destination.explain(&error));
+            tracing::warn!("cannot list the destination: {}", context.destination.explain(&error));
             Ok(())
         }
     }

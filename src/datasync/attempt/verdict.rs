@@ -7,7 +7,7 @@ use crate::datasync::{Execution, Status};
 
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
+pub(crate) struct AttemptVerdict {
     pub(crate) kind: VerdictKind,
     /// Why, human-readable.
     pub(crate) evidence: String,
@@ -91,7 +91,7 @@ impl VerdictKind {
     }
 }
 
-impl Verdict {
+impl AttemptVerdict {
     fn new(kind: VerdictKind, evidence: String) -> Self {
         Self { kind, evidence, code: None, detail: None }
     }

@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Limits;
-use super::verdict::Verdict;
+use super::StageLimits;
+use super::verdict::AttemptVerdict;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, Status};
 
 /// What the polls have shown, and when.
 #[derive(Debug)]
 pub(super) struct Watch {
-    limits: Limits,
+    limits: StageLimits,
     started: Instant,
     last_response: Instant,
     stage: Option<(Status, Instant)>,
@@ -29,15 +29,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(limits: Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: StageLimits, now: Instant) -> Self {
         Self { limits, started: now, last_response: now, stage: None, counters: Vec::new(), last_change: now }
     }
 
     /// Takes the response to a poll; returns a verdict if the execution has ended or exceeded a limit.
-    pub(super) fn polled(&mut self, execution: &Execution, now: Instant) -> Option<Verdict> {
+    pub(super) fn polled(&mut self, execution: &Execution, now: Instant) -> Option<AttemptVerdict> {
         self.last_response = now;
         if execution.status.is_terminal() {
-            return Some(Verdict::of_ended(execution));
+            return Some(AttemptVerdict::of_ended(execution));
         }
         let since = match self.stage {
             Some((stage, since)) if stage == execution.status => since,
@@ -53,23 +53,24 @@ impl Watch {
             self.counters.clone_from(&execution.counters);
             self.last_change = now;
         }
-        let (status, Limits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
+        let (status, StageLimits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let in_this_stage = match execution.status {
-            Status::Queued => over(since, queue).then(|| Verdict::queued_too_long(status, queue)),
-            Status::Preparing => over(since, prepare).then(|| Verdict::prepared_too_long(prepare)),
-            Status::Transferring => over(self.last_change, stall).then(|| Verdict::stalled(status, stall)),
+            Status::Queued => over(since, queue).then(|| AttemptVerdict::queued_too_long(status, queue)),
+            Status::Preparing => over(since, prepare).then(|| AttemptVerdict::prepared_too_long(prepare)),
+            Status::Transferring => over(self.last_change, stall).then(|| AttemptVerdict::stalled(status, stall)),
             Status::Other | Status::Succeeded | Status::Failed => None,
         };
-        in_this_stage.or_else(|| over(self.started, total).then(|| Verdict::timed_out(status, total)))
+        in_this_stage.or_else(|| over(self.started, total).then(|| AttemptVerdict::timed_out(status, total)))
     }
 
     /// Takes the error of a failed poll; returns a verdict if waiting cannot help, or has lasted too long.
-    pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<Verdict> {
+    pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<AttemptVerdict> {
         let is_permanent = matches!(error.kind, ServiceErrorKind::Denied | ServiceErrorKind::NotFound);
         let silent = now.saturating_duration_since(self.last_response);
         let in_total = now.saturating_duration_since(self.started);
-        (is_permanent || silent >= self.limits.stall || in_total >= self.limits.total).then(|| Verdict::of_error(error))
+        (is_permanent || silent >= self.limits.stall || in_total >= self.limits.total)
+            .then(|| AttemptVerdict::of_error(error))
     }
 }
 
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const LIMITS: Limits = Limits {
+    const LIMITS: StageLimits = StageLimits {
         poll_interval: SECOND,
         queue: Duration::from_secs(10),
         prepare: Duration::from_mins(1),

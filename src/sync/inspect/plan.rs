@@ -17,7 +17,7 @@ use crate::sync::tally::Tally;
 
 /// Where the lines go.
 #[derive(Debug)]
-pub enum PlanSink {
+pub(crate) enum PlanSink {
     /// A file with a header. It appears when the plan is complete.
     File(BufWriter<ResultFile>),
     /// Stdout, as JSON lines.
@@ -33,7 +33,7 @@ impl PlanSink {
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.
-    pub fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
         let mut file = BufWriter::new(ResultFile::create(path)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
@@ -99,7 +99,7 @@ pub(crate) async fn plan(
     tally: &mut Tally,
     planned: &mut PlanCounts,
 ) -> Result<(), Fatal> {
-    let mut writer = Writer { sink: &mut sink, context, all, planned };
+    let mut writer = PlanWriter { sink: &mut sink, context, all, planned };
     let orphans = inspect(context, input, false, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
     if context.shutdown.is_requested() {
         // Half a plan is not a plan: the file does not appear.
@@ -117,14 +117,14 @@ pub(crate) async fn plan(
     sink.finish().map_err(Fatal::WritePlan)
 }
 
-struct Writer<'a> {
+struct PlanWriter<'a> {
     sink: &'a mut PlanSink,
     context: &'a Context,
     all: bool,
     planned: &'a mut PlanCounts,
 }
 
-impl Writer<'_> {
+impl PlanWriter<'_> {
     fn file(&mut self, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let (action, reason) = match inspected.finding {
             Finding::Upload(reason) => {

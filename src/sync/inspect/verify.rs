@@ -20,11 +20,11 @@ use crate::sync::tally::Tally;
 
 /// How to verify.
 #[derive(Clone, Copy, Debug)]
-pub struct VerifyOptions {
+pub(crate) struct VerifyOptions {
     /// Read objects whose ETag and stored checksum cannot show whether they are equal.
-    pub read: bool,
+    pub(crate) read: bool,
     /// Print JSON lines instead of human-readable ones.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 /// A difference.

@@ -10,6 +10,7 @@ use std::vec::IntoIter;
 use crate::key::RelativeKey;
 use crate::object::Object;
 use crate::source::entry::{Entry, Found};
+use crate::sync::fatal::OutOfOrder;
 
 /// What the two sides have at one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,15 +21,6 @@ pub enum Pair {
     Orphan(Object),
     /// An object below something that the walk did not or could not read: unknown, so not an orphan.
     Covered(Object),
-}
-
-/// A side is out of order.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the {side} is out of order: '{key}' comes after '{before}'")]
-pub struct OutOfOrder {
-    side: &'static str,
-    key: RelativeKey,
-    before: RelativeKey,
 }
 
 /// The merge of one range after another.

@@ -9,11 +9,9 @@
 
 use std::time::Duration;
 
-use super::parts::send_in_parts;
-use crate::destination::checksum;
+use super::sending::Sending;
 use crate::destination::headers::ObjectHeaders;
-use crate::destination::put::{ExpectedObject, NewObject};
-use crate::object::ETag;
+use crate::destination::put::ExpectedObject;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::{OpenFile, ReadError};
 use crate::sync::context::Context;
@@ -60,9 +58,8 @@ async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result
         Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
         None => context.headers(&file.key, open.stat(), job.object()).await,
     };
-    let is_small = open.stat().size_bytes < context.multipart_threshold;
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
-    let etag = if is_small { send_whole(&sending).await? } else { send_in_parts(&sending).await? };
+    let etag = sending.send().await?;
     to_upload.expected = ExpectedObject::Present(etag.clone());
     match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
@@ -88,32 +85,10 @@ async fn open_settled(context: &Context, file: &SourceFile) -> Result<OpenFile, 
 }
 
 /// Returns how long it takes until the last change is old enough; `None` if it is.
-#[must_use]
 pub(super) fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
     // A time in the future is a wrong clock: it counts as now.
     let age = now.since(stat.ctime).unwrap_or(Duration::ZERO);
     SETTLED.checked_sub(age).filter(|wait| !wait.is_zero())
-}
-
-/// A file on its way to S3.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Sending<'a> {
-    pub(super) context: &'a Context,
-    pub(super) file: &'a SourceFile,
-    pub(super) open: &'a OpenFile,
-    pub(super) headers: &'a ObjectHeaders,
-    pub(super) expected: &'a ExpectedObject,
-}
-
-async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
-    let Sending { context, file, open, headers, expected } = sending;
-    let size = open.stat().size_bytes;
-    let _permit = context.budget.take(size).await;
-    let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
-    open.check_unchanged().await?;
-    let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
-    let object = NewObject { key: &file.key, headers, content: &body, digest: &digest, expected };
-    Ok(context.destination.put(&object).await?)
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
-//! A multipart upload: the parts of a file, and the object that they become, or nothing.
+//! A sending: an open file on its way to S3, in one request or in parts.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::upload::Sending;
 use crate::destination::checksum;
+use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
+use crate::destination::put::{ExpectedObject, NewObject};
 use crate::object::ETag;
 use crate::source::entry::SkipReason;
+use crate::source::read::OpenFile;
+use crate::sync::context::Context;
+use crate::sync::job::SourceFile;
 use crate::sync::verdict::StepError;
 use crate::uploads::UploadFingerprint;
 
@@ -18,8 +22,37 @@ const PARTS_AHEAD: usize = 64;
 /// How long parts may take after a stop was requested. Then there is time left to abort their upload.
 const PARTS_GRACE: Duration = Duration::from_secs(10);
 
+/// An open file on its way to S3.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sending<'a> {
+    pub(super) context: &'a Context,
+    pub(super) file: &'a SourceFile,
+    pub(super) open: &'a OpenFile,
+    pub(super) headers: &'a ObjectHeaders,
+    pub(super) expected: &'a ExpectedObject,
+}
+
+impl Sending<'_> {
+    /// Sends the file: in parts, if it is large.
+    pub(super) async fn send(&self) -> Result<ETag, StepError> {
+        let is_small = self.open.stat().size_bytes < self.context.multipart_threshold;
+        if is_small { send_whole(self).await } else { send_in_parts(self).await }
+    }
+}
+
+async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
+    let Sending { context, file, open, headers, expected } = sending;
+    let size = open.stat().size_bytes;
+    let _permit = context.budget.take(size).await;
+    let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
+    open.check_unchanged().await?;
+    let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
+    let object = NewObject { key: &file.key, headers, content: &body, digest: &digest, expected };
+    Ok(context.destination.put(&object).await?)
+}
+
 /// Uploads a file in parts, and resumes the upload of an earlier run if there is one.
-pub(super) async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepError> {
+async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepError> {
     let Sending { context, file, open, headers, .. } = sending;
     let part_bytes = part_size(open.stat().size_bytes, context.part_size);
     let Some(uploads) = &context.memory.uploads else {
