@@ -1,15 +1,15 @@
-# Two commands for a fresh machine with Rust, Python and make: `make demo` and `make test`. Each does all its own set-up.
+# Two commands for a fresh machine with Rust, Python and make: `make demo` and `make test`. Each does its own setup.
 
 DENY_VERSION = 0.20.2
 
-# Linked statically, as the image has it: what is tested is what is deployed. Without a target of their own build scripts
-# would be linked so too, which does not work.
+# Linked statically, as in the image, so that the tests run what is deployed. Without an explicit target, Cargo would also
+# link the build scripts statically, which does not work.
 export CARGO_BUILD_TARGET := $(shell rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS += -C target-feature=+crt-static
 BUILT = $${CARGO_TARGET_DIR:-target}/$(CARGO_BUILD_TARGET)/debug
-# Without the feature `demo`, as it is deployed.
+# The deployed program does not have the feature `demo`.
 IMAGE_PROGRAM = $${CARGO_TARGET_DIR:-target}/image/efs2s3
-# Without cargo-nextest, `cargo test` runs the same tests. Most of them wait for clocks and servers, and need no core.
+# Without cargo-nextest, `cargo test` runs the same tests. Most tests wait for clocks and servers, and need little CPU.
 # Trees of many small files are in memory, if /dev/shm has 8 GB: on a disk, the tests wait for it most of the time.
 IN_MEMORY = $(shell [ -w /dev/shm ] && [ "$$(df -k --output=avail /dev/shm | tail -1)" -ge 8000000 ] && echo TMPDIR=/dev/shm)
 TESTS = env $(IN_MEMORY) $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,RUST_TEST_THREADS=4 cargo test --tests) \
@@ -17,13 +17,13 @@ TESTS = env $(IN_MEMORY) $(if $(shell cargo nextest --version 2>/dev/null),cargo
 
 .PHONY: demo test test-deploy test-quick soak lint bench
 
-# The whole flow on embedded servers. Built as the tests build it, with one of them, so that nothing is built twice.
+# The whole flow on embedded servers. It builds one test too, with the options of `make test`, so that nothing is built twice.
 demo:
 	cargo build --quiet --locked --all-features --bin efs2s3 --test real_s3
 	$(BUILT)/efs2s3 demo
 
-# Everything: unit tests, the program against a server that fails on purpose, against real S3 servers, in its image; and the
-# deployment. Installs the tools while it builds the program. Skips the tests of missing tools, and names these at the end.
+# Everything: unit tests, the program against a server that injects faults, against real S3 servers and in its image, and the
+# deployment. Installs the tools while it builds the program. Skips the tests of missing tools, and names the tools at the end.
 test: find
 	tests/tools install servers deploy & \
 	cargo build --quiet --locked --bin efs2s3 --test real_s3 && install -D $(BUILT)/efs2s3 $(IMAGE_PROGRAM) && \
@@ -33,7 +33,7 @@ test: find
 	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
 	tests/tools report
 
-# The deployment and the image alone.
+# Only the deployment and the image.
 test-deploy:
 	tests/tools find deploy
 	tests/tools install deploy
@@ -42,15 +42,15 @@ test-deploy:
 	PROGRAM=$(IMAGE_PROGRAM) tests/deploy/run
 	tests/tools report deploy
 
-# The same without the real servers.
+# Only the unit tests, and the program against the server that injects faults.
 test-quick: nextest
 	$(TESTS) --lib --test it
 
-# The random tests for longer, some 20 minutes: other seeds each time.
+# The random tests for about 20 minutes, with new seeds each time.
 soak: nextest
 	EFS2S3_PROPERTY_SEED=$$(date +%s) EFS2S3_PROPERTY_CASES=10000 EFS2S3_SOAK_SECONDS=300 EFS2S3_KILLS=60 \
 	EFS2S3_FUZZ_CASES=5000 EFS2S3_EQUIVALENCE_CASES=100 cargo nextest run --locked --all-features --test it \
-	-E 'test(property::whatever_happens_within) | test(soak) | test(resume) | test(foreign) | test(equivalence)'
+	-E 'test(property::reports_stay_true_and_runs_converge) | test(soak) | test(resume) | test(untrusted) | test(equivalence)'
 
 # What CI checks besides the tests.
 lint:

@@ -1,6 +1,6 @@
-//! Merging and deciding, for files that are all as they should be: what a run with nothing to do computes.
+//! The merge and the decisions for unchanged files: the computation of a run with nothing to do.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail loudly")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking")]
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Compares the walk in S3's key order with `walkdir`, which reads and stats the same tree in one thread.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail loudly")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking")]
 
 use std::fs;
 use std::hint::black_box;

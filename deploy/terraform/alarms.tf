@@ -1,12 +1,12 @@
-# Logs, and who hears of what: a run that fails, one that never starts, and above all that nothing has succeeded for a while,
-# which is how a chain that hangs looks.
+# Logs and alarms: for a run that fails, for a run that never starts, and if no run succeeds for some time. The last alarm
+# also detects a chain that hangs.
 
 locals {
   log_groups = merge(
     { task = "/${var.name}/task", datasync = "/${var.name}/datasync" },
     local.by_lambda ? { function = "/${var.name}/function" } : {},
   )
-  # The last line of a run, and the function's word for an execution that succeeded (README.md, "Logs").
+  # The last line of a run, and the function's log line for an execution that succeeded (README.md, "Logs").
   success = local.by_ecs ? {
     task = "{ $.message = \"* exit 0\" }"
     } : {
@@ -16,7 +16,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  #checkov:skip=CKV_AWS_338:how long logs are kept is log_retention_days; reports are kept in the state
+  #checkov:skip=CKV_AWS_338:log_retention_days sets the retention, and the state keeps the reports
   for_each = local.log_groups
 
   name              = each.value
@@ -39,15 +39,15 @@ resource "aws_cloudwatch_log_metric_filter" "success" {
   }
 }
 
-# With SNS' own key neither CloudWatch nor EventBridge could publish: what they send would be lost, and nobody would hear of it.
+# With the AWS managed key of SNS, CloudWatch and EventBridge could not publish, and their messages would be lost.
 locals {
   alarm_key_arn = var.kms_key_arn == null ? aws_kms_key.alarms[0].arn : var.kms_key_arn
 }
 
 data "aws_iam_policy_document" "alarm_key" {
-  #checkov:skip=CKV_AWS_109:the policy of a key is about that key alone
-  #checkov:skip=CKV_AWS_111:likewise
-  #checkov:skip=CKV_AWS_356:likewise
+  #checkov:skip=CKV_AWS_109:a key policy applies only to its own key
+  #checkov:skip=CKV_AWS_111:a key policy applies only to its own key
+  #checkov:skip=CKV_AWS_356:a key policy applies only to its own key
   statement {
     sid       = "Account"
     actions   = ["kms:*"]
@@ -120,7 +120,7 @@ resource "aws_sns_topic_policy" "alarms" {
 
 resource "aws_cloudwatch_metric_alarm" "no_success" {
   alarm_name          = "${var.name}-no-success"
-  alarm_description   = "No run has succeeded for ${var.alarm_after_minutes} minutes: what is on the site may be old. docs/runbook.md says what to look at."
+  alarm_description   = "No run has succeeded for ${var.alarm_after_minutes} minutes, so the site may be outdated. docs/runbook.md lists what to check."
   namespace           = var.name
   metric_name         = "Success"
   statistic           = "Sum"
@@ -128,7 +128,7 @@ resource "aws_cloudwatch_metric_alarm" "no_success" {
   threshold           = 1
   period              = 300
   evaluation_periods  = var.alarm_after_minutes / 5
-  # Nothing is how it looks when everything hangs.
+  # If everything hangs, there is no data at all.
   treat_missing_data = "breaching"
   actions_enabled    = var.schedule_enabled
   alarm_actions      = [aws_sns_topic.alarms.arn]
@@ -138,7 +138,7 @@ resource "aws_cloudwatch_metric_alarm" "no_success" {
 
 resource "aws_cloudwatch_metric_alarm" "not_started" {
   alarm_name          = "${var.name}-not-started"
-  alarm_description   = "The schedule could not start a run: the queue ${var.name}-not-started holds why."
+  alarm_description   = "The schedule could not start a run: the queue ${var.name}-not-started holds the reason."
   namespace           = "AWS/SQS"
   metric_name         = "ApproximateNumberOfMessagesVisible"
   dimensions          = { QueueName = aws_sqs_queue.not_started.name }
@@ -152,10 +152,11 @@ resource "aws_cloudwatch_metric_alarm" "not_started" {
   tags                = var.tags
 }
 
-# A run that ended with anything but 0 (done) or 11 (another one is at work), or whose container never ran: no exit code.
+# Matches a run that exited with neither 0 (done) nor 11 (another run holds the lease), and a container that never ran and so
+# has no exit code.
 resource "aws_cloudwatch_event_rule" "failed" {
   name        = "${var.name}-failed"
-  description = "A run has failed, or could not begin"
+  description = "A run failed or could not start"
   tags        = var.tags
   event_pattern = jsonencode({
     source      = ["aws.ecs"]
@@ -179,6 +180,6 @@ resource "aws_cloudwatch_event_target" "failed" {
       reason = "$.detail.stoppedReason"
       task   = "$.detail.taskArn"
     }
-    input_template = "\"efs2s3: <task> ended with exit code <code> (<reason>). docs/runbook.md says what it means; the log group is ${local.log_groups.task}.\""
+    input_template = "\"efs2s3: <task> ended with exit code <code> (<reason>). docs/runbook.md explains it; the log group is ${local.log_groups.task}.\""
   }
 }

@@ -1,5 +1,5 @@
-# The bucket of the site, and the one in which runs remember things. The site's own bucket policy (CloudFront, a website) is
-# yours: this one only adds that nobody comes without TLS.
+# The bucket of the site, and the bucket of the state. The policy of the site's bucket (CloudFront, a website) is yours: the
+# module only adds that every request needs TLS.
 
 locals {
   buckets = merge(
@@ -11,8 +11,8 @@ locals {
 }
 
 resource "aws_s3_bucket" "this" {
-  #checkov:skip=CKV_AWS_18:access logs of the site belong to those who serve it
-  #checkov:skip=CKV2_AWS_62:nobody waits for events of it
+  #checkov:skip=CKV_AWS_18:access logs are up to those who serve the site
+  #checkov:skip=CKV2_AWS_62:no part of the system uses its events
   #checkov:skip=CKV_AWS_144:the file system is the original, and the bucket its copy
   for_each = local.buckets
 
@@ -66,7 +66,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
 
   bucket = aws_s3_bucket.this[each.key].id
 
-  # What a run that was killed left: the next one goes on with it, and this is for when none comes.
+  # Deletes unfinished uploads of a killed run if no next run resumes them.
   rule {
     id     = "uploads-that-were-left"
     status = "Enabled"
@@ -109,7 +109,7 @@ data "aws_iam_policy_document" "tls" {
   }
 }
 
-# A bucket has one policy. That of the site is left to those who serve it; bucket_tls_policy is what to add to it.
+# A bucket has one policy. If you make the policy of the site's bucket yourself, add the output bucket_tls_policy to it.
 resource "aws_s3_bucket_policy" "state" {
   bucket = aws_s3_bucket.this["state"].id
   policy = data.aws_iam_policy_document.tls["state"].json

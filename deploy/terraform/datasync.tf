@@ -1,4 +1,4 @@
-# The DataSync task: from the access point's folder to the bucket's prefix, deleting what is gone.
+# The DataSync task: it copies the folder of the access point to the prefix of the bucket, and deletes orphans.
 
 data "aws_iam_policy_document" "datasync_trust" {
   statement {
@@ -85,7 +85,7 @@ resource "aws_iam_role_policy" "datasync_s3" {
 }
 
 resource "aws_datasync_location_efs" "this" {
-  # A mount target, not the file system: DataSync asks whether there is one in the subnet.
+  # Depends on a mount target, not on the file system: DataSync checks whether the subnet has a mount target.
   efs_file_system_arn         = local.file_system_arn
   access_point_arn            = aws_efs_access_point.this.arn
   file_system_access_role_arn = aws_iam_role.datasync_efs.arn
@@ -130,7 +130,7 @@ resource "aws_datasync_task" "this" {
     uid                    = "INT_VALUE"
     gid                    = "INT_VALUE"
     posix_permissions      = "PRESERVE"
-    # An execution that waits behind another one would wait for ever if that one hangs.
+    # If an execution hangs, an execution that is queued behind it would wait forever.
     task_queueing = "DISABLED"
   }
 
@@ -145,7 +145,7 @@ resource "aws_datasync_task" "this" {
   depends_on = [aws_cloudwatch_log_resource_policy.datasync]
 }
 
-# DataSync writes logs only where the group lets it.
+# DataSync writes logs only if the policy of the log group allows it.
 data "aws_iam_policy_document" "datasync_logs" {
   statement {
     sid       = "DataSync"

@@ -1,4 +1,4 @@
-# The task: the program in a container, with the file system mounted read-only.
+# The ECS task: the program in a container, with the file system mounted read-only.
 
 locals {
   image = var.image == null ? "${aws_ecr_repository.this[0].repository_url}:${var.image_tag}" : var.image
@@ -10,7 +10,7 @@ locals {
       EFS2S3_SOURCE     = local.mount
       EFS2S3_STATE      = local.state_url
       EFS2S3_LOG_FORMAT = "json"
-      # What the task's settings say too, for runs that cannot ask DataSync.
+      # The same settings as the DataSync task, for runs that cannot reach DataSync.
       EFS2S3_DESTINATION = "s3://${var.bucket_name}/${local.key_prefix}"
       EFS2S3_DELETE      = tostring(var.delete)
     },
@@ -66,7 +66,7 @@ data "aws_iam_policy_document" "ecs_trust" {
   }
 }
 
-# What ECS itself does: pull the image, write the log.
+# The permissions of ECS itself: pull the image, write the log.
 resource "aws_iam_role" "execution" {
   name               = "${var.name}-execution"
   description        = "ECS starts the container"
@@ -104,7 +104,7 @@ resource "aws_iam_role_policy" "execution" {
   policy = data.aws_iam_policy_document.execution.json
 }
 
-# What the program does. The tests hold these actions against the requests that they record.
+# The permissions of the program. The tests compare these actions with the requests that they record.
 resource "aws_iam_role" "task" {
   name               = "${var.name}-task"
   description        = "efs2s3 reads the file system, writes to the bucket, and works with the DataSync task"
@@ -162,7 +162,7 @@ data "aws_iam_policy_document" "task" {
     actions   = ["datasync:DescribeLocationEfs", "datasync:DescribeLocationS3"]
     resources = [aws_datasync_location_efs.this.arn, aws_datasync_location_s3.this.arn]
   }
-  # Whoever starts a task on EFS is asked for this; it knows no resources.
+  # Starting a DataSync task with an EFS location requires this action, which supports no resources.
   statement {
     sid       = "NetworkInterfaces"
     actions   = ["ec2:DescribeNetworkInterfaces"]
@@ -205,12 +205,12 @@ resource "aws_ecs_task_definition" "this" {
     command                = ["run"]
     essential              = true
     readonlyRootFilesystem = true
-    # SIGTERM, then so long for the report and the lease.
+    # The seconds after SIGTERM in which the run writes the report and releases the lease.
     stopTimeout = 60
     environment = [for name, value in local.environment : { name = name, value = value }]
     mountPoints = [
       { sourceVolume = "efs", containerPath = local.mount, readOnly = true },
-      # What does not fit into memory: deletes that wait, edits of the index.
+      # For data that does not fit into memory: pending deletes and edits of the index.
       { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
     ]
     linuxParameters = { capabilities = { drop = ["ALL"] } }

@@ -1,4 +1,4 @@
-# The file system, its mount targets, and the access point through which both the task and DataSync see one folder of it.
+# The file system, its mount targets, and the access point through which the ECS task and DataSync see the same folder.
 
 locals {
   create_efs        = var.efs_file_system_id == null
@@ -32,7 +32,7 @@ resource "aws_efs_mount_target" "this" {
   security_groups = [local.efs_group_id]
 }
 
-# Who mounts the file system uses TLS and a role; the task may only read.
+# Mounts need TLS and a role. The ECS task may only read.
 data "aws_iam_policy_document" "efs" {
   statement {
     sid       = "OnlyWithTls"
@@ -92,7 +92,7 @@ resource "aws_efs_file_system_policy" "this" {
 }
 
 resource "aws_efs_access_point" "this" {
-  #checkov:skip=CKV_AWS_329:the folder is efs_path, and / is right where all of the file system is copied
+  #checkov:skip=CKV_AWS_329:the folder is efs_path, and / is right if all of the file system is copied
   file_system_id = local.file_system_id
   tags           = merge(var.tags, { Name = var.name })
 
@@ -101,7 +101,7 @@ resource "aws_efs_access_point" "this" {
     gid = var.efs_posix_user.gid
   }
 
-  # Both see this folder as /: were it another one for DataSync, every key would differ.
+  # The ECS task and DataSync see this folder as /. If DataSync saw another folder, every key would differ.
   root_directory {
     path = var.efs_path
 

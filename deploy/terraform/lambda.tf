@@ -1,5 +1,5 @@
-# The function, with primary = "lambda": the same program as `bootstrap`. Its code is packed here and known by its hash, so a
-# plan shows when it changes; nobody uploads it by hand.
+# The function, with primary = "lambda": the same program, called `bootstrap`. Terraform packs and uploads its code, and
+# identifies it by its hash, so that a plan shows when it changes.
 
 data "archive_file" "function" {
   count = local.by_lambda ? 1 : 0
@@ -12,7 +12,7 @@ data "archive_file" "function" {
   lifecycle {
     precondition {
       condition     = var.lambda_binary != null && try(basename(var.lambda_binary), "") == "bootstrap"
-      error_message = "primary = \"lambda\" needs lambda_binary, the path of a file called bootstrap: docker/README.md makes it."
+      error_message = "primary = \"lambda\" needs lambda_binary, the path of a file called bootstrap: build it as docker/README.md describes."
     }
   }
 }
@@ -37,7 +37,7 @@ data "aws_iam_policy_document" "function_trust" {
   }
 }
 
-# The tests hold these actions against the requests that they record.
+# The tests compare these actions with the requests that they record.
 data "aws_iam_policy_document" "function" {
   count = local.by_lambda ? 1 : 0
 
@@ -48,7 +48,7 @@ data "aws_iam_policy_document" "function" {
     actions   = ["datasync:DescribeTask", "datasync:StartTaskExecution", "datasync:DescribeTaskExecution"]
     resources = [aws_datasync_task.this.arn, "${aws_datasync_task.this.arn}/execution/*"]
   }
-  # Whoever starts a task on EFS is asked for this; it knows no resources.
+  # Starting a DataSync task with an EFS location requires this action, which supports no resources.
   statement {
     sid       = "NetworkInterfaces"
     actions   = ["ec2:DescribeNetworkInterfaces"]
@@ -64,7 +64,7 @@ data "aws_iam_policy_document" "function" {
     actions   = ["sns:Publish"]
     resources = [aws_sns_topic.alarms.arn]
   }
-  # Of the topic; with kms_key_arn of the function's variables too.
+  # The key of the topic. With kms_key_arn, this key also encrypts the function's variables.
   statement {
     sid       = "Key"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
@@ -76,7 +76,7 @@ resource "aws_iam_role" "function" {
   count = local.by_lambda ? 1 : 0
 
   name               = "${var.name}-function"
-  description        = "The function starts DataSync, and the task where DataSync fails"
+  description        = "The function starts DataSync, and the ECS task if DataSync fails"
   assume_role_policy = data.aws_iam_policy_document.function_trust.json
   tags               = var.tags
 }
@@ -90,15 +90,15 @@ resource "aws_iam_role_policy" "function" {
 }
 
 resource "aws_lambda_function" "this" {
-  #checkov:skip=CKV_AWS_115:an account with a small limit could not reserve any; two at once do no harm
-  #checkov:skip=CKV_AWS_116:what fails goes to the topic (event invoke config), which says more than a dead-letter queue
+  #checkov:skip=CKV_AWS_115:an account with a small limit cannot reserve any, and two concurrent invocations do no harm
+  #checkov:skip=CKV_AWS_116:failures go to the topic (event invoke config), which shows more than a dead-letter queue
   #checkov:skip=CKV_AWS_117:it calls public endpoints of AWS and nothing in the VPC
-  #checkov:skip=CKV_AWS_272:its code comes from whoever applies this, and is known by its hash
-  #checkov:skip=CKV_AWS_50:one request each; the log tells as much as a trace
+  #checkov:skip=CKV_AWS_272:its code comes from the user who applies this module, and its hash identifies it
+  #checkov:skip=CKV_AWS_50:each invocation sends few requests, and the log shows as much as a trace
   count = local.by_lambda ? 1 : 0
 
   function_name    = var.name
-  description      = "Starts the DataSync task, and the direct sync where an execution fails"
+  description      = "Starts the DataSync task, and the direct sync if an execution fails"
   role             = aws_iam_role.function[0].arn
   runtime          = "provided.al2023"
   handler          = "bootstrap"
@@ -134,7 +134,7 @@ resource "aws_lambda_function" "this" {
   depends_on = [aws_iam_role_policy.function]
 }
 
-# The next firing is the next try.
+# The next firing of the schedule is the retry.
 resource "aws_lambda_function_event_invoke_config" "this" {
   count = local.by_lambda ? 1 : 0
 

@@ -1,5 +1,5 @@
-# The file system mounted by a task and read by DataSync, the bucket that is kept like it, and a schedule.
-# README.md draws it; each file holds one part.
+# A file system on EFS, a copy of it in a bucket, DataSync and an ECS task that update the copy, and a schedule.
+# README.md has a diagram. Each file holds one part.
 
 data "aws_partition" "current" {}
 data "aws_region" "current" {}

@@ -1,7 +1,7 @@
-# The security groups of mount targets and of what mounts them, and VPC endpoints where there is no NAT gateway.
+# The security groups of the mount targets and of their clients, and VPC endpoints for subnets without a NAT gateway.
 
 resource "aws_security_group" "efs" {
-  #checkov:skip=CKV2_AWS_5:mount targets, task and DataSync are in it, by local.efs_group_id
+  #checkov:skip=CKV2_AWS_5:mount targets, the ECS task and DataSync are in it, by local.efs_group_id
   count = var.efs_security_group_id == null ? 1 : 0
 
   name        = "${var.name}-efs"
@@ -12,7 +12,7 @@ resource "aws_security_group" "efs" {
   lifecycle {
     precondition {
       condition     = local.create_efs
-      error_message = "Name the security group of the mount targets with efs_security_group_id: the file system is there already."
+      error_message = "Name the security group of the mount targets with efs_security_group_id, because the file system exists already."
     }
   }
 }
@@ -39,7 +39,7 @@ resource "aws_vpc_security_group_egress_rule" "nfs" {
   to_port                      = 2049
 }
 
-# The task's own way to AWS; nothing comes in.
+# The connections of the ECS task to AWS. Nothing can connect to the task.
 resource "aws_security_group" "task" {
   name        = "${var.name}-task"
   description = "HTTPS to AWS"
@@ -57,7 +57,7 @@ resource "aws_vpc_security_group_egress_rule" "https" {
 }
 
 locals {
-  # What the task, its image and its logs need, besides S3. What DataSync and S3 ask of EC2 and KMS they ask for themselves.
+  # The endpoints that the ECS task, its image and its logs need, besides S3. DataSync and S3 call EC2 and KMS without them.
   endpoint_services = var.create_vpc_endpoints ? toset(["datasync", "logs", "ecr.api", "ecr.dkr"]) : toset([])
 }
 
@@ -105,7 +105,7 @@ resource "aws_vpc_endpoint" "s3" {
   lifecycle {
     precondition {
       condition     = length(var.route_table_ids) > 0
-      error_message = "Name the subnets' route tables with route_table_ids: S3 is reached through them."
+      error_message = "Name the subnets' route tables with route_table_ids: the gateway endpoint of S3 needs them."
     }
   }
 }

@@ -4,17 +4,17 @@ output "task_arn" {
 }
 
 output "cluster_arn" {
-  description = "The cluster of the task."
+  description = "The cluster of the ECS task."
   value       = aws_ecs_cluster.this.arn
 }
 
 output "task_definition_arn" {
-  description = "The task definition, in this revision."
+  description = "The revision of the task definition."
   value       = aws_ecs_task_definition.this.arn
 }
 
 output "run_command" {
-  description = "Starts a run by hand."
+  description = "The command that starts a run by hand."
   value = join(" ", [
     "aws ecs run-task --region ${local.region} --cluster ${aws_ecs_cluster.this.name} --launch-type FARGATE",
     "--task-definition ${aws_ecs_task_definition.this.family} --network-configuration",
@@ -23,7 +23,7 @@ output "run_command" {
 }
 
 output "image_repository" {
-  description = "Where to push the image, if the repository was created here."
+  description = "The repository to push the image to, if this module created it."
   value       = one(aws_ecr_repository.this[*].repository_url)
 }
 
@@ -33,17 +33,17 @@ output "bucket" {
 }
 
 output "bucket_tls_policy" {
-  description = "What to add to the policy of the site's bucket where create_bucket_policy is false."
+  description = "The statement to add to the policy of the site's bucket if create_bucket_policy is false."
   value       = var.create_bucket ? data.aws_iam_policy_document.tls["site"].json : null
 }
 
 output "destination" {
-  description = "Where objects go."
+  description = "The destination, as s3://bucket/prefix."
   value       = local.environment.EFS2S3_DESTINATION
 }
 
 output "state" {
-  description = "Where runs remember what they did; report merge and plan take it as --state."
+  description = "The state of the runs. report merge and plan take it as --state."
   value       = local.state_url
 }
 
@@ -53,12 +53,12 @@ output "file_system_id" {
 }
 
 output "access_point_id" {
-  description = "The access point of the folder that is copied."
+  description = "The access point of the folder to copy."
   value       = aws_efs_access_point.this.id
 }
 
 output "security_group_ids" {
-  description = "The security groups of the task: those of AWS's endpoints and of the file system."
+  description = "The security groups of the ECS task: for AWS's endpoints and for the file system."
   value       = [aws_security_group.task.id, local.efs_group_id]
 }
 
@@ -73,7 +73,7 @@ output "alarm_topic_arn" {
 }
 
 output "policies" {
-  description = "The policies of the roles, for those who review them."
+  description = "The policies of the roles, for a review."
   value = {
     task      = data.aws_iam_policy_document.task.json
     execution = data.aws_iam_policy_document.execution.json

@@ -1,5 +1,5 @@
-# What fires every five minutes: EventBridge Scheduler starts the task, or a rule of EventBridge calls the function. A run
-# that finds another one at work ends with 11, which is no error.
+# The schedule, by default every five minutes: EventBridge Scheduler starts the ECS task, or a rule of EventBridge calls the
+# function. If another run holds the lease, a run exits with 11, which is not an error.
 
 locals {
   by_ecs    = var.primary == "ecs"
@@ -51,7 +51,7 @@ resource "aws_iam_role" "scheduler" {
   count = local.by_ecs ? 1 : 0
 
   name               = "${var.name}-scheduler"
-  description        = "EventBridge Scheduler starts the task"
+  description        = "EventBridge Scheduler starts the ECS task"
   assume_role_policy = data.aws_iam_policy_document.scheduler_trust.json
   tags               = var.tags
 }
@@ -75,11 +75,11 @@ resource "aws_iam_role_policy" "scheduler" {
 }
 
 resource "aws_scheduler_schedule" "this" {
-  #checkov:skip=CKV_AWS_297:it names a task and holds no secret
+  #checkov:skip=CKV_AWS_297:it names an ECS task and holds no secret
   count = local.by_ecs ? 1 : 0
 
   name                = var.name
-  description         = "Starts the task"
+  description         = "Starts the ECS task"
   schedule_expression = var.schedule
   state               = var.schedule_enabled ? "ENABLED" : "DISABLED"
 
@@ -92,7 +92,7 @@ resource "aws_scheduler_schedule" "this" {
     role_arn = aws_iam_role.scheduler[0].arn
 
     ecs_parameters {
-      # Without its revision: the latest one is started.
+      # Without a revision, so that the schedule starts the latest one.
       task_definition_arn = local.tasks_arn
       launch_type         = "FARGATE"
       task_count          = 1
@@ -104,7 +104,7 @@ resource "aws_scheduler_schedule" "this" {
       }
     }
 
-    # The next one comes in five minutes.
+    # The next firing of the schedule is the retry.
     retry_policy {
       maximum_retry_attempts       = 0
       maximum_event_age_in_seconds = 60
@@ -162,7 +162,7 @@ resource "aws_lambda_permission" "rule" {
   source_arn    = each.value.arn
 }
 
-# --- what could not be started ---
+# --- runs that could not start ---
 
 resource "aws_sqs_queue" "not_started" {
   name                              = "${var.name}-not-started"

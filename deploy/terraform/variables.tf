@@ -1,21 +1,21 @@
 variable "name" {
-  description = "What everything is called, or begins with."
+  description = "The name of each resource, or the start of its name."
   type        = string
   default     = "efs2s3"
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,30}$", var.name))
-    error_message = "The name has 2 to 31 characters of a-z, 0-9 and '-', and begins with a letter."
+    error_message = "The name has 2 to 31 characters of a-z, 0-9 and '-', and starts with a letter."
   }
 }
 
 variable "tags" {
-  description = "Tags of everything that can have some."
+  description = "The tags of each resource that supports tags."
   type        = map(string)
   default     = {}
 }
 
-# --- where ---
+# --- the network ---
 
 variable "vpc_id" {
   description = "The VPC of the file system."
@@ -23,7 +23,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Subnets for mount targets, tasks and DataSync, each in another availability zone. Private ones need a way to AWS: a NAT gateway, or create_vpc_endpoints."
+  description = "Subnets for mount targets, ECS tasks and DataSync, each in another availability zone. Private subnets need a NAT gateway or create_vpc_endpoints to reach AWS."
   type        = list(string)
 
   validation {
@@ -33,13 +33,13 @@ variable "subnet_ids" {
 }
 
 variable "assign_public_ip" {
-  description = "Whether the task gets a public address: in public subnets it reaches AWS only so."
+  description = "Whether the ECS task gets a public address. In public subnets it needs one to reach AWS."
   type        = bool
   default     = false
 }
 
 variable "create_vpc_endpoints" {
-  description = "Whether to create the VPC endpoints that the task needs where there is no NAT gateway."
+  description = "Whether to create the VPC endpoints that the ECS task needs in subnets without a NAT gateway."
   type        = bool
   default     = false
 }
@@ -51,7 +51,7 @@ variable "route_table_ids" {
 }
 
 variable "use_fips_endpoints" {
-  description = "Whether to use the FIPS endpoints of AWS. Null: in GovCloud alone."
+  description = "Whether to use the FIPS endpoints of AWS. Null: only in GovCloud."
   type        = bool
   default     = null
 }
@@ -59,19 +59,19 @@ variable "use_fips_endpoints" {
 # --- the file system ---
 
 variable "efs_file_system_id" {
-  description = "A file system that is there already, with mount targets in the subnets. Null: one is created."
+  description = "An existing file system, with mount targets in the subnets. Null: the module creates a file system."
   type        = string
   default     = null
 }
 
 variable "efs_security_group_id" {
-  description = "The security group of the mount targets of efs_file_system_id: it is to let in TCP 2049 from itself. Null: one is created, for a file system that is created."
+  description = "The security group of the mount targets of efs_file_system_id. It must allow TCP 2049 from itself. Null: the module creates a group for its own file system."
   type        = string
   default     = null
 }
 
 variable "efs_path" {
-  description = "The folder of the file system that is copied. Everything below it is readable with efs_posix_user."
+  description = "The folder of the file system to copy. efs_posix_user must be able to read everything below it."
   type        = string
   default     = "/"
 
@@ -82,7 +82,7 @@ variable "efs_path" {
 }
 
 variable "efs_posix_user" {
-  description = "As whom files are read, whatever the container runs as: root, or the owner of the files."
+  description = "The user and group that read the files, whatever the container's user is: root, or the owner of the files."
   type        = object({ uid = number, gid = number })
   default     = { uid = 0, gid = 0 }
 }
@@ -100,36 +100,36 @@ variable "bucket_name" {
 }
 
 variable "create_bucket" {
-  description = "Whether to create the bucket, with public access blocked, encryption, TLS only and a rule for uploads that were left."
+  description = "Whether to create the bucket, with public access blocked, encryption, TLS only and a rule that deletes unfinished uploads."
   type        = bool
   default     = true
 }
 
 variable "create_bucket_policy" {
-  description = "Whether a bucket that is created gets a policy (TLS only). A bucket has one policy: set this to false where yours is made elsewhere, and add the output bucket_tls_policy to it."
+  description = "Whether the new bucket gets a policy (TLS only). A bucket has one policy: if you make it elsewhere, set this to false and add the output bucket_tls_policy to your policy."
   type        = bool
   default     = true
 }
 
 variable "bucket_versioning" {
-  description = "Whether a bucket that is created keeps old versions: deletes can then be taken back."
+  description = "Whether the new bucket keeps old versions, so that you can undo deletes."
   type        = bool
   default     = true
 }
 
 variable "bucket_prefix" {
-  description = "What the keys begin with: the folder of the bucket that is kept like the file system."
+  description = "The prefix of the keys: the folder of the bucket that holds the copy."
   type        = string
   default     = ""
 
   validation {
     condition     = !startswith(var.bucket_prefix, "/") && !can(regex("//", var.bucket_prefix))
-    error_message = "Write the prefix without a '/' in front, such as www."
+    error_message = "Write the prefix without a leading '/', such as www."
   }
 }
 
 variable "kms_key_arn" {
-  description = "The KMS key of bucket, state, logs and alarms. Null: S3's and AWS's own encryption."
+  description = "The KMS key of bucket, state, logs and alarms. Null: the default encryption of each service."
   type        = string
   default     = null
 }
@@ -137,7 +137,7 @@ variable "kms_key_arn" {
 # --- how it runs ---
 
 variable "primary" {
-  description = "What the schedule starts. `ecs`: the task, which lets DataSync do it first. `lambda`: a function that starts DataSync, as in the plain original; the task is started where an execution fails."
+  description = "What the schedule starts. `ecs`: the ECS task, which runs the DataSync task first. `lambda`: a function that starts DataSync, and the ECS task if an execution fails."
   type        = string
   default     = "ecs"
 
@@ -148,7 +148,7 @@ variable "primary" {
 }
 
 variable "schedule" {
-  description = "When it runs: rate(…) or cron(…)."
+  description = "The schedule, as rate(…) or cron(…)."
   type        = string
   default     = "rate(5 minutes)"
 
@@ -159,48 +159,48 @@ variable "schedule" {
 }
 
 variable "schedule_enabled" {
-  description = "Whether the schedule is on. Off, the system is there for runs by hand."
+  description = "Whether the schedule is on. If it is off, you start runs by hand."
   type        = bool
   default     = true
 }
 
 variable "delete" {
-  description = "Whether objects without a file are deleted (DataSync's PreserveDeletedFiles=REMOVE)."
+  description = "Whether to delete objects without a file (DataSync's PreserveDeletedFiles=REMOVE)."
   type        = bool
   default     = true
 }
 
 variable "excludes" {
-  description = "What is not copied: DataSync patterns, such as /cache or *.tmp."
+  description = "The paths not to copy, as DataSync patterns, such as /cache or *.tmp."
   type        = list(string)
   default     = []
 }
 
 variable "environment" {
-  description = "Further options of the program, by the names of their variables: { EFS2S3_MAX_DELETE = \"500\" }."
+  description = "More options of the program, by the names of their variables: { EFS2S3_MAX_DELETE = \"500\" }."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for name in keys(var.environment) : can(regex("^(EFS2S3|AWS|RUST)_[A-Z0-9_]+$", name))])
-    error_message = "Options begin with EFS2S3_ (efs2s3 run --help names them), settings of the SDK with AWS_, the log level is RUST_LOG."
+    error_message = "Names of options start with EFS2S3_ (efs2s3 run --help lists them), names of SDK settings with AWS_. The log level is RUST_LOG."
   }
 }
 
 variable "image" {
-  description = "The image, in a registry that the task can reach. Null: tag image_tag of a repository that is created, for you to push to."
+  description = "The image, in a registry that the ECS task can reach. Null: the tag image_tag in a repository that the module creates. Push the image there."
   type        = string
   default     = null
 }
 
 variable "image_tag" {
-  description = "The tag in the repository that is created."
+  description = "The tag of the image in the new repository."
   type        = string
   default     = "latest"
 }
 
 variable "architecture" {
-  description = "What the image and the function were built for."
+  description = "The architecture of the image and of the function."
   type        = string
   default     = "X86_64"
 
@@ -211,18 +211,18 @@ variable "architecture" {
 }
 
 variable "cpu" {
-  description = "CPU units of the task; 1024 are one."
+  description = "CPU units of the ECS task. 1024 units are one CPU."
   type        = number
   default     = 512
 
   validation {
     condition     = contains([256, 512, 1024, 2048, 4096, 8192, 16384], var.cpu)
-    error_message = "Fargate has 256, 512, 1024, 2048, 4096, 8192 and 16384."
+    error_message = "Choose 256, 512, 1024, 2048, 4096, 8192 or 16384."
   }
 }
 
 variable "memory" {
-  description = "Memory of the task in MiB; Fargate has 2 to 8 GiB for each CPU."
+  description = "Memory of the ECS task in MiB. Fargate has 2 to 8 GiB for each CPU."
   type        = number
   default     = 1024
 }
@@ -234,32 +234,32 @@ variable "lambda_binary" {
 }
 
 variable "lambda_code_bucket" {
-  description = "A bucket through which the function's code goes, for those who must. Null: it goes straight to Lambda."
+  description = "A bucket for the function's code, if your account requires one. Null: Terraform uploads the code directly to Lambda."
   type        = string
   default     = null
 }
 
-# --- what is said ---
+# --- logs and alarms ---
 
 variable "log_retention_days" {
-  description = "How long logs are kept."
+  description = "The days to keep logs."
   type        = number
   default     = 30
 
   validation {
     condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "CloudWatch has 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 and 3653 days."
+    error_message = "Choose 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288 or 3653 days."
   }
 }
 
 variable "alarm_email" {
-  description = "Who hears of failures. Null: nobody is subscribed to the topic."
+  description = "The address that receives the alarms. Null: no address is subscribed to the topic."
   type        = string
   default     = null
 }
 
 variable "alarm_after_minutes" {
-  description = "Without a success for so long there is an alarm: it catches what hangs and reports no error."
+  description = "Raise an alarm if no run succeeds for this many minutes. It also detects a run that hangs without an error."
   type        = number
   default     = 30
 

@@ -1,6 +1,6 @@
-"""The checks of deploy/ and docker/. Each takes the root of a checkout and returns what is wrong, nothing where all is well.
+"""The checks of deploy/ and docker/. Each takes the root of a checkout and returns a list of errors, which is empty if all is well.
 
-test_checks.py runs them on this checkout, and on copies that are broken on purpose.
+test_checks.py runs them on this checkout, and on copies with one error each.
 """
 import json
 import os
@@ -17,7 +17,7 @@ KUBERNETES = ["1.32", "1.37"]
 
 
 def run(*command, cwd=None, **environment):
-    """What a command says, where it fails."""
+    """Returns the output of a command if it fails, as lines."""
     done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode == 0:
         return []
@@ -35,7 +35,7 @@ def manifests(root):
 # --- Terraform ---
 
 def terraform(root, folder, *words, region="us-east-1"):
-    """Runs Terraform in a folder that `tests/tools` has initialised."""
+    """Runs Terraform in a directory that `tests/tools` has initialised."""
     settings = {"TF_DATA_DIR": str(root / ".terraform-data" / folder), "AWS_REGION": region, "TF_IN_AUTOMATION": "1"}
     return run(TERRAFORM, f"-chdir={root / 'deploy/terraform' / folder}", *words, **settings)
 
@@ -65,7 +65,7 @@ excludes = ["/cache", "*.tmp"]
 
 
 def applied(root, region="us-east-1", settings=""):
-    """The state after all of it was applied, and what is wrong if that fails."""
+    """Applies the module. Returns the state, or the errors."""
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "bootstrap"
         program.write_bytes(b"program")
@@ -85,10 +85,10 @@ def resources(values):
     return {resource["address"]: resource["values"] for resource in values["root_module"]["resources"]}
 
 
-# --- what the program is like ---
+# --- the program ---
 
 def documented(root, *rows):
-    """The actions in these rows of the reference's table of permissions, which the program's own tests compare with its requests."""
+    """The actions in these rows of the reference's table of permissions, which tests/it/permissions.rs compares with requests."""
     lines = (root / "docs/reference.md").read_text().splitlines()
     found = set()
     for row in rows:
@@ -101,13 +101,13 @@ DIRECT = ["the direct sync, on the bucket", "the direct sync, on the objects", "
 STATE = ["`--state s3://…`"]
 TASK = [*DIRECT, *STATE, "`run`, on the task", "`run`, on the locations", "the mount"]
 FUNCTION = ["the Lambda function"]
-# What Lambda itself does as the function: its log, and word of a failure to an encrypted topic.
+# What Lambda itself does with the function's role: write the log, and publish a failure to an encrypted topic.
 OWN = {"logs:CreateLogStream", "logs:PutLogEvents", "sns:Publish"}
 KEY = {"kms:Decrypt", "kms:GenerateDataKey"}
 
 
 def options(program):
-    """The variables that the commands know."""
+    """The variables that each command supports."""
     known = {}
     for command in ["run", "sync", "ranges", "report merge"]:
         text = subprocess.run([program, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout
@@ -138,17 +138,17 @@ def actions(*policies):
 
 
 def difference(what, have, want):
-    wrong = [f"{what}: {action} is not allowed, and the program asks for it" for action in sorted(want - have)]
-    return wrong + [f"{what}: {action} is allowed, and nothing asks for it" for action in sorted(have - want)]
+    wrong = [f"{what}: the program needs {action}, which is not allowed" for action in sorted(want - have)]
+    return wrong + [f"{what}: {action} is allowed, but nothing needs it" for action in sorted(have - want)]
 
 
-WAYS = {"us-gov-west-1": 'primary = "lambda"\nlambda_binary = "BOOTSTRAP"\n', "us-east-1": ""}
+SETTINGS_BY_REGION = {"us-gov-west-1": 'primary = "lambda"\nlambda_binary = "BOOTSTRAP"\n', "us-east-1": ""}
 
 
 def policies(root, only=None):
-    """The policies allow what the documents name, and nothing else; they are well made; a partition is not left."""
+    """The policies allow exactly what the documents name. They are valid, and their ARNs are of the right partition."""
     wrong = []
-    for region, settings in WAYS.items():
+    for region, settings in SETTINGS_BY_REGION.items():
         if only and region != only:
             continue
         values, failed = applied(root, region, settings)
@@ -160,17 +160,17 @@ def policies(root, only=None):
             wrong += difference("the function", actions(made["function"]), documented(root, *FUNCTION) | OWN | KEY)
         for name, policy in made.items():
             if policy:
-                wrong += [f"{name}: {one}" for one in well_made(policy)]
+                wrong += [f"{name}: {one}" for one in policy_findings(policy)]
         partition = "aws-us-gov" if region.startswith("us-gov") else "aws"
         texts = json.dumps([resource.get("policy") for resource in resources(values).values()])
         wrong += [f"{region}: {arn}" for arn in re.findall(r"arn:aws[a-z-]*:", texts) if arn != f"arn:{partition}:"]
     return wrong
 
 
-def well_made(policy):
+def policy_findings(policy):
     from parliament import analyze_policy_string
     found = analyze_policy_string(policy if isinstance(policy, str) else json.dumps(policy)).findings
-    # Resource policies are not its matter, nor an ARN of another partition.
+    # parliament does not support resource policies and ARNs of other partitions.
     return [str(one) for one in found if one.issue not in {"RESOURCE_MISMATCH", "UNKNOWN_PRINCIPAL"}]
 
 
@@ -188,7 +188,7 @@ def template(path):
 
 
 def template_policies(root):
-    """The templates' policies are those of the Terraform module."""
+    """The template's policies allow exactly what the documents name."""
     made = template(root / "deploy/cloudformation/efs2s3.yaml")["Resources"]
 
     def of_role(role):
@@ -211,14 +211,14 @@ def template_policies(root):
 # --- variables ---
 
 def environment(root, program, only=None):
-    """Every variable that a task or a function is given is one that its command knows."""
+    """Every variable of an ECS task or a function is one that its command supports."""
     known, wrong = options(program), []
 
     def check(what, names, allowed):
-        wrong.extend(f"{what}: there is no {name}" for name in names if name.startswith("EFS2S3_") and name not in allowed)
+        wrong.extend(f"{what}: the program does not support {name}" for name in names if name.startswith("EFS2S3_") and name not in allowed)
 
     if only in (None, "terraform"):
-        values, failed = applied(root, settings=WAYS["us-gov-west-1"])
+        values, failed = applied(root, settings=SETTINGS_BY_REGION["us-gov-west-1"])
         if failed:
             return failed
         made = resources(values)
@@ -243,7 +243,7 @@ def cloudformation(root):
 
 
 def state_machine(root):
-    """The definition, as Step Functions gets it."""
+    """The definition is valid, after the substitutions of the template."""
     made = template(root / "deploy/scale/step-functions.yaml")["Resources"]["StateMachine"]["Properties"]
     text = json.dumps(made["Definition"])
     wrong = [f"{name} is not substituted" for name in set(re.findall(r"\$\{([a-z_]+)\}", text)) - set(made["DefinitionSubstitutions"])]
@@ -271,29 +271,29 @@ FRAMEWORKS = {"terraform": "deploy/terraform", "cloudformation": "deploy", "kube
 
 
 def security(root, only=None):
-    """Misconfigurations, by checkov; each exception stands with its reason beside what it is for."""
+    """Misconfigurations that checkov finds. Each exception is next to its resource, with its reason."""
     wrong = []
     for framework, folder in FRAMEWORKS.items():
         if only and framework != only:
             continue
-        said = subprocess.run(["checkov", "-d", str(root / folder), "--framework", framework, "--compact", "--quiet", "--skip-download",
-                               "-o", "json", "--skip-check", ",".join(NOT_MEANT)],
+        done = subprocess.run(["checkov", "-d", str(root / folder), "--framework", framework, "--compact", "--quiet", "--skip-download",
+                               "-o", "json", "--skip-check", ",".join(NOT_APPLICABLE)],
                               capture_output=True, text=True)
-        found = json.loads(said.stdout or "[]")
+        found = json.loads(done.stdout or "[]")
         for part in found if isinstance(found, list) else [found]:
             for one in part.get("results", {}).get("failed_checks", []):
                 wrong.append(f"{framework}: {one['check_id']} {one['check_name']} ({one['resource']})")
     return wrong
 
 
-NOT_MEANT = {
-    "CKV_DOCKER_2",  # HEALTHCHECK: a run ends; its exit code tells
-    "CKV_K8S_8", "CKV_K8S_9",  # probes: likewise
-    "CKV_K8S_11",  # a CPU limit slows a run down and protects nobody
-    "CKV_K8S_14", "CKV_K8S_43",  # the digest of the image is the user's to fill in
-    "CKV_K8S_15",  # imagePullPolicy Always: likewise
-    "CKV_K8S_38",  # the service account's token is what IRSA needs, and automounting is off in the account
-    "CKV_K8S_40",  # 65532 is high enough to be nobody's
+NOT_APPLICABLE = {
+    "CKV_DOCKER_2",  # HEALTHCHECK: a run ends, and its exit code shows the result
+    "CKV_K8S_8", "CKV_K8S_9",  # probes: the same reason
+    "CKV_K8S_11",  # a CPU limit would only slow a run down
+    "CKV_K8S_14", "CKV_K8S_43",  # the user fills in the digest of the image
+    "CKV_K8S_15",  # imagePullPolicy Always: the same reason
+    "CKV_K8S_38",  # IRSA needs the service account's token, and the account does not mount it automatically
+    "CKV_K8S_40",  # 65532 is high enough not to be a user of the host
     "CKV2_K8S_6",  # a network policy belongs to the cluster
 }
 
@@ -301,13 +301,13 @@ NOT_MEANT = {
 # --- an emulator ---
 
 def emulator(root):
-    """The template, created on moto: what of it moto knows is there, and as the program and the original ask for it."""
+    """Creates the template on moto, and checks the resources that moto supports."""
     import boto3
     import moto
     try:
         with moto.mock_aws():
             return created(root, boto3)
-    except Exception as error:  # moto refuses in more than one way
+    except Exception as error:  # moto raises errors of several types
         return [str(error)]
 
 
@@ -335,7 +335,7 @@ def created(root, boto3):
     expect("mount targets", sorted(target["SubnetId"] for target in targets), sorted(subnets))
     group = [one for one in ec2.describe_security_groups()["SecurityGroups"] if one["Description"].startswith("NFS")][0]
     rules = [(rule["FromPort"], [pair["GroupId"] for pair in rule["UserIdGroupPairs"]], rule["IpRanges"]) for rule in group["IpPermissions"]]
-    expect("who comes in", rules, [(2049, [group["GroupId"]], [])])
+    expect("inbound rules", rules, [(2049, [group["GroupId"]], [])])
     expect("destination", outputs["Destination"], "s3://my-site/www/")
     task = client("ecs").describe_task_definition(taskDefinition=outputs["TaskDefinitionArn"])["taskDefinition"]
     container = task["containerDefinitions"][0]
@@ -344,26 +344,26 @@ def created(root, boto3):
     schedules = {rule.get("ScheduleExpression") for rule in client("events").list_rules()["Rules"]}
     expect("the rule", "rate(5 minutes)" in schedules, True)
     may_call = json.loads(client("lambda").get_policy(FunctionName="efs2s3")["Policy"])["Statement"]
-    expect("who may call the function", sorted(one["Principal"]["Service"] for one in may_call), ["events.amazonaws.com"] * 2)
+    expect("callers of the function", sorted(one["Principal"]["Service"] for one in may_call), ["events.amazonaws.com"] * 2)
     return wrong
 
 
 def submissions(root, count, state):
-    """What the script submits to AWS Batch: the options of each job."""
+    """The options of each job that the script submits to AWS Batch."""
     with tempfile.TemporaryDirectory() as folder:
-        said = Path(folder) / "said"
+        calls_file = Path(folder) / "calls"
         stub = Path(folder) / "aws"
-        stub.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" END >> {said}; echo job-$(tr "\\0" "\\n" < {said} | grep -c "^END$")\n')
+        stub.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" END >> {calls_file}; echo job-$(tr "\\0" "\\n" < {calls_file} | grep -c "^END$")\n')
         stub.chmod(0o755)
         wrong = run("bash", str(root / "deploy/scale/batch-run"), "queue", "definition", count, state, PATH=f"{folder}:{os.environ['PATH']}")
         if wrong:
             raise ValueError(wrong)
-        calls = [call.split("\0") for call in said.read_text().split("END\0")[:-1]]
+        calls = [call.split("\0") for call in calls_file.read_text().split("END\0")[:-1]]
     return [{name: call[number + 1] for number, name in enumerate(call) if name.startswith("--")} for call in calls]
 
 
 def batch(root):
-    """The script submits four jobs, each waiting for the one before it."""
+    """The script submits four jobs, and each waits for the job before it."""
     found = [(job["--job-name"], job.get("--depends-on"), job.get("--array-properties")) for job in submissions(root, "16", "s3://state/efs2s3")]
     wanted = [("efs2s3-cut", None, None), ("efs2s3-copy", "jobId=job-1", "size=16"), ("efs2s3-delete", "jobId=job-2", "size=16"),
               ("efs2s3-merge", "jobId=job-3", None)]
@@ -371,19 +371,19 @@ def batch(root):
 
 
 def engines(root, program, only=None):
-    """What each engine starts really syncs a tree."""
-    import engines as played
+    """The processes that each engine starts sync a tree."""
+    import engines as simulations
     wrong = []
     for engine in ["step_functions", "kubernetes", "batch"]:
         if only in (None, engine):
-            wrong += [f"{engine}: {one}" for one in getattr(played, engine)(root, program)]
+            wrong += [f"{engine}: {one}" for one in getattr(simulations, engine)(root, program)]
     return wrong
 
 
 # --- the table of parts ---
 
 def table(root):
-    """Every part that deploy/README.md names is there, by Terraform and by CloudFormation."""
+    """Every resource that deploy/README.md names exists in the Terraform module and in the template."""
     made = template(root / "deploy/cloudformation/efs2s3.yaml")["Resources"]
     code = "\n".join(path.read_text() for path in sorted((root / "deploy/terraform").glob("*.tf")))
     declared = {f"{kind}.{name}" for kind, name in re.findall(r'^resource "(\w+)" "(\w+)"', code, re.M)}
@@ -393,6 +393,6 @@ def table(root):
         if len(cells) != 4 or not re.search(r"`aws_", cells[1]):
             continue
         rows += 1
-        wrong += [f"there is no {name}" for name in re.findall(r"`(aws_\w+\.\w+)`", cells[1]) if name not in declared]
-        wrong += [f"there is no {name}" for name in re.findall(r"`(\w+)`", cells[2]) if name not in made]
+        wrong += [f"{name} does not exist" for name in re.findall(r"`(aws_\w+\.\w+)`", cells[1]) if name not in declared]
+        wrong += [f"{name} does not exist" for name in re.findall(r"`(\w+)`", cells[2]) if name not in made]
     return wrong if rows >= 20 else [*wrong, f"the table has {rows} rows"]

@@ -1,7 +1,7 @@
-"""The engines of deploy/scale, played: what each definition starts, in its order, as processes of the program on a test server.
+"""Simulates the engines of deploy/scale: starts the steps of each definition in order, as processes of the program on a test server.
 
-Each takes the root of a checkout and the program and returns what is wrong: a step that fails, or a bucket that does not hold
-what the tree holds in the end.
+Each simulation takes the root of a checkout and the program. It returns errors: a step that failed, or a bucket that differs from
+the tree at the end.
 """
 import json
 import os
@@ -22,7 +22,7 @@ FILES = {f"d{number % 4}/f{number:02}": f"content {number}" for number in range(
 
 
 class Stage:
-    """A tree, a server with the buckets that the definitions name, objects that are gone from the tree, and the program."""
+    """A tree, a server with the buckets of the definitions, orphans, and the program."""
 
     def __init__(self, program, folder):
         self.program, self.tree = program, Path(folder) / "tree"
@@ -51,11 +51,11 @@ class Stage:
             self.s3.put_object(Bucket="my-site", Key=f"www/{name}", Body=b"gone")
 
     def run(self, command, environment, index=None):
-        """What a container that is started so says, if it fails."""
+        """Runs the program as a container with this command and environment. Returns its error, if it fails."""
         given = {**environment, "EFS2S3_SOURCE": str(self.tree), "EFS2S3_MODE": "plain", "AWS_ENDPOINT_URL": self.url, "AWS_REGION": "us-east-1",
                  "AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true", **(index or {})}
         done = subprocess.run([self.program, *command], env=given, capture_output=True, text=True)
-        return [] if done.returncode == 0 else [f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}"]
+        return [] if done.returncode == 0 else [f"{' '.join(command)} exited with {done.returncode}: {done.stderr[-500:]}"]
 
     def differences(self):
         have = {}
@@ -64,24 +64,24 @@ class Stage:
         return [f"the bucket holds {len(have)} objects: {sorted(have.keys() ^ FILES.keys())}"] if have != FILES else []
 
 
-def played(play):
+def simulation(steps):
     def on_a_stage(root, program):
         with tempfile.TemporaryDirectory() as folder:
             stage = Stage(program, folder)
             try:
-                return play(root, stage) or stage.differences()
+                return steps(root, stage) or stage.differences()
             finally:
                 stage.server.terminate()
                 stage.server.wait()
     return on_a_stage
 
 
-@played
+@simulation
 def step_functions(root, stage):
     made = checks.template(root / "deploy/scale/step-functions.yaml")["Resources"]["StateMachine"]["Properties"]
     settings = {"state_bucket": "my-state", "state_prefix": "efs2s3", "ranges": "6", "at_once": "2", "cluster": "c", "family": "f"}
     definition = json.loads(re.sub(r"\$\{([a-z_]+)\}", lambda found: settings[found[1]], json.dumps(made["Definition"])))
-    # What the task definition of the deployment says.
+    # The environment in the task definition of the deployment.
     environment = {"EFS2S3_DESTINATION": "s3://my-site/www", "EFS2S3_STATE": "s3://my-state/efs2s3", "EFS2S3_DELETE": "true", "EFS2S3_LOG_FORMAT": "json"}
 
     def task(state, item):
@@ -106,7 +106,7 @@ def step_functions(root, stage):
     return []
 
 
-@played
+@simulation
 def kubernetes(root, stage):
     common = {}
     for manifest in yaml.safe_load_all((root / "deploy/scale/kubernetes/storage.yaml").read_text()):
@@ -124,7 +124,7 @@ def kubernetes(root, stage):
     return []
 
 
-@played
+@simulation
 def batch(root, stage):
     job = checks.template(root / "deploy/scale/batch.yaml")["Resources"]["Job"]["Properties"]["ContainerProperties"]
     settings = {"Ref Destination": "s3://my-site/www", "Ref State": "s3://my-state/efs2s3", "Sub ${State}/ranges.json": "s3://my-state/efs2s3/ranges.json"}

@@ -1,4 +1,4 @@
-"""The image: built from docker/Dockerfile around a program that was built before, and really run, as its own user."""
+"""Builds the image from docker/Dockerfile around an existing program, and runs it as the image's user."""
 import json
 import os
 import shutil
@@ -20,7 +20,7 @@ PROGRAM = Path(os.environ["PROGRAM"])
 
 
 class Images:
-    """buildah, with a storage of its own; nothing is fetched."""
+    """buildah with its own storage. It downloads nothing."""
 
     def __init__(self, folder):
         self.words = ["buildah", "--storage-driver", "vfs", "--root", str(folder / "root"), "--runroot", str(folder / "run")]
@@ -46,7 +46,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """What the first stage of the Dockerfile leaves: it takes a registry, which a test has not."""
+    """The result of the Dockerfile's first stage, which needs a registry, so tests do not run it."""
     folder = tmp_path_factory.mktemp("built")
     (folder / "image/etc/ssl/certs").mkdir(parents=True)
     (folder / "image/tmp").mkdir()
@@ -87,13 +87,13 @@ def run(images, container, tree, s3, *words, **environment):
                   "-v", f"{tree}:/mnt/efs:ro", container, "--", *config["Entrypoint"], *words)
 
 
-def test_it_holds_the_program_certificates_and_nothing_else(image):
+def test_image_holds_only_the_program_and_certificates(image):
     _, files = image
     assert {str(path.relative_to(files)) for path in files.rglob("*") if not path.is_dir()} == {"efs2s3", "etc/ssl/certs/ca-certificates.crt"}
     assert (files / "tmp").stat().st_mode & 0o7777 == 0o1777
 
 
-def test_it_is_no_roots_and_says_what_it_is(images, image):
+def test_image_has_a_user_and_labels(images, image):
     config = json.loads(images("inspect", image[0]).stdout)["OCIv1"]["config"]
     assert config["User"] == "65532:65532"
     assert config["StopSignal"] == "SIGTERM"
@@ -102,11 +102,11 @@ def test_it_is_no_roots_and_says_what_it_is(images, image):
     assert {"org.opencontainers.image.title", "org.opencontainers.image.licenses"} <= config["Labels"].keys()
 
 
-def test_the_program_in_it_has_no_demo(images, image, tmp_path, s3):
+def test_program_in_the_image_has_no_demo(images, image, tmp_path, s3):
     assert run(images, image[0], tmp_path, s3, "demo").returncode == 2
 
 
-def test_it_syncs_a_mounted_tree_as_its_own_user(images, image, tmp_path, s3):
+def test_image_syncs_a_mounted_tree_as_its_user(images, image, tmp_path, s3):
     tree = tmp_path / "tree"
     (tree / "img").mkdir(parents=True)
     (tree / "index.html").write_text("page")
@@ -132,7 +132,7 @@ def test_it_syncs_a_mounted_tree_as_its_own_user(images, image, tmp_path, s3):
     assert fnmatch(line["message"], "* exit 0")
 
 
-def test_files_that_it_may_not_read_are_named_and_root_may(images, image, tmp_path, s3):
+def test_unreadable_files_are_named_and_root_reads_them(images, image, tmp_path, s3):
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "secret").write_text("x")
@@ -148,7 +148,7 @@ def test_files_that_it_may_not_read_are_named_and_root_may(images, image, tmp_pa
         images("config", "--user", "65532:65532", image[0])
 
 
-def test_the_functions_program_is_the_same(images, built):
+def test_function_has_the_same_program(images, built):
     _, files = images.build(built, "lambda")
     assert [path.name for path in files.iterdir()] == ["bootstrap"]
     assert (files / "bootstrap").read_bytes() == PROGRAM.read_bytes()

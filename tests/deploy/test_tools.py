@@ -1,4 +1,4 @@
-"""`tests/tools find`, on a machine that is made of stubs."""
+"""Tests `tests/tools` on a machine with stubs of the tools."""
 import shutil
 import socket
 import subprocess
@@ -43,8 +43,8 @@ def machine(tmp_path):
         yield tools
 
 
-def skipped(said):
-    return [line.removeprefix("skipped: ").split(": ")[0] for line in said.stderr.splitlines()]
+def skipped(done):
+    return [line.removeprefix("skipped: ").split(": ")[0] for line in done.stderr.splitlines()]
 
 
 def test_tools_whose_registry_does_not_respond_are_named_once(machine):
@@ -52,22 +52,22 @@ def test_tools_whose_registry_does_not_respond_are_named_once(machine):
     assert machine("find", cargo=HANG, npm=HANG, terraform=terraform).stderr == ""
     # They are not tried again.
     assert machine("install", cargo="exit 0", npm="exit 0", terraform="exit 0").returncode == 0
-    said = machine("report")
-    assert (sorted(skipped(said)), said.returncode) == (sorted(EVERYTHING - {"Terraform"}), 0)
+    done = machine("report")
+    assert (sorted(skipped(done)), done.returncode) == (sorted(EVERYTHING - {"Terraform"}), 0)
 
 
 def test_tools_that_do_not_exist_are_an_error_in_ci(machine):
-    said = machine("find", ci="true")
-    assert said.returncode == 1
-    assert {line.removeprefix("missing: ").split(": ")[0] for line in said.stderr.splitlines()} == EVERYTHING
+    done = machine("find", ci="true")
+    assert done.returncode == 1
+    assert {line.removeprefix("missing: ").split(": ")[0] for line in done.stderr.splitlines()} == EVERYTHING
 
 
 def test_a_tool_that_cannot_be_installed_is_named_with_the_cause(machine):
     terraform = 'case "$*" in version) ;; *deploy*) echo "Error: no such host"; exit 1;; esac'
     machine("find", "deploy", terraform=terraform)
     machine("install", "deploy")
-    said = machine("report", "deploy")
-    assert "skipped: Terraform's providers: no such host. To run their tests, let `terraform init`" in said.stderr
+    done = machine("report", "deploy")
+    assert "skipped: Terraform's providers: no such host. To run their tests, let `terraform init`" in done.stderr
 
 
 def test_a_tool_that_is_found_later_is_no_longer_missing(machine):

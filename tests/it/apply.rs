@@ -1,4 +1,4 @@
-//! Applying a plan that somebody has looked at: what holds is done, what has changed since is refused by name.
+//! `efs2s3 apply`: it does what a reviewed plan lists, and skips lines whose file or object has changed since.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fake_aws::s3::{Fault, Operation, Rule};
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -30,33 +30,33 @@ fn plan(trial: &Trial, options: &[&str]) {
     trial.s3.clear_log();
 }
 
-fn apply(trial: &Trial, options: &[&str]) -> Ended {
+fn apply(trial: &Trial, options: &[&str]) -> FinishedRun {
     trial.run_words(&[&["apply", "plan.jsonl"], options].concat(), &[])
 }
 
 #[test]
-fn a_plan_that_still_holds_is_carried_out_to_the_letter() {
+fn apply_does_exactly_what_the_plan_lists() {
     let trial = planned(&[]);
     let ended = apply(&trial, &[]).expect(0);
     trial.assert_same();
     assert_eq!((ended.counted("uploaded"), ended.counted("deleted")), (4, 2));
-    assert_eq!(trial.count(Operation::ListObjectsV2), 0, "only what the plan names is looked at");
+    assert_eq!(trial.count(Operation::ListObjectsV2), 0, "apply reads only the keys of the plan");
     let ended = apply(&trial, &[]).expect(3);
-    assert_eq!(ended.counted("failed"), 4, "it holds no more");
+    assert_eq!(ended.counted("failed"), 4, "each upload line is outdated");
 }
 
 #[test]
-fn a_line_whose_file_or_object_has_changed_is_refused_and_the_others_are_done() {
+fn apply_skips_lines_whose_file_or_object_has_changed() {
     let trial = planned(&[]);
     trial.write("changed1", "changed after the plan");
-    trial.object("changed2", "written by somebody else", Duration::ZERO);
-    trial.object("orphan1", "written by somebody else", Duration::ZERO);
+    trial.object("changed2", "written by another writer", Duration::ZERO);
+    trial.object("orphan1", "written by another writer", Duration::ZERO);
     trial.write("orphan2", "back again");
     let ended = apply(&trial, &[]).expect(3);
     let objects = trial.objects();
     assert_eq!(objects["changed1"], b"then changed1");
-    assert_eq!(objects["changed2"], b"written by somebody else");
-    assert_eq!(objects["orphan1"], b"written by somebody else");
+    assert_eq!(objects["changed2"], b"written by another writer");
+    assert_eq!(objects["orphan1"], b"written by another writer");
     assert_eq!(objects["orphan2"], b"then orphan2");
     assert_eq!((&objects["new1"][..], &objects["new2"][..]), (&b"now new1"[..], &b"now new2"[..]));
     assert_eq!((ended.counted("failed"), ended.withheld_by("changed_since_plan")), (2, 2));
@@ -66,21 +66,21 @@ fn a_line_whose_file_or_object_has_changed_is_refused_and_the_others_are_done() 
 }
 
 #[test]
-fn a_new_file_that_is_refused_withholds_the_deletes() {
+fn skipped_new_file_withholds_the_deletes() {
     let trial = planned(&[]);
     trial.remove("new1");
     let ended = apply(&trial, &[]).expect(3);
-    assert_eq!(ended.withheld_by("uploads"), 2, "it may be the new name of one of them");
+    assert_eq!(ended.withheld_by("uploads"), 2, "the new file may be a renamed one");
     assert!(trial.has("orphan1") && trial.has("new2"));
 }
 
 #[test]
-fn an_object_that_appeared_is_not_overwritten_and_one_that_is_gone_is_no_trouble() {
+fn apply_keeps_new_objects_and_accepts_missing_orphans() {
     let trial = planned(&[]);
-    trial.object("new1", "somebody else's", Duration::ZERO);
+    trial.object("new1", "of another writer", Duration::ZERO);
     trial.s3.remove("site", "www/orphan1");
     apply(&trial, &[]).expect(3);
-    assert_eq!(trial.objects()["new1"], b"somebody else's");
+    assert_eq!(trial.objects()["new1"], b"of another writer");
     let trial = planned(&[]);
     trial.s3.remove("site", "www/orphan1");
     apply(&trial, &[]).expect(0);
@@ -88,7 +88,7 @@ fn an_object_that_appeared_is_not_overwritten_and_one_that_is_gone_is_no_trouble
 }
 
 #[test]
-fn a_write_between_the_look_and_the_upload_wins() {
+fn apply_does_not_overwrite_a_concurrent_write() {
     let trial = planned(&[]);
     let (s3, once) = (trial.s3.clone(), std::sync::Once::new());
     let write = move || once.call_once(|| s3.put("site", "www/changed1", "quick", fake_aws::s3::Seed::default()));
@@ -112,7 +112,7 @@ fn an_empty_source_deletes_nothing() {
 }
 
 #[test]
-fn a_plan_from_which_lines_were_taken_out_does_the_rest() {
+fn apply_does_only_the_remaining_lines() {
     let trial = planned(&["--all"]);
     let path = trial.folder.path().join("plan.jsonl");
     let plan = fs::read_to_string(&path).unwrap();
@@ -124,7 +124,7 @@ fn a_plan_from_which_lines_were_taken_out_does_the_rest() {
 }
 
 #[test]
-fn options_and_header_rules_come_from_the_plan_and_not_from_where_it_is_applied() {
+fn apply_takes_options_and_header_rules_from_the_plan() {
     let trial = Trial::new();
     trial.write("page.html", "<p>");
     Trial::settle();
@@ -138,11 +138,11 @@ fn options_and_header_rules_come_from_the_plan_and_not_from_where_it_is_applied(
     assert_eq!(stored.headers["cache-control"], "max-age=1");
     assert_eq!(stored.headers["content-encoding"], "br");
     assert_eq!(stored.headers["x-amz-storage-class"], "STANDARD_IA");
-    assert_eq!(stored.metadata("file-mtime"), None, "plain, as it was planned");
+    assert_eq!(stored.metadata("file-mtime"), None, "plain, as in the plan");
 }
 
 #[test]
-fn directories_links_and_metadata_are_carried_out_too() {
+fn apply_writes_directories_links_and_metadata() {
     let trial = Trial::new();
     trial.write("d/file", "content");
     trial.link("file", "d/link");
@@ -166,13 +166,13 @@ fn directories_links_and_metadata_are_carried_out_too() {
 }
 
 #[test]
-fn what_is_no_plan_is_refused_before_anything_is_done() {
+fn invalid_plan_is_refused_before_any_request() {
     let trial = planned(&[]);
     let path = trial.folder.path().join("plan.jsonl");
     let whole = fs::read_to_string(&path).unwrap();
     let (header, lines) = whole.split_once('\n').unwrap();
     let newer = header.replace("\"plan\":1", "\"plan\":2");
-    for (text, says) in [
+    for (text, message) in [
         (String::new(), "is not a plan that can be applied"),
         (lines.to_owned(), "is not a plan that can be applied"),
         (newer, "has another version"),
@@ -182,7 +182,7 @@ fn what_is_no_plan_is_refused_before_anything_is_done() {
     ] {
         fs::write(&path, text).unwrap();
         let ended = apply(&trial, &[]).expect(2);
-        assert!(ended.stderr.contains(says), "{says}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{message}: {}", ended.stderr);
     }
     fs::remove_file(&path).unwrap();
     let ended = apply(&trial, &[]).expect(2);
@@ -191,7 +191,7 @@ fn what_is_no_plan_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_line_of_another_destination_is_refused() {
+fn plan_line_of_another_destination_is_refused() {
     let trial = planned(&[]);
     let path = trial.folder.path().join("plan.jsonl");
     let plan = fs::read_to_string(&path).unwrap();
@@ -201,7 +201,7 @@ fn a_line_of_another_destination_is_refused() {
 }
 
 #[test]
-fn with_a_state_it_takes_the_lease_and_the_next_sync_knows_what_it_did() {
+fn apply_with_state_saves_a_report_and_an_index() {
     let trial = planned(&[]);
     let state = trial.folder.path().join("state").display().to_string();
     apply(&trial, &["--state", &state]).expect(0);

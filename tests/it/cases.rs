@@ -1,4 +1,4 @@
-//! The table of cases: each case names tests that exist.
+//! Checks the table of cases: each case names tests that exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ const CASES: &str = "1 2 3 4 5 5a 5b 5c 6 7 8 9 10 11 12 20 21 22 23 24 25 26 27
     46 47 50 51 52 53 54 55 56 57 60 61 62 63 64 65 66 67 67a 67b 68 69 70 71 72 80 81 82 83 90 91 92 93 94 95 96 97 100 101 \
     102 103 104 105 106 107 108 109 110 111 112 113";
 
-/// All Rust below a folder, as one text.
+/// All Rust source below a folder, as one text.
 fn source(folder: &Path) -> String {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let texts = entries.map(|path| {
@@ -25,7 +25,7 @@ fn source(folder: &Path) -> String {
 }
 
 #[test]
-fn each_case_names_tests_that_are_there() {
+fn each_case_names_existing_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (program, real) = (source(&root.join("src")), source(&root.join("tests/real_s3")));
     let mut cases = BTreeSet::new();
@@ -34,18 +34,18 @@ fn each_case_names_tests_that_are_there() {
         let tests = line.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2);
         for test in tests {
             let path: Vec<&str> = test.split("::").collect();
-            let is_there = |text: &str, name: &str| text.contains(&format!("fn {name}("));
-            let is_there = match path.as_slice() {
+            let has = |text: &str, name: &str| text.contains(&format!("fn {name}("));
+            let exists = match path.as_slice() {
                 ["it", module, name] => {
-                    is_there(&fs::read_to_string(root.join(format!("tests/it/{module}.rs"))).unwrap(), name)
+                    has(&fs::read_to_string(root.join(format!("tests/it/{module}.rs"))).unwrap(), name)
                 }
-                ["real", name] => is_there(&real, name),
-                [name] => is_there(&program, name),
+                ["real", name] => has(&real, name),
+                [name] => has(&program, name),
                 _ => false,
             };
-            assert!(is_there, "there is no test `{test}`");
+            assert!(exists, "the test `{test}` does not exist");
         }
     }
     let missing: Vec<&str> = CASES.split_whitespace().filter(|case| !cases.contains(case)).collect();
-    assert!(missing.is_empty(), "no test is named for {missing:?}");
+    assert!(missing.is_empty(), "no test covers {missing:?}");
 }

@@ -1,4 +1,4 @@
-//! How the program is told what to do, and what it tells.
+//! The command line: options, environment, config file, output and error messages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,24 +11,24 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
 use serde_json::Value;
 
-use crate::trial::{Ended, READS, SECRETS, Trial, WRITES, random};
+use crate::trial::{FinishedRun, READS, SECRETS, Trial, WRITES, random};
 
 const MIB: usize = 1 << 20;
-/// Longer ago than anything that a trial does.
+/// An age greater than that of anything in a trial.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 /// Small files in one request, larger ones in parts of 5 MiB.
 const IN_PARTS: [&str; 4] = ["--part-size", "5MiB", "--multipart-threshold", "6MiB"];
-/// What an environment without credentials has in place of the trial's.
+/// Unsets the trial's credentials.
 const NO_CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_SESSION_TOKEN", "")];
 
-/// Lines of JSON.
+/// Parses lines of JSON.
 #[track_caller]
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// One file or object for each thing that can become of one.
+/// One file or object for each action of a sync.
 fn one_of_each() -> Trial {
     let trial = Trial::new();
     trial.object("equal", "same", LONG_AGO);
@@ -43,19 +43,19 @@ fn one_of_each() -> Trial {
     trial
 }
 
-/// What a plan or a changes file says of each key.
-fn told(lines: &[Value]) -> Vec<(String, String, String, u64)> {
+/// Action, key, reason and size of each line of a plan or a changes file.
+fn fields(lines: &[Value]) -> Vec<(String, String, String, u64)> {
     let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
-    let tell = |line: &Value| {
+    let fields = |line: &Value| {
         (text(line, "action"), text(line, "key"), text(line, "reason"), line["size"].as_u64().unwrap_or(0))
     };
-    lines.iter().map(tell).collect()
+    lines.iter().map(fields).collect()
 }
 
 // --- plan ---
 
 #[test]
-fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
+fn plan_writes_nothing_and_lists_what_sync_then_does() {
     let trial = one_of_each();
     let plan = trial.plan(&["--delete"]).expect(0);
     assert_eq!(trial.count(WRITES), 0);
@@ -69,7 +69,7 @@ fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
         ("delete", "www/b-orphan"),
         ("delete", "www/z/orphan"),
     ];
-    assert_eq!(keys, expected, "in the order of the keys, the deletes last");
+    assert_eq!(keys, expected, "in key order, deletes last");
     assert_eq!(planned[0]["etag"], trial.stored("a-size").etag);
     assert!(planned[2]["etag"].is_null());
     assert_eq!(planned[3]["etag"], trial.stored("b-orphan").etag);
@@ -83,8 +83,8 @@ fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
         let size = if action == "delete" { 0 } else { size };
         (action, key, reason, size)
     };
-    let planned: BTreeSet<_> = told(&planned).into_iter().map(without_size).collect();
-    assert_eq!(told(&done).into_iter().collect::<BTreeSet<_>>(), planned);
+    let planned: BTreeSet<_> = fields(&planned).into_iter().map(without_size).collect();
+    assert_eq!(fields(&done).into_iter().collect::<BTreeSet<_>>(), planned);
     assert_eq!(done.len(), 5);
     for (name, count) in [("uploaded", 3), ("deleted", 2), ("unchanged", 1)] {
         assert_eq!((run.counted(name), plan.counted(name)), (count, count), "{name}");
@@ -93,7 +93,7 @@ fn plan_writes_nothing_and_its_lines_are_what_sync_then_does() {
 }
 
 #[test]
-fn a_plan_in_a_file_begins_with_what_it_was_made_from() {
+fn plan_file_starts_with_its_source_destination_and_options() {
     let trial = one_of_each();
     let path = trial.folder.path().join("plan.jsonl");
     let to_stdout = trial.plan(&["--delete"]).expect(0);
@@ -111,7 +111,7 @@ fn a_plan_in_a_file_begins_with_what_it_was_made_from() {
     assert!(header["options"].as_object().unwrap().keys().all(is_option), "{}", header["options"]);
     assert_eq!(
         run.counted("deleted"),
-        u64::try_from(told(&written).iter().filter(|line| line.0 == "delete").count()).unwrap()
+        u64::try_from(fields(&written).iter().filter(|line| line.0 == "delete").count()).unwrap()
     );
     assert!(run.stderr.contains("to upload") && run.stderr.contains("to delete"), "{}", run.stderr);
     assert!(header["created"].as_str().unwrap().ends_with('Z'));
@@ -119,18 +119,18 @@ fn a_plan_in_a_file_begins_with_what_it_was_made_from() {
 }
 
 #[test]
-fn plan_lists_what_stays_only_when_asked() {
+fn plan_lists_kept_objects_only_with_all() {
     let trial = one_of_each();
     let kept = |options: &[&str]| {
-        let told = told(&lines(&trial.plan(options).expect(0).stdout));
-        told.into_iter().filter(|(action, ..)| action == "keep").map(|(_, key, ..)| key).collect::<Vec<_>>()
+        let lines = fields(&lines(&trial.plan(options).expect(0).stdout));
+        lines.into_iter().filter(|(action, ..)| action == "keep").map(|(_, key, ..)| key).collect::<Vec<_>>()
     };
     assert_eq!(kept(&["--delete"]), [""; 0]);
     assert_eq!(kept(&["--delete", "--all"]), ["www/equal"]);
 }
 
 #[test]
-fn plan_ends_with_10_only_when_asked_and_only_when_there_is_something_to_do() {
+fn plan_exits_with_10_if_changes_remain() {
     let trial = one_of_each();
     trial.plan(&["--delete"]).expect(0);
     let run = trial.plan(&["--delete", "--exit-code"]).expect(10);
@@ -143,7 +143,7 @@ fn plan_ends_with_10_only_when_asked_and_only_when_there_is_something_to_do() {
 }
 
 #[test]
-fn a_dry_run_is_a_plan() {
+fn dry_run_prints_the_plan() {
     let trial = one_of_each();
     let plan = trial.plan(&["--delete"]).expect(0);
     let by_flag = trial.sync(&["--delete", "--dry-run"]).expect(0);
@@ -154,10 +154,10 @@ fn a_dry_run_is_a_plan() {
 }
 
 #[test]
-fn a_plan_tells_of_no_delete_that_sync_would_withhold() {
+fn plan_omits_deletes_that_sync_would_withhold() {
     let trial = one_of_each();
     let run = trial.plan(&["--delete", "--max-delete", "1"]).expect(3);
-    assert_eq!(told(&lines(&run.stdout)).iter().filter(|(action, ..)| action == "delete").count(), 0);
+    assert_eq!(fields(&lines(&run.stdout)).iter().filter(|(action, ..)| action == "delete").count(), 0);
     assert_eq!(run.withheld_by("limit"), 2);
     assert!(run.stderr.contains("--max-delete 2"), "{}", run.stderr);
 }
@@ -165,7 +165,7 @@ fn a_plan_tells_of_no_delete_that_sync_would_withhold() {
 // --- stdout and stderr ---
 
 #[test]
-fn sync_writes_its_report_and_nothing_else_to_stdout_and_that_only_when_asked() {
+fn sync_writes_only_a_requested_report_to_stdout() {
     let trial = one_of_each();
     let run = trial.sync(&["--delete"]).expect(0);
     assert_eq!(run.stdout, "");
@@ -176,7 +176,7 @@ fn sync_writes_its_report_and_nothing_else_to_stdout_and_that_only_when_asked() 
 }
 
 #[test]
-fn a_closed_pipe_is_no_crash() {
+fn closed_stdout_does_not_end_a_run() {
     let trial = Trial::new();
     for number in 0..3000 {
         trial.write(format!("{number:04}-{}", "n".repeat(100)), "1");
@@ -185,13 +185,13 @@ fn a_closed_pipe_is_no_crash() {
     let mut plan = trial.start_words(&["plan", &source, "s3://site/www", "--mode", "plain"], &[]);
     plan.close_stdout();
     let plan = plan.end().expect(0);
-    assert_eq!(plan.counted("uploaded"), 3000, "the plan goes on to its end");
+    assert_eq!(plan.counted("uploaded"), 3000, "the plan continues to its end");
     let mut run = trial.start(&["--dry-run", "--report", "-"]);
     run.close_stdout();
     run.end().expect(0);
 }
 
-/// A run that has something to say, on a terminal.
+/// The output on a terminal of a run that logs a warning.
 fn on_a_terminal(environment: &[(&str, &str)], options: &str) -> String {
     let trial = Trial::new();
     trial.write_raw_name(b"caf\xe9", b"1");
@@ -203,7 +203,7 @@ fn on_a_terminal(environment: &[(&str, &str)], options: &str) -> String {
 }
 
 #[test]
-fn there_are_colours_on_a_terminal_unless_no_color_is_set_and_none_elsewhere() {
+fn log_is_coloured_only_on_terminals_without_no_color() {
     let options = "--progress never";
     assert!(on_a_terminal(&[], options).contains('\u{1b}'));
     let plain = on_a_terminal(&[("NO_COLOR", "1")], options);
@@ -215,7 +215,7 @@ fn there_are_colours_on_a_terminal_unless_no_color_is_set_and_none_elsewhere() {
 }
 
 #[test]
-fn log_lines_are_json_when_asked() {
+fn log_lines_are_json_with_log_format_json() {
     let trial = Trial::new();
     trial.write_raw_name(b"caf\xe9", b"1");
     trial.write("a", "1");
@@ -231,7 +231,7 @@ fn log_lines_are_json_when_asked() {
 // --- usage ---
 
 #[test]
-fn wrong_usage_ends_with_2_says_what_is_wrong_and_contacts_nobody() {
+fn usage_error_exits_with_2_before_any_request() {
     let trial = Trial::new();
     trial.write("a", "1");
     let source = trial.tree().display().to_string();
@@ -280,7 +280,7 @@ fn wrong_usage_ends_with_2_says_what_is_wrong_and_contacts_nobody() {
 }
 
 #[test]
-fn help_and_version_go_to_stdout_and_end_with_0() {
+fn help_and_version_go_to_stdout() {
     let trial = Trial::new();
     for words in [["--help"].as_slice(), &["sync", "--help"], &["plan", "-h"], &["--version"]] {
         let run = trial.run_words(words, &[]).expect(0);
@@ -335,7 +335,7 @@ fn config(trial: &Trial, text: &str) -> String {
 }
 
 #[test]
-fn a_flag_beats_the_environment_and_that_beats_the_config_file() {
+fn flag_overrides_environment_and_environment_overrides_config_file() {
     let trial = Trial::new();
     trial.write("a.html", "1");
     let file = config(
@@ -378,7 +378,7 @@ fn a_flag_beats_the_environment_and_that_beats_the_config_file() {
 }
 
 #[test]
-fn numbers_and_switches_obey_the_same_order() {
+fn numbers_and_switches_follow_the_same_precedence() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::status(500, "InternalError")));
@@ -438,7 +438,7 @@ fn an_empty_environment_variable_counts_as_not_set() {
 }
 
 #[test]
-fn a_config_file_with_a_mistake_is_refused_by_name() {
+fn config_file_error_names_the_mistake() {
     let trial = Trial::new();
     trial.write("a", "1");
     let cases = [
@@ -460,7 +460,7 @@ fn a_config_file_with_a_mistake_is_refused_by_name() {
 }
 
 #[test]
-fn a_header_rule_that_no_request_could_carry_is_refused() {
+fn header_rule_with_an_invalid_header_value_is_refused() {
     let trial = Trial::new();
     trial.write("a", "1");
     for rule in ["cache_control = \"a\\r\\nx-evil: 1\"", "content_type = \"text/ü\"", "content_encoding = \"\""] {
@@ -512,7 +512,7 @@ fn no_secret_appears_in_any_output_at_any_level() {
 
 // --- the report ---
 
-/// The report's names of the server's operations.
+/// The report's name of each operation.
 const REPORTED: [(&str, Operation); 15] = [
     ("list", Operation::ListObjectsV2),
     ("head", Operation::HeadObject),
@@ -531,9 +531,9 @@ const REPORTED: [(&str, Operation); 15] = [
     ("delete_objects", Operation::DeleteObjects),
 ];
 
-/// The requests of a run's report are what the server has logged.
+/// Asserts that the report counts each request that the server logged.
 #[track_caller]
-fn assert_counted(trial: &Trial, run: &Ended) {
+fn assert_counted(trial: &Trial, run: &FinishedRun) {
     for (name, operation) in REPORTED {
         assert_eq!(run.report["requests"][name], trial.count(operation), "{name}");
     }
@@ -544,7 +544,7 @@ fn assert_counted(trial: &Trial, run: &Ended) {
 }
 
 #[test]
-fn the_report_adds_up_and_its_requests_are_what_the_server_counted() {
+fn report_adds_up_and_counts_every_request() {
     let trial = one_of_each();
     trial.write("big", random(11 * MIB));
     let equal = random(7 * MIB);
@@ -577,11 +577,11 @@ fn the_report_adds_up_and_its_requests_are_what_the_server_counted() {
     ] {
         assert_eq!(run.counted(name), count, "{name}: {}", run.report["counts"]);
     }
-    // A new file that is refused withholds the deletes.
+    // A new file that S3 refuses withholds the deletes.
     assert_eq!((run.withheld_by("uploads"), run.counted("objects")), (3, 7));
     trial.s3.clear_rules();
     assert_counted(&trial, &run);
-    assert_eq!(run.report["requests"]["retries"], 3 * 7, "three for each operation that was needed");
+    assert_eq!(run.report["requests"]["retries"], 3 * 7, "three for each operation that the run used");
 
     trial.s3.clear_log();
     let next = trial.sync(&[&IN_PARTS[..], &["--delete", "--exclude", "*/left-out"]].concat()).expect(3);
@@ -592,7 +592,7 @@ fn the_report_adds_up_and_its_requests_are_what_the_server_counted() {
 }
 
 #[test]
-fn the_bytes_of_the_report_are_those_of_the_files() {
+fn report_counts_the_bytes_of_the_files() {
     let trial = one_of_each();
     let run = trial.sync(&[]).expect(0);
     let bytes = &run.report["bytes"];
@@ -600,14 +600,14 @@ fn the_bytes_of_the_report_are_those_of_the_files() {
     assert_eq!(bytes["read_for_compare"], 4 + 3);
 }
 
-// --- what is not there ---
+// --- missing and unreachable things ---
 
-/// Ends with 1 within this time and one line that names what is wrong.
+/// Asserts exit code 1 within this time, and one error line that contains these words.
 #[track_caller]
-fn assert_one_line(run: Ended, words: &[&str], within: Duration) {
+fn assert_one_line(run: FinishedRun, words: &[&str], within: Duration) {
     let run = run.expect(1);
     let is_whole = |line: &str| [" ERROR ", " WARN ", " INFO "].iter().any(|level| line.contains(level));
-    assert!(run.stderr.lines().all(is_whole), "a message of several lines: {}", run.stderr);
+    assert!(run.stderr.lines().all(is_whole), "a message has several lines: {}", run.stderr);
     let errors: Vec<&str> = run.stderr.lines().filter(|line| line.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{}", run.stderr);
     for word in words {
@@ -617,18 +617,18 @@ fn assert_one_line(run: Ended, words: &[&str], within: Duration) {
 }
 
 #[test]
-fn an_endpoint_that_is_down_is_named_within_a_bounded_time() {
+fn unreachable_endpoint_is_named_within_30_seconds() {
     let trial = Trial::new();
     trial.write("a", "1");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}");
     let run = trial.sync(&["--endpoint-url", &url]);
     assert_eq!(run.report["exit_code"], 1);
     assert_one_line(run, &[&url, "cannot reach bucket"], Duration::from_secs(30));
 }
 
 #[test]
-fn an_endpoint_that_never_answers_is_given_up() {
+fn endpoint_that_never_responds_times_out() {
     let trial = Trial::new();
     trial.write("a", "1");
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -638,7 +638,7 @@ fn an_endpoint_that_never_answers_is_given_up() {
 }
 
 #[test]
-fn a_host_that_does_not_exist_is_named_within_a_bounded_time() {
+fn unknown_host_is_named_within_a_minute() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = trial.sync(&["--endpoint-url", "http://no-such-host.invalid"]);
@@ -646,7 +646,7 @@ fn a_host_that_does_not_exist_is_named_within_a_bounded_time() {
 }
 
 #[test]
-fn no_credentials_are_told_with_where_they_could_come_from() {
+fn missing_credentials_error_names_their_sources() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = trial.start_with(&[], &NO_CREDENTIALS).end();
@@ -655,11 +655,11 @@ fn no_credentials_are_told_with_where_they_could_come_from() {
 }
 
 #[test]
-fn a_credentials_endpoint_that_is_down_is_told_within_a_bounded_time() {
+fn unreachable_credentials_endpoint_is_named_within_30_seconds() {
     let trial = Trial::new();
     trial.write("a", "1");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{nobody}/credentials");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{closed}/credentials");
     let environment = [&NO_CREDENTIALS[..], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str())]].concat();
     let run = trial.start_with(&[], &environment).end();
     assert_eq!(trial.count(Operations::all()), 0);
@@ -667,7 +667,7 @@ fn a_credentials_endpoint_that_is_down_is_told_within_a_bounded_time() {
 }
 
 #[test]
-fn a_profile_that_does_not_exist_is_named() {
+fn missing_profile_is_named() {
     let trial = Trial::new();
     trial.write("a", "1");
     let environment = [&NO_CREDENTIALS[..], &[("AWS_PROFILE", "no-such-profile")]].concat();
@@ -677,7 +677,7 @@ fn a_profile_that_does_not_exist_is_named() {
 }
 
 #[test]
-fn a_missing_region_is_told_where_aws_itself_is_meant() {
+fn missing_region_is_an_error_without_an_endpoint() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = trial.start_with(&[], &[("AWS_REGION", ""), ("AWS_ENDPOINT_URL", "")]).end();
@@ -685,10 +685,10 @@ fn a_missing_region_is_told_where_aws_itself_is_meant() {
 }
 
 #[test]
-fn the_endpoint_comes_from_the_flag_then_from_the_s3_variable_then_from_the_general_one() {
+fn endpoint_flag_overrides_s3_variable_overrides_general_variable() {
     let trial = Trial::new();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let (down, url) = (format!("http://{nobody}"), trial.s3.url());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (down, url) = (format!("http://{closed}"), trial.s3.url());
     trial.write("a", "1");
     let of_s3 = [("AWS_ENDPOINT_URL", down.as_str()), ("AWS_ENDPOINT_URL_S3", url.as_str())];
     trial.start_with(&[], &of_s3).end().expect(0);
@@ -720,7 +720,7 @@ fn a_profile_gives_endpoint_region_and_credentials() {
 }
 
 #[test]
-fn a_source_that_cannot_be_used_is_named_before_anything_is_contacted() {
+fn unusable_source_is_named_before_any_request() {
     let trial = Trial::new();
     let file = trial.write("file", "1");
     trial.object("orphan", "o", LONG_AGO);
@@ -735,7 +735,7 @@ fn a_source_that_cannot_be_used_is_named_before_anything_is_contacted() {
 }
 
 #[test]
-fn a_source_that_may_not_be_read_is_named_before_anything_is_contacted() {
+fn unreadable_source_is_named_before_any_request() {
     use std::os::unix::fs::PermissionsExt;
     let trial = Trial::new();
     trial.write("a", "1");
@@ -750,7 +750,7 @@ fn a_source_that_may_not_be_read_is_named_before_anything_is_contacted() {
 }
 
 #[test]
-fn a_result_that_cannot_be_written_is_told_before_anything_is_contacted() {
+fn unwritable_output_file_is_named_before_any_request() {
     let trial = Trial::new();
     trial.write("a", "1");
     let folder = trial.folder.path().display().to_string();
@@ -770,15 +770,15 @@ fn a_result_that_cannot_be_written_is_told_before_anything_is_contacted() {
 }
 
 #[test]
-fn a_report_stays_as_it_was_until_the_new_one_is_whole() {
+fn report_file_is_replaced_atomically() {
     let trial = Trial::new();
     trial.write("a", "1");
     let report = trial.folder.path().join("report.json");
     fs::write(&report, "the last one").unwrap();
     let seen = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-    let (path, saw) = (report.clone(), std::sync::Arc::clone(&seen));
-    let look = Fault::before(move || *saw.lock().unwrap() = fs::read_to_string(&path).unwrap());
-    trial.s3.rule(Rule::on(Operation::PutObject).does(look));
+    let (path, read) = (report.clone(), std::sync::Arc::clone(&seen));
+    let read_old = Fault::before(move || *read.lock().unwrap() = fs::read_to_string(&path).unwrap());
+    trial.s3.rule(Rule::on(Operation::PutObject).does(read_old));
     trial.sync(&["--report", report.to_str().unwrap()]).expect(0);
     assert_eq!(*seen.lock().unwrap(), "the last one");
     let report: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
@@ -789,7 +789,7 @@ fn a_report_stays_as_it_was_until_the_new_one_is_whole() {
 
 // --- a full disk ---
 
-/// More orphans than fit in memory, a new file, and a temporary folder to be.
+/// More orphans than fit in memory, a new file, and the path of a temporary directory that does not exist yet.
 fn many_orphans() -> (Trial, PathBuf) {
     let trial = Trial::new();
     trial.write("new", "1");
@@ -800,7 +800,7 @@ fn many_orphans() -> (Trial, PathBuf) {
     (trial, temporary)
 }
 
-fn assert_withheld(trial: &Trial, run: Ended) {
+fn assert_withheld(trial: &Trial, run: FinishedRun) {
     let run = run.expect(3);
     assert_eq!(run.withheld_by("spill"), 40_000);
     assert_eq!((run.counted("deletes_withheld"), run.counted("deleted")), (40_000, 0));
@@ -811,7 +811,7 @@ fn assert_withheld(trial: &Trial, run: Ended) {
 }
 
 #[test]
-fn a_full_disk_for_the_list_of_deletes_withholds_them_and_not_the_uploads() {
+fn full_temporary_disk_withholds_deletes_but_not_uploads() {
     let (trial, temporary) = many_orphans();
     fs::create_dir(&temporary).unwrap();
     let script = r#"mount -t tmpfs -o size=1m none "$TMPDIR" && exec "$@""#;
@@ -823,8 +823,8 @@ fn a_full_disk_for_the_list_of_deletes_withholds_them_and_not_the_uploads() {
     assert_withheld(&trial, run);
 }
 
-/// A run of a command in a world where the folder `full` has no room for another byte.
-fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> Ended {
+/// Runs a command in a mount namespace where the directory `full` is a full file system.
+fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> FinishedRun {
     let folder = trial.folder.path().join("full");
     fs::create_dir_all(&folder).unwrap();
     let script = r#"mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero > full/all && exec "$@""#;
@@ -836,7 +836,7 @@ fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> Ended {
 }
 
 #[test]
-fn a_full_disk_loses_the_result_and_not_the_sync() {
+fn full_disk_loses_the_report_but_no_upload() {
     let trial = Trial::new();
     trial.write("a", "1");
     let run = on_a_full_disk(&trial, "sync", "--changes").expect(0);
@@ -849,11 +849,11 @@ fn a_full_disk_loses_the_result_and_not_the_sync() {
     trial.s3.clear_log();
     let run = on_a_full_disk(&trial, "plan", "--output");
     assert_one_line(run, &["full/file", "cannot write", "No space left"], Duration::from_secs(10));
-    assert_eq!(trial.count(Operations::all()), 0, "the head of the plan is written before the work starts");
+    assert_eq!(trial.count(Operations::all()), 0, "the header of the plan is written before the first request");
 }
 
 #[test]
-fn a_missing_temporary_folder_withholds_the_deletes_and_not_the_uploads() {
+fn missing_temporary_directory_withholds_deletes_but_not_uploads() {
     let (trial, temporary) = many_orphans();
     let options = ["--delete", "--max-delete", "100%"];
     let run = trial.start_with(&options, &[("TMPDIR", temporary.to_str().unwrap())]).end();
@@ -863,7 +863,7 @@ fn a_missing_temporary_folder_withholds_the_deletes_and_not_the_uploads() {
     trial.assert_same();
 }
 
-/// Ends TLS for 127.0.0.1 with a certificate of its own, and passes everything on to the server behind it.
+/// Terminates TLS for 127.0.0.1 with a self-signed certificate, and forwards everything to the server behind it.
 const TLS_FRONT: &str = r#"
 import socket, ssl, sys, threading
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -890,7 +890,7 @@ while True:
 "#;
 
 #[test]
-fn a_certificate_of_ones_own_is_trusted_where_aws_ca_bundle_names_it() {
+fn certificate_in_aws_ca_bundle_is_trusted() {
     let trial = Trial::new();
     trial.write("a", "1");
     let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| trial.folder.path().join(name));
@@ -937,7 +937,7 @@ fn a_certificate_of_ones_own_is_trusted_where_aws_ca_bundle_names_it() {
 }
 
 #[test]
-fn an_endpoint_that_is_set_to_nothing_counts_as_not_set() {
+fn empty_endpoint_variable_counts_as_not_set() {
     let trial = Trial::new();
     trial.write("a", "1");
     let url = trial.s3.url();
@@ -953,7 +953,7 @@ fn an_endpoint_that_is_set_to_nothing_counts_as_not_set() {
 }
 
 #[test]
-fn the_progress_is_told_in_log_lines_where_that_is_asked_for() {
+fn progress_always_logs_progress_lines() {
     let trial = Trial::new();
     trial.write("a", "1");
     assert!(!trial.sync(&[]).expect(0).stderr.contains("files seen"));
@@ -961,7 +961,7 @@ fn the_progress_is_told_in_log_lines_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+fn low_open_file_limit_is_raised() {
     let trial = Trial::new();
     for number in 0..300 {
         trial.write(format!("d{number}/f"), "x");

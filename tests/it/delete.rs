@@ -1,4 +1,4 @@
-//! What is deleted, and above all what is not.
+//! Deletes: what a run deletes, and what each guard withholds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use fake_aws::s3::{Fault, ListOrder, Operation, Reply, Rule, Seed};
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 
-/// Longer ago than anything that a trial does.
+/// An age greater than that of anything in a trial.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 const DELETES: [Operation; 2] = [Operation::DeleteObject, Operation::DeleteObjects];
-/// Deletes as many as there are.
+/// Delete every orphan.
 const ALL: [&str; 3] = ["--delete", "--max-delete", "100%"];
 
 /// Ten files in three directories, each with its object.
@@ -38,9 +38,9 @@ fn set_mode(trial: &Trial, name: &str, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The entry of a guard in the report: its count, its keys, and what it says.
+/// The entry of a guard in the report: its count, its keys and its message.
 #[track_caller]
-fn withheld(run: &Ended, guard: &str) -> (u64, Vec<String>, String) {
+fn withheld(run: &FinishedRun, guard: &str) -> (u64, Vec<String>, String) {
     let all = run.report["withheld_because"].as_array().unwrap();
     let entry = all.iter().find(|entry| entry["guard"] == guard);
     let entry = entry.unwrap_or_else(|| panic!("nothing withheld by '{guard}': {all:?}"));
@@ -49,14 +49,14 @@ fn withheld(run: &Ended, guard: &str) -> (u64, Vec<String>, String) {
     (entry["count"].as_u64().unwrap(), keys, entry["message"].as_str().unwrap().to_owned())
 }
 
-/// How many keys each `DeleteObjects` named.
+/// The number of keys in each `DeleteObjects` request.
 fn batches(trial: &Trial) -> Vec<usize> {
     let requests = trial.s3.requests(Operation::DeleteObjects);
     let documents = requests.iter().map(|request| request.document.to_vec());
     documents.map(|document| String::from_utf8(document).unwrap().matches("<Object>").count()).collect()
 }
 
-// --- what may go, and when ---
+// --- which objects are orphans ---
 
 #[test]
 fn nothing_is_deleted_without_the_flag() {
@@ -65,11 +65,11 @@ fn nothing_is_deleted_without_the_flag() {
     let run = trial.sync(&[]).expect(0);
     assert_eq!(trial.names().len(), 12);
     assert_eq!(trial.count(DELETES), 0);
-    assert_eq!(run.counted("deletes_withheld"), 0, "nothing was meant to be deleted");
+    assert_eq!(run.counted("deletes_withheld"), 0, "without --delete there is nothing to withhold");
 }
 
 #[test]
-fn an_orphan_is_deleted_and_what_has_a_file_stays() {
+fn only_objects_without_a_file_are_deleted() {
     let trial = ten();
     orphans(&trial, ["!", "d0", "d0/f", "d0/f00", "d0/f0/x", "d1", "d2/f8!", "~"]);
     let run = trial.sync(&["--delete"]).expect(0);
@@ -79,30 +79,30 @@ fn an_orphan_is_deleted_and_what_has_a_file_stays() {
 
 #[test]
 fn only_keys_below_the_prefix_are_touched() {
-    let foreign = ["img", "img.txt", "img2/x", "imgs", "im/g", "a", "img!"];
+    let outside = ["img", "img.txt", "img2/x", "imgs", "im/g", "a", "img!"];
     for destination in ["s3://site/img", "s3://site/img/"] {
         let trial = Trial::new();
         trial.write("kept", "1");
         trial.s3.put("site", "img/kept", "1", Seed::aged(LONG_AGO));
         trial.s3.put("site", "img/orphan", "1", Seed::aged(LONG_AGO));
-        // What a console leaves for a folder stands for the source itself.
+        // The object that a console creates for a folder is the source itself.
         trial.s3.put("site", "img/", "", Seed::aged(LONG_AGO));
-        for key in foreign {
-            trial.s3.put("site", key, "somebody else's", Seed::aged(LONG_AGO));
+        for key in outside {
+            trial.s3.put("site", key, "of another program", Seed::aged(LONG_AGO));
         }
         let source = trial.tree().display().to_string();
         let run = trial.run_words(&["sync", &source, destination, "--delete"], &[]).expect(0);
         let left: BTreeSet<String> = trial.s3.keys("site", "").into_iter().collect();
-        let expected = foreign.into_iter().chain(["img/", "img/kept"]);
+        let expected = outside.into_iter().chain(["img/", "img/kept"]);
         assert_eq!(left, expected.map(str::to_owned).collect(), "{destination}");
         assert_eq!(run.counted("deleted"), 1);
     }
 }
 
 #[test]
-fn what_an_exclude_matches_or_no_include_does_is_not_deleted() {
+fn filtered_keys_are_not_deleted() {
     let trial = ten();
-    trial.write("cache/f", "never looked at");
+    trial.write("cache/f", "never read");
     orphans(&trial, ["d0/x.tmp", "cache/x", "d1/x", "d2/x"]);
     trial.sync(&["--delete", "--exclude", "*.tmp|/cache"]).expect(0);
     assert!(trial.has("d0/x.tmp") && trial.has("cache/x"));
@@ -114,7 +114,7 @@ fn what_an_exclude_matches_or_no_include_does_is_not_deleted() {
 }
 
 #[test]
-fn the_object_of_a_directory_stays_while_there_is_one() {
+fn directory_object_is_kept_while_its_directory_exists() {
     let trial = ten();
     trial.write("linked to/f", "1");
     trial.link("linked to", "link");
@@ -130,7 +130,7 @@ fn the_object_of_a_directory_stays_while_there_is_one() {
 }
 
 #[test]
-fn a_file_that_became_a_directory_and_the_other_way_round_leave_nothing_behind() {
+fn file_that_became_a_directory_leaves_no_orphan() {
     let trial = Trial::new();
     trial.write("was a file/x", "1");
     trial.write("was a directory", "2");
@@ -141,7 +141,7 @@ fn a_file_that_became_a_directory_and_the_other_way_round_leave_nothing_behind()
 }
 
 #[test]
-fn a_key_that_no_file_can_have_is_reported_and_stays() {
+fn impossible_keys_are_reported_and_kept() {
     let trial = ten();
     let impossible = ["a//b", "../x", "/abs", "d0/./x", "d0//"];
     orphans(&trial, impossible);
@@ -156,7 +156,7 @@ fn a_key_that_no_file_can_have_is_reported_and_stays() {
 }
 
 #[test]
-fn a_versioned_bucket_gets_markers_and_no_version_is_named() {
+fn deletes_in_a_versioned_bucket_name_no_version() {
     let trial = ten();
     trial.s3.enable_versioning("site");
     orphans(&trial, ["a", "b", "alone\u{1}"]);
@@ -179,16 +179,20 @@ fn an_unreadable_directory_withholds_every_delete() {
     let run = trial.sync_as_nobody(&["--delete"]).expect(3);
     assert_eq!(trial.names().len(), 13);
     assert_eq!(trial.count(DELETES), 0);
-    assert!(trial.has("new"), "uploads go on");
+    assert!(trial.has("new"), "the run uploads");
     assert_eq!(run.failed_keys(), ["www/d1/"]);
     let (count, keys, message) = withheld(&run, "walk");
-    assert_eq!((count, keys), (1, vec!["www/d2/orphan".to_owned()]), "below it nobody knows");
+    assert_eq!(
+        (count, keys),
+        (1, vec!["www/d2/orphan".to_owned()]),
+        "only the orphan that may exist below d1 is not counted"
+    );
     assert!(message.contains("--ignore-errors"), "{message}");
     run.assert_adds_up();
 }
 
 #[test]
-fn ignore_errors_keeps_what_is_below_the_unreadable_directory_alone() {
+fn ignore_errors_keeps_only_objects_below_the_unreadable_directory() {
     let trial = ten();
     orphans(&trial, ["d1", "d1/orphan", "d1/deep/orphan", "d1-orphan", "d10", "d2/orphan"]);
     set_mode(&trial, "d1", 0);
@@ -203,10 +207,10 @@ fn ignore_errors_keeps_what_is_below_the_unreadable_directory_alone() {
 }
 
 #[test]
-fn a_directory_that_may_be_listed_and_not_entered_loses_nothing() {
+fn directory_without_search_permission_keeps_its_objects() {
     let trial = ten();
     orphans(&trial, ["d1/orphan", "d2/orphan"]);
-    // Names without a stat: each of its files fails by itself.
+    // The run reads the names, but cannot stat them: each file fails alone.
     set_mode(&trial, "d1", 0o744);
     let run = trial.sync_as_nobody(&["--delete"]).expect(3);
     assert_eq!(run.failed_keys(), ["www/d1/f1", "www/d1/f4", "www/d1/f7"]);
@@ -217,7 +221,7 @@ fn a_directory_that_may_be_listed_and_not_entered_loses_nothing() {
 }
 
 #[test]
-fn files_that_fail_by_themselves_keep_their_objects_and_the_others_may_go() {
+fn failed_files_keep_their_objects_and_orphans_are_deleted() {
     let trial = ten();
     trial.write("d0/f0", "changed, and longer");
     set_mode(&trial, "d0/f0", 0);
@@ -225,7 +229,7 @@ fn files_that_fail_by_themselves_keep_their_objects_and_the_others_may_go() {
     trial.write("new", "n");
     orphans(&trial, ["d0/orphan", "orphan"]);
     let run = trial.sync_as_nobody(&["--delete"]).expect(3);
-    assert_eq!(trial.objects()["d0/f0"], b"0", "as it was");
+    assert_eq!(trial.objects()["d0/f0"], b"0", "unchanged");
     assert!(trial.has("new") && !trial.has("d0/orphan") && !trial.has("orphan"));
     assert_eq!(trial.names().len(), 11);
     assert_eq!((run.counted("failed"), run.counted("deleted")), (2, 2));
@@ -233,7 +237,7 @@ fn files_that_fail_by_themselves_keep_their_objects_and_the_others_may_go() {
 }
 
 #[test]
-fn a_broken_link_costs_nothing_but_itself() {
+fn broken_link_protects_only_its_own_key() {
     let trial = ten();
     for name in ["a-broken", "d1/broken", "zz-broken"] {
         trial.link("nowhere", name);
@@ -241,7 +245,7 @@ fn a_broken_link_costs_nothing_but_itself() {
     orphans(&trial, ["a-broken", "d1/broken", "orphan"]);
     trial.write("zzz", "new");
     let run = trial.sync(&["--delete"]).expect(0);
-    assert!(trial.has("a-broken") && trial.has("d1/broken"), "once files, perhaps again");
+    assert!(trial.has("a-broken") && trial.has("d1/broken"), "a broken link protects the object of its key");
     assert!(trial.has("zzz") && !trial.has("orphan"));
     assert_eq!((trial.names().len(), run.counted("skipped")), (13, 3));
     run.assert_adds_up();
@@ -249,7 +253,7 @@ fn a_broken_link_costs_nothing_but_itself() {
 
 // --- guard 1: the listing ---
 
-/// A small tree on many pages, with orphans on the first and the last of them.
+/// A small tree whose listing has many pages, with orphans on the first page and on the last one.
 fn on_many_pages() -> Trial {
     let trial = ten();
     trial.s3.settings(|settings| settings.page_size = 3);
@@ -258,7 +262,7 @@ fn on_many_pages() -> Trial {
 }
 
 #[track_caller]
-fn assert_that_nothing_is_deleted(trial: &Trial, what: &str) {
+fn assert_nothing_deleted(trial: &Trial, what: &str) {
     let before = trial.names();
     let run = trial.sync(&["--delete", "--retries", "1"]).expect(1);
     assert_eq!(trial.names(), before, "{what}");
@@ -268,7 +272,7 @@ fn assert_that_nothing_is_deleted(trial: &Trial, what: &str) {
 }
 
 #[test]
-fn a_listing_that_fails_on_a_later_page_deletes_nothing() {
+fn failed_listing_page_deletes_nothing() {
     for skipped in [0, 1, 2, 4] {
         for fault in [
             Fault::status(500, "InternalError"),
@@ -281,13 +285,13 @@ fn a_listing_that_fails_on_a_later_page_deletes_nothing() {
             let what = format!("{fault:?} after {skipped} pages");
             let failing = Rule::on(Operation::ListObjectsV2).skip(skipped).times(u64::MAX / 2);
             trial.s3.rule(failing.does(fault));
-            assert_that_nothing_is_deleted(&trial, &what);
+            assert_nothing_deleted(&trial, &what);
         }
     }
 }
 
 #[test]
-fn a_listing_that_fails_once_is_asked_again() {
+fn failed_listing_request_is_retried() {
     let trial = on_many_pages();
     for (skipped, fault) in
         [(0, Fault::status(500, "InternalError")), (2, Fault::TruncatedBody), (1, Fault::ResetBefore)]
@@ -300,7 +304,7 @@ fn a_listing_that_fails_once_is_asked_again() {
 }
 
 #[test]
-fn a_listing_that_cannot_be_trusted_deletes_nothing() {
+fn inconsistent_listing_deletes_nothing() {
     type Change = fn(Vec<String>, bool) -> (Vec<String>, bool);
     let lies: [(&str, Change); 6] = [
         ("steps back", |mut keys, more| {
@@ -319,7 +323,7 @@ fn a_listing_that_cannot_be_trusted_deletes_nothing() {
             keys.insert(0, "www.txt".to_owned());
             (keys, more)
         }),
-        ("begins before what was asked for", |mut keys, more| {
+        ("starts before the requested key", |mut keys, more| {
             keys.insert(0, "www/!".to_owned());
             (keys, more)
         }),
@@ -332,22 +336,22 @@ fn a_listing_that_cannot_be_trusted_deletes_nothing() {
         let trial = on_many_pages();
         // Pages of three: !, d0/f0, d0/f3 | d0/f6, d0/f9, d1/a | d1/f1, …
         trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(2).does(Fault::page(lie)));
-        assert_that_nothing_is_deleted(&trial, what);
+        assert_nothing_deleted(&trial, what);
     }
 }
 
 #[test]
-fn a_page_that_says_more_follows_and_not_where_deletes_nothing() {
+fn truncated_page_without_a_token_deletes_nothing() {
     let trial = on_many_pages();
-    let nowhere = "<ListBucketResult><Name>site</Name><Prefix>www/</Prefix><KeyCount>0</KeyCount>\
+    let page = "<ListBucketResult><Name>site</Name><Prefix>www/</Prefix><KeyCount>0</KeyCount>\
                    <IsTruncated>true</IsTruncated></ListBucketResult>";
-    let fault = Fault::custom(|_| Some(Reply::xml(200, nowhere.to_owned())));
+    let fault = Fault::custom(|_| Some(Reply::xml(200, page.to_owned())));
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(2).always().does(fault));
-    assert_that_nothing_is_deleted(&trial, "truncated, without keys or token");
+    assert_nothing_deleted(&trial, "truncated, without keys or token");
 }
 
 #[test]
-fn a_server_that_lists_directories_first_is_refused() {
+fn listing_with_directories_first_is_refused() {
     let trial = Trial::new();
     for name in ["a!", "a-b/x", "a/x"] {
         trial.write(name, name);
@@ -355,11 +359,11 @@ fn a_server_that_lists_directories_first_is_refused() {
     }
     orphans(&trial, ["a/y"]);
     trial.s3.settings(|settings| settings.list_order = ListOrder::DirectoriesFirst);
-    assert_that_nothing_is_deleted(&trial, "a/x before a!");
+    assert_nothing_deleted(&trial, "a/x before a!");
 }
 
 #[test]
-fn the_listing_of_a_later_range_that_fails_deletes_nothing() {
+fn failed_listing_of_a_later_range_deletes_nothing() {
     let trial = Trial::new();
     for number in 0..2100 {
         let name = format!("f{number:04}");
@@ -367,19 +371,19 @@ fn the_listing_of_a_later_range_that_fails_deletes_nothing() {
         trial.object(&name, "x", LONG_AGO);
     }
     orphans(&trial, ["!", "f0500!", "f1500!", "~"]);
-    // The first page, asked for before the walk has begun, is the first range; the others are asked for by themselves.
+    // The run requests the first page before the walk starts: it is the first range. Later ranges are requests of their own.
     let fails = Fault::custom(|request| {
         let later = request.query.contains_key("start-after");
         later.then(|| Reply::error(500, "InternalError", "injected", ""))
     });
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(fails));
-    assert_that_nothing_is_deleted(&trial, "a later range");
+    assert_nothing_deleted(&trial, "a later range");
 }
 
 // --- guard 2: uploads ---
 
 #[test]
-fn the_old_name_stays_while_the_new_one_cannot_be_uploaded() {
+fn failed_upload_of_renamed_file_keeps_old_object() {
     let trial = ten();
     fs::rename(trial.tree().join("d0/f0"), trial.tree().join("renamed")).unwrap();
     let refused = Rule::on(Operation::PutObject).key_contains("renamed").always();
@@ -396,7 +400,7 @@ fn the_old_name_stays_while_the_new_one_cannot_be_uploaded() {
 }
 
 #[test]
-fn an_overwrite_that_fails_keeps_its_object_and_withholds_nothing() {
+fn failed_overwrite_keeps_its_object_and_withholds_no_delete() {
     let trial = ten();
     trial.write("d0/f0", "changed");
     trial.write("new", "n");
@@ -414,7 +418,7 @@ fn an_overwrite_that_fails_keeps_its_object_and_withholds_nothing() {
 // --- guard 3: an empty source ---
 
 #[test]
-fn an_empty_source_deletes_nothing_unless_it_may() {
+fn empty_source_deletes_nothing_without_allow_empty_source() {
     let trial = Trial::new();
     orphans(&trial, ["a", "b/c"]);
     let run = trial.sync(&["--delete", "--max-delete", "100%"]).expect(3);
@@ -428,7 +432,7 @@ fn an_empty_source_deletes_nothing_unless_it_may() {
 }
 
 #[test]
-fn an_empty_source_still_deletes_no_more_than_the_limit() {
+fn empty_source_deletes_no_more_than_max_delete() {
     let trial = Trial::new();
     for number in 0..101 {
         trial.object(&format!("{number}"), "x", LONG_AGO);
@@ -438,7 +442,7 @@ fn an_empty_source_still_deletes_no_more_than_the_limit() {
 }
 
 #[test]
-fn an_empty_source_and_an_empty_destination_match() {
+fn empty_source_and_empty_destination_are_equal() {
     let trial = Trial::new();
     let run = trial.sync(&["--delete"]).expect(0);
     assert_eq!(run.report["withheld_because"].as_array().map(Vec::len), Some(0));
@@ -447,7 +451,7 @@ fn an_empty_source_and_an_empty_destination_match() {
 // --- guard 4: the limit ---
 
 #[test]
-fn more_than_the_limit_deletes_none_and_says_how_to_allow_them() {
+fn exceeding_max_delete_withholds_every_delete() {
     let trial = Trial::new();
     for number in 0..150 {
         let name = format!("f{number:03}");
@@ -458,7 +462,7 @@ fn more_than_the_limit_deletes_none_and_says_how_to_allow_them() {
     trial.write("new", "n");
     let run = trial.sync(&["--delete"]).expect(3);
     assert_eq!((trial.names().len(), trial.count(DELETES)), (301, 0));
-    assert!(trial.has("new"), "uploads go on");
+    assert!(trial.has("new"), "the run uploads");
     let (count, keys, message) = withheld(&run, "limit");
     assert_eq!((count, keys.len()), (150, 150));
     assert!(message.contains("--max-delete 150"), "{message}");
@@ -474,9 +478,9 @@ fn more_than_the_limit_deletes_none_and_says_how_to_allow_them() {
     trial.assert_same();
 }
 
-// --- guards 5 and 6: looked at once more ---
+// --- guards 5 and 6: the re-check ---
 
-/// Does something while the file `new`, which is new, is uploaded: the walk is over, and the deletes are to come.
+/// Runs a hook while the run uploads a new file: after the walk, before the deletes.
 fn while_uploading(trial: &Trial, hook: impl Fn() + Send + Sync + 'static) {
     trial.write("new", "n");
     let rule = Rule::on(Operation::PutObject).key_contains("new");
@@ -484,7 +488,7 @@ fn while_uploading(trial: &Trial, hook: impl Fn() + Send + Sync + 'static) {
 }
 
 #[test]
-fn what_comes_back_before_it_is_deleted_stays() {
+fn delete_is_withheld_if_the_file_exists_again() {
     let trial = ten();
     fs::create_dir(trial.tree().join("d")).unwrap();
     orphans(&trial, ["back", "d/back", "new-d/back", "as a link", "orphan", "as a directory"]);
@@ -509,7 +513,7 @@ fn what_comes_back_before_it_is_deleted_stays() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_before_it_is_deleted_stays() {
+fn delete_is_withheld_if_the_re_check_fails() {
     let trial = ten();
     fs::create_dir(trial.tree().join("d")).unwrap();
     orphans(&trial, ["d/orphan", "orphan"]);
@@ -523,9 +527,9 @@ fn what_cannot_be_looked_at_before_it_is_deleted_stays() {
 }
 
 #[test]
-fn what_somebody_else_wrote_since_it_was_listed_stays() {
+fn delete_is_withheld_if_another_writer_changed_the_object() {
     let trial = ten();
-    // One goes in a batch, the other by itself.
+    // The run deletes the first key in a batch, and the second one with a request of its own.
     orphans(&trial, ["rewritten", "rewritten\u{1}", "orphan", "orphan\u{1}"]);
     let s3 = trial.s3.clone();
     while_uploading(&trial, move || {
@@ -541,7 +545,7 @@ fn what_somebody_else_wrote_since_it_was_listed_stays() {
 }
 
 #[test]
-fn what_somebody_else_deleted_meanwhile_is_gone_all_the_same() {
+fn delete_of_an_already_deleted_object_succeeds() {
     let trial = ten();
     orphans(&trial, ["a", "a\u{1}"]);
     let s3 = trial.s3.clone();
@@ -556,7 +560,7 @@ fn what_somebody_else_deleted_meanwhile_is_gone_all_the_same() {
 // --- the requests ---
 
 #[test]
-fn many_orphans_go_in_batches_of_a_thousand_whatever_their_names() {
+fn orphans_are_deleted_in_batches_of_a_thousand() {
     let trial = Trial::new();
     for number in 0..3000 {
         let name = format!("f{number:04} <&>\"'+%2B\t\n]]>é😀");
@@ -573,7 +577,7 @@ fn many_orphans_go_in_batches_of_a_thousand_whatever_their_names() {
 }
 
 #[test]
-fn orphans_at_the_borders_of_pages_and_ranges_are_all_found() {
+fn orphans_at_page_and_range_boundaries_are_all_deleted() {
     let trial = Trial::new();
     let name = |number: usize| format!("f{number:04}");
     for number in 0..2600 {
@@ -597,12 +601,12 @@ fn orphans_at_the_borders_of_pages_and_ranges_are_all_found() {
     assert_eq!(run.counted("deleted"), u64::try_from(all.len()).unwrap());
     let lists = trial.s3.requests(Operation::ListObjectsV2);
     let asks = |what: &str| lists.iter().any(|request| request.query.contains_key(what));
-    assert!(asks("start-after") && asks("continuation-token"), "both ways to go on were taken");
+    assert!(asks("start-after") && asks("continuation-token"), "the listing continues after a key and with a token");
     assert_eq!(trial.s3.requests(WRITES).len(), 1, "one batch, no upload");
 }
 
 #[test]
-fn a_key_that_xml_cannot_carry_goes_by_itself_and_spoils_no_batch() {
+fn keys_invalid_in_xml_are_deleted_singly() {
     let trial = ten();
     let alone = ["a\u{1}b", "cr\rlf\n", "\u{1f}", "\u{fffe}"];
     orphans(&trial, alone);
@@ -616,7 +620,7 @@ fn a_key_that_xml_cannot_carry_goes_by_itself_and_spoils_no_batch() {
 }
 
 #[test]
-fn each_refused_delete_is_a_failure_of_its_own() {
+fn each_refused_delete_is_a_separate_failure() {
     let trial = ten();
     orphans(&trial, ["a", "locked", "locked\u{1}", "z"]);
     let locked = ["www/locked", "www/locked\u{1}"].map(str::to_owned).to_vec();
@@ -631,7 +635,7 @@ fn each_refused_delete_is_a_failure_of_its_own() {
 }
 
 #[test]
-fn a_batch_that_is_not_answered_well_counts_as_failed_and_not_as_deleted() {
+fn failed_batch_counts_as_failed_and_not_as_deleted() {
     for fault in [
         Fault::status(500, "InternalError"),
         Fault::status(400, "MalformedXML"),
@@ -650,7 +654,7 @@ fn a_batch_that_is_not_answered_well_counts_as_failed_and_not_as_deleted() {
 }
 
 #[test]
-fn a_batch_whose_answer_is_lost_is_sent_again_and_gone_is_gone() {
+fn batch_with_a_lost_response_is_retried() {
     let trial = ten();
     orphans(&trial, ["a", "a\u{1}"]);
     for operation in DELETES {
@@ -662,7 +666,7 @@ fn a_batch_whose_answer_is_lost_is_sent_again_and_gone_is_gone() {
 }
 
 #[test]
-fn a_server_without_batches_deletes_one_by_one() {
+fn server_without_batches_gets_single_deletes() {
     let trial = ten();
     orphans(&trial, ["a", "b", "locked"]);
     trial.s3.settings(|settings| {
@@ -688,12 +692,12 @@ fn deletes_come_after_all_uploads() {
 }
 
 #[test]
-fn a_run_that_is_asked_to_stop_deletes_nothing_more() {
+fn stopped_run_deletes_nothing() {
     let trial = ten();
     orphans(&trial, ["a", "b"]);
     trial.write("new", "n");
     let run = trial.start(&["--delete"]);
-    trial.await_requests(Operation::ListObjectsV2, 1);
+    trial.wait_for_requests(Operation::ListObjectsV2, 1);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert!(trial.has("a") && trial.has("b"));
@@ -701,10 +705,10 @@ fn a_run_that_is_asked_to_stop_deletes_nothing_more() {
     run.assert_adds_up();
 }
 
-// --- the source as a whole ---
+// --- the source ---
 
 #[test]
-fn a_source_that_is_missing_or_a_file_ends_the_run_before_anything_is_asked() {
+fn missing_source_ends_the_run_before_any_request() {
     let trial = ten();
     let before = trial.objects();
     fs::rename(trial.tree(), trial.folder.path().join("moved away")).unwrap();
@@ -719,7 +723,7 @@ fn a_source_that_is_missing_or_a_file_ends_the_run_before_anything_is_asked() {
 }
 
 #[test]
-fn a_source_that_cannot_be_read_ends_the_run() {
+fn unreadable_source_ends_the_run() {
     let trial = ten();
     let before = trial.objects();
     set_mode(&trial, "", 0);
@@ -728,14 +732,14 @@ fn a_source_that_cannot_be_read_ends_the_run() {
     set_mode(&trial, "", 0o755);
 }
 
-/// A file system in memory, mounted until the end of the test.
+/// A tmpfs that is mounted until the end of the test.
 struct Mounted<'a>(&'a Trial);
 
 impl<'a> Mounted<'a> {
     fn on_the_tree(trial: &'a Trial) -> Self {
         let tree = trial.tree();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(tree).status();
-        assert!(mounted.unwrap().success(), "these tests are run by root");
+        assert!(mounted.unwrap().success(), "these tests need root");
         Self(trial)
     }
 }
@@ -747,14 +751,14 @@ impl Drop for Mounted<'_> {
 }
 
 #[test]
-fn a_source_that_is_not_mounted_is_not_touched_where_that_is_asked() {
+fn require_mount_refuses_a_source_without_a_mount() {
     let trial = ten();
     orphans(&trial, ["orphan"]);
     let before = trial.objects();
     let run = trial.sync(&["--delete", "--require-mount"]).expect(1);
     assert!(run.stderr.contains("--require-mount"), "{}", run.stderr);
     assert_eq!((trial.s3.log().len(), trial.objects()), (0, before));
-    // A directory in a mount is no mount point.
+    // A directory inside a mount is not a mount point.
     let mounted = Mounted::on_the_tree(&trial);
     trial.write("below/f", "1");
     let below = trial.tree().join("below").display().to_string();
@@ -767,7 +771,7 @@ fn a_source_that_is_not_mounted_is_not_touched_where_that_is_asked() {
 }
 
 #[test]
-fn a_sentinel_that_is_not_there_ends_the_run() {
+fn missing_sentinel_ends_the_run() {
     let trial = ten();
     orphans(&trial, ["orphan"]);
     let before = trial.objects();

@@ -1,7 +1,7 @@
-//! The direct sync and DataSync take turns: after either, the other has nothing to do.
+//! The direct sync and DataSync take turns: after each of them, the other has nothing to do.
 //!
-//! DataSync is the reference copy of `fake_aws::datasync`, which shares no code with the direct sync. Each case has a seed;
-//! `EFS2S3_EQUIVALENCE_CASES` says how many there are, and `EFS2S3_EQUIVALENCE_SEED` with which they begin.
+//! DataSync is the reference copy of `fake_aws::datasync`, which shares no code with the direct sync. Each case has a seed.
+//! `EFS2S3_EQUIVALENCE_CASES` is the number of cases, and `EFS2S3_EQUIVALENCE_SEED` the seed of the first one.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -17,9 +17,9 @@ use fastrand::Rng;
 use crate::trial::{READS, Trial, WRITES};
 
 const CASES: u64 = 16;
-/// They mostly wait for files to settle.
-const AT_ONCE: usize = 16;
-/// Awkward in their order or bytes; few, so that they meet again.
+/// The cases mostly wait for files to settle.
+const PARALLEL: usize = 16;
+/// Awkward in their order or bytes. They are few, so that edits often meet the same name.
 const NAMES: [&str; 16] = [
     "a",
     "a-b",
@@ -49,14 +49,14 @@ const FILTERS: [(Option<&str>, Option<&str>); 6] = [
 const NONE_OPTIONS: [(&[&str], &str); 4] =
     [(&[], ""), (&["Uid", "Gid"], "uid,gid"), (&["PosixPermissions"], "permissions"), (&["Atime"], "atime")];
 
-/// How the two copy in one case.
-struct Way {
+/// The settings of both copies in one case.
+struct Settings {
     filters: (Option<&'static str>, Option<&'static str>),
     none: (&'static [&'static str], &'static str),
     milliseconds: bool,
 }
 
-impl Way {
+impl Settings {
     fn new(random: &mut Rng) -> Self {
         Self {
             filters: random.choice(FILTERS).unwrap(),
@@ -92,18 +92,18 @@ fn name(random: &mut Rng) -> &'static str {
     random.choice(NAMES).unwrap()
 }
 
-/// Any path below the tree, of one to three names.
+/// A random path below the tree, of one to three names.
 fn path(tree: &Path, random: &mut Rng) -> PathBuf {
     (0..random.usize(1..4)).fold(tree.to_owned(), |path, _| path.join(name(random)))
 }
 
-/// All that is below the tree.
+/// All paths below the tree.
 fn everything(tree: &Path) -> Vec<PathBuf> {
     let below = walkdir::WalkDir::new(tree).min_depth(1).sort_by_file_name().into_iter();
     below.map(|entry| entry.unwrap().into_path()).collect()
 }
 
-/// Something new; what is in its way goes.
+/// Creates a random entry, and removes the entry that has its path.
 fn create(tree: &Path, random: &mut Rng) {
     let path = path(tree, random);
     if fs::create_dir_all(path.parent().unwrap()).is_err() {
@@ -131,13 +131,13 @@ fn remove(path: &Path) {
     }
 }
 
-/// Another mtime, to the nanosecond, before 1970 too.
+/// Sets a random mtime with nanoseconds, which may be before 1970.
 fn age(path: &Path, random: &mut Rng) {
     let time = format!("@{}.{:09}", random.i64(-1_000_000_000..1_700_000_000), random.u32(..1_000_000_000));
     assert!(Command::new("touch").args(["-h", "-d", &time]).arg(path).status().unwrap().success());
 }
 
-/// An edit of something that is there, or something new. A `hidden` one may keep size and mtime, which DataSync does not see.
+/// Edits a random entry or creates one. A `hidden` edit may keep size and mtime, so that DataSync does not detect it.
 fn edit(tree: &Path, random: &mut Rng, hidden: bool) {
     let Some(path) = random.choice(everything(tree)) else {
         return create(tree, random);
@@ -169,41 +169,46 @@ fn case(seed: u64) {
     for _ in 0..random.usize(3..25) {
         create(&tree, &mut random);
     }
-    let way = Way::new(&mut random);
+    let settings = Settings::new(&mut random);
     for orphan in ["orphan", "gone/x", "a/orphan", ".aws-datasync/state", "temp/x.tmp"] {
         if random.bool() {
             trial.s3.put("site", &format!("www/{orphan}"), "o", Seed::aged(Duration::from_mins(15)));
         }
     }
     for turn in 0..4 {
-        let is_ours = |turn: u64| (turn + seed).is_multiple_of(2);
-        if is_ours(turn) {
-            let run = trial.datasync(&way.options()).expect(0);
+        let is_direct_sync = |turn: u64| (turn + seed).is_multiple_of(2);
+        if is_direct_sync(turn) {
+            let run = trial.datasync(&settings.options()).expect(0);
             run.assert_adds_up();
         } else {
-            // What is written later than the files' last change by less than the margin is looked at again.
+            // The next direct sync re-reads objects that are younger than their files by less than the margin.
             thread::sleep(Duration::from_millis(3_200));
-            way.datasync(&tree, &trial.s3).run().unwrap();
+            settings.datasync(&tree, &trial.s3).run().unwrap();
         }
-        let again = way.datasync(&tree, &trial.s3).run().unwrap();
+        let again = settings.datasync(&tree, &trial.s3).run().unwrap();
         assert!(again.is_nothing(), "seed {seed}, turn {turn}: left for DataSync: {again:?}");
         trial.s3.clear_log();
-        let run = trial.datasync(&way.options()).expect(0);
-        assert_eq!(trial.count(WRITES), 0, "seed {seed}, turn {turn}: left for us: {}", run.report["counts"]);
-        // Later a file may have been touched and be as it was, which only a look tells.
-        assert!(turn > 0 || trial.count(READS) == 0, "seed {seed}: a quiet run looks at single objects");
+        let run = trial.datasync(&settings.options()).expect(0);
+        assert_eq!(
+            trial.count(WRITES),
+            0,
+            "seed {seed}, turn {turn}: left for the direct sync: {}",
+            run.report["counts"]
+        );
+        // In later turns a file may be touched and equal, and only a read shows that.
+        assert!(turn > 0 || trial.count(READS) == 0, "seed {seed}: a run with nothing to do reads single objects");
         for _ in 0..random.usize(..8) {
-            edit(&tree, &mut random, is_ours(turn + 1));
+            edit(&tree, &mut random, is_direct_sync(turn + 1));
         }
     }
 }
 
 #[test]
-fn the_two_take_turns_and_neither_finds_anything_that_the_other_left() {
+fn direct_sync_and_datasync_leave_each_other_nothing() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let first = number("EFS2S3_EQUIVALENCE_SEED", 1);
     let seeds: Vec<u64> = (first..first + number("EFS2S3_EQUIVALENCE_CASES", CASES)).collect();
-    for seeds in seeds.chunks(AT_ONCE) {
+    for seeds in seeds.chunks(PARALLEL) {
         thread::scope(|scope| {
             for seed in seeds {
                 scope.spawn(|| case(*seed));

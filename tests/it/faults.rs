@@ -1,6 +1,6 @@
 //! The fault matrix: each operation, each fault, at the first request, one in the middle, the last one, or all of them.
 //!
-//! After the run with the fault no object is lost and none torn, the exit code is true, and one run without faults repairs
+//! After the run with the fault, no object is lost or torn, the exit code is true, and one run without faults repairs
 //! everything. The outcomes are a table in `docs/reliability.md`, which this test compares with the runs;
 //! `EFS2S3_WRITE_DOCS=1` rewrites it.
 
@@ -15,16 +15,16 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Object, Operation, Rule, S3Server, Seed};
 use futures::StreamExt;
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 use crate::within;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
 const MARKS: [&str; 2] = ["<!-- matrix -->\n", "<!-- /matrix -->\n"];
-/// They mostly wait: for a retry, or for a silence to be over.
-const AT_ONCE: usize = 48;
+/// The cells mostly wait for retries and timeouts.
+const PARALLEL: usize = 48;
 const MIB: usize = 1 << 20;
 const HOUR: Duration = Duration::from_hours(1);
-/// One request at a time, so that the first, the middle and the last are the same ones each time.
+/// One request at a time, so that the first, the middle and the last request are always the same.
 const OPTIONS: [&str; 19] = [
     "s3://site/www",
     "--mode",
@@ -80,7 +80,7 @@ fn faults() -> [(&'static str, Fault); 15] {
     ]
 }
 
-/// The tree, the bucket before the run, and how many requests of each operation a run without faults sends.
+/// The tree, the bucket before the run, and the number of requests of each operation in a run without faults.
 struct Stage {
     home: Trial,
     before: BTreeMap<String, Object>,
@@ -93,14 +93,14 @@ struct Cell {
     position: &'static str,
 }
 
-/// What the matrix adds up to.
+/// The totals of the matrix.
 #[derive(Default)]
 struct Figures {
     runs: AtomicU64,
     faults: AtomicU64,
 }
 
-/// A tree with something to do of every kind: more to upload, to rewrite and to delete than one of each.
+/// A tree with several files to upload, to rewrite and to delete.
 async fn stage(with_parts: bool) -> Stage {
     let home = Trial::on(S3Server::start().await.unwrap());
     for number in 0..3 {
@@ -138,7 +138,7 @@ async fn stage(with_parts: bool) -> Stage {
     let trial = stage.trial().await;
     run(&stage.home, &trial.s3).await.expect(0);
     for (name, operation) in OPERATIONS {
-        // One upload is given up where aborting is tried.
+        // To test aborts, one upload fails.
         let count = if operation == Operation::AbortMultipartUpload { 1 } else { trial.count(operation) };
         stage.requests.insert(name, count);
     }
@@ -146,7 +146,7 @@ async fn stage(with_parts: bool) -> Stage {
 }
 
 impl Stage {
-    /// A server with the bucket as it was before.
+    /// A server with the bucket before the run.
     async fn trial(&self) -> Trial {
         let trial = Trial::on(S3Server::start().await.unwrap());
         trial.s3.settings(|settings| settings.page_size = 5);
@@ -159,19 +159,19 @@ impl Stage {
     }
 }
 
-async fn run(home: &Trial, s3: &S3Server) -> Ended {
+async fn run(home: &Trial, s3: &S3Server) -> FinishedRun {
     let source = home.tree().display().to_string();
     let words = [&["sync", &source], &OPTIONS[..]].concat();
     within::run_on(s3, &words, None).await
 }
 
-/// Runs a cell, and says in a few words what came of it.
+/// Runs a cell and returns its outcome in a few words.
 async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
     let Cell { operation: (name, operation), fault: (fault_name, fault), position } = cell;
     let title = format!("{name}, {fault_name}, {position}");
     let trial = stage.trial().await;
     let count = u64::try_from(stage.requests[name]).unwrap();
-    assert!(count > 0, "{title}: no such request is sent");
+    assert!(count > 0, "{title}: the run sends no such request");
     let rule = Rule::on(*operation);
     let rule = match *position {
         "first" => rule,
@@ -190,8 +190,8 @@ async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
     check(stage, &trial, &ended, &title);
 
     trial.s3.clear_rules();
-    let healed = run(&stage.home, &trial.s3).await;
-    assert_eq!(healed.code, 0, "{title}: the next run: {}", healed.report);
+    let repaired = run(&stage.home, &trial.s3).await;
+    assert_eq!(repaired.code, 0, "{title}: the next run: {}", repaired.report);
     assert_eq!(trial.objects(), stage.home.objects(), "{title}: after the next run");
     for number in 0..3 {
         let rewritten = trial.stored(&format!("rewritten/{number}"));
@@ -207,45 +207,46 @@ async fn cell(stage: &Stage, cell: &Cell, figures: &Figures) -> String {
     outcome(&ended)
 }
 
-/// What must hold after the run with the fault.
-fn check(stage: &Stage, trial: &Trial, ended: &Ended, title: &str) {
+/// Checks what must hold after the run with the fault.
+fn check(stage: &Stage, trial: &Trial, ended: &FinishedRun, title: &str) {
     let (wanted, found) = (stage.home.objects(), trial.objects());
-    let says = &ended.report;
-    assert!([0, 1, 3].contains(&ended.code), "{title}: exit {}: {says}", ended.code);
+    let report = &ended.report;
+    assert!([0, 1, 3].contains(&ended.code), "{title}: exit {}: {report}", ended.code);
     for (key, object) in &stage.before {
         let name = key.strip_prefix("www/").unwrap();
         match found.get(name) {
-            None => assert!(!wanted.contains_key(name), "{title}: {name} is lost: {says}"),
+            None => assert!(!wanted.contains_key(name), "{title}: {name} is lost: {report}"),
             Some(body) => {
                 let is_whole = *body == object.body || wanted.get(name) == Some(body);
-                assert!(is_whole, "{title}: {name} is torn: {says}");
+                assert!(is_whole, "{title}: {name} is torn: {report}");
             }
         }
     }
     for (name, body) in &found {
         let is_known = stage.before.contains_key(&format!("www/{name}")) || wanted.get(name) == Some(body);
-        assert!(is_known, "{title}: {name} is torn: {says}");
+        assert!(is_known, "{title}: {name} is torn: {report}");
     }
-    // A server that says of an object that it is gone is taken at its word; S3 never says so of a delete.
+    // The run believes a server that responds to a delete with 404. S3 never does.
     let is_lie = title.starts_with("Delete") && title.contains("404");
     if ended.code == 0 && !is_lie {
-        let withheld = says["withheld_because"].as_array().unwrap().iter().filter_map(|entry| entry["keys"].as_array());
+        let withheld =
+            report["withheld_because"].as_array().unwrap().iter().filter_map(|entry| entry["keys"].as_array());
         let withheld: Vec<String> =
             withheld.flatten().map(|key| key.as_str().unwrap()["www/".len()..].to_owned()).collect();
         let found: BTreeMap<_, _> = found.clone().into_iter().filter(|(name, _)| !withheld.contains(name)).collect();
-        assert_eq!(found, wanted, "{title}: exit 0, and not as it should be");
+        assert_eq!(found, wanted, "{title}: exit 0, and the bucket is wrong");
     }
     let is_new_missing = wanted.keys().any(|name| !found.contains_key(name));
     if ended.code == 1 || is_new_missing {
         let orphans = found.keys().filter(|name| !wanted.contains_key(*name)).count();
-        assert_eq!(orphans, 5, "{title}: deleted although something is missing: {says}");
+        assert_eq!(orphans, 5, "{title}: deleted although a new object is missing: {report}");
     }
     if ended.code != 1 {
         ended.assert_adds_up();
     }
 }
 
-fn outcome(ended: &Ended) -> String {
+fn outcome(ended: &FinishedRun) -> String {
     let withheld = if ended.counted("deletes_withheld") > 0 { ", no deletes" } else { "" };
     match ended.code {
         0 if ended.report["requests"]["retries"].as_u64() > Some(0) => "retried".to_owned(),
@@ -268,11 +269,10 @@ fn table(outcomes: &BTreeMap<(&str, &str, &str), String>) -> String {
 }
 
 #[test]
-fn no_fault_of_any_operation_loses_or_tears_an_object_and_the_next_run_heals() {
-    within::with_credentials(
-        "faults::no_fault_of_any_operation_loses_or_tears_an_object_and_the_next_run_heals",
-        || within::runtime().block_on(matrix()),
-    );
+fn no_fault_loses_objects_and_next_run_repairs_all() {
+    within::with_credentials("faults::no_fault_loses_objects_and_next_run_repairs_all", || {
+        within::runtime().block_on(matrix())
+    });
 }
 
 async fn matrix() {
@@ -293,7 +293,7 @@ async fn matrix() {
         let key = (each.operation.0, each.fault.0, each.position);
         (key, cell(stage_of(each), each, &figures).await)
     });
-    let outcomes: BTreeMap<_, _> = outcomes.buffer_unordered(AT_ONCE).collect().await;
+    let outcomes: BTreeMap<_, _> = outcomes.buffer_unordered(PARALLEL).collect().await;
     let (runs, faults) = (figures.runs.into_inner(), figures.faults.into_inner());
     let table = format!(
         "\n{} cells, {runs} runs, more than {} faults; objects lost: 0, objects torn: 0.\n{}",
@@ -301,10 +301,10 @@ async fn matrix() {
         faults / 100 * 100,
         table(&outcomes)
     );
-    hold_against_document(&table);
+    compare_with_document(&table);
 }
 
-fn hold_against_document(table: &str) {
+fn compare_with_document(table: &str) {
     let document = fs::read_to_string(Path::new(DOCUMENT)).unwrap();
     let (head, rest) = document.split_once(MARKS[0]).unwrap();
     let (written, tail) = rest.split_once(MARKS[1]).unwrap();
@@ -312,10 +312,10 @@ fn hold_against_document(table: &str) {
         fs::write(DOCUMENT, format!("{head}{}{table}{}{tail}", MARKS[0], MARKS[1])).unwrap();
         return;
     }
-    // How many requests met a fault that met all of them is not the same each time.
+    // If a fault meets every request, the number of requests varies.
     let rows = |text: &str| text.lines().filter(|line| line.starts_with('|')).map(str::to_owned).collect::<Vec<_>>();
     let (before, now) = (rows(written), rows(table));
     assert_eq!(before.len(), now.len(), "docs/reliability.md has other rows (EFS2S3_WRITE_DOCS=1 writes it)");
     let differing: Vec<_> = before.iter().zip(&now).filter(|(before, now)| before != now).collect();
-    assert!(differing.is_empty(), "docs/reliability.md says otherwise (EFS2S3_WRITE_DOCS=1 writes it): {differing:?}");
+    assert!(differing.is_empty(), "docs/reliability.md differs (EFS2S3_WRITE_DOCS=1 writes it): {differing:?}");
 }

@@ -86,7 +86,7 @@ fn an_excluded_directory_is_not_walked_and_counts_once() {
     // The root, the file, and the stats and the open of its upload.
     assert!(
         calls[0] == 1 && calls[1] <= 2 + 5 && calls[2] <= 1 + 1,
-        "{calls:?} for a file beside an excluded directory"
+        "{calls:?} for a file next to an excluded directory"
     );
     assert_eq!(trial.count(Operation::ListObjectsV2), 1);
     run.assert_adds_up();

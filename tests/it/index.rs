@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 
-use crate::trial::{Ended, READS, Trial, WRITES, wait_until};
+use crate::trial::{FinishedRun, READS, Trial, WRITES, wait_until};
 use crate::within;
 
 type Damage = fn(&[u8]) -> Vec<u8>;
@@ -36,7 +36,7 @@ fn synced(mode: &str) -> Trial {
     trial
 }
 
-fn sync(trial: &Trial, mode: &str) -> Ended {
+fn sync(trial: &Trial, mode: &str) -> FinishedRun {
     trial.s3.clear_log();
     let source = trial.tree().display().to_string();
     trial.run_words(&["sync", &source, "s3://site/www", "--mode", mode, "--delete", "--state", &state(trial)], &[])
@@ -213,7 +213,7 @@ fn metadata_never_read_is_read_with_compare_metadata() {
     Trial::settle();
     // As another tool wrote it: without metadata, and newer than the file.
     trial.object("a", "1", Duration::ZERO);
-    let counted = |ended: &Ended| (ended.counted("unchanged"), ended.counted("metadata_rewritten"));
+    let counted = |ended: &FinishedRun| (ended.counted("unchanged"), ended.counted("metadata_rewritten"));
     assert_eq!(counted(&sync(&trial, "datasync").expect(0)), (1, 0), "its date shows that the content is equal");
     let source = trial.tree().display().to_string();
     let state = state(&trial);
@@ -228,7 +228,7 @@ fn metadata_never_read_is_read_with_compare_metadata() {
 fn damaged_index_is_reported_ignored_and_rebuilt() {
     let damages: [(&str, Damage); 4] = [
         ("empty", |_| Vec::new()),
-        ("cut off", |whole| whole[..whole.len() / 2].to_vec()),
+        ("truncated", |whole| whole[..whole.len() / 2].to_vec()),
         ("flipped", |whole| whole.iter().map(|byte| byte ^ 1).collect()),
         ("something else", |_| b"key,size\na,1\n".to_vec()),
     ];

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use fake_aws::datasync::DataSyncServer;
 use fake_aws::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
 
-use crate::trial::{Ended, Trial, WRITES, wait_until};
+use crate::trial::{FinishedRun, Trial, WRITES, wait_until};
 
-/// Places for a state: a folder beside the tree, and a prefix of another bucket.
+/// Places for a state: a directory next to the tree, and a prefix of another bucket.
 fn homes(trial: &Trial) -> [String; 2] {
     trial.s3.create_bucket("state");
     [trial.folder.path().join("state").display().to_string(), "s3://state/of/efs2s3".to_owned()]
@@ -31,7 +31,7 @@ fn uploads(server: &S3Server) -> usize {
 }
 
 /// Repeats the run while another run holds the lease.
-fn sync_when_free(trial: &Trial, options: &[&str]) -> Ended {
+fn sync_when_free(trial: &Trial, options: &[&str]) -> FinishedRun {
     let deadline = Instant::now() + Duration::from_secs(40);
     loop {
         let run = trial.sync(options);

@@ -1,6 +1,6 @@
-//! The program as somebody runs it: the built binary, real trees, and an S3 server in memory that fails on purpose.
+//! Tests of the whole program: the built binary, real trees, and an S3 server in memory that injects faults.
 //!
-//! A module an area of behaviour; each test's name is the sentence that it holds the program to.
+//! Each module tests one area. The name of a test states the behaviour that it requires.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     missing_docs,
-    reason = "a test says what it expects by failing"
+    reason = "a test fails by panicking"
 )]
 
 #[path = "../support/name_lists.rs"]
@@ -29,7 +29,6 @@ mod equivalence;
 mod faults;
 mod filters;
 mod floors;
-mod foreign;
 mod index;
 mod lambda;
 mod lease;
@@ -46,5 +45,6 @@ mod scale;
 mod soak;
 mod torn;
 mod transfer;
+mod untrusted;
 mod verify;
 mod walk;

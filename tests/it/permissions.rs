@@ -1,4 +1,4 @@
-//! The permissions that the reference names, compared with the requests that runs send.
+//! Compares the permissions in the reference with the requests that runs send.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -47,13 +47,13 @@ pub(crate) fn documented_of_datasync(rows: &[&str]) -> BTreeSet<String> {
 }
 
 /// The actions that the requests to a bucket require.
-fn asked(trial: &Trial, bucket: &str) -> BTreeSet<&'static str> {
+fn required(trial: &Trial, bucket: &str) -> BTreeSet<&'static str> {
     let log = trial.s3.log().into_iter().filter(|request| request.bucket == bucket);
     log.flat_map(|request| actions(request.operation)).copied().collect()
 }
 
 #[test]
-fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
+fn documented_s3_policy_allows_exactly_what_runs_request() {
     let trial = Trial::new();
     trial.s3.create_bucket("state");
     let source = trial.tree().display().to_string();
@@ -72,12 +72,12 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
     trial.run_words(&sync, &[]).expect(0);
     trial.run_words(&["verify", &source, "s3://site/www"], &[]);
     trial.run_words(&["plan", &source, "s3://site/www", "--delete"], &[]);
-    let without_state = asked(&trial, "site");
+    let without_state = required(&trial, "site");
     let allowed: BTreeSet<_> = documented("the direct sync, on the bucket")
         .union(&documented("the direct sync, on the objects"))
         .copied()
         .collect();
-    // Copies of objects with tags ask for these as well, which the server in memory does not keep.
+    // Copies of objects with tags also require these. The server in memory does not store tags.
     let of_tags = BTreeSet::from(["s3:GetObjectTagging", "s3:PutObjectTagging"]);
     assert_eq!(without_state.union(&of_tags).copied().collect::<BTreeSet<_>>(), allowed);
 
@@ -89,7 +89,7 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
         let hang = Fault::after(|| thread::sleep(Duration::from_secs(20)));
         trial.s3.rule(Rule::on(killed_before).does(hang));
         let run = trial.start_words(&with_state, &[]);
-        trial.await_requests(killed_before, sent_before + 1);
+        trial.wait_for_requests(killed_before, sent_before + 1);
         run.signal("-KILL");
         run.end();
         trial.s3.clear_rules();
@@ -97,12 +97,12 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
             thread::sleep(Duration::from_millis(500));
         }
     }
-    trial.s3.put("state", "here/left", "nobody's", Seed::default());
+    trial.s3.put("state", "here/left", "of no run", Seed::default());
     let mut allowed = documented("`--state s3://…`");
-    assert!(asked(&trial, "state").is_subset(&allowed), "{:?}", asked(&trial, "state"));
+    assert!(required(&trial, "state").is_subset(&allowed), "{:?}", required(&trial, "state"));
     allowed.extend(documented("resumed uploads"));
     allowed.extend(without_state);
-    let with_state = asked(&trial, "site");
+    let with_state = required(&trial, "site");
     assert!(with_state.is_subset(&allowed), "{with_state:?}");
     for action in documented("resumed uploads") {
         assert!(with_state.contains(action), "no run needs {action}");
@@ -110,7 +110,7 @@ fn the_policy_in_the_documents_allows_what_is_asked_and_nothing_else() {
 }
 
 #[test]
-fn a_run_asks_datasync_for_what_the_documents_name_and_for_nothing_else() {
+fn documented_datasync_policy_allows_exactly_what_runs_request() {
     let trial = Trial::new();
     trial.write("file", "1");
     let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();

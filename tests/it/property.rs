@@ -1,12 +1,11 @@
-//! Any tree, any edits and any faults: no run leaves less than it says, and one without faults makes everything right.
+//! Random trees, edits and faults: each report is true, and a run without faults repairs everything.
 //!
-//! Each case has a seed, and with it a mode, a state or none, a server with its oddities, a tree, edits and troubles. Some
-//! cases run the program, most run the same pipeline within this process, where a run is killed by being dropped wherever
-//! it stands: they mostly wait for files to settle, so that hundreds go side by side.
+//! The seed of a case determines its mode, whether it has a state, the dialect of its server, its tree, edits and troubles.
+//! A few cases run the program. Most run the same pipeline within this process, where dropping a run kills it. Those mostly
+//! wait for files to settle, so hundreds of them run in parallel.
 //!
-//! `EFS2S3_PROPERTY_CASES` says how many cases there are, `EFS2S3_PROPERTY_SEED` with which seed they begin (so a failing
-//! one is run again by its seed and one case), and `EFS2S3_PROPERTY_SHRINKS` how many smaller versions of a failing one are
-//! tried.
+//! `EFS2S3_PROPERTY_CASES` is the number of cases, and `EFS2S3_PROPERTY_SEED` is the seed of the first one. To repeat a case
+//! that failed, set its seed and one case. `EFS2S3_PROPERTY_SHRINKS` is the number of smaller versions of it to try.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,14 +19,14 @@ use fake_aws::s3::{ConditionalWrites, Fault, ListingDialect, Operation, Rule, Se
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 use crate::within;
 
-/// Runs of the program take a process each.
+/// Cases that run the program, one process for each run.
 const CASES: u64 = 6;
-const AT_ONCE: usize = 6;
+const PARALLEL: usize = 6;
 const CASES_WITHIN: u64 = 500;
-const AT_ONCE_WITHIN: usize = 250;
+const PARALLEL_WITHIN: usize = 250;
 const DELETES: [Operation; 2] = [Operation::DeleteObject, Operation::DeleteObjects];
 const OPTIONS: [&str; 14] = [
     "--walkers",
@@ -45,52 +44,52 @@ const OPTIONS: [&str; 14] = [
     "--multipart-threshold",
     "5MiB",
 ];
-/// Few, so that they meet again; awkward in their order or their bytes.
+/// Awkward in their order or their bytes. They are few, so that edits often meet the same name.
 const NAMES: [&str; 14] =
     ["a", "a-b", "a.b", "a b", "a+b", "a%2Bb", "a!", "a0", "é", "\u{e000}", "😀", "\"'&<?#=*[\\", "\u{1}\r\n", " ~ "];
 const SIZES: [usize; 6] = [0, 1, 8, 8, 1000, (5 << 20) + 1];
 
-/// How many of them one story uses.
-const NAMES_AT_ONCE: usize = 5;
+/// How many of the names one story uses.
+const NAMES_PER_STORY: usize = 5;
 
-/// Two directories that are there at first, with a file of the same name and size in each.
+/// Two directories that exist at first, each with a file of the same name and size.
 const ALIKE: [usize; 2] = [0, 2];
 
-/// A path as places among the names that the story uses.
+/// A path, as indices into the names of the story.
 type Names = Vec<usize>;
 
 #[derive(Clone, Debug)]
 enum Edit {
-    /// A new file, or other content in its place, of one of the [`SIZES`].
+    /// Creates or overwrites a file, with one of the [`SIZES`].
     Write(Names, usize),
-    /// Other content of the same size, in place; with the mtime put back, or as it was an hour ago.
+    /// Overwrites a file with content of the same size. Then sets the mtime to what it was, or to an hour ago.
     Rewrite(usize, Option<bool>),
-    /// A file, a link or a whole directory.
+    /// Removes a file, a link or a whole directory.
     Remove(usize),
     Rename(usize, Names),
-    /// Two directories that look alike from outside change places.
+    /// Swaps the two directories that have equal names and sizes below them.
     SwapAlike,
     Chmod(usize, bool),
-    /// A link to something in the tree, by a relative or an absolute path, or to nothing.
+    /// Creates a link to a path in the tree (relative or absolute), or to nothing.
     Link(Names, Option<usize>, bool),
     HardLink(usize, Names),
 }
 
 #[derive(Clone, Debug)]
 enum Trouble {
-    /// Uploads: this many meet it.
+    /// This many uploads fail.
     Puts(Fault, u64),
-    /// Uploads of keys with this name all meet it.
+    /// Every upload of a key with this name fails.
     PutsOf(usize, Fault),
-    /// Anything about multipart uploads: this many meet it.
+    /// This many requests of multipart uploads fail.
     Parts(Fault, u64),
-    /// Listings, after this many, meet it this many times.
+    /// After this many listings, this many fail.
     Lists(u64, Fault, u64),
-    /// Deletes: this many meet it.
+    /// This many deletes fail.
     Deletes(Fault, u64),
-    /// A file is rewritten when the first upload begins.
-    RewriteMeanwhile(usize),
-    /// The program is asked to stop, or killed, after this many ms.
+    /// A writer rewrites a file when the first upload starts.
+    ConcurrentRewrite(usize),
+    /// The run gets this signal after this many ms.
     Stop(&'static str, u64),
 }
 
@@ -113,10 +112,10 @@ struct Story {
     rounds: Vec<Round>,
 }
 
-// --- what may happen ---
+// --- random stories ---
 
 fn names() -> impl Strategy<Value = Names> {
-    prop::collection::vec(0..NAMES_AT_ONCE, 1..=3)
+    prop::collection::vec(0..NAMES_PER_STORY, 1..=3)
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -158,11 +157,11 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     let listing = prop_oneof![3 => fault(), 1 => Just(backwards)];
     prop_oneof![
         4 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Puts(fault, times)),
-        3 => (0..NAMES_AT_ONCE, fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
+        3 => (0..NAMES_PER_STORY, fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
         1 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Parts(fault, times)),
         2 => (0..3_u64, listing, 1..6_u64).prop_map(|(skip, fault, times)| Trouble::Lists(skip, fault, times)),
         2 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Deletes(fault, times)),
-        1 => any::<u16>().prop_map(|pick| Trouble::RewriteMeanwhile(pick.into())),
+        1 => any::<u16>().prop_map(|pick| Trouble::ConcurrentRewrite(pick.into())),
         1 => (prop::sample::select(vec!["-TERM", "-KILL"]), 0..4000_u64)
             .prop_map(|(signal, after)| Trouble::Stop(signal, after)),
     ]
@@ -196,11 +195,11 @@ fn story() -> impl Strategy<Value = Story> {
                 listing,
                 kms,
                 page_size,
-                begin,
+                edits,
                 mut rounds,
             )| {
                 let alike = ALIKE.map(|name| Edit::Write(vec![name, 1], 2));
-                rounds[0].edits.splice(0..0, alike.into_iter().chain(begin));
+                rounds[0].edits.splice(0..0, alike.into_iter().chain(edits));
                 Story { mode, with_state, first_name, seeds, conditional_writes, listing, kms, page_size, rounds }
             },
         )
@@ -213,35 +212,35 @@ struct World {
     how: How,
     mode: &'static str,
     with_state: bool,
-    names: [&'static str; NAMES_AT_ONCE],
-    /// No two contents of a size of 8 or more are alike.
+    names: [&'static str; NAMES_PER_STORY],
+    /// Makes every content of 8 bytes or more unique.
     version: AtomicU64,
-    /// All that was ever to be seen at a key.
+    /// Every content that a key ever had.
     history: BTreeMap<String, BTreeSet<Vec<u8>>>,
-    /// Directories that were moved.
+    /// Device and inode of each directory that was moved.
     moved: BTreeSet<(u64, u64)>,
-    /// Whether a run was killed, which remembers nothing of what it wrote.
+    /// Whether a run was killed: it records nothing of what it wrote.
     any_killed: bool,
 }
 
-/// How a run is made.
+/// How a case runs a sync.
 #[derive(Clone)]
 enum How {
-    /// As the program.
+    /// As a process.
     Program,
     /// Within this process.
     Within(tokio::runtime::Handle),
 }
 
-/// What the bucket should hold.
+/// The expected content of the bucket.
 #[derive(Debug, Default)]
 struct Expected {
     files: BTreeMap<String, Vec<u8>>,
-    /// Links that lead nowhere or back: what is stored by their names or seen through them may stay.
+    /// Broken links and loops. Objects at or below these keys may stay.
     loose_links: BTreeSet<String>,
 }
 
-/// What there was when a run began.
+/// The tree and the bucket when a run started.
 struct Before {
     expected: Expected,
     names: BTreeSet<String>,
@@ -258,7 +257,7 @@ impl World {
         names.iter().fold(self.trial.tree(), |path, name| path.join(self.names[*name]))
     }
 
-    /// One of all that is in the tree, links not followed.
+    /// Picks a path in the tree, without following links.
     fn pick(&self, pick: usize) -> Option<PathBuf> {
         let mut all = Vec::new();
         collect(&self.trial.tree(), &mut all);
@@ -276,7 +275,7 @@ impl World {
         Some(all.swap_remove(place))
     }
 
-    /// Does the edit, or nothing where the tree does not allow it.
+    /// Makes the edit. Returns `None` if the tree does not allow it.
     fn edit(&mut self, edit: &Edit) -> Option<()> {
         match edit {
             Edit::Write(names, size) => {
@@ -308,7 +307,7 @@ impl World {
                 let (from, to) = (self.pick(*pick)?, self.path(names));
                 fs::create_dir_all(to.parent()?).ok()?;
                 fs::rename(&from, &to).ok()?;
-                self.was_moved(&to)
+                self.record_move(&to)
             }
             Edit::SwapAlike => {
                 let [one, other] = ALIKE.map(|name| self.path(&[name]));
@@ -319,8 +318,8 @@ impl World {
                 fs::rename(&one, &aside).ok()?;
                 fs::rename(&other, &one).ok()?;
                 fs::rename(&aside, &other).ok()?;
-                self.was_moved(&one)?;
-                self.was_moved(&other)
+                self.record_move(&one)?;
+                self.record_move(&other)
             }
             Edit::Chmod(pick, tight) => {
                 let path = self.pick(*pick).filter(|path| !path.is_symlink())?;
@@ -348,7 +347,7 @@ impl World {
         }
     }
 
-    fn was_moved(&mut self, path: &Path) -> Option<()> {
+    fn record_move(&mut self, path: &Path) -> Option<()> {
         let meta = path.symlink_metadata().ok()?;
         if meta.is_dir() {
             self.moved.insert((meta.dev(), meta.ino()));
@@ -356,9 +355,9 @@ impl World {
         Some(())
     }
 
-    /// A moved directory in which an entry was made since looks like any other: what is known to be missed without state,
-    /// and with one where a run was killed.
-    fn show_what_was_moved(&self) {
+    /// Renews the ctime of each moved directory. Without a state, or after a kill, a run misses a move if an entry was
+    /// created in the directory since.
+    fn renew_moved_ctimes(&self) {
         if self.with_state && !self.any_killed {
             return;
         }
@@ -372,13 +371,13 @@ impl World {
         }
     }
 
-    /// What is to be seen now, which is remembered.
-    fn look(&mut self) -> Expected {
+    /// The expected content of the bucket. Adds it to the history.
+    fn expected(&mut self) -> Expected {
         let mut expected = Expected::default();
         if self.mode == "plain" {
-            see(&self.trial.tree(), "", &mut Vec::new(), &mut expected);
+            collect_followed(&self.trial.tree(), "", &mut Vec::new(), &mut expected);
         } else {
-            see_all(&self.trial.tree(), "", &mut expected);
+            collect_entries(&self.trial.tree(), "", &mut expected);
         }
         for (key, content) in &expected.files {
             self.history.entry(key.clone()).or_default().insert(content.clone());
@@ -396,8 +395,8 @@ fn collect(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
-/// All files by their keys, links followed unless they lead back.
-fn see(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut Expected) {
+/// Collects all files by their keys, and follows links unless they are loops.
+fn collect_followed(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut Expected) {
     let meta = folder.metadata().unwrap();
     above.push((meta.dev(), meta.ino()));
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -405,7 +404,7 @@ fn see(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut 
         let path = entry.path();
         match path.metadata() {
             Ok(meta) if meta.is_dir() && !(path.is_symlink() && above.contains(&(meta.dev(), meta.ino()))) => {
-                see(&path, &format!("{key}/"), above, expected);
+                collect_followed(&path, &format!("{key}/"), above, expected);
             }
             Ok(meta) if meta.is_file() => {
                 expected.files.insert(key, fs::read(&path).unwrap());
@@ -418,13 +417,13 @@ fn see(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, expected: &mut 
     above.pop();
 }
 
-/// All files, links and directories by their keys, each standing for itself.
-fn see_all(folder: &Path, prefix: &str, expected: &mut Expected) {
+/// Collects all files, links and directories by their keys, without following links.
+fn collect_entries(folder: &Path, prefix: &str, expected: &mut Expected) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let key = format!("{prefix}{}", entry.file_name().into_string().unwrap());
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
         if kind.is_dir() {
-            see_all(&path, &format!("{key}/"), expected);
+            collect_entries(&path, &format!("{key}/"), expected);
             expected.files.insert(format!("{key}/"), Vec::new());
         } else if kind.is_symlink() {
             expected.files.insert(key, fs::read_link(path).unwrap().into_os_string().into_encoded_bytes());
@@ -450,22 +449,22 @@ fn set_up(trial: &Trial, names: &[&str], troubles: &[Trouble]) {
                 Rule::on(Operation::ListObjectsV2).skip(*skip).times(*times).does(fault.clone())
             }
             Trouble::Deletes(fault, times) => Rule::on(DELETES).times(*times).does(fault.clone()),
-            Trouble::RewriteMeanwhile(_) | Trouble::Stop(..) => continue,
+            Trouble::ConcurrentRewrite(_) | Trouble::Stop(..) => continue,
         };
         trial.s3.rule(rule);
     }
 }
 
-fn run(world: &World, troubles: &[Trouble]) -> Ended {
+fn run(world: &World, troubles: &[Trouble]) -> FinishedRun {
     let trial = &world.trial;
     trial.s3.clear_rules();
     trial.s3.clear_log();
     for trouble in troubles {
-        if let Trouble::RewriteMeanwhile(pick) = trouble
+        if let Trouble::ConcurrentRewrite(pick) = trouble
             && let Some(path) = world.pick_file(*pick)
         {
             let content = world.content(usize::try_from(path.metadata().unwrap().len()).unwrap());
-            // In place: a writer that is held up after a truncation leaves a file that is empty for all to see.
+            // In place: a writer that is delayed after a truncation would leave an empty file.
             let hook = move || {
                 let file = fs::File::options().write(true).open(&path).unwrap();
                 file.write_all_at(&content, 0).unwrap();
@@ -486,14 +485,14 @@ fn run(world: &World, troubles: &[Trouble]) -> Ended {
     }
 }
 
-/// How the run is asked to stop, and when.
+/// The signal that stops the run, and when the run gets it.
 fn stop(troubles: &[Trouble]) -> Option<(&'static str, Duration)> {
     troubles.iter().find_map(|trouble| {
         if let Trouble::Stop(signal, after) = trouble { Some((*signal, Duration::from_millis(*after))) } else { None }
     })
 }
 
-fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> Ended {
+fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> FinishedRun {
     loop {
         let run = trial.start_words(words, &[]);
         if let Some((signal, after)) = stop(troubles) {
@@ -501,7 +500,7 @@ fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> Ended {
             run.signal(signal);
         }
         let ended = run.end();
-        // The lease of one that was killed ends by itself.
+        // The lease of a killed run expires on its own.
         if ended.code != 11 {
             return ended;
         }
@@ -509,9 +508,9 @@ fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> Ended {
     }
 }
 
-/// What every run must leave, whatever happened to it.
-fn check(world: &mut World, run: &Ended, troubles: &[Trouble], before: &Before) {
-    let after = world.look();
+/// Checks what holds after every run, with or without faults.
+fn check(world: &mut World, run: &FinishedRun, troubles: &[Trouble], before: &Before) {
+    let after = world.expected();
     let objects = world.trial.objects();
     let stopped = stop(troubles).is_some();
     assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
@@ -520,17 +519,17 @@ fn check(world: &mut World, run: &Ended, troubles: &[Trouble], before: &Before) 
     for (name, content) in &objects {
         let known = world.history.get(name).is_some_and(|contents| contents.contains(content));
         let long = content.len();
-        assert!(known, "'{name}' holds {long} bytes that were never its file's: {:?}", &content[..long.min(32)]);
+        assert!(known, "'{name}' holds {long} bytes that its file never had: {:?}", &content[..long.min(32)]);
     }
     for name in before.names.iter().filter(|name| before.expected.files.contains_key(*name)) {
-        assert!(objects.contains_key(name), "'{name}' is gone, and its file was there throughout: {}", run.stderr);
+        assert!(objects.contains_key(name), "'{name}' is lost, although its file existed throughout: {}", run.stderr);
     }
     let written = world.trial.s3.requests([Operation::PutObject, Operation::CompleteMultipartUpload]);
     let written: BTreeSet<String> = written.into_iter().map(|request| request.key).collect();
     for request in world.trial.s3.requests(DELETES) {
         let batch = String::from_utf8_lossy(&request.document).into_owned();
         let both = written.iter().find(|key| **key == request.key || batch.contains(&format!("<Key>{key}</Key>")));
-        assert_eq!(both, None, "written and deleted by one run");
+        assert_eq!(both, None, "one run wrote and deleted a key");
     }
     if run.report.is_null() {
         assert!(stopped, "no report: {}", run.stderr);
@@ -540,21 +539,26 @@ fn check(world: &mut World, run: &Ended, troubles: &[Trouble], before: &Before) 
     if [0, 3, 143].contains(&run.code) {
         run.assert_adds_up();
     }
-    // Of an upload whose beginning is not answered nobody knows.
-    let unanswered = troubles.iter().any(|trouble| matches!(trouble, Trouble::Parts(..)));
+    // If a response to CreateMultipartUpload is lost, the run cannot know the upload.
+    let response_lost = troubles.iter().any(|trouble| matches!(trouble, Trouble::Parts(..)));
     let open = world.trial.s3.uploads().len();
-    assert!(open <= before.uploads || unanswered || run.code == 1, "an upload is left open");
-    let rewritten = troubles.iter().any(|trouble| matches!(trouble, Trouble::RewriteMeanwhile(_)));
+    assert!(open <= before.uploads || response_lost || run.code == 1, "an upload is unfinished");
+    let rewritten = troubles.iter().any(|trouble| matches!(trouble, Trouble::ConcurrentRewrite(_)));
     if [0, 3].contains(&run.code) && !rewritten {
         let named = named(run);
         let wrong: Vec<String> = differences(&after, &objects);
         let unnamed: Vec<_> = wrong.iter().filter(|name| !named.contains(&format!("www/{name}"))).collect();
-        assert!(unnamed.is_empty(), "exit {}, and not as they should be: {unnamed:?}: {}", run.code, run.stderr);
+        assert!(
+            unnamed.is_empty(),
+            "exit {}, and the report does not name these wrong keys: {unnamed:?}: {}",
+            run.code,
+            run.stderr
+        );
     }
 }
 
-/// The keys that the report says something is left to do about.
-fn named(run: &Ended) -> BTreeSet<String> {
+/// The keys that the report names as failed or withheld.
+fn named(run: &FinishedRun) -> BTreeSet<String> {
     let mut named: BTreeSet<String> = run.failed_keys().into_iter().collect();
     for withheld in run.report["withheld_because"].as_array().unwrap() {
         named.extend(withheld["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()));
@@ -574,7 +578,7 @@ fn differences(expected: &Expected, objects: &BTreeMap<String, Vec<u8>>) -> Vec<
     wrong.map(|(name, _)| name).chain(extra).cloned().collect()
 }
 
-fn tell(story: &Story, how: How) {
+fn run_story(story: &Story, how: How) {
     let trial = match &how {
         How::Program => Trial::new(),
         How::Within(runtime) => Trial::on(runtime.block_on(fake_aws::s3::S3Server::start()).unwrap()),
@@ -608,30 +612,30 @@ fn tell(story: &Story, how: How) {
         for edit in &round.edits {
             world.edit(edit);
         }
-        world.show_what_was_moved();
+        world.renew_moved_ctimes();
         let before =
-            Before { expected: world.look(), names: world.trial.names(), uploads: world.trial.s3.uploads().len() };
+            Before { expected: world.expected(), names: world.trial.names(), uploads: world.trial.s3.uploads().len() };
         let ended = run(&world, &round.troubles);
         world.any_killed |= ended.report.is_null();
         check(&mut world, &ended, &round.troubles, &before);
     }
     world.edit(&Edit::SwapAlike);
-    world.show_what_was_moved();
-    let expected = world.look();
+    world.renew_moved_ctimes();
+    let expected = world.expected();
     let ended = run(&world, &[]).expect(0);
     assert_eq!(differences(&expected, &world.trial.objects()), Vec::<String>::new(), "{}", ended.stderr);
     run(&world, &[]).expect(0);
-    assert_eq!(world.trial.count(WRITES), 0, "the same again");
+    assert_eq!(world.trial.count(WRITES), 0, "a second run writes nothing");
     if world.with_state {
-        assert_eq!(world.trial.s3.uploads().len(), 0, "an upload that nobody goes on with or aborts");
+        assert_eq!(world.trial.s3.uploads().len(), 0, "no run resumes or aborts this upload");
     }
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Runs the case of this seed; what went wrong, if something did.
+/// Runs the case of this seed. Returns the error if it fails.
 fn run_seed(seed: u64, how: &How) -> Option<String> {
     let config = Config {
         cases: 1,
@@ -642,14 +646,14 @@ fn run_seed(seed: u64, how: &How) -> Option<String> {
     let bytes: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let result = runner.run(&story(), |story| {
-        tell(&story, how.clone());
+        run_story(&story, how.clone());
         Ok(())
     });
     let error = result.err()?;
     Some(format!("EFS2S3_PROPERTY_SEED={seed} EFS2S3_PROPERTY_CASES=1 fails: {error}"))
 }
 
-fn run_seeds(cases: u64, at_once: usize, how: &How) {
+fn run_seeds(cases: u64, parallel: usize, how: &How) {
     let first = number("EFS2S3_PROPERTY_SEED", 1);
     let last = first + number("EFS2S3_PROPERTY_CASES", cases);
     let next = AtomicU64::new(first);
@@ -658,21 +662,21 @@ fn run_seeds(cases: u64, at_once: usize, how: &How) {
             let seeds = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
             seeds.take_while(|seed| *seed < last).filter_map(|seed| run_seed(seed, how)).collect::<Vec<_>>()
         };
-        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..parallel).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
-fn whatever_happens_no_run_leaves_less_than_it_says_and_the_last_makes_it_right() {
-    run_seeds(CASES, AT_ONCE, &How::Program);
+fn reports_stay_true_under_faults_and_a_clean_run_converges() {
+    run_seeds(CASES, PARALLEL, &How::Program);
 }
 
 #[test]
-fn whatever_happens_within_this_process_is_made_right_too() {
-    within::with_credentials("property::whatever_happens_within_this_process_is_made_right_too", || {
+fn reports_stay_true_and_runs_converge_within_this_process() {
+    within::with_credentials("property::reports_stay_true_and_runs_converge_within_this_process", || {
         let runtime = within::runtime();
-        run_seeds(CASES_WITHIN, AT_ONCE_WITHIN, &How::Within(runtime.handle().clone()));
+        run_seeds(CASES_WITHIN, PARALLEL_WITHIN, &How::Within(runtime.handle().clone()));
     });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Operation, Rule};
 use serde_json::{Value, json};
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 use crate::within;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -48,7 +48,7 @@ fn split(trial: &Trial, more: &[&str]) -> Vec<Value> {
 }
 
 /// Runs one process for each range, all at the same time.
-fn run_ranges(trial: &Trial, file: &str, count: usize, more: &[&str]) -> Vec<Ended> {
+fn run_ranges(trial: &Trial, file: &str, count: usize, more: &[&str]) -> Vec<FinishedRun> {
     let source = trial.tree().display().to_string();
     thread::scope(|scope| {
         let runs: Vec<_> = (0..count)
@@ -65,7 +65,7 @@ fn run_ranges(trial: &Trial, file: &str, count: usize, more: &[&str]) -> Vec<End
     })
 }
 
-fn merged(trial: &Trial, runs: &[Ended]) -> Ended {
+fn merged(trial: &Trial, runs: &[FinishedRun]) -> FinishedRun {
     let files: Vec<String> = runs
         .iter()
         .enumerate()
@@ -298,7 +298,7 @@ fn runs_over_overlapping_ranges_exclude_each_other() {
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(400))));
     let state_option = ["--state", state.as_str()];
     let run = trial.start(&[&["--range-to", "f19", "--concurrency", "4"], &state_option[..]].concat());
-    trial.await_requests(Operation::PutObject, 1);
+    trial.wait_for_requests(Operation::PutObject, 1);
     trial.sync(&state_option).expect(11);
     trial.sync(&[&["--range-after", "f10"], &state_option[..]].concat()).expect(11);
     trial.sync(&[&["--range-after", "f19"], &state_option[..]].concat()).expect(0);
@@ -354,10 +354,10 @@ fn reports_are_merged_only_if_they_cover_every_key_once() {
     let range = |after: &str, to: &str| trial.sync(&["--range-after", after, "--range-to", to]).expect(0);
     let (first, second, third) = (range("", "k"), range("k", "p"), range("p", ""));
     let tried_again = range("k", "p");
-    let merge = |runs: Vec<&Ended>| {
-        let runs: Vec<Ended> = runs
+    let merge = |runs: Vec<&FinishedRun>| {
+        let runs: Vec<FinishedRun> = runs
             .into_iter()
-            .map(|run| Ended { report: run.report.clone(), stdout: String::new(), stderr: String::new(), ..*run })
+            .map(|run| FinishedRun { report: run.report.clone(), stdout: String::new(), stderr: String::new(), ..*run })
             .collect();
         merged(&trial, &runs)
     };
@@ -377,7 +377,7 @@ fn reports_are_merged_only_if_they_cover_every_key_once() {
 
     let mut worst = first.report.clone();
     worst["exit_code"] = json!(3);
-    let incomplete = Ended { report: worst, stdout: String::new(), stderr: String::new(), ..first };
+    let incomplete = FinishedRun { report: worst, stdout: String::new(), stderr: String::new(), ..first };
     merge(vec![&incomplete, &second, &third]).expect(3);
     let other = trial.sync_to("s3://site/other", &["--range-to", "k"]).expect(0);
     assert!(merge(vec![&other, &second, &third]).expect(2).stderr.contains("one destination"));

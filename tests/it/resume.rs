@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fake_aws::s3::{Fault, Operation, Rule};
 
-use crate::trial::{Ended, Run, Trial, WRITES};
+use crate::trial::{FinishedRun, Run, Trial, WRITES};
 
 const MIB: usize = 1 << 20;
 const IN_PARTS: [&str; 6] = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--lease-ttl", "2s"];
@@ -38,7 +38,7 @@ fn start(trial: &Trial, state: &str) -> Run {
 fn kill_in_the_middle(trial: &Trial, state: &str) {
     trial.s3.rule(Rule::on(Operation::UploadPart).skip(4).always().does(Fault::Stall(Duration::from_mins(1))));
     let run = start(trial, state);
-    trial.await_requests(Operation::UploadPart, 10);
+    trial.wait_for_requests(Operation::UploadPart, 10);
     run.signal("-KILL");
     run.end();
     trial.s3.clear_rules();
@@ -47,7 +47,7 @@ fn kill_in_the_middle(trial: &Trial, state: &str) {
 
 /// The next run, after the killed run's lease has expired. Its own lease lasts a minute, because a run that loses its lease
 /// on a busy machine keeps its records for the next run.
-fn next_run(trial: &Trial, state: &str) -> Ended {
+fn next_run(trial: &Trial, state: &str) -> FinishedRun {
     let options = [&IN_PARTS[..4], &["--lease-ttl", "1m", "--delete", "--state", state]].concat();
     loop {
         let ended = trial.start(&options).end();

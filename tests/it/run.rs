@@ -10,7 +10,7 @@ use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
 use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
-use crate::trial::{Ended, READS, Trial, WRITES, random, wait_until};
+use crate::trial::{FinishedRun, READS, Trial, WRITES, random, wait_until};
 
 /// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
@@ -59,7 +59,7 @@ fn assert_done(trial: &Trial) {
 }
 
 #[track_caller]
-fn assert_route(run: &Ended, route: &str, verdict: &str) {
+fn assert_route(run: &FinishedRun, route: &str, verdict: &str) {
     assert_eq!(run.report["route"], route, "{}", run.stderr);
     assert_eq!(run.report["datasync"]["verdict"], verdict, "{}", run.report["datasync"]);
     assert_eq!(run.report["command"], "run");

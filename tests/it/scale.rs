@@ -1,14 +1,14 @@
-//! What a run costs, in requests and memory, where the tree is large.
+//! The requests and the memory that a run over a large tree needs.
 
 use std::time::Duration;
 
-use crate::trial::{Ended, READS, Trial, WRITES};
+use crate::trial::{FinishedRun, READS, Trial, WRITES};
 use fake_aws::s3::{Fault, Operation, Rule};
 
 const FILES: usize = 200_000;
-/// Edits to an index stay in memory up to some 8 MiB; sorting and packing them takes as much again.
+/// Edits of the index stay in memory up to about 8 MiB. Sorting and compressing them takes as much again.
 const EDITS: u64 = 2 * (20 << 20);
-/// An index is read a few thousand rows ahead, through a window of zstd's.
+/// A run reads the index a few thousand rows ahead, through a window of zstd.
 const READING: u64 = 2 * (8 << 20);
 
 fn name(number: usize) -> String {
@@ -25,7 +25,7 @@ fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
     for number in 0..FILES {
         trial.object(&name(number), "x", Duration::ZERO);
     }
-    let peak = |run: &Ended| run.report["peak_memory_bytes"].as_u64().unwrap();
+    let peak = |run: &FinishedRun| run.report["peak_memory_bytes"].as_u64().unwrap();
     let few = peak(&trial.sync(&["--include", "/d00*|/d01*", "--delete"]).expect(0));
     trial.s3.clear_log();
     let run = trial.sync(&["--delete"]).expect(0);
@@ -38,12 +38,12 @@ fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
 
     let state = trial.folder.path().join("state").display().to_string();
     let many = peak(&trial.sync(&["--delete", "--state", &state]).expect(0));
-    assert!(many * 2 <= few * 3 + EDITS, "an index is begun: {few} bytes for few files, {many} for many");
+    assert!(many * 2 <= few * 3 + EDITS, "the first index: {few} bytes for few files, {many} for many");
     trial.s3.clear_log();
     let run = trial.sync(&["--delete", "--state", &state]).expect(0);
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     let many = peak(&run);
-    assert!(many * 2 <= few * 3 + READING, "an index is read: {few} bytes for few files, {many} for many");
+    assert!(many * 2 <= few * 3 + READING, "reading the index: {few} bytes for few files, {many} for many");
 }
 
 /// The server responds to no LIST after the first until eight are in flight, as many as `--list-concurrency auto` allows.
@@ -90,13 +90,13 @@ fn orphans_everywhere_cost_a_third_more_pages_and_one_for_each_short_range() {
     }
     trial.sync(&["--delete"]).expect(0);
     let lists = trial.count(Operation::ListObjectsV2);
-    // 41 pages, a third of them, and the ranges that are shorter than three pages.
+    // 41 pages, a third more, and the ranges that are shorter than three pages.
     assert!(lists <= 41 + 14 + 3, "{lists} LISTs for 41 pages");
     assert_eq!(trial.names().len(), 40_000);
 }
 
 #[test]
-fn a_small_tree_beside_a_huge_destination_takes_little_memory() {
+fn small_tree_with_a_huge_destination_takes_little_memory() {
     let trial = Trial::new();
     trial.write("a", "a");
     let few = trial.sync(&[]).expect(0).report["peak_memory_bytes"].as_u64().unwrap();

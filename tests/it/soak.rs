@@ -1,6 +1,6 @@
-//! Two schedules on one destination, every moment a run, some of them killed: no two write at once, and nothing is lost.
+//! Two schedules on one destination, with some runs killed: no two runs write concurrently, and no object is lost.
 //!
-//! `EFS2S3_SOAK_SECONDS` says for how long, `EFS2S3_SOAK_SEED` with which accidents.
+//! `EFS2S3_SOAK_SECONDS` is the duration, and `EFS2S3_SOAK_SEED` determines edits and kills.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,29 +15,29 @@ use crate::trial::{Trial, WRITES};
 const FILES: usize = 40;
 const SECONDS: u64 = 15;
 
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
 fn name(file: usize) -> String {
     format!("d{}/f{file:02}", file % 4)
 }
 
-/// The run that a request comes from: each has an access key of its own.
+/// The run that sent a request: each run has its own access key.
 fn run_of(authorization: &str) -> String {
     let (_, credential) = authorization.split_once("Credential=").unwrap();
     credential.split('/').next().unwrap().to_owned()
 }
 
 #[test]
-fn two_schedules_with_kills_never_write_at_once_and_lose_nothing() {
+fn two_schedules_with_kills_never_write_concurrently() {
     let seed = number("EFS2S3_SOAK_SEED", fastrand::u64(..));
     let trial = Trial::new();
     for file in 0..FILES {
         trial.write(name(file), "0");
     }
     trial.write("large", vec![b'0'; 6 << 20]);
-    // A write takes a while, so that kills and other runs meet it.
+    // Slow writes, so that kills and other runs meet them.
     let slowly = Fault::Delay(Duration::from_millis(25));
     trial.s3.rule(Rule::on([Operation::PutObject, Operation::UploadPart]).always().does(slowly));
     let (stop, kills) = (AtomicBool::new(false), Mutex::new(0));
@@ -49,9 +49,9 @@ fn two_schedules_with_kills_never_write_at_once_and_lose_nothing() {
         let mut random = fastrand::Rng::with_seed(seed);
         let end = Instant::now() + Duration::from_secs(number("EFS2S3_SOAK_SECONDS", SECONDS));
         let mut stored = BTreeSet::new();
-        // On a busy machine it may take longer until a kill meets a run.
+        // On a busy machine it can take longer until the first kill meets a run.
         while Instant::now() < end || *kills.lock().unwrap() == 0 {
-            // The first half of the files is there throughout; of the others some come and go.
+            // The first half of the files always exists. Other files are removed and written again.
             let file = random.usize(0..FILES);
             if file >= FILES / 2 && random.bool() {
                 let _ = std::fs::remove_file(trial.tree().join(name(file)));
@@ -61,16 +61,16 @@ fn two_schedules_with_kills_never_write_at_once_and_lose_nothing() {
             thread::sleep(Duration::from_millis(random.u64(20..200)));
             let names = trial.names();
             for file in 0..FILES / 2 {
-                let is_there = names.contains(&name(file));
-                assert!(is_there || !stored.contains(&file), "{} is lost (EFS2S3_SOAK_SEED={seed})", name(file));
-                if is_there {
+                let exists = names.contains(&name(file));
+                assert!(exists || !stored.contains(&file), "{} is lost (EFS2S3_SOAK_SEED={seed})", name(file));
+                if exists {
                     stored.insert(file);
                 }
             }
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(*kills.lock().unwrap() > 0, "nothing was killed");
+    assert!(*kills.lock().unwrap() > 0, "no run was killed");
     assert_one_writer_at_a_time(&trial, seed);
 
     trial.s3.clear_rules();
@@ -93,13 +93,13 @@ fn keep_schedule(trial: &Trial, schedule: u64, mut random: fastrand::Rng, stop: 
             return;
         }
         let key = format!("AKIDSCHEDULE{schedule}RUN{run}");
-        let under_way = trial.start_with(&options(&state), &[("AWS_ACCESS_KEY_ID", &key)]);
+        let started = trial.start_with(&options(&state), &[("AWS_ACCESS_KEY_ID", &key)]);
         let is_killed = random.bool();
         if is_killed {
             thread::sleep(Duration::from_millis(random.u64(50..2500)));
-            under_way.signal("-KILL");
+            started.signal("-KILL");
         }
-        let ended = under_way.end();
+        let ended = started.end();
         if is_killed && ended.code == -1 {
             *kills.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         }
@@ -109,7 +109,7 @@ fn keep_schedule(trial: &Trial, schedule: u64, mut random: fastrand::Rng, stop: 
     }
 }
 
-/// The writes of each run stand together in the order of their arrival.
+/// Asserts that the writes of different runs do not alternate.
 fn assert_one_writer_at_a_time(trial: &Trial, seed: u64) {
     let mut ended = BTreeMap::new();
     let mut last: Option<String> = None;
@@ -118,9 +118,9 @@ fn assert_one_writer_at_a_time(trial: &Trial, seed: u64) {
         let run = run_of(&request.headers["authorization"]);
         if last.as_ref() != Some(&run) {
             let before = ended.insert(run.clone(), place);
-            assert_eq!(before, None, "{run} wrote again after another run did (EFS2S3_SOAK_SEED={seed})");
+            assert_eq!(before, None, "{run} wrote after another run had written (EFS2S3_SOAK_SEED={seed})");
         }
         last = Some(run);
     }
-    assert!(ended.len() > 1, "hardly any run wrote");
+    assert!(ended.len() > 1, "fewer than two runs wrote");
 }

@@ -1,4 +1,4 @@
-//! Writers at work while runs go on: whatever is at the destination is a version that its file had as a whole.
+//! Concurrent writers: every object is a whole version that its file had.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,13 +15,13 @@ use crate::odd_fs::{Fault as OddFault, OddFs};
 use crate::trial::Trial;
 
 const FILES: usize = 300;
-/// Of a few the content takes several parts.
-const LARGE_EACH: usize = 60;
+/// One file in this many is large enough for several parts.
+const LARGE_EVERY: usize = 60;
 const WRITERS: usize = 6;
-const AT_WORK: Duration = Duration::from_secs(16);
+const WRITING_TIME: Duration = Duration::from_secs(16);
 
-/// A version: a line that says which, again and again, and a last line that says how often. Cut off, or put together from
-/// two, it is none.
+/// The content of a version: a repeated line with the version and the number of lines, and a last line. A truncated version
+/// and a mixture of two versions are not versions.
 fn version(file: usize, number: usize, lines: usize) -> Vec<u8> {
     let line = format!("file {file:04} version {number:06} of {lines:07} lines\n");
     let mut content = line.repeat(lines).into_bytes();
@@ -29,7 +29,7 @@ fn version(file: usize, number: usize, lines: usize) -> Vec<u8> {
     content
 }
 
-/// Whether this is a version of the file as a whole.
+/// Whether this is a whole version of the file.
 fn is_version(file: usize, content: &[u8]) -> bool {
     let text = String::from_utf8_lossy(&content[..content.len().min(60)]).into_owned();
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -44,10 +44,10 @@ fn is_version(file: usize, content: &[u8]) -> bool {
 }
 
 fn lines(file: usize, random: &mut fastrand::Rng) -> usize {
-    if file.is_multiple_of(LARGE_EACH) { random.usize(130_000..150_000) } else { random.usize(0..400) }
+    if file.is_multiple_of(LARGE_EVERY) { random.usize(130_000..150_000) } else { random.usize(0..400) }
 }
 
-/// How a file comes to its next version: all of it within a second, and with it whole again.
+/// Writes the next version of a file in one of four ways. Each takes less than a second.
 fn write(path: &Path, content: &[u8], random: &mut fastrand::Rng) {
     let pause = Duration::from_millis(random.u64(0..120));
     let middle = content.len() / 2;
@@ -59,7 +59,7 @@ fn write(path: &Path, content: &[u8], random: &mut fastrand::Rng) {
             thread::sleep(pause);
             file.write_all(&content[middle..]).unwrap();
         }
-        // Overwritten in place, the second half first, then cut to its length.
+        // Overwritten in place, the second half first, then truncated to its length.
         1 => {
             let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
             file.write_all_at(&content[middle..], u64::try_from(middle).unwrap()).unwrap();
@@ -67,7 +67,7 @@ fn write(path: &Path, content: &[u8], random: &mut fastrand::Rng) {
             file.write_all_at(&content[..middle], 0).unwrap();
             file.set_len(u64::try_from(content.len()).unwrap()).unwrap();
         }
-        // Appended, piece by piece, to nothing.
+        // Truncated, then appended in pieces.
         2 => {
             File::create(path).unwrap();
             for piece in content.chunks(content.len() / 3 + 1) {
@@ -89,7 +89,7 @@ fn path(trial: &Trial, file: usize) -> PathBuf {
 }
 
 #[test]
-fn whatever_writers_do_meanwhile_each_object_is_a_version_that_its_file_had_as_a_whole() {
+fn each_object_is_a_whole_version_despite_concurrent_writers() {
     let trial = Trial::new();
     let mut random = fastrand::Rng::new();
     for file in 0..FILES {
@@ -106,7 +106,7 @@ fn whatever_writers_do_meanwhile_each_object_is_a_version_that_its_file_had_as_a
                 let mut number = 0;
                 while !stop.load(Ordering::Relaxed) {
                     number += 1;
-                    // Each file has one writer. Some files are written again and again, others rest for longer.
+                    // Each file has one writer. It writes some files often, and others rarely.
                     let mine = FILES / WRITERS;
                     let pick = random.usize(0..mine).min(random.usize(0..mine));
                     let file = pick * WRITERS + writer;
@@ -115,8 +115,8 @@ fn whatever_writers_do_meanwhile_each_object_is_a_version_that_its_file_had_as_a
                 }
             });
         }
-        let begun = Instant::now();
-        while begun.elapsed() < AT_WORK {
+        let started = Instant::now();
+        while started.elapsed() < WRITING_TIME {
             let ended = trial.sync(&options);
             assert!([0, 3].contains(&ended.code), "{}", ended.stderr);
             ended.assert_adds_up();
@@ -125,20 +125,20 @@ fn whatever_writers_do_meanwhile_each_object_is_a_version_that_its_file_had_as_a
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(uploaded > u64::try_from(FILES).unwrap(), "only {uploaded} uploads: nothing was tried");
+    assert!(uploaded > u64::try_from(FILES).unwrap(), "only {uploaded} uploads: the writers changed too little");
     Trial::settle();
     trial.sync(&options).expect(0);
     trial.assert_same();
 }
 
 #[test]
-fn a_cut_that_shows_in_the_size_before_it_shows_in_the_times_is_not_published() {
+fn truncated_file_with_old_times_is_not_published() {
     let trial = Trial::new();
-    let _odd = OddFs::mount(&trial.tree(), &["file"], &[("file", OddFault::CutWhenOpened)]);
+    let _odd = OddFs::mount(&trial.tree(), &["file"], &[("file", OddFault::TruncatedOnOpen)]);
     trial.sync(&[]).expect(0);
     assert_eq!(trial.stored("file").body, "file");
     let sizes: Vec<_> = trial.s3.requests(Operation::PutObject).iter().map(|request| request.body_bytes).collect();
-    assert_eq!(sizes, [4], "an empty one was published first");
+    assert_eq!(sizes, [4], "an empty file was published first");
 }
 
 fn check(objects: &BTreeMap<String, Vec<u8>>) {

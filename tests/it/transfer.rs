@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fake_aws::s3::{ConditionalWrites, Fault, LoggedRequest, Operation, Operations, Reply, Rule, Seed};
 
-use crate::trial::{Ended, Trial, WRITES, random, wait_until};
+use crate::trial::{FinishedRun, Trial, WRITES, random, wait_until};
 
 const MIB: usize = 1 << 20;
 /// Longer ago than anything that a trial does.
@@ -419,7 +419,7 @@ fn the_expected_bucket_owner_goes_with_every_request() {
 // --- faults ---
 
 /// A sync in which each of these operations meets the fault once.
-fn survives(fault: impl Fn() -> Fault, operations: &[Operation]) -> (Trial, Ended) {
+fn survives(fault: impl Fn() -> Fault, operations: &[Operation]) -> (Trial, FinishedRun) {
     let trial = Trial::new();
     trial.write("small", "1");
     trial.write("big", random(11 * MIB));
@@ -843,7 +843,7 @@ fn credentials_that_s3_does_not_accept_end_the_run() {
 // --- stopping ---
 
 /// Many small files and one in parts, in a run whose uploads are slow; stopped while a part is in flight.
-fn stopped_in_the_middle(signal: &str) -> (Trial, Ended) {
+fn stopped_in_the_middle(signal: &str) -> (Trial, FinishedRun) {
     let trial = Trial::new();
     for number in 0..300 {
         trial.write(format!("f{number:03}"), number.to_string());
@@ -862,7 +862,7 @@ fn stopped_in_the_middle(signal: &str) -> (Trial, Ended) {
     (trial, ended)
 }
 
-fn assert_ended_well(trial: &Trial, run: Ended, code: i32) {
+fn assert_ended_well(trial: &Trial, run: FinishedRun, code: i32) {
     let run = run.expect(code);
     assert!(run.time < Duration::from_secs(15), "{:?}", run.time);
     assert_eq!(run.report["exit_code"], code);

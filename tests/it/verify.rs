@@ -1,4 +1,4 @@
-//! Verifying: the content of everything, a line for each difference, and nothing written.
+//! `efs2s3 verify`: it compares all contents, prints a line for each difference, and writes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::Value;
 
-use crate::trial::{Ended, Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// `efs2s3 verify TREE s3://site/www --mode plain` with these options; nothing is ever written.
-fn verify(trial: &Trial, options: &[&str]) -> Ended {
+/// `efs2s3 verify TREE s3://site/www --mode plain` with these options. Asserts that nothing is written.
+fn verify(trial: &Trial, options: &[&str]) -> FinishedRun {
     verify_as(trial, "plain", options)
 }
 
-fn verify_as(trial: &Trial, mode: &str, options: &[&str]) -> Ended {
+fn verify_as(trial: &Trial, mode: &str, options: &[&str]) -> FinishedRun {
     trial.s3.clear_log();
     let source = trial.tree().display().to_string();
     let words = [&["verify", &source, "s3://site/www", "--mode", mode], options].concat();
@@ -25,13 +25,13 @@ fn verify_as(trial: &Trial, mode: &str, options: &[&str]) -> Ended {
     ended
 }
 
-/// What differs, by key: `content www/a`.
-fn differences(ended: &Ended) -> Vec<String> {
+/// Kind and key of each difference: `content www/a`.
+fn differences(ended: &FinishedRun) -> Vec<String> {
     let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines.map(|line| format!("{} {}", line["difference"].as_str().unwrap(), line["key"].as_str().unwrap())).collect()
 }
 
-/// Files that were synced.
+/// A trial after a sync.
 fn synced(mode: &str) -> Trial {
     let trial = Trial::new();
     for name in ["a", "b/c", "b/d", "e"] {
@@ -44,7 +44,7 @@ fn synced(mode: &str) -> Trial {
 }
 
 #[test]
-fn what_a_sync_left_is_verified_by_reading_every_file_and_no_object() {
+fn verify_after_sync_reads_every_file_and_no_object() {
     let trial = synced("plain");
     let ended = verify(&trial, &[]).expect(0);
     assert_eq!(ended.stdout, "");
@@ -56,7 +56,7 @@ fn what_a_sync_left_is_verified_by_reading_every_file_and_no_object() {
 #[test]
 fn each_kind_of_difference_has_its_line_and_the_exit_code_is_10() {
     let trial = synced("plain");
-    // All are older than the files: no time tells.
+    // All objects are older than the files, so times show nothing.
     trial.object("a", "CONTENT OF a", HOUR);
     trial.object("b/c", "longer than the content", Duration::ZERO);
     trial.s3.remove("site", "www/b/d");
@@ -66,11 +66,11 @@ fn each_kind_of_difference_has_its_line_and_the_exit_code_is_10() {
     assert_eq!(differences(&ended), expected);
     assert_eq!(ended.report["exit_code"], 10);
     let ended = verify(&trial, &[]).expect(10);
-    assert_eq!(differences(&ended), expected[..3], "a sync without --delete leaves what has no file");
+    assert_eq!(differences(&ended), expected[..3], "a sync without --delete keeps orphans");
 }
 
 #[test]
-fn an_object_replaced_under_the_same_size_by_a_newer_one_is_found() {
+fn verify_finds_a_newer_object_of_the_same_size() {
     let trial = synced("plain");
     trial.object("a", "CONTENT OF a", Duration::ZERO);
     trial.sync(&["--dry-run"]).expect(0);
@@ -78,7 +78,7 @@ fn an_object_replaced_under_the_same_size_by_a_newer_one_is_found() {
 }
 
 #[test]
-fn metadata_that_differs_is_a_difference_where_the_mode_keeps_it() {
+fn verify_reports_metadata_differences_in_datasync_mode() {
     let trial = synced("datasync");
     assert_eq!(verify_as(&trial, "datasync", &[]).expect(0).stdout, "");
     fs::set_permissions(trial.tree().join("b"), fs::Permissions::from_mode(0o700)).unwrap();
@@ -98,7 +98,7 @@ fn an_object_in_parts_of_any_size_is_verified_by_its_etag() {
 }
 
 #[test]
-fn what_nothing_tells_of_is_read_where_that_is_asked_for_and_else_named() {
+fn unverifiable_objects_are_downloaded_with_read_and_reported_without() {
     let trial = Trial::new();
     let kms = |age| Seed::aged(age).header("x-amz-server-side-encryption", "aws:kms");
     trial.write("equal", "12345");
@@ -120,7 +120,7 @@ fn what_nothing_tells_of_is_read_where_that_is_asked_for_and_else_named() {
 }
 
 #[test]
-fn what_was_read_has_its_metadata_compared_too() {
+fn verify_compares_the_metadata_of_downloaded_objects() {
     let trial = Trial::new();
     trial.s3.settings(|settings| (settings.kms, settings.checksums) = (true, false));
     trial.write("a", "12345");
@@ -135,7 +135,7 @@ fn what_was_read_has_its_metadata_compared_too() {
 }
 
 #[test]
-fn an_object_that_breaks_off_while_it_is_read_is_read_again() {
+fn truncated_download_is_retried() {
     let trial = Trial::new();
     trial.write("a", "12345");
     let kms = Seed::aged(HOUR).header("x-amz-server-side-encryption", "aws:kms");
@@ -148,7 +148,7 @@ fn an_object_that_breaks_off_while_it_is_read_is_read_again() {
 }
 
 #[test]
-fn a_listing_that_cannot_be_trusted_verifies_nothing() {
+fn verify_fails_if_the_listing_is_out_of_order() {
     let trial = synced("plain");
     let backwards = Fault::page(|mut keys, more| {
         keys.reverse();
@@ -159,7 +159,7 @@ fn a_listing_that_cannot_be_trusted_verifies_nothing() {
 }
 
 #[test]
-fn another_way_to_compare_is_refused() {
+fn verify_refuses_compare() {
     let trial = Trial::new();
     let ended = verify(&trial, &["--compare", "size-only"]).expect(2);
     assert!(ended.stderr.contains("remove --compare"), "{}", ended.stderr);

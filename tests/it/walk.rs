@@ -13,7 +13,7 @@ use std::time::Duration;
 use fake_aws::s3::Operation;
 
 use crate::odd_fs::{Fault, OddFs};
-use crate::trial::{Ended, Trial};
+use crate::trial::{FinishedRun, Trial};
 
 const LONG_AGO: Duration = Duration::from_secs(1000);
 
@@ -21,7 +21,7 @@ fn set(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-fn skipped_because(run: &Ended, reason: &str) -> u64 {
+fn skipped_because(run: &FinishedRun, reason: &str) -> u64 {
     run.report["skipped_because"][reason].as_u64().unwrap_or(0)
 }
 
@@ -40,7 +40,7 @@ fn objects(trial: &Trial, equal: &[&str], others: &[&str]) {
 }
 
 /// Syncs a tree that changes after its walk, and before the run uploads any young file in it (3 s).
-fn changed_after_the_walk(trial: &Trial, options: &[&str], change: impl FnOnce()) -> Ended {
+fn changed_after_the_walk(trial: &Trial, options: &[&str], change: impl FnOnce()) -> FinishedRun {
     let run = trial.start(options);
     while trial.count(Operation::ListObjectsV2) == 0 {
         thread::sleep(Duration::from_millis(10));
@@ -213,7 +213,7 @@ fn a_link_replaced_by_a_directory_is_copied_by_the_next_run() {
     let nodes = ["a", "d/", "d/f", "d/g", "z"];
     objects(&trial, &["a", "d", "d/f", "z"], &["orphan"]);
     {
-        let _odd = OddFs::mount(&trial.tree(), &nodes, &[("d", Fault::CalledALink)]);
+        let _odd = OddFs::mount(&trial.tree(), &nodes, &[("d", Fault::ListedAsLink)]);
         let run = trial.sync(&["--delete"]).expect(0);
         assert_eq!(trial.names(), set(&["a", "d", "d/f", "z"]), "only the orphan outside it is deleted");
         assert_eq!(skipped_because(&run, "vanished"), 1);
@@ -346,12 +346,12 @@ fn a_file_system_mounted_inside_the_source_is_part_of_it() {
 }
 
 /// Runs until the report over a file system that hangs in one place, and releases the place only then.
-fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), options: &[&str]) -> Ended {
+fn sync_while_it_hangs(trial: &Trial, nodes: &[&str], fault: (&str, Fault), options: &[&str]) -> FinishedRun {
     let odd = OddFs::mount(&trial.tree(), nodes, &[fault]);
     let mut words = vec!["--delete", "--source-timeout", "3s"];
     words.extend(options);
     let run = trial.start(&words);
-    run.await_report();
+    run.wait_for_report();
     assert!(odd.hanging() > 0, "nothing hangs");
     // A process ends only after its last system call.
     odd.release();
@@ -401,7 +401,7 @@ fn a_thousand_hanging_files_do_not_block_the_others() {
     let faults: Vec<(&str, Fault)> = stuck.iter().map(|name| (name.as_str(), Fault::OpenHangs)).collect();
     let odd = OddFs::mount(&trial.tree(), &nodes, &faults);
     let run = trial.start(&["--delete", "--source-timeout", "2s"]);
-    run.await_report();
+    run.wait_for_report();
     assert_eq!(odd.hanging(), 1000);
     odd.release();
     let run = run.end().expect(3);

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""What efs2s3 and its peers do with the same trees, on moto's S3 server; prints the table of docs/peers.md.
+"""Runs efs2s3 and its peers on the same trees, against moto's S3 server, and prints the table of docs/peers.md.
 
     python3 -m venv .venv && .venv/bin/pip install -r tests/peers/requirements.txt
     cargo build --release
-    sudo .venv/bin/python tests/peers/peers.py      # root, to run the tools as a user for whom file modes count
+    sudo .venv/bin/python tests/peers/peers.py      # root, to run the tools as a user who is subject to file modes
 """
 import os
 import shutil
@@ -37,7 +37,7 @@ class Server:
                 time.sleep(0.2)
 
     def requests(self):
-        """The lines of requests so far."""
+        """The log lines of the requests so far."""
         return [line for line in self.log.read_text().splitlines() if '"' in line and "HTTP/1" in line]
 
     def objects(self, bucket):

@@ -1,5 +1,5 @@
-//! moto's `DataSync`, as far as it goes: it starts executions, lets each look advance them by a stage, and never fails. It knows
-//! no EFS locations, so `efs2s3 run` cannot be configured from a task there.
+//! moto's `DataSync`. It starts executions, advances them by a stage at each poll, and never fails. It does not support EFS
+//! locations, so `efs2s3 run` cannot take its configuration from a task there.
 
 use std::time::Duration;
 
@@ -28,13 +28,17 @@ async fn task() -> (String, DataSync) {
 }
 
 #[test]
-fn moto_takes_an_execution_from_its_start_to_its_end() {
+fn moto_runs_an_execution_to_success() {
     let Some(_site) = Site::on(Server::Moto) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (_, datasync) = task().await;
         let execution = datasync.start().await.unwrap();
         assert_eq!(datasync.latest_execution().await.unwrap().as_ref(), Some(&execution));
-        assert_eq!(datasync.start().await.unwrap_err().kind, ServiceErrorKind::Refused, "one runs already");
+        assert_eq!(
+            datasync.start().await.unwrap_err().kind,
+            ServiceErrorKind::Refused,
+            "an execution is running already"
+        );
         let mut seen = Vec::new();
         while seen.last() != Some(&Status::Succeeded) {
             seen.push(datasync.describe_execution(&execution).await.unwrap().status);
@@ -52,7 +56,7 @@ fn moto_takes_an_execution_from_its_start_to_its_end() {
 }
 
 #[test]
-fn a_run_that_cannot_be_configured_from_motos_task_starts_nothing() {
+fn run_without_an_efs_location_starts_nothing() {
     let Some(site) = Site::on(Server::Moto) else { return };
     site.write("a", "1");
     let runtime = tokio::runtime::Runtime::new().unwrap();

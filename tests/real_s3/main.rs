@@ -1,6 +1,6 @@
-//! The same flows on real S3 servers that are not ours: moto's, Ceph's RADOS Gateway and SeaweedFS.
+//! Syncs to S3 servers of other projects: moto, Ceph's RADOS Gateway and SeaweedFS.
 //!
-//! After `tests/tools install servers`, `tests/real_s3/servers cargo nextest run --test real_s3` starts them and runs this.
+//! After `tests/tools install servers`, `tests/real_s3/servers cargo nextest run --test real_s3` starts them and runs these tests.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,7 +8,7 @@
     clippy::indexing_slicing,
     clippy::print_stderr,
     missing_docs,
-    reason = "a test says what it expects by failing"
+    reason = "a test fails by panicking"
 )]
 
 mod datasync;
@@ -36,8 +36,8 @@ fn everyday_flow(site: &Site) {
         (0..12_000_000u32).map(|number| number.to_le_bytes()[usize::try_from(number % 3).unwrap()]).collect();
     site.write("large.bin", &large);
     symlink("large.bin", site.tree().join("link.bin")).unwrap();
-    site.put("www/orphan", b"nobody's");
-    site.put("www2/neighbour", b"not ours");
+    site.put("www/orphan", b"an orphan");
+    site.put("www2/neighbour", b"a neighbour");
 
     let options = ["--delete", "--part-size", "5MiB", "--multipart-threshold", "6MiB"];
     let first = site.sync(&options).expect(0);
@@ -46,14 +46,14 @@ fn everyday_flow(site: &Site) {
     std::fs::remove_file(site.tree().join("link.bin")).unwrap();
     std::fs::write(site.tree().join("link.bin"), &large).unwrap();
     site.assert_same(true);
-    assert_eq!(site.open_uploads(), 0);
+    assert_eq!(site.unfinished_uploads(), 0);
 
     Site::settle();
     let compared = site.sync(&options).expect(0);
     assert_eq!(
         compared.sent(&WRITES),
         0,
-        "a file in the link's place is equal by content, though it was sent in parts"
+        "the file that replaced the link has equal content, although its object has parts"
     );
 
     site.write("d0/f00.txt", "changed");
@@ -69,7 +69,7 @@ fn everyday_flow(site: &Site) {
     assert_eq!(quiet.sent(&["list"]), 1);
 }
 
-/// The state beside the site: a lease, an index that is used, and an object that somebody else replaced.
+/// A state in the bucket: the lease, the index, and an object that another writer replaced.
 fn with_state(site: &Site) {
     for number in 0..20 {
         site.write(&format!("kept/f{number:02}.txt"), number.to_string());
@@ -83,8 +83,8 @@ fn with_state(site: &Site) {
     let quiet = site.sync(&options).expect(0);
     assert_eq!((quiet.sent(&["head"]), quiet.report["bytes"]["read_for_compare"].as_u64()), (0, Some(0)));
     site.put("www/kept/f00.txt", b"9");
-    let healed = site.sync(&options).expect(0);
-    assert_eq!(healed.counted("uploaded"), 1);
+    let repaired = site.sync(&options).expect(0);
+    assert_eq!(repaired.counted("uploaded"), 1);
     site.assert_same(true);
 }
 
@@ -96,7 +96,7 @@ fn awkward_names(site: &Site, without: &str) {
     site.assert_same(true);
     Site::settle();
     let quiet = site.sync(&["--delete"]).expect(0);
-    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "all found again under their names");
+    assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "the listing returns the same names");
     for name in ["a b", "a%2Bb", "tab\there", "😀", "a!"] {
         site.remove(name);
     }
@@ -105,7 +105,7 @@ fn awkward_names(site: &Site, without: &str) {
     site.assert_same(false);
 }
 
-/// 1,500 objects are two pages; each page boundary has an orphan beside it.
+/// 1,500 objects are two pages; each page boundary has an orphan next to it.
 fn pages_and_orphans(site: &Site) {
     for number in 0..1500 {
         site.write(&format!("f{number:05}"), "x");
@@ -120,7 +120,7 @@ fn pages_and_orphans(site: &Site) {
     site.assert_same(false);
 }
 
-/// As DataSync writes it: directories, links and metadata, and rewrites by copy.
+/// The mode `datasync`: directories, links and metadata, and metadata rewrites by copy.
 fn datasync_mode(site: &Site) {
     for name in ["index.html", "a b/c+d.txt", "a%2Bb", "ü/é.png", "d/e/f"] {
         site.write(name, name);
@@ -157,7 +157,7 @@ fn datasync_mode(site: &Site) {
     let quiet = site.sync_in("datasync", &options).expect(0);
     assert_eq!(quiet.sent(&WRITES) + quiet.sent(&READS), 0, "nothing changed since");
     let checked = site.sync_in("datasync", &["--compare", "checksum"]).expect(0);
-    assert_eq!(checked.sent(&WRITES), 0, "a copy of parts is still known by its content");
+    assert_eq!(checked.sent(&WRITES), 0, "the ETag of a copy in parts shows that the content is equal");
 }
 
 fn chmod(site: &Site, name: &str, mode: u32) {
@@ -165,37 +165,37 @@ fn chmod(site: &Site, name: &str, mode: u32) {
 }
 
 #[test]
-fn moto_holds_what_datasync_would_write() {
+fn moto_stores_what_datasync_would_write() {
     let Some(site) = Site::on(Server::Moto) else { return };
     datasync_mode(&site);
 }
 
 #[test]
-fn ceph_holds_what_datasync_would_write() {
+fn ceph_stores_what_datasync_would_write() {
     let Some(site) = Site::on(Server::Ceph) else { return };
     datasync_mode(&site);
 }
 
 #[test]
-fn moto_keeps_a_state() {
+fn moto_keeps_the_state() {
     let Some(site) = Site::on(Server::Moto) else { return };
     with_state(&site);
 }
 
 #[test]
-fn ceph_keeps_a_state() {
+fn ceph_keeps_the_state() {
     let Some(site) = Site::on(Server::Ceph) else { return };
     with_state(&site);
 }
 
 #[test]
-fn moto_goes_through_an_ordinary_week() {
+fn moto_syncs_edits_and_orphans() {
     let Some(site) = Site::on(Server::Moto) else { return };
     everyday_flow(&site);
 }
 
 #[test]
-fn ceph_goes_through_an_ordinary_week() {
+fn ceph_syncs_edits_and_orphans() {
     let Some(site) = Site::on(Server::Ceph) else { return };
     everyday_flow(&site);
 }
@@ -227,7 +227,7 @@ fn ceph_lists_in_pages() {
 
 /// `SeaweedFS` lists `a/x` before `a!` and `a-b/x`.
 #[test]
-fn seaweedfs_is_refused_for_its_order_and_nothing_is_deleted() {
+fn seaweedfs_listing_is_refused_for_its_order() {
     let Some(site) = Site::on(Server::SeaweedFs) else {
         return;
     };
@@ -244,17 +244,17 @@ fn seaweedfs_is_refused_for_its_order_and_nothing_is_deleted() {
 }
 
 #[test]
-fn a_bucket_that_is_not_there_is_named() {
+fn missing_bucket_is_named() {
     for server in [Server::Moto, Server::Ceph, Server::SeaweedFs] {
         let Some(mut site) = Site::on(server) else { return };
-        site.forget_bucket();
+        site.use_missing_bucket();
         site.write("a", "1");
         let run = site.sync(&["--delete"]).expect(1);
         assert!(run.stderr.contains("no-such-bucket"), "{server:?}: {}", run.stderr);
     }
 }
 
-/// Small files by the ten thousand, and one directory with a hundred thousand entries.
+/// 20,000 small files, and one directory with 100,000 entries.
 #[test]
 fn ceph_takes_a_hundred_and_twenty_thousand_files() {
     let Some(site) = Site::on(Server::Ceph) else { return };
@@ -290,6 +290,6 @@ fn ceph_takes_a_file_of_one_gibibyte() {
     assert!(peak < 200 << 20, "{peak} bytes of memory for a budget of 64 MiB");
     Site::settle();
     let checked = site.sync(&["--delete", "--compare", "checksum"]).expect(0);
-    assert_eq!(checked.sent(&WRITES), 0, "the same content, by the ETag of its parts");
+    assert_eq!(checked.sent(&WRITES), 0, "the ETag of the parts shows that the content is equal");
     assert_eq!(checked.report["bytes"]["read_for_compare"], 1 << 30);
 }

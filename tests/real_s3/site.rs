@@ -12,7 +12,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A server that runs beside the tests.
+/// A server that `tests/real_s3/servers` starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
     Moto,
@@ -29,8 +29,8 @@ pub(crate) struct Site {
     bucket: String,
 }
 
-/// A run that has ended.
-pub(crate) struct Ended {
+/// The result of a run that has ended.
+pub(crate) struct FinishedRun {
     pub(crate) code: i32,
     pub(crate) stderr: String,
     pub(crate) report: Value,
@@ -66,7 +66,7 @@ impl Site {
             let client = Client::from_conf(
                 aws_sdk_s3::config::Builder::from(&config)
                     .force_path_style(true)
-                    // moto answers a CRC64NVME that is none.
+                    // moto responds with an invalid CRC64NVME.
                     .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired)
                     .build(),
             );
@@ -78,8 +78,8 @@ impl Site {
         Some(Self { folder, runtime, client, url, bucket })
     }
 
-    /// Names a bucket that is not there.
-    pub(crate) fn forget_bucket(&mut self) {
+    /// Uses the name of a missing bucket.
+    pub(crate) fn use_missing_bucket(&mut self) {
         "no-such-bucket".clone_into(&mut self.bucket);
     }
 
@@ -97,7 +97,7 @@ impl Site {
         fs::remove_file(self.tree().join(name)).unwrap();
     }
 
-    /// What was changed within the last seconds is compared by content or waited for.
+    /// Waits until no file counts as recently changed: a run waits for such files or compares their content.
     pub(crate) fn settle() {
         std::thread::sleep(Duration::from_millis(3200));
     }
@@ -107,17 +107,17 @@ impl Site {
         format!("s3://{}/{prefix}", self.bucket)
     }
 
-    /// An object as another tool left it.
+    /// Puts an object, as another tool would.
     pub(crate) fn put(&self, key: &str, content: &'static [u8]) {
         let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from_static(content));
         self.runtime.block_on(put.send()).unwrap();
     }
 
-    pub(crate) fn sync(&self, options: &[&str]) -> Ended {
+    pub(crate) fn sync(&self, options: &[&str]) -> FinishedRun {
         self.sync_in("plain", options)
     }
 
-    pub(crate) fn sync_in(&self, mode: &str, options: &[&str]) -> Ended {
+    pub(crate) fn sync_in(&self, mode: &str, options: &[&str]) -> FinishedRun {
         let report = self.folder.path().join("report.json");
         let _ = fs::remove_file(&report);
         let output = Command::new(env!("CARGO_BIN_EXE_efs2s3"))
@@ -132,19 +132,19 @@ impl Site {
             .unwrap();
         let report = fs::read_to_string(report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ended { code: output.status.code().unwrap_or(-1), stderr, report }
+        FinishedRun { code: output.status.code().unwrap_or(-1), stderr, report }
     }
 
     /// `efs2s3 run` with these options.
-    pub(crate) fn run(&self, options: &[&str]) -> Ended {
+    pub(crate) fn run(&self, options: &[&str]) -> FinishedRun {
         let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
         command.args(["run", "--endpoint-url", &self.url, "--source"]).arg(self.tree()).args(options);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        Ended { code: output.status.code().unwrap_or(-1), stderr, report: Value::Null }
+        FinishedRun { code: output.status.code().unwrap_or(-1), stderr, report: Value::Null }
     }
 
-    /// Keys below `www/` and the sizes of their objects, as the server's own listing tells.
+    /// The keys below `www/` and the sizes of their objects, from a listing.
     pub(crate) fn sizes(&self) -> BTreeMap<String, i64> {
         self.runtime.block_on(async {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix("www/");
@@ -163,7 +163,7 @@ impl Site {
         })
     }
 
-    /// The bucket holds exactly the tree's files; contents are read back where `read` is set.
+    /// Asserts that the bucket holds exactly the tree's files. If `read` is set, also compares their contents.
     #[track_caller]
     pub(crate) fn assert_same(&self, read: bool) {
         let mut files = BTreeMap::new();
@@ -180,11 +180,11 @@ impl Site {
         for (name, path) in files.iter().filter(|_| read) {
             let get = self.client.get_object().bucket(&self.bucket).key(format!("www/{name}"));
             let body = self.runtime.block_on(async { get.send().await.unwrap().body.collect().await.unwrap() });
-            assert!(body.into_bytes() == fs::read(path).unwrap(), "{name} has another content");
+            assert!(body.into_bytes() == fs::read(path).unwrap(), "{name} has different content");
         }
     }
 
-    /// The bucket holds what DataSync would have written: each file, directory and link, with its metadata.
+    /// Asserts that the bucket holds what DataSync writes: each file, directory and link, with its metadata.
     #[track_caller]
     pub(crate) fn assert_as_datasync(&self) {
         let mut expected = BTreeMap::new();
@@ -216,7 +216,7 @@ impl Site {
                 assert_eq!(found, Some(&value), "{name} {key}");
             }
             let found = self.runtime.block_on(object.body.collect()).unwrap().into_bytes();
-            assert!(found == body, "{name} has another content");
+            assert!(found == body, "{name} has different content");
         }
     }
 
@@ -227,14 +227,14 @@ impl Site {
         (head.content_type().unwrap().to_owned(), head.storage_class().map(|class| class.as_str().to_owned()))
     }
 
-    /// Multipart uploads under way.
-    pub(crate) fn open_uploads(&self) -> usize {
+    /// The number of unfinished multipart uploads.
+    pub(crate) fn unfinished_uploads(&self) -> usize {
         let list = self.client.list_multipart_uploads().bucket(&self.bucket);
         self.runtime.block_on(list.send()).unwrap().uploads().len()
     }
 }
 
-impl Ended {
+impl FinishedRun {
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}", self.stderr);

@@ -1,8 +1,8 @@
-//! A file system that fails, lies or hangs on purpose, mounted through FUSE.
+//! A FUSE file system that injects errors, wrong attributes and hanging calls.
 //!
-//! Nothing here can hang for good: what is held back is answered on [`OddFs::release`], when the test ends, and after a
-//! minute in any case. Only the program under test may touch what hangs, never the test itself, whose own threads would
-//! then wait for one another.
+//! No call hangs forever: [`OddFs::release`] sends all responses that are held back. It runs when the test ends, and after a
+//! minute at the latest. A test must not touch a path that hangs, because its threads would block each other. Only the
+//! program under test may.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,17 +18,17 @@ use fuser::{
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, Request,
 };
 
-/// How long a question may stay without an answer, whatever the test does.
-const HANGS_AT_MOST: Duration = Duration::from_mins(1);
+/// The longest time that a call can hang.
+const MAX_HANG: Duration = Duration::from_mins(1);
 
-/// What is wrong with a path.
+/// The fault of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// EIO.
     StatFails,
     StatHangs,
     OpenHangs,
-    /// Its directory names it, and it is gone when looked at.
+    /// The directory lists the name, and stat fails with ENOENT.
     Vanished,
     /// EIO.
     ReaddirFails,
@@ -40,28 +40,29 @@ pub(crate) enum Fault {
     /// EIO.
     ReadFails,
     ReadHangs,
-    /// Its directory calls it a link, and it is none when looked at.
-    CalledALink,
-    /// Somebody empties it when it is opened and fills it again, and the first looks show the new size with the old times.
-    CutWhenOpened,
+    /// The directory lists a link, and stat shows a file or directory.
+    ListedAsLink,
+    /// A writer truncates the file when it is opened, and fills it again. The first stats show the new size with the old
+    /// times.
+    TruncatedOnOpen,
 }
 
-/// When that was, after 1970.
-const CUT: Duration = Duration::from_secs(1);
-/// So many looks at an open file see it cut: one at the beginning of a read, and one at its end.
-const LOOKS_AT_A_CUT: usize = 2;
+/// The time of the truncation, after 1970.
+const TRUNCATED_AT: Duration = Duration::from_secs(1);
+/// The number of stats that show the truncated file: one at the start of a read, and one at its end.
+const TRUNCATED_STATS: usize = 2;
 
-/// A mounted tree of directories (named with a `/` at the end) and files from 1970, each holding its own path.
+/// A mounted tree of directories (their names end with `/`) and files from 1970. The content of each file is its path.
 pub(crate) struct OddFs {
     at: PathBuf,
     held: Arc<Held>,
     session: Option<BackgroundSession>,
 }
 
-/// The answers that are held back; `None` once they are not any more.
-struct Held(Mutex<Option<Vec<HeldAnswer>>>);
+/// The responses that are held back; `None` after the release.
+struct Held(Mutex<Option<Vec<HeldResponse>>>);
 
-type HeldAnswer = Box<dyn FnOnce() + Send>;
+type HeldResponse = Box<dyn FnOnce() + Send>;
 
 struct Odd {
     /// By inode number less 2.
@@ -69,8 +70,8 @@ struct Odd {
     faults: HashMap<String, Fault>,
     held: Arc<Held>,
     stale: AtomicUsize,
-    /// Looks since what is [`Fault::CutWhenOpened`] was opened; none before.
-    looks_at_a_cut: Mutex<Option<usize>>,
+    /// The number of stats since a file with [`Fault::TruncatedOnOpen`] was opened; `None` before.
+    stats_since_open: Mutex<Option<usize>>,
 }
 
 struct Node {
@@ -79,7 +80,7 @@ struct Node {
 }
 
 impl OddFs {
-    /// Mounts it on the directory `at`.
+    /// Mounts the file system on the directory `at`.
     pub(crate) fn mount(at: &Path, nodes: &[&str], faults: &[(&str, Fault)]) -> Self {
         let held = Arc::new(Held(Mutex::new(Some(Vec::new()))));
         let node =
@@ -89,12 +90,12 @@ impl OddFs {
             faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
             held: Arc::clone(&held),
             stale: AtomicUsize::new(0),
-            looks_at_a_cut: Mutex::new(None),
+            stats_since_open: Mutex::new(None),
         };
         let session = fuser::spawn_mount(odd, at, &fuser::Config::default()).unwrap();
         let late = Arc::downgrade(&held);
         thread::spawn(move || {
-            thread::sleep(HANGS_AT_MOST);
+            thread::sleep(MAX_HANG);
             if let Some(held) = late.upgrade() {
                 held.release();
             }
@@ -102,12 +103,12 @@ impl OddFs {
         Self { at: at.to_owned(), held, session: Some(session) }
     }
 
-    /// How many questions hang.
+    /// The number of calls that hang.
     pub(crate) fn hanging(&self) -> usize {
         self.held.0.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
-    /// Gives all answers that were held back, and holds back no other.
+    /// Sends all responses that are held back, and holds back no more.
     pub(crate) fn release(&self) {
         self.held.release();
     }
@@ -124,16 +125,16 @@ impl Drop for OddFs {
 }
 
 impl Held {
-    fn back(&self, answer: impl FnOnce() + Send + 'static) {
+    fn back(&self, response: impl FnOnce() + Send + 'static) {
         match &mut *self.0.lock().unwrap() {
-            Some(answers) => answers.push(Box::new(answer)),
-            None => answer(),
+            Some(responses) => responses.push(Box::new(response)),
+            None => response(),
         }
     }
 
     fn release(&self) {
-        let answers = self.0.lock().unwrap().take();
-        answers.into_iter().flatten().for_each(|answer| answer());
+        let responses = self.0.lock().unwrap().take();
+        responses.into_iter().flatten().for_each(|response| response());
     }
 }
 
@@ -152,8 +153,8 @@ impl Odd {
     }
 
     fn opened(&self, inode: INodeNo, reply: ReplyOpen) {
-        let answer = move || reply.opened(FileHandle(0), FopenFlags::empty());
-        if self.fault(self.path_of(inode)) == Some(Fault::OpenHangs) { self.held.back(answer) } else { answer() }
+        let response = move || reply.opened(FileHandle(0), FopenFlags::empty());
+        if self.fault(self.path_of(inode)) == Some(Fault::OpenHangs) { self.held.back(response) } else { response() }
     }
 
     fn find(&self, path: &str) -> Option<FileAttr> {
@@ -161,16 +162,16 @@ impl Odd {
         Some(self.attributes(INodeNo(u64::try_from(index).unwrap() + 2)))
     }
 
-    /// As [`Fault::CutWhenOpened`] shows a file.
-    fn with_cut(&self, inode: INodeNo, honest: FileAttr) -> FileAttr {
-        let mut looks = self.looks_at_a_cut.lock().unwrap();
-        match &mut *looks {
-            Some(looks) if self.fault(self.path_of(inode)) == Some(Fault::CutWhenOpened) => {
-                *looks += 1;
-                if *looks <= LOOKS_AT_A_CUT {
+    /// The attributes of a file with [`Fault::TruncatedOnOpen`].
+    fn with_truncation(&self, inode: INodeNo, honest: FileAttr) -> FileAttr {
+        let mut stats = self.stats_since_open.lock().unwrap();
+        match &mut *stats {
+            Some(stats) if self.fault(self.path_of(inode)) == Some(Fault::TruncatedOnOpen) => {
+                *stats += 1;
+                if *stats <= TRUNCATED_STATS {
                     FileAttr { size: 0, ..honest }
                 } else {
-                    FileAttr { mtime: UNIX_EPOCH + CUT, ctime: UNIX_EPOCH + CUT, ..honest }
+                    FileAttr { mtime: UNIX_EPOCH + TRUNCATED_AT, ctime: UNIX_EPOCH + TRUNCATED_AT, ..honest }
                 }
             }
             _ => honest,
@@ -198,14 +199,14 @@ impl Odd {
         }
     }
 
-    /// Inode, kind as the directory tells it, and name of each child.
+    /// The inode, the kind in the directory entry, and the name of each child.
     fn children(&self, parent: &str) -> Vec<(INodeNo, FileType, String)> {
         let prefix = if parent.is_empty() { String::new() } else { format!("{parent}/") };
         let child = |node: &Node| {
             let name = node.path.strip_prefix(&prefix).filter(|name| !name.is_empty() && !name.contains('/'))?;
             let attributes = self.find(&node.path)?;
             let kind =
-                if self.fault(&node.path) == Some(Fault::CalledALink) { FileType::Symlink } else { attributes.kind };
+                if self.fault(&node.path) == Some(Fault::ListedAsLink) { FileType::Symlink } else { attributes.kind };
             Some((attributes.ino, kind, name.to_owned()))
         };
         self.nodes.iter().filter_map(child).collect()
@@ -214,7 +215,7 @@ impl Odd {
 
 impl Filesystem for Odd {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // One name that hangs does not hang the others in its directory.
+        // So that a name that hangs does not block other names in its directory.
         config.add_capabilities(InitFlags::FUSE_PARALLEL_DIROPS).unwrap();
         Ok(())
     }
@@ -234,12 +235,12 @@ impl Filesystem for Odd {
     }
 
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&Duration::ZERO, &self.with_cut(inode, self.attributes(inode)));
+        reply.attr(&Duration::ZERO, &self.with_truncation(inode, self.attributes(inode)));
     }
 
     fn open(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        if self.fault(self.path_of(inode)) == Some(Fault::CutWhenOpened) {
-            self.looks_at_a_cut.lock().unwrap().get_or_insert(0);
+        if self.fault(self.path_of(inode)) == Some(Fault::TruncatedOnOpen) {
+            self.stats_since_open.lock().unwrap().get_or_insert(0);
         }
         self.opened(inode, reply);
     }
@@ -260,7 +261,7 @@ impl Filesystem for Odd {
             _ => {}
         }
         let children = self.children(path);
-        let answer = move || {
+        let response = move || {
             for ((inode, kind, name), next) in children.into_iter().zip(1..).skip(usize::try_from(offset).unwrap()) {
                 if reply.add(inode, next, kind, name) {
                     break;
@@ -268,7 +269,7 @@ impl Filesystem for Odd {
             }
             reply.ok();
         };
-        if fault == Some(Fault::ReaddirHangs) { self.held.back(answer) } else { answer() }
+        if fault == Some(Fault::ReaddirHangs) { self.held.back(response) } else { response() }
     }
 
     fn read(
@@ -286,12 +287,12 @@ impl Filesystem for Odd {
         match self.fault(&path) {
             Some(Fault::ReadFails) => reply.error(Errno::EIO),
             fault => {
-                let answer = move || {
+                let response = move || {
                     let from = path.len().min(usize::try_from(offset).unwrap());
                     let to = path.len().min(from + usize::try_from(size).unwrap());
                     reply.data(&path.as_bytes()[from..to]);
                 };
-                if fault == Some(Fault::ReadHangs) { self.held.back(answer) } else { answer() }
+                if fault == Some(Fault::ReadHangs) { self.held.back(response) } else { response() }
             }
         }
     }

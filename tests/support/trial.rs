@@ -1,4 +1,4 @@
-//! A trial: a fresh tree, a fresh S3 server, runs of the program, and words for what is expected.
+//! A trial: a fresh tree, a fresh S3 server, runs of the program, and assertions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -31,7 +31,7 @@ pub(crate) const WRITES: [Operation; 9] = [
 /// Requests that read one object.
 pub(crate) const READS: [Operation; 3] = [Operation::HeadObject, Operation::GetObject, Operation::GetObjectAttributes];
 
-/// What the runs' credentials hold that nobody may ever see.
+/// The secrets in the runs' credentials, which no output may contain.
 pub(crate) const SECRETS: [&str; 2] = ["trial-secret-material-5d1", "trial-token-material-8c4"];
 
 const BUCKET: &str = "site";
@@ -43,22 +43,22 @@ pub(crate) struct Trial {
     pub(crate) s3: S3Server,
 }
 
-/// A run of the program that is under way.
+/// A running program.
 pub(crate) struct Run {
     child: Child,
-    /// Read from the beginning: a pipe that is full would hold the program up.
+    /// Read from the start, because a full pipe would block the program.
     stderr: Option<thread::JoinHandle<String>>,
     report: PathBuf,
-    begun: Instant,
+    started: Instant,
 }
 
-/// A run of the program that has ended.
+/// The result of a run that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct FinishedRun {
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// `Null` where none was written.
+    /// `Null` if the run wrote none.
     pub(crate) report: Value,
     pub(crate) time: Duration,
 }
@@ -68,7 +68,7 @@ impl Trial {
         Self::on(S3Server::start_blocking().unwrap())
     }
 
-    /// With this server.
+    /// A trial on this server.
     pub(crate) fn on(s3: S3Server) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Runs as another user write their reports here.
@@ -84,7 +84,7 @@ impl Trial {
         self.folder.path().join("tree")
     }
 
-    /// Writes a file below the tree, and what folders it needs; its ctime is now.
+    /// Writes a file below the tree and creates its parent directories. Its ctime is now.
     pub(crate) fn write(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.tree().join(name.as_ref());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -92,7 +92,7 @@ impl Trial {
         path
     }
 
-    /// The same with an mtime so long ago; its ctime is now all the same.
+    /// Writes a file whose mtime has this age. Its ctime is still now.
     pub(crate) fn write_aged(&self, name: impl AsRef<OsStr>, content: impl AsRef<[u8]>, age: Duration) -> PathBuf {
         let path = self.write(name.as_ref(), content);
         self.set_mtime(name, SystemTime::now() - age);
@@ -119,14 +119,14 @@ impl Trial {
         std::os::unix::fs::symlink(target, path).unwrap();
     }
 
-    /// Lets times grow apart: what changed within the last seconds is compared by content or waited for.
+    /// Waits until no file counts as recently changed: a run waits for such files or compares their content.
     pub(crate) fn settle() {
         thread::sleep(Duration::from_millis(3200));
     }
 
     // --- the bucket, below the prefix www/ ---
 
-    /// An object as another tool left it so long ago.
+    /// Puts an object of this age, as another tool would.
     pub(crate) fn object(&self, name: &str, content: impl Into<bytes::Bytes>, age: Duration) {
         self.s3.put(BUCKET, &format!("{PREFIX}{name}"), content, Seed::aged(age));
     }
@@ -145,7 +145,7 @@ impl Trial {
         self.s3.object(BUCKET, &format!("{PREFIX}{name}")).is_some()
     }
 
-    /// The bucket holds exactly the tree's regular files.
+    /// Asserts that the bucket holds exactly the tree's regular files.
     #[track_caller]
     pub(crate) fn assert_same(&self) {
         let mut files = BTreeMap::new();
@@ -155,26 +155,26 @@ impl Trial {
         let extra: Vec<_> = objects.keys().filter(|name| !files.contains_key(*name)).collect();
         assert!(missing.is_empty() && extra.is_empty(), "missing {missing:?}, extra {extra:?}");
         let wrong: Vec<_> = files.keys().filter(|name| files[*name] != objects[*name]).collect();
-        assert!(wrong.is_empty(), "other contents: {wrong:?}");
+        assert!(wrong.is_empty(), "different contents: {wrong:?}");
     }
 
-    /// An object with all that S3 keeps of it.
+    /// An object with its headers and metadata.
     #[track_caller]
     pub(crate) fn stored(&self, name: &str) -> Object {
         self.s3.object(BUCKET, &format!("{PREFIX}{name}")).unwrap_or_else(|| panic!("no object '{name}'"))
     }
 
-    /// How many requests of these operations the server has seen.
+    /// The number of requests of these operations that the server has received.
     pub(crate) fn count(&self, operations: impl Into<Operations>) -> usize {
         self.s3.count(operations)
     }
 
-    /// Waits until the server has seen so many of these requests.
+    /// Waits until the server has received this many requests of an operation, for up to 30 seconds.
     #[track_caller]
-    pub(crate) fn await_requests(&self, operation: Operation, count: usize) {
+    pub(crate) fn wait_for_requests(&self, operation: Operation, count: usize) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.count(operation) < count {
-            assert!(Instant::now() < deadline, "the request never comes");
+            assert!(Instant::now() < deadline, "no such request for 30 seconds");
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -182,12 +182,12 @@ impl Trial {
     // --- runs ---
 
     /// `efs2s3 sync TREE s3://site/www --mode plain` with a report and these options.
-    pub(crate) fn sync(&self, options: &[&str]) -> Ended {
+    pub(crate) fn sync(&self, options: &[&str]) -> FinishedRun {
         self.start(options).end()
     }
 
-    /// `efs2s3 run --task-arn … --source TREE` with short time-outs, a report and these options.
-    pub(crate) fn run(&self, datasync: &DataSyncServer, options: &[&str]) -> Ended {
+    /// `efs2s3 run --task-arn … --source TREE` with short timeouts, a report and these options.
+    pub(crate) fn run(&self, datasync: &DataSyncServer, options: &[&str]) -> FinishedRun {
         self.start_run(datasync, options).end()
     }
 
@@ -208,7 +208,7 @@ impl Trial {
     }
 
     /// `efs2s3 sync TREE s3://site/www --mode datasync` with a report and these options.
-    pub(crate) fn datasync(&self, options: &[&str]) -> Ended {
+    pub(crate) fn datasync(&self, options: &[&str]) -> FinishedRun {
         let source = self.tree().display().to_string();
         let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "datasync"];
         words.extend(options);
@@ -222,7 +222,7 @@ impl Trial {
         self.start_words(&words, &[])
     }
 
-    /// A sync with environment variables on top.
+    /// Starts a sync with these environment variables.
     pub(crate) fn start_with(&self, options: &[&str], environment: &[(&str, &str)]) -> Run {
         let source = self.tree().display().to_string();
         let mut words = vec!["sync", source.as_str(), "s3://site/www", "--mode", "plain"];
@@ -231,7 +231,7 @@ impl Trial {
     }
 
     /// `efs2s3 plan TREE s3://site/www --mode plain` with these options.
-    pub(crate) fn plan(&self, options: &[&str]) -> Ended {
+    pub(crate) fn plan(&self, options: &[&str]) -> FinishedRun {
         let source = self.tree().display().to_string();
         let mut words = vec!["plan", source.as_str(), "s3://site/www", "--mode", "plain"];
         words.extend(options);
@@ -239,15 +239,15 @@ impl Trial {
     }
 
     /// A sync to another destination.
-    pub(crate) fn sync_to(&self, destination: &str, options: &[&str]) -> Ended {
+    pub(crate) fn sync_to(&self, destination: &str, options: &[&str]) -> FinishedRun {
         let source = self.tree().display().to_string();
         let mut words = vec!["sync", source.as_str(), destination, "--mode", "plain"];
         words.extend(options);
         self.run_words(&words, &[])
     }
 
-    /// A sync as the user nobody, for whom file modes count.
-    pub(crate) fn sync_as_nobody(&self, options: &[&str]) -> Ended {
+    /// A sync as the user `nobody`, who is subject to file modes.
+    pub(crate) fn sync_as_nobody(&self, options: &[&str]) -> FinishedRun {
         let program = self.folder.path().join("program");
         if !program.exists() {
             fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
@@ -259,25 +259,25 @@ impl Trial {
         self.spawn(command, &[("EFS2S3_MODE", "plain")]).end()
     }
 
-    /// The program with these words, environment variables on top, and `--report` unless the words name one.
+    /// Starts the program with these words, environment variables, and a report file.
     pub(crate) fn start_words(&self, words: &[&str], environment: &[(&str, &str)]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
         command.args(words);
         self.spawn(command, environment)
     }
 
-    /// The same, run to its end.
-    pub(crate) fn run_words(&self, words: &[&str], environment: &[(&str, &str)]) -> Ended {
+    /// Runs the program with these words and environment variables to its end.
+    pub(crate) fn run_words(&self, words: &[&str], environment: &[(&str, &str)]) -> FinishedRun {
         self.start_words(words, environment).end()
     }
 
     pub(crate) fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
         let report = self.folder.path().join(format!("report-{:016x}.json", fastrand::u64(..)));
-        let foreign = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
-        for (name, _) in std::env::vars().filter(|(name, _)| foreign(name)) {
+        let is_inherited = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars().filter(|(name, _)| is_inherited(name)) {
             command.env_remove(name);
         }
-        // The AWS SDK takes a variable that is empty for one that is set.
+        // The AWS SDK treats an empty variable as set.
         let (unset, set): (Vec<_>, Vec<_>) =
             environment.iter().copied().partition(|(name, value)| name.starts_with("AWS_") && value.is_empty());
         command
@@ -299,7 +299,7 @@ impl Trial {
         }
         let mut child = command.spawn().unwrap();
         let stderr = Some(read_all(child.stderr.take().unwrap()));
-        Run { child, stderr, report, begun: Instant::now() }
+        Run { child, stderr, report, started: Instant::now() }
     }
 }
 
@@ -309,39 +309,39 @@ impl Run {
         assert!(status.success());
     }
 
-    /// Nobody reads the results any more.
+    /// Closes the read end of stdout.
     pub(crate) fn close_stdout(&mut self) {
         drop(self.child.stdout.take());
     }
 
-    /// Waits for the report, which is there before the process has ended; half a minute at most.
+    /// Waits for the report, which the run writes before its process ends, for up to 30 seconds.
     #[track_caller]
-    pub(crate) fn await_report(&self) {
-        wait_until("the report is there", || self.report.exists());
+    pub(crate) fn wait_for_report(&self) {
+        wait_until("the report exists", || self.report.exists());
     }
 
-    /// Waits for the end; a minute and a half at most.
+    /// Waits until the program ends, for up to 90 seconds.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> FinishedRun {
         let stdout: Box<dyn Read + Send> = match self.child.stdout.take() {
             Some(pipe) => Box::new(pipe),
             None => Box::new(std::io::empty()),
         };
         let (stdout, stderr) = (read_all(stdout), self.stderr.take().unwrap());
-        let deadline = self.begun + Duration::from_secs(90);
+        let deadline = self.started + Duration::from_secs(90);
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
                 None if Instant::now() > deadline => {
                     let _ = self.child.kill();
-                    panic!("the program does not end: {}", stderr.join().unwrap());
+                    panic!("the program does not end within 90 seconds: {}", stderr.join().unwrap());
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }
         };
-        let time = self.begun.elapsed();
+        let time = self.started.elapsed();
         let report = fs::read_to_string(&self.report).map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
-        Ended {
+        FinishedRun {
             code: status.code().unwrap_or(-1),
             stdout: stdout.join().unwrap(),
             stderr: stderr.join().unwrap(),
@@ -358,8 +358,8 @@ impl Drop for Run {
     }
 }
 
-impl Ended {
-    /// The exit code is this one.
+impl FinishedRun {
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}", self.stderr);
@@ -367,19 +367,19 @@ impl Ended {
         self
     }
 
-    /// A count of the report.
+    /// A count in the report.
     #[track_caller]
     pub(crate) fn counted(&self, name: &str) -> u64 {
         self.report["counts"][name].as_u64().unwrap_or_else(|| panic!("no count '{name}': {}", self.report))
     }
 
-    /// How many deletes this guard withheld.
+    /// The number of deletes that this guard withheld.
     pub(crate) fn withheld_by(&self, guard: &str) -> u64 {
         let withheld = self.report["withheld_because"].as_array().unwrap();
         withheld.iter().find(|entry| entry["guard"] == guard).map_or(0, |entry| entry["count"].as_u64().unwrap())
     }
 
-    /// The one failure that there is.
+    /// The only failure in the report.
     #[track_caller]
     pub(crate) fn only_failure(&self) -> &Value {
         let failures = self.report["failures"].as_array().unwrap();
@@ -387,13 +387,13 @@ impl Ended {
         &failures[0]
     }
 
-    /// The failures' keys.
+    /// The keys of the failures in the report.
     pub(crate) fn failed_keys(&self) -> Vec<String> {
         let failures = self.report["failures"].as_array().unwrap();
         failures.iter().map(|failure| failure["key"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// The counts add up, as the report promises.
+    /// Asserts that the counts add up, as the reference promises.
     #[track_caller]
     pub(crate) fn assert_adds_up(&self) {
         let sum = |names: &[&str]| names.iter().map(|name| self.counted(name)).sum::<u64>();
@@ -411,19 +411,19 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     })
 }
 
-/// Content that no two calls share.
+/// Random content.
 pub(crate) fn random(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     fastrand::Rng::new().fill(&mut bytes);
     bytes
 }
 
-/// Waits until something is so; half a minute at most.
+/// Waits until a condition is true, for up to 30 seconds.
 #[track_caller]
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it never came to this: {what}");
+    while !is_true() {
+        assert!(Instant::now() < deadline, "not within 30 seconds: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }

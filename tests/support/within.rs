@@ -19,7 +19,7 @@ use efs2s3::sync::setup::Doubt;
 use fake_aws::s3::S3Server;
 use serde_json::Value;
 
-use crate::trial::{Ended, SECRETS};
+use crate::trial::{FinishedRun, SECRETS};
 
 /// The server carries out what it received from a stopped run. The next run starts after that: without conditional writes,
 /// a late request could overwrite what the next run writes.
@@ -35,7 +35,7 @@ pub(crate) fn with_credentials(test: &str, body: impl FnOnce()) {
     command.args(["--exact", test, "--nocapture"]);
     command.env(INNER, "1").env("AWS_ACCESS_KEY_ID", "AKIDTRIAL").env("AWS_SECRET_ACCESS_KEY", SECRETS[0]);
     command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
-    // Hundreds of small trees and states at once: the disk would be waited for, and is not what is tried.
+    // With hundreds of small trees and states in parallel, the tests would wait for the disk.
     let in_memory = Path::new("/dev/shm");
     if tempfile::tempfile_in(in_memory).is_ok() {
         command.env("TMPDIR", in_memory);
@@ -47,8 +47,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(8192).build().unwrap()
 }
 
-/// Runs a sync with a server, and stops it after a time: `-TERM` asks it to, `-KILL` drops it.
-pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static str, Duration)>) -> Ended {
+/// Runs a sync with a server, and stops it after a time: `-TERM` cancels its shutdown token, `-KILL` drops it.
+pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static str, Duration)>) -> FinishedRun {
     let shutdown = Shutdown::default();
     let run = Box::pin(to_its_end(s3, words, shutdown.clone()));
     match stop {
@@ -84,7 +84,7 @@ pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
     State::Prefix(Box::new(home))
 }
 
-async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Ended {
+async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> FinishedRun {
     let command = parsed(s3, words);
     let control = Control { shutdown, progress: Progress::new(false, false) };
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
@@ -123,7 +123,7 @@ fn remove_lease(words: &[&str]) {
     }
 }
 
-fn ended(code: i32, report: Value) -> Ended {
+fn ended(code: i32, report: Value) -> FinishedRun {
     let stderr = format!("{} {} {}", report["error"], report["failures"], report["withheld_because"]);
-    Ended { code, stdout: String::new(), stderr, report, time: Duration::ZERO }
+    FinishedRun { code, stdout: String::new(), stderr, report, time: Duration::ZERO }
 }

@@ -35,23 +35,23 @@ run "by_a_function" {
 
   assert {
     condition     = length(aws_scheduler_schedule.this) == 0 && length(aws_cloudwatch_event_rule.schedule) == 1
-    error_message = "A rule calls the function."
+    error_message = "A rule must call the function."
   }
   assert {
     condition     = aws_lambda_function.this[0].architectures[0] == "arm64" && aws_lambda_function.this[0].runtime == "provided.al2023"
-    error_message = "The function is the program for its architecture."
+    error_message = "The function must be the program for its architecture."
   }
   assert {
     condition     = length(aws_lambda_permission.rule) == 2 && aws_cloudwatch_event_rule.schedule[0].state == "DISABLED"
-    error_message = "Both rules may call it, and the schedule is off."
+    error_message = "Both rules must be able to call the function, and the schedule must be off."
   }
   assert {
     condition     = aws_lambda_function_event_invoke_config.this[0].maximum_retry_attempts == 0
-    error_message = "The next firing is the next try."
+    error_message = "Lambda must not retry, because the schedule does."
   }
   assert {
     condition     = length(aws_s3_object.function) == 0
-    error_message = "No bucket is needed for the code."
+    error_message = "The code must not need a bucket."
   }
 }
 
@@ -66,7 +66,7 @@ run "through_a_bucket" {
 
   assert {
     condition     = length(aws_s3_object.function) == 1 && aws_lambda_function.this[0].s3_bucket == "my-code" && aws_lambda_function.this[0].filename == null
-    error_message = "The code goes through the bucket, under a name made of its content."
+    error_message = "The code must be in the bucket, under a name made from its content."
   }
 }
 

@@ -1,4 +1,4 @@
-# What the module refuses. `terraform test` needs no account.
+# Inputs that the module refuses. `terraform test` needs no account.
 
 mock_provider "aws" {
   mock_data "aws_partition" {

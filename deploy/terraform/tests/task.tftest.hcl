@@ -1,5 +1,4 @@
-# What the module makes by default: a task on a schedule. `terraform test` needs no account: nothing that the provider answers
-# is real.
+# The default: an ECS task on a schedule. `terraform test` needs no account: the provider is a mock.
 
 mock_provider "aws" {
   mock_data "aws_partition" {
@@ -29,7 +28,7 @@ run "by_a_task" {
 
   assert {
     condition     = aws_datasync_task.this.options[0].preserve_deleted_files == "REMOVE"
-    error_message = "DataSync is to delete what is gone."
+    error_message = "DataSync must delete objects without a file."
   }
   assert {
     condition     = aws_datasync_task.this.options[0].task_queueing == "DISABLED"
@@ -37,27 +36,27 @@ run "by_a_task" {
   }
   assert {
     condition     = length(aws_scheduler_schedule.this) == 1 && length(aws_lambda_function.this) == 0
-    error_message = "The schedule starts the task, and there is no function."
+    error_message = "The schedule must start the ECS task, and there must be no function."
   }
   assert {
     condition     = aws_scheduler_schedule.this[0].schedule_expression == "rate(5 minutes)"
-    error_message = "It runs every five minutes."
+    error_message = "The schedule must be every five minutes."
   }
   assert {
     condition     = length(aws_efs_mount_target.this) == 2 && aws_efs_file_system.this[0].encrypted
-    error_message = "A file system is created, encrypted, with a mount target in each subnet."
+    error_message = "The module must create an encrypted file system, with a mount target in each subnet."
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.nfs[0].from_port == 2049 && aws_vpc_security_group_ingress_rule.nfs[0].cidr_ipv4 == null
-    error_message = "NFS comes from the group alone."
+    error_message = "Only the group itself may use NFS."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.no_success.treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.no_success.evaluation_periods == 6
-    error_message = "Half an hour of silence is an alarm."
+    error_message = "Half an hour without a success must be an alarm."
   }
   assert {
     condition     = alltrue([for block in aws_s3_bucket_public_access_block.this : block.block_public_policy && block.restrict_public_buckets])
-    error_message = "No bucket is public."
+    error_message = "No bucket may be public."
   }
 }
 
@@ -70,6 +69,6 @@ run "it_keeps_what_is_gone" {
 
   assert {
     condition     = aws_datasync_task.this.options[0].preserve_deleted_files == "PRESERVE"
-    error_message = "Nothing is deleted."
+    error_message = "DataSync must delete nothing."
   }
 }

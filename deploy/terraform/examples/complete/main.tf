@@ -1,4 +1,4 @@
-# Everything from nothing but a VPC: the file system, the bucket, DataSync, the task, its schedule and its alarms.
+# Everything in an existing VPC: the file system, the bucket, DataSync, the ECS task, its schedule and its alarms.
 
 terraform {
   required_version = ">= 1.9"
@@ -15,7 +15,7 @@ provider "aws" {
 }
 
 variable "region" {
-  description = "Where; a region of GovCloud will do as well."
+  description = "The region, which may be in GovCloud."
   type        = string
   default     = "us-east-1"
 }
@@ -26,7 +26,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "Its private subnets."
+  description = "The private subnets of the VPC."
   type        = list(string)
 }
 
@@ -36,7 +36,7 @@ variable "bucket_name" {
 }
 
 variable "alarm_email" {
-  description = "Who hears of failures."
+  description = "The address that receives the alarms."
   type        = string
 }
 
@@ -48,12 +48,13 @@ module "efs2s3" {
   bucket_name = var.bucket_name
   alarm_email = var.alarm_email
 
-  # As `ecs`, the task lets DataSync do it first; `lambda` is the chain as it was, with the task behind it.
+  # With `ecs`, the ECS task runs the DataSync task first. With `lambda`, a function starts DataSync, and the ECS task if
+  # DataSync fails.
   primary  = "ecs"
   excludes = ["/cache", "*.tmp"]
 }
 
 output "efs2s3" {
-  description = "What was made, and how to start a run by hand."
+  description = "The resources, and the command that starts a run by hand."
   value       = module.efs2s3
 }

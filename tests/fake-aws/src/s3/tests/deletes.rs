@@ -16,12 +16,12 @@ fn with_keys(keys: &[&str]) -> S3Server {
 #[test]
 fn a_batch_deletes_each_key_and_absent_ones_too() {
     let s3 = with_keys(&["a&b", "c", "keep"]);
-    let answer = batch(
+    let response = batch(
         &s3,
         "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Object><Key>a&amp;b</Key></Object>\
          <Object><Key>c</Key></Object><Object><Key>absent</Key></Object></Delete>",
     );
-    assert_eq!(answer.each("Deleted", "Key"), ["a&b", "c", "absent"]);
+    assert_eq!(response.each("Deleted", "Key"), ["a&b", "c", "absent"]);
     assert_eq!(s3.keys("b", ""), ["keep"]);
 }
 
@@ -29,11 +29,11 @@ fn a_batch_deletes_each_key_and_absent_ones_too() {
 fn a_quiet_batch_tells_failures_alone() {
     let s3 = with_keys(&["a", "held"]);
     s3.settings(|settings| settings.refuse_delete = vec!["held".into()]);
-    let answer =
+    let response =
         batch(&s3, "<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object><Object><Key>held</Key></Object></Delete>");
-    assert_eq!(answer.each("Deleted", "Key"), [""; 0]);
-    assert_eq!(answer.each("Error", "Key"), ["held"]);
-    assert_eq!(answer.each("Error", "Code"), ["AccessDenied"]);
+    assert_eq!(response.each("Deleted", "Key"), [""; 0]);
+    assert_eq!(response.each("Error", "Key"), ["held"]);
+    assert_eq!(response.each("Error", "Code"), ["AccessDenied"]);
     let single = send(&s3, "DELETE", "/b/held", &[], b"").unwrap();
     assert_eq!((single.status, single.code()), (403, "AccessDenied".into()));
     assert_eq!(s3.keys("b", ""), ["held"]);
@@ -44,8 +44,8 @@ fn one_key_that_xml_cannot_carry_spoils_the_whole_batch() {
     let s3 = with_keys(&["a"]);
     for bad in ["\u{1}", "&#1;", "\u{FFFE}", "&"] {
         let document = format!("<Delete><Object><Key>a</Key></Object><Object><Key>{bad}</Key></Object></Delete>");
-        let answer = batch(&s3, &document);
-        assert_eq!((answer.status, answer.code()), (400, "MalformedXML".into()), "{bad:?}");
+        let response = batch(&s3, &document);
+        assert_eq!((response.status, response.code()), (400, "MalformedXML".into()), "{bad:?}");
     }
     assert_eq!(s3.keys("b", ""), ["a"]);
 }
@@ -88,9 +88,9 @@ fn a_condition_on_a_delete_is_obeyed_unless_the_server_ignores_it() {
     let entry = |key, etag: &str| format!("<Object><Key>{key}</Key><ETag>{etag}</ETag></Object>");
     let etag = s3.object("b", "two").unwrap().etag;
     let both = format!("<Delete>{}{}</Delete>", entry("one", "other"), entry("two", &etag));
-    let answer = batch(&s3, &both);
-    assert_eq!(answer.each("Error", "Code"), ["PreconditionFailed"]);
-    assert_eq!(answer.each("Deleted", "Key"), ["two"]);
+    let response = batch(&s3, &both);
+    assert_eq!(response.each("Error", "Code"), ["PreconditionFailed"]);
+    assert_eq!(response.each("Deleted", "Key"), ["two"]);
     s3.settings(|settings| settings.conditional_delete = false);
     assert_eq!(send(&s3, "DELETE", "/b/one", other, b"").unwrap().status, 204);
     assert!(s3.keys("b", "").is_empty());
@@ -100,8 +100,8 @@ fn a_condition_on_a_delete_is_obeyed_unless_the_server_ignores_it() {
 fn a_server_may_not_know_batches() {
     let s3 = server();
     s3.settings(|settings| settings.delete_objects = false);
-    let answer = batch(&s3, "<Delete><Object><Key>k</Key></Object></Delete>");
-    assert_eq!((answer.status, answer.code()), (501, "NotImplemented".into()));
+    let response = batch(&s3, "<Delete><Object><Key>k</Key></Object></Delete>");
+    assert_eq!((response.status, response.code()), (501, "NotImplemented".into()));
 }
 
 #[test]

@@ -58,9 +58,9 @@ fn a_status_comes_with_its_code_and_headers_and_no_effect() {
     let s3 = server();
     let fault = Fault::Status { status: 503, code: "SlowDown", headers: vec![("Retry-After", "1".into())] };
     s3.rule(on_put().does(fault));
-    let answer = try_put(&s3).unwrap();
-    assert_eq!((answer.status, answer.code()), (503, "SlowDown".into()));
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    let response = try_put(&s3).unwrap();
+    assert_eq!((response.status, response.code()), (503, "SlowDown".into()));
+    assert_eq!(response.header("retry-after"), Some("1"));
     assert!(s3.keys("b", "").is_empty());
     let log = s3.log();
     assert_eq!((log[0].status, log[0].faulted), (503, true));
@@ -115,8 +115,8 @@ fn a_delayed_request_is_answered_late_even_to_a_client_that_has_gone() {
 fn a_success_may_carry_an_error_and_have_no_effect() {
     let s3 = server();
     s3.rule(on_put().does(Fault::ErrorInside200("InternalError")));
-    let answer = try_put(&s3).unwrap();
-    assert_eq!((answer.status, answer.code()), (200, "InternalError".into()));
+    let response = try_put(&s3).unwrap();
+    assert_eq!((response.status, response.code()), (200, "InternalError".into()));
     assert!(s3.keys("b", "").is_empty());
 }
 

@@ -3,15 +3,15 @@ use super::*;
 const MIB: usize = 1 << 20;
 
 fn create(s3: &S3Server, key: &str, headers: Headers) -> String {
-    let answer = send(s3, "POST", &format!("/b/{key}?uploads"), headers, b"").unwrap();
-    assert_eq!(answer.status, 200);
-    answer.value("UploadId")
+    let response = send(s3, "POST", &format!("/b/{key}?uploads"), headers, b"").unwrap();
+    assert_eq!(response.status, 200);
+    response.value("UploadId")
 }
 
 fn part(s3: &S3Server, key: &str, id: &str, number: usize, body: &[u8]) -> String {
-    let answer = put(s3, &format!("/b/{key}?partNumber={number}&uploadId={id}"), &[], body);
-    assert_eq!(answer.status, 200);
-    answer.header("etag").unwrap().to_owned()
+    let response = put(s3, &format!("/b/{key}?partNumber={number}&uploadId={id}"), &[], body);
+    assert_eq!(response.status, 200);
+    response.header("etag").unwrap().to_owned()
 }
 
 fn complete(s3: &S3Server, key: &str, id: &str, parts: &[(usize, &str)], headers: Headers) -> Received {
@@ -33,10 +33,10 @@ fn parts_become_one_object_with_the_etag_of_their_md5s() {
     let listed = get(&s3, &format!("/b/k?uploadId={id}&max-parts=1"));
     assert_eq!(listed.each("Part", "Size"), [(5 * MIB).to_string()]);
     assert_eq!(listed.value("IsTruncated"), "true");
-    let answer = complete(&s3, "k", &id, &[(1, &first), (3, &second)], &[]);
-    assert_eq!(answer.status, 200);
+    let response = complete(&s3, "k", &id, &[(1, &first), (3, &second)], &[]);
+    assert_eq!(response.status, 200);
     let expected = object::multipart_etag([&md5(&one), &md5(&two)]);
-    assert_eq!(answer.value("ETag"), format!("\"{expected}\""));
+    assert_eq!(response.value("ETag"), format!("\"{expected}\""));
     let object = s3.object("b", "k").unwrap();
     assert_eq!((object.etag, object.body.len()), (expected, 5 * MIB + 7));
     assert_eq!(object.part_sizes_bytes, [5 << 20, 7]);
@@ -87,8 +87,8 @@ fn a_full_object_checksum_is_verified_and_kept() {
     let id = create(&s3, "k", headers);
     let etag = part(&s3, "k", &id, 1, b"123456789");
     let sum = ("x-amz-checksum-crc64nvme", "rosUhgp5mIg=");
-    let answer = complete(&s3, "k", &id, &[(1, &etag)], &[sum]);
-    assert_eq!(answer.value("ChecksumCRC64NVME"), "rosUhgp5mIg=");
+    let response = complete(&s3, "k", &id, &[(1, &etag)], &[sum]);
+    assert_eq!(response.value("ChecksumCRC64NVME"), "rosUhgp5mIg=");
     let checksums = s3.object("b", "k").unwrap().checksums;
     assert_eq!(checksums["x-amz-checksum-type"], "FULL_OBJECT");
 }
@@ -148,7 +148,7 @@ fn a_completion_may_be_answered_with_an_empty_etag() {
     s3.settings(|settings| settings.empty_complete_etag = true);
     let id = create(&s3, "k", &[]);
     let etag = part(&s3, "k", &id, 1, b"x");
-    let answer = complete(&s3, "k", &id, &[(1, &etag)], &[]);
-    assert!(answer.text().contains("<ETag></ETag>"));
+    let response = complete(&s3, "k", &id, &[(1, &etag)], &[]);
+    assert!(response.text().contains("<ETag></ETag>"));
     assert!(s3.object("b", "k").unwrap().etag.ends_with("-1"));
 }

@@ -179,11 +179,11 @@ fn attributes_are_those_that_were_asked_for() {
     let s3 = server();
     s3.put("b", "k", "abc", Seed::default().in_parts_of(1));
     let asked: Headers = &[("x-amz-object-attributes", "ETag,ObjectSize,ObjectParts")];
-    let answer = send(&s3, "GET", "/b/k?attributes", asked, b"").unwrap();
-    assert!(answer.value("ETag").ends_with("-3"));
-    assert_eq!(answer.value("ObjectSize"), "3");
-    assert_eq!(answer.each("ObjectParts", "PartsCount"), ["3"]);
-    assert_eq!(answer.value("StorageClass"), "");
+    let response = send(&s3, "GET", "/b/k?attributes", asked, b"").unwrap();
+    assert!(response.value("ETag").ends_with("-3"));
+    assert_eq!(response.value("ObjectSize"), "3");
+    assert_eq!(response.each("ObjectParts", "PartsCount"), ["3"]);
+    assert_eq!(response.value("StorageClass"), "");
 }
 
 #[test]

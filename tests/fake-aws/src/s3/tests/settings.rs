@@ -4,9 +4,9 @@ use super::*;
 fn under_kms_no_etag_is_an_md5_and_answers_say_so() {
     let s3 = server();
     s3.settings(|settings| settings.kms = true);
-    let answer = put(&s3, "/b/k", &[], b"abc");
-    assert_eq!(answer.header("x-amz-server-side-encryption"), Some("aws:kms"));
-    let first = answer.header("etag").unwrap().to_owned();
+    let response = put(&s3, "/b/k", &[], b"abc");
+    assert_eq!(response.header("x-amz-server-side-encryption"), Some("aws:kms"));
+    let first = response.header("etag").unwrap().to_owned();
     assert_ne!(first, "\"900150983cd24fb0d6963f7d28e17f72\"");
     assert_ne!(put(&s3, "/b/k", &[], b"abc").header("etag"), Some(&*first));
     let head = send(&s3, "HEAD", "/b/k", &[], b"").unwrap();
@@ -20,8 +20,8 @@ fn the_date_of_an_answer_is_by_the_servers_clock() {
     let s3 = server();
     s3.settings(|settings| settings.clock_offset_seconds = -86_400 * 365);
     s3.put("b", "k", "", Seed::default());
-    let answer = get(&s3, "/b/k");
-    assert_eq!(answer.header("date"), answer.header("last-modified"));
+    let response = get(&s3, "/b/k");
+    assert_eq!(response.header("date"), response.header("last-modified"));
     assert!(SystemTime::now().duration_since(s3.now()).unwrap() > Duration::from_hours(24));
 }
 
@@ -30,8 +30,8 @@ fn a_request_of_another_time_is_refused_where_the_clock_matters() {
     let s3 = server();
     s3.settings(|settings| settings.clock_tolerance = Some(Duration::from_mins(15)));
     let old: Headers = &[("x-amz-date", "20130524T000000Z")];
-    let answer = send(&s3, "GET", "/b?list-type=2", old, b"").unwrap();
-    assert_eq!((answer.status, answer.code()), (403, "RequestTimeTooSkewed".into()));
+    let response = send(&s3, "GET", "/b?list-type=2", old, b"").unwrap();
+    assert_eq!((response.status, response.code()), (403, "RequestTimeTooSkewed".into()));
     assert_eq!(get(&s3, "/b?list-type=2").status, 200);
 }
 
@@ -61,9 +61,9 @@ fn another_bucket_owner_is_denied() {
 fn a_bucket_of_another_region_redirects() {
     let s3 = server();
     s3.settings(|settings| settings.redirect_region = Some("eu-west-1".into()));
-    let answer = get(&s3, "/b?list-type=2");
-    assert_eq!((answer.status, answer.code()), (301, "PermanentRedirect".into()));
-    assert_eq!(answer.header("x-amz-bucket-region"), Some("eu-west-1"));
+    let response = get(&s3, "/b?list-type=2");
+    assert_eq!((response.status, response.code()), (301, "PermanentRedirect".into()));
+    assert_eq!(response.header("x-amz-bucket-region"), Some("eu-west-1"));
 }
 
 #[test]
@@ -82,8 +82,8 @@ fn a_bucket_tells_its_region_and_can_be_created() {
 fn checksums_are_not_kept_where_the_server_keeps_none() {
     let s3 = server();
     s3.settings(|settings| settings.checksums = false);
-    let answer = put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"123456789");
-    assert_eq!(answer.header("x-amz-checksum-crc32"), None);
+    let response = put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"123456789");
+    assert_eq!(response.header("x-amz-checksum-crc32"), None);
     assert!(s3.object("b", "k").unwrap().checksums.is_empty());
     assert_eq!(put(&s3, "/b/k", &[("x-amz-checksum-crc32", "y/Q5Jg==")], b"").status, 400);
 }

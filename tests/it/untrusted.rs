@@ -1,7 +1,7 @@
-//! Bytes that somebody else wrote: whatever they are, no parser panics, hangs, or takes them for what they are not.
+//! Untrusted bytes: no parser panics, hangs or accepts invalid input.
 //!
-//! Each target gets arbitrary bytes, and valid ones with some of them changed, cut out, doubled or cut off.
-//! `EFS2S3_FUZZ_CASES` says how many of each.
+//! Each target gets arbitrary bytes, and valid input with bytes changed, removed, duplicated or inserted.
+//! `EFS2S3_FUZZ_CASES` is the number of cases.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,10 +43,10 @@ fn cases() -> u32 {
 enum Change {
     Set(u16, u8),
     Flip(u16, u8),
-    Cut(u16, u8),
-    Double(u16, u8),
+    Remove(u16, u8),
+    Duplicate(u16, u8),
     Insert(u16, Vec<u8>),
-    End(u16),
+    Truncate(u16),
 }
 
 fn changed(valid: &[u8], changes: &[Change]) -> Vec<u8> {
@@ -62,11 +62,11 @@ fn changed(valid: &[u8], changes: &[Change]) -> Vec<u8> {
                 let at = place(*at, &bytes);
                 bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= 1 << (bit % 8));
             }
-            Change::Cut(at, length) => {
+            Change::Remove(at, length) => {
                 let at = place(*at, &bytes);
                 bytes.drain(at..(at + usize::from(*length)).min(bytes.len()));
             }
-            Change::Double(at, length) => {
+            Change::Duplicate(at, length) => {
                 let at = place(*at, &bytes);
                 let piece = bytes[at..(at + usize::from(*length)).min(bytes.len())].to_vec();
                 bytes.splice(at..at, piece);
@@ -75,7 +75,7 @@ fn changed(valid: &[u8], changes: &[Change]) -> Vec<u8> {
                 let at = place(*at, &bytes);
                 bytes.splice(at..at, piece.iter().copied());
             }
-            Change::End(at) => bytes.truncate(place(*at, &bytes)),
+            Change::Truncate(at) => bytes.truncate(place(*at, &bytes)),
         }
     }
     bytes
@@ -99,15 +99,15 @@ fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         any::<(u16, u8)>().prop_map(|(at, byte)| Change::Set(at, byte)),
         any::<(u16, u8)>().prop_map(|(at, bit)| Change::Flip(at, bit)),
-        any::<(u16, u8)>().prop_map(|(at, length)| Change::Cut(at, length)),
-        any::<(u16, u8)>().prop_map(|(at, length)| Change::Double(at, length)),
+        any::<(u16, u8)>().prop_map(|(at, length)| Change::Remove(at, length)),
+        any::<(u16, u8)>().prop_map(|(at, length)| Change::Duplicate(at, length)),
         (any::<u16>(), odd).prop_map(|(at, text)| Change::Insert(at, text.into())),
-        any::<u16>().prop_map(Change::End),
+        any::<u16>().prop_map(Change::Truncate),
     ]
 }
 
-/// Arbitrary bytes, and one of these with some changes.
-fn foreign(valid: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+/// Arbitrary bytes, or a valid input with some changes.
+fn untrusted(valid: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         1 => prop::collection::vec(any::<u8>(), 0..200),
         4 => (prop::sample::select(valid), prop::collection::vec(change(), 0..4))
@@ -117,25 +117,25 @@ fn foreign(valid: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
 
 fn fuzz(valid: &'static [&'static str], target: impl Fn(&[u8], &str)) {
     let config = Config { cases: cases() * 10, failure_persistence: None, ..Config::default() };
-    let result = TestRunner::new(config).run(&foreign(valid), |bytes| {
+    let result = TestRunner::new(config).run(&untrusted(valid), |bytes| {
         target(&bytes, &String::from_utf8_lossy(&bytes));
         Ok(())
     });
     assert!(result.is_ok(), "{}", result.unwrap_err());
 }
 
-/// So many foreign bytes at once, for targets that wait.
+/// All inputs in a list, for asynchronous targets.
 fn samples(valid: &'static [&'static str]) -> Vec<Vec<u8>> {
     let mut runner = TestRunner::new(Config::default());
-    let strategy = foreign(valid);
+    let strategy = untrusted(valid);
     (0..cases()).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
 #[test]
-fn filters() {
+fn untrusted_filters_do_not_panic() {
     fuzz(&["*.tmp|/a/b*|*\\*x\\|y\\\\", "/img", "*"], |_, text| {
         if let Ok(filter) = Filter::new(Some(text), Some(text)) {
-            assert!(!filter.admits(text), "an exclude wins, and what an include does not name is left out");
+            assert!(!filter.admits(text), "an exclude overrides an include");
         }
         if let Ok(filter) = Filter::new(None, Some(text)) {
             let _ = (filter.admits("a/b"), filter.excludes_directory("a/"), filter.matching_nothing().count());
@@ -144,7 +144,7 @@ fn filters() {
 }
 
 #[test]
-fn manifests() {
+fn untrusted_manifests_do_not_panic() {
     fuzz(&["a/b.txt\n\"c,\"\"d\"\"\",v1\r\ne\n", "x"], |bytes, _| {
         if let Ok(manifest) = Manifest::read(bytes) {
             assert!(manifest.paths().count() > 0);
@@ -159,7 +159,7 @@ fn manifests() {
 }
 
 #[test]
-fn destinations_and_tasks() {
+fn parsed_destinations_and_task_arns_keep_their_text() {
     fuzz(
         &["s3://bucket/a/b/", "s3://b", "arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123"],
         |_, text| {
@@ -174,7 +174,7 @@ fn destinations_and_tasks() {
 }
 
 #[test]
-fn etags() {
+fn parsed_etags_keep_their_text() {
     fuzz(&["\"9e107d9d372bb6826bd81d3542a419d6-12\"", "9e107d9d372bb6826bd81d3542a419d6", "x-y"], |_, text| {
         let tag = ETag::new(text);
         assert_eq!(tag.text(), text.trim_matches('"'));
@@ -184,7 +184,7 @@ fn etags() {
 }
 
 #[test]
-fn metadata() {
+fn untrusted_metadata_does_not_panic() {
     let values = ["1700000000123456789ns", "1700000000123ms", "-5ns", "0100644", "1000", "1.5"];
     fuzz(&["1700000000123456789ns", "1700000000123ms", "-5ns", "0100644", "1000", "1.5"], |_, text| {
         for name in ["file-mtime", "file-atime", "file-owner", "file-group", "file-permissions"] {
@@ -199,7 +199,7 @@ fn metadata() {
 }
 
 #[test]
-fn config_files() {
+fn untrusted_config_files_do_not_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     let words = ["efs2s3", "sync", "--config", path.to_str().unwrap(), "/tmp", "s3://bucket"].map(Into::into);
@@ -210,7 +210,7 @@ fn config_files() {
 }
 
 #[test]
-fn plans() {
+fn untrusted_plans_do_not_panic() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan");
     let plan = "{\"plan\":1,\"source\":\"/x\",\"destination\":\"s3://b/\",\"options\":{\"mode\":[\"plain\"]},\"created\":\"\"}\n\
@@ -225,7 +225,7 @@ fn plans() {
 }
 
 #[tokio::test]
-async fn leases_breakers_and_records_of_uploads() {
+async fn damaged_state_files_are_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let state = Arc::new(State::Folder(folder.path().to_owned()));
     let scope = Scope::whole("s3://bucket/www".parse().unwrap());
@@ -244,7 +244,7 @@ async fn leases_breakers_and_records_of_uploads() {
         write("lease.json", &bytes);
         let taken = Lease::take(Arc::clone(&state), &scope, Duration::from_mins(1), Shutdown::default()).await;
         let released = String::from_utf8_lossy(&bytes).replace(' ', "").contains("\"released\":true");
-        assert!(taken.is_err() || released || bytes.is_empty() || says_expired(&bytes), "taken: {bytes:?}");
+        assert!(taken.is_err() || released || bytes.is_empty() || is_expired(&bytes), "taken: {bytes:?}");
         if let Ok(lease) = taken {
             lease.release().await;
         }
@@ -258,8 +258,8 @@ async fn leases_breakers_and_records_of_uploads() {
     }
 }
 
-/// Whether a lease of so short a life may be over already.
-fn says_expired(bytes: &[u8]) -> bool {
+/// Whether the lease may have expired already, because its time to live is less than a second.
+fn is_expired(bytes: &[u8]) -> bool {
     let record: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     record["ttl_seconds"].as_f64().is_some_and(|ttl| ttl < 1.0)
 }
@@ -272,8 +272,10 @@ const PAGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResul
     </ListBucketResult>";
 
 #[test]
-fn listings() {
-    within::with_credentials("foreign::listings", || within::runtime().block_on(damaged_listings()));
+fn damaged_listings_delete_only_listed_objects() {
+    within::with_credentials("untrusted::damaged_listings_delete_only_listed_objects", || {
+        within::runtime().block_on(damaged_listings())
+    });
 }
 
 async fn damaged_listings() {
@@ -300,7 +302,7 @@ async fn damaged_listings() {
             assert_eq!(objects.get(name).map(Vec::as_slice), Some(name.as_bytes()), "{page}");
         }
         let is_listed = page.contains("<Key>www/orphan</Key>");
-        assert!(is_listed || objects.contains_key("orphan"), "deleted, and never listed: {page}");
+        assert!(is_listed || objects.contains_key("orphan"), "deleted without being listed: {page}");
     });
     futures::stream::iter(runs).buffer_unordered(32).collect::<Vec<()>>().await;
 }
