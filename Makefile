@@ -10,7 +10,7 @@ BUILT = $${CARGO_TARGET_DIR:-target}/$(CARGO_BUILD_TARGET)/debug
 # The deployed program does not have the feature `demo`.
 IMAGE_PROGRAM = $${CARGO_TARGET_DIR:-target}/image/efs2s3
 # Without cargo-nextest, `cargo test` runs the same tests. Most tests wait for clocks and servers, and need little CPU.
-# Trees of many small files are in memory, if /dev/shm has 8 GB: on a disk, the tests wait for it most of the time.
+# Trees of many small files are in memory if /dev/shm has 8 GB. On a disk, the tests would wait for it most of the time.
 IN_MEMORY = $(shell [ -w /dev/shm ] && [ "$$(df -k --output=avail /dev/shm | tail -1)" -ge 8000000 ] && echo TMPDIR=/dev/shm)
 TESTS = env $(IN_MEMORY) $(if $(shell cargo nextest --version 2>/dev/null),cargo nextest run,RUST_TEST_THREADS=4 cargo test --tests) \
 	--locked --workspace --all-features

@@ -1,7 +1,7 @@
 //! Arguments as interpreted: what the command line, the environment and the config file say together, checked, with every
 //! default in its place.
 //!
-//! Each group of options has its own type, which checks what the group says; [`SyncConfig`] composes them.
+//! Each group of options has its own type, which validates the group; [`SyncConfig`] composes them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl SyncConfig {
         self
     }
 
-    /// Walks without a stat of the files whose kind their directory tells.
+    /// Walks without a stat of the files whose directory entry shows their kind.
     pub(crate) const fn of_names(mut self) -> Self {
         self.names_only = true;
         self

@@ -1,4 +1,4 @@
-//! A range list: all keys, split into key ranges that follow one another, so that each key is in exactly one range.
+//! A range list: all keys, split into adjacent key ranges, so that each key is in exactly one range.
 //!
 //! `efs2s3 ranges` writes it as JSON, one range per line, and an engine starts a run for each range:
 //!

@@ -1,4 +1,4 @@
-//! One value of an option, read from its text. An error says how to write the value.
+//! One value of an option, read from its text. An error shows how to write the value.
 
 use std::time::Duration;
 

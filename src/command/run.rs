@@ -5,7 +5,7 @@
 //!   -> open the session: lease, source, destination
 //!   -> the mounted folder is not the task's: refuse
 //!   -> DataSync, unless the breaker is open or the policy forbids it
-//!        succeeded                    -> done (with --audit: compare all the same)
+//!        succeeded                    -> done (with --audit: compare anyway)
 //!        partial                      -> compare what DataSync wrote by its content, and repair
 //!        other, and ended             -> sync directly
 //!        other, end not confirmed     -> sync directly, and delete nothing

@@ -3,7 +3,7 @@
 //!
 //! 1. A file may change during the read. Size, times and inode before and after show this. On NFS a stat may come from a
 //!    cache that is a minute old, so these stats go to the server (`AT_STATX_FORCE_SYNC`).
-//! 2. The path may lead elsewhere by now: to a link out of the tree, or to a FIFO whose open waits for ever.
+//! 2. The path may lead elsewhere by now: to a link out of the tree, or to a FIFO whose open waits forever.
 //! 3. A read on a hard mount whose server is down never returns: `source/timeout`.
 
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! The byte budget: how much file content may be in memory at once.
+//! The byte budget: how much file content may be in memory at a time.
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 

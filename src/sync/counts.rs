@@ -17,13 +17,13 @@ pub(crate) struct Counts {
     pub(crate) filtered: u64,
     /// Objects listed.
     pub(crate) objects: u64,
-    /// Files whose object is as it should be.
+    /// Files whose object is up to date.
     pub(crate) unchanged: u64,
     /// Files uploaded.
     pub(crate) uploaded: u64,
-    /// Objects of which only the metadata was written.
+    /// Objects whose metadata alone was rewritten.
     pub(crate) metadata_rewritten: u64,
-    /// Entries left out for a reason that is not a failure.
+    /// Entries skipped for a reason that is not a failure.
     pub(crate) skipped: u64,
     /// Objects deleted.
     pub(crate) deleted: u64,

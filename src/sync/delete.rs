@@ -1,6 +1,6 @@
 //! Deleting orphans: the last step of a run, guarded, and re-checked key by key.
 //!
-//! First the guards that look at the whole run ([`withhold`]). If none of them applies, two more check each delete:
+//! First the guards for the whole run ([`withhold`]). If none of them applies, two more check each delete:
 //!
 //! - `still_gone`: a fresh lookup shows that the source still has nothing of this name;
 //! - `still_the_same`: the object is still the one that was listed. S3 checks this itself, by the ETag that goes with

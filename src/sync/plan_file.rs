@@ -1,4 +1,4 @@
-//! A plan in a file: a header that says what the plan was made from, and a line for each key.
+//! A plan in a file: a header with the source, the destination and the options, and a line for each key.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};

@@ -14,7 +14,7 @@ pub(crate) enum Verdict {
     Equal(Reason, Stat),
     Upload(Reason),
     Rewrite(Box<Rewrite>),
-    /// Nothing: the file is left out.
+    /// Nothing: the run skips the file.
     Skip(SkipReason),
     /// Nothing: the file could not be compared.
     Failed(FileError),

@@ -166,7 +166,7 @@ fn upload_does_not_overwrite_a_concurrent_write() {
     trial.write("other", "1");
     for name in ["there", "absent", "big"] {
         let (s3, key) = (trial.s3.clone(), format!("www/{name}"));
-        let write = Fault::before(move || s3.put("site", &key, "foreign", Seed::default()));
+        let write = Fault::before(move || s3.put("site", &key, "of another writer", Seed::default()));
         trial.s3.rule(Rule::on(PUBLISHES).key_contains(name).does(write));
     }
     let run = trial.sync(&IN_PARTS).expect(3);
@@ -174,7 +174,7 @@ fn upload_does_not_overwrite_a_concurrent_write() {
     assert!(failures.iter().all(|failure| failure["kind"] == "precondition_failed"), "{failures:?}");
     assert_eq!(run.counted("failed"), 3);
     for name in ["there", "absent", "big"] {
-        assert_eq!(trial.stored(name).body, "foreign", "{name}");
+        assert_eq!(trial.stored(name).body, "of another writer", "{name}");
     }
     assert!(trial.has("other"));
     assert!(trial.s3.uploads().is_empty());
@@ -213,11 +213,11 @@ fn a_retry_after_a_lost_response_does_not_overwrite_another_writer() {
     trial.write("a", "ours");
     trial.s3.rule(on_put().does(Fault::ResetAfter));
     let s3 = trial.s3.clone();
-    let write = Fault::before(move || s3.put("site", "www/a", "foreign", Seed::default()));
+    let write = Fault::before(move || s3.put("site", "www/a", "of another writer", Seed::default()));
     trial.s3.rule(on_put().does(write));
     let run = trial.sync(&[]).expect(3);
     assert_eq!(run.only_failure()["kind"], "precondition_failed");
-    assert_eq!(trial.stored("a").body, "foreign");
+    assert_eq!(trial.stored("a").body, "of another writer");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::time::EpochNanos;
 /// What a name is.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// An entry, emitted as it is.
+    /// An entry to emit unchanged.
     Entry(Entry),
     /// A directory, emitted after the walk has read it.
     Directory(Arc<Directory>, FileEntry),

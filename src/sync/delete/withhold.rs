@@ -1,4 +1,4 @@
-//! The guards that look at the whole run before it deletes anything: the first that applies withholds every delete.
+//! The guards that check the whole run before it deletes anything. The first one that applies withholds every delete.
 
 use crate::sync::guard::Guard;
 use crate::sync::rules::DeleteRules;
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(guard(1, &tally, &RULES), Some("uploads"));
         tally.absent_uploads_failed = 0;
         tally.counts.failed = 1;
-        assert_eq!(guard(1, &tally, &RULES), None, "a file that failed by itself withholds nothing");
+        assert_eq!(guard(1, &tally, &RULES), None, "a file that failed alone withholds nothing");
     }
 
     #[test]

@@ -306,7 +306,7 @@ mod tests {
             |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, None, &rules, clocks(Duration::ZERO));
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
-        assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a time that is yet to come says nothing of the age");
+        assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a future time shows nothing about the age");
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         assert_eq!(plain(&file(3, OLD, OLD), &object(3)), same);
         let mut below_moved = file(3, OLD, OLD);
         below_moved.effective_ctime = NOW;
-        assert_eq!(plain(&below_moved, &object(3)), same, "its own ctime tells that it is the same file");
+        assert_eq!(plain(&below_moved, &object(3)), same, "the file's own ctime shows that it is the same file");
         assert_eq!(plain(&file(3, OLD, OLD + 1), &object(3)), Decision::Compare, "the mtime was put back");
         assert_eq!(plain(&file(3, OLD - 1, OLD), &object(3)), Decision::Compare, "however old it is");
         assert_eq!(plain(&file(3, OLD, OLD), &replaced), Decision::Compare, "replaced behind our back");
@@ -393,7 +393,7 @@ mod tests {
         assert_eq!(
             plain(&file(3, OLD, OLD), &rewritten),
             Decision::Compare,
-            "an ETag that says nothing of the content"
+            "an ETag that shows nothing about the content"
         );
 
         let metadata = decided(&file(3, OLD, OLD), &object(3), CompareBy::Metadata, Some(Preserve::ALL));
@@ -403,10 +403,14 @@ mod tests {
         let by = |compare_by| {
             decide(&file(3, OLD, OLD), Some(&md5), Some(&unseen), &rules_of(compare_by), clocks(Duration::ZERO))
         };
-        assert_eq!(by(CompareBy::Metadata), Decision::CompareMetadata, "asked for, and never looked at");
+        assert_eq!(
+            by(CompareBy::Metadata),
+            Decision::CompareMetadata,
+            "the option compares metadata that the index row does not hold"
+        );
         assert_eq!(by(CompareBy::TimesOrContent), same);
         let content = decided(&file(3, OLD, OLD), &object(3), CompareBy::Content, None);
-        assert_eq!(content, Decision::Compare, "asked for, whatever is remembered");
+        assert_eq!(content, Decision::Compare, "the option overrides the index row");
         let mtime = decided(&file(3, OLD, OLD + 1), &object(3), CompareBy::Mtime, None);
         assert_eq!(mtime, Decision::Keep(Reason::Older));
     }

@@ -44,7 +44,7 @@ pub struct Copy<'a> {
 pub struct Written {
     /// Objects whose content was copied.
     pub copied: Vec<String>,
-    /// Objects of which only the metadata was written.
+    /// Objects whose metadata alone was rewritten.
     pub rewritten: Vec<String>,
     /// Objects that were deleted.
     pub deleted: Vec<String>,
