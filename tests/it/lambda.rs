@@ -75,10 +75,10 @@ fn respond_to_all(stream: &TcpStream, respond: &dyn Fn(&str, &str, &str) -> Opti
     }
 }
 
-/// The function's process, its answers to the events, and its `RunTask` requests.
+/// The function's process, its responses to the events, and its `RunTask` requests.
 struct Function {
     child: Child,
-    answers: Arc<Mutex<Vec<(String, Value)>>>,
+    responses: Arc<Mutex<Vec<(String, Value)>>>,
     tasks: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -92,9 +92,9 @@ const ECS: [(&str, &str); 4] = [
 impl Function {
     /// Starts the function. The runtime sends `events`; ECS responds to `RunTask` with `run_task`.
     fn start(datasync: &DataSyncServer, events: &[Value], environment: &[(&str, &str)], run_task: Value) -> Self {
-        let (answers, tasks) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (responses, tasks) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let events: Mutex<VecDeque<Value>> = Mutex::new(events.iter().cloned().collect());
-        let (noted, asked) = (Arc::clone(&answers), Arc::clone(&tasks));
+        let (noted, asked) = (Arc::clone(&responses), Arc::clone(&tasks));
         let runtime = serve(move |method, path, body| {
             if method == "POST" {
                 noted.lock().unwrap().push((path.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null)));
@@ -132,15 +132,15 @@ impl Function {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        Self { child, answers, tasks }
+        Self { child, responses, tasks }
     }
 
-    /// Waits for `count` answers. Returns whether each is a response or an error, and its body.
+    /// Waits for `count` responses. Returns whether each is a response or an error, and its body.
     #[track_caller]
-    fn answers(&self, count: usize) -> Vec<(bool, Value)> {
-        wait_until("the function answers the events", || self.answers.lock().unwrap().len() >= count);
-        let answers = self.answers.lock().unwrap();
-        answers.iter().map(|(path, body)| (path.ends_with("/response"), body.clone())).collect()
+    fn responses(&self, count: usize) -> Vec<(bool, Value)> {
+        wait_until("the function responds to the events", || self.responses.lock().unwrap().len() >= count);
+        let responses = self.responses.lock().unwrap();
+        responses.iter().map(|(path, body)| (path.ends_with("/response"), body.clone())).collect()
     }
 
     fn tasks(&self) -> Vec<Value> {
@@ -180,13 +180,13 @@ fn started() -> Value {
 fn a_repeated_schedule_event_starts_one_execution() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     let function = Function::start(&datasync, &[scheduled(), scheduled(), json!({})], &[], started());
-    let answers = function.answers(3);
+    let responses = function.responses(3);
     assert_eq!(datasync.count("StartTaskExecution"), 1);
-    assert_eq!(answers[0], (true, json!({ "execution_arn": answers[0].1["execution_arn"], "started": true })));
-    for answer in &answers[1..] {
-        assert_eq!(*answer, (true, json!({ "execution_arn": answers[0].1["execution_arn"], "started": false })));
+    assert_eq!(responses[0], (true, json!({ "execution_arn": responses[0].1["execution_arn"], "started": true })));
+    for response in &responses[1..] {
+        assert_eq!(*response, (true, json!({ "execution_arn": responses[0].1["execution_arn"], "started": false })));
     }
-    assert!(answers[0].1["execution_arn"].as_str().unwrap().contains("/execution/exec-"));
+    assert!(responses[0].1["execution_arn"].as_str().unwrap().contains("/execution/exec-"));
     assert!(function.tasks().is_empty());
 }
 
@@ -195,7 +195,7 @@ fn a_start_after_another_callers_start_is_not_an_error() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     datasync.change(|service| service.other_client_starts_first = true);
     let function = Function::start(&datasync, &[scheduled()], &[], started());
-    assert_eq!(function.answers(1)[0].1["started"], false);
+    assert_eq!(function.responses(1)[0].1["started"], false);
 }
 
 #[test]
@@ -204,10 +204,10 @@ fn a_repeated_failure_event_starts_the_fallback_with_one_token() {
     let execution = datasync.start_execution();
     let event = ended(&execution, "ERROR");
     let function = Function::start(&datasync, &[event.clone(), event], &ECS, started());
-    let answers = function.answers(2);
-    assert!(answers.iter().all(|(is_response, _)| *is_response), "{answers:?}");
-    assert_eq!(answers[0].1["fallback_task_arn"], "arn:aws:ecs:us-east-1:123456789012:task/site/1");
-    assert_eq!(answers[0].1["error"], "no way to the mount target");
+    let responses = function.responses(2);
+    assert!(responses.iter().all(|(is_response, _)| *is_response), "{responses:?}");
+    assert_eq!(responses[0].1["fallback_task_arn"], "arn:aws:ecs:us-east-1:123456789012:task/site/1");
+    assert_eq!(responses[0].1["error"], "no way to the mount target");
     let tasks = function.tasks();
     assert_eq!((tasks.len(), &tasks[0]["clientToken"]), (2, &tasks[1]["clientToken"]));
     assert!(tasks[0]["clientToken"].as_str().unwrap().len() <= 64);
@@ -221,14 +221,14 @@ fn a_repeated_failure_event_starts_the_fallback_with_one_token() {
 
 #[test]
 fn a_task_that_ecs_does_not_start_is_an_error_despite_status_200() {
-    for answer in [
+    for response in [
         json!({ "tasks": [], "failures": [{ "reason": "RESOURCE:CPU", "detail": "no capacity" }] }),
         json!({ "tasks": [] }),
     ] {
         let datasync = datasync(&[("ERROR", Duration::ZERO)]);
         let execution = datasync.start_execution();
-        let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, answer);
-        let (is_response, body) = function.answers(1).remove(0);
+        let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, response);
+        let (is_response, body) = function.responses(1).remove(0);
         assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("did not start"), "{body}");
     }
 }
@@ -240,9 +240,9 @@ fn events_that_start_nothing_return_the_reason() {
     let other = execution.replace("abcdef0/", "abcdef1/");
     let events = [ended(&execution, "SUCCESS"), ended(&other, "ERROR")];
     let function = Function::start(&datasync, &events, &ECS, started());
-    let answers = function.answers(2);
-    assert_eq!(answers[0], (true, json!({ "execution_arn": execution, "state": "SUCCESS" })));
-    assert!(answers[1].0 && answers[1].1["ignored"].is_string(), "{answers:?}");
+    let responses = function.responses(2);
+    assert_eq!(responses[0], (true, json!({ "execution_arn": execution, "state": "SUCCESS" })));
+    assert!(responses[1].0 && responses[1].1["ignored"].is_string(), "{responses:?}");
     assert!(function.tasks().is_empty() && datasync.count("StartTaskExecution") == 0);
 }
 
@@ -250,10 +250,10 @@ fn events_that_start_nothing_return_the_reason() {
 fn the_function_uses_exactly_the_documented_datasync_actions() {
     let first = datasync(&[("TRANSFERRING", FOREVER)]);
     let events = [scheduled(), scheduled()];
-    Function::start(&first, &events, &[], started()).answers(2);
+    Function::start(&first, &events, &[], started()).responses(2);
     let second = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = second.start_execution();
-    Function::start(&second, &[ended(&execution, "ERROR")], &ECS, started()).answers(1);
+    Function::start(&second, &[ended(&execution, "ERROR")], &ECS, started()).responses(1);
     let asked = &first.operations() | &second.operations();
     assert_eq!(asked, documented_of_datasync(&["the Lambda function"]));
 }
@@ -263,7 +263,7 @@ fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
     let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
     let execution = datasync.start_execution();
     let mut function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
-    function.answers(1);
+    function.responses(1);
     function.child.kill().unwrap();
     let mut text = String::new();
     function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
@@ -288,7 +288,7 @@ fn a_cancelled_execution_starts_no_fallback() {
     });
     let cancelled = datasync.start_execution();
     let function = Function::start(&datasync, &[ended(&cancelled, "ERROR")], &ECS, started());
-    assert_eq!(function.answers(1)[0].1["ignored"], "the execution was cancelled");
+    assert_eq!(function.responses(1)[0].1["ignored"], "the execution was cancelled");
     assert!(function.tasks().is_empty() && execution != cancelled);
 }
 
@@ -297,7 +297,7 @@ fn without_a_fallback_the_error_names_the_variables_to_set() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = datasync.start_execution();
     let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &[], started());
-    let (is_response, body) = function.answers(1).remove(0);
+    let (is_response, body) = function.responses(1).remove(0);
     assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("EFS2S3_ECS_CLUSTER"), "{body}");
 }
 
@@ -307,7 +307,7 @@ fn a_datasync_error_is_an_error_of_the_function() {
     let denied = ServiceFault::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
     datasync.change(|service| service.faults.push(("DescribeTask", u32::MAX, denied)));
     let function = Function::start(&datasync, &[scheduled()], &[], started());
-    let (is_response, body) = function.answers(1).remove(0);
+    let (is_response, body) = function.responses(1).remove(0);
     assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{body}");
 }
 

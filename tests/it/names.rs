@@ -313,7 +313,7 @@ fn a_prefix_that_no_path_can_have_is_refused_before_any_request() {
 }
 
 #[test]
-fn keys_that_no_path_can_have_are_reported_and_stay() {
+fn keys_that_no_path_can_have_are_reported_and_kept() {
     let trial = Trial::new();
     trial.write("a/b", "1");
     let impossible = ["a//b", "../x", "/abs", ".", "a/./b", "a/.."];

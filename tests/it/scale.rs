@@ -16,7 +16,7 @@ fn name(number: usize) -> String {
 }
 
 #[test]
-fn two_hundred_thousand_unchanged_files_cost_their_pages_and_little_memory() {
+fn unchanged_files_cost_only_listing_pages_and_little_memory() {
     let trial = Trial::new();
     for number in 0..FILES {
         trial.write(name(number), "x");
@@ -76,7 +76,7 @@ fn an_empty_destination_costs_one_list() {
 }
 
 #[test]
-fn orphans_everywhere_cost_a_third_more_pages_and_one_for_each_short_range() {
+fn orphans_cost_a_third_more_listing_pages() {
     let trial = Trial::new();
     for number in 0..40_000 {
         trial.write(format!("f{number:06}"), "x");

@@ -54,7 +54,7 @@ fn verify_after_sync_reads_every_file_and_no_object() {
 }
 
 #[test]
-fn each_kind_of_difference_has_its_line_and_the_exit_code_is_10() {
+fn each_difference_has_its_line_and_exit_code_10() {
     let trial = synced("plain");
     // All objects are older than the files, so times show nothing.
     trial.object("a", "CONTENT OF a", HOUR);

@@ -269,7 +269,7 @@ fn the_run_does_not_wait_for_a_fifo_that_replaced_a_file() {
 }
 
 #[test]
-fn a_name_missing_at_its_stat_is_skipped_and_its_object_stays() {
+fn a_name_missing_at_its_stat_is_skipped_and_its_object_kept() {
     let trial = Trial::new();
     objects(&trial, &["a", "b", "d/f", "z"], &["orphan"]);
     let faults = [("b", Fault::Vanished), ("d", Fault::Vanished)];
