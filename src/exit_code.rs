@@ -9,7 +9,7 @@ pub enum ExitCode {
     Success,
     /// The source, the bucket, the credentials, a listing or the report cannot be used.
     Fatal,
-    /// The command line, a URL, a number or the config file is not valid; the program contacted no service.
+    /// The command line, a URL, a number or the config file is not valid; the run has written nothing.
     Usage,
     /// Finished, but some files failed or a guard withheld deletes.
     Incomplete,
