@@ -75,8 +75,7 @@ impl Guard {
     }
 
     /// Whether it is normal for this guard to withhold deletes: it causes no exit code 3.
-    #[must_use]
-    pub const fn is_normal(&self) -> bool {
+    pub(crate) const fn is_normal(&self) -> bool {
         matches!(self, Self::ImpossiblePath | Self::StillGone | Self::StillTheSame)
     }
 
