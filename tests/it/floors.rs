@@ -23,7 +23,7 @@ fn modules() -> BTreeMap<Module, String> {
     let src = Path::new(ROOT).join("src");
     let modules = files("src", "rs").into_iter().map(|path| {
         let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap();
+        let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
         let code = code.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n");
         let module = path.strip_prefix(&src).unwrap().with_extension("");
         (module.to_str().unwrap().split('/').map(str::to_owned).collect::<Module>(), code)
