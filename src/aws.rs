@@ -20,14 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// `AWS_CA_BUNDLE` names a file that cannot be read, or that holds no certificate.
     #[error("cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE names: {reason}")]
-    CaBundle {
-        /// The file.
-        path: String,
-        /// What is wrong with the file.
-        reason: String,
-    },
+    CaBundle { path: String, reason: String },
 }
 
 /// Loads the settings that the AWS CLI would use.

@@ -19,9 +19,7 @@ mod options;
 mod value;
 mod variable;
 
-pub(crate) use choice::{
-    Addressing, Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks,
-};
+pub(crate) use choice::{Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks};
 pub use choice::{LogFormat, When};
 pub use commands::{
     ApplyCommand, MergeCommand, PlanCommand, RangesCommand, ReportCommand, RunCommand, SyncArgs, SyncCommand,
@@ -30,7 +28,7 @@ pub use commands::{
 pub(crate) use datasync::DataSyncArgs;
 pub use invocation::Invocation;
 pub use options::StateArgs;
-pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, S3Args, SourceArgs, UploadArgs};
+pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, SourceArgs, UploadArgs};
 
 /// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly
 #[derive(Debug, Parser)]

@@ -104,8 +104,7 @@ async fn run_plan(
                 Err(error) => return cannot_write("plan", Some(path), &error),
             }
         }
-        None if command.json || !std::io::stdout().is_terminal() => PlanSink::Json,
-        None => PlanSink::Text,
+        None => PlanSink::stdout(!command.json && std::io::stdout().is_terminal()),
     };
     let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
     let state = StateArgs { state: command.state, ..StateArgs::default() };

@@ -20,8 +20,7 @@ impl Fence {
     }
 
     /// Whether this run may send a write now.
-    #[must_use]
-    pub fn may_write(&self) -> bool {
+    pub(crate) fn may_write(&self) -> bool {
         let until = *self.write_until.lock().unwrap_or_else(PoisonError::into_inner);
         until.is_none_or(|until| Instant::now() < until)
     }

@@ -37,38 +37,21 @@ pub struct Filter {
 /// Why DataSync would refuse a filter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum FilterError {
-    /// An include has a star that is not its last character.
     #[error(
         "the include pattern {pattern:?} has a * that is not its last character, and DataSync accepts no other * in an \
          include: write the folder's full name (as in /folder*), or use an exclude"
     )]
-    StarInsideInclude {
-        /// The pattern.
-        pattern: String,
-    },
-    /// The filter is longer than DataSync accepts.
+    StarInsideInclude { pattern: String },
     #[error(
         "the {which} filter has {characters} characters, and DataSync accepts at most 102400: use fewer or shorter patterns"
     )]
-    TooLong {
-        /// `include` or `exclude`.
-        which: &'static str,
-        /// The length of the filter.
-        characters: usize,
-    },
-    /// The filter has no pattern.
+    TooLong { which: &'static str, characters: usize },
     #[error("the {which} filter has no pattern: omit the option, or write a pattern such as /folder")]
-    Empty {
-        /// `include` or `exclude`.
-        which: &'static str,
-    },
-    /// The filter has a NUL.
+    Empty { which: &'static str },
     #[error("the {which} filter has a NUL character, which no path can have: remove it")]
-    Nul {
-        /// `include` or `exclude`.
-        which: &'static str,
-    },
+    Nul { which: &'static str },
 }
 
 impl Filter {

@@ -23,16 +23,14 @@ pub struct Prefix(String);
 
 /// Why a text is not a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum PrefixError {
-    /// The prefix would make keys with an empty part.
     #[error(
         "the prefix '{0}' starts with '/' or contains '//': keys under it would have an empty part, which other tools read differently"
     )]
     EmptyPart(String),
-    /// The prefix has `.` or `..` as a part.
     #[error("the prefix '{0}' contains '.' or '..' as a part: no path can lead there")]
     DotPart(String),
-    /// The prefix leaves no room for a name.
     #[error("the prefix is {0} bytes long, but a key has at most {MAX_KEY_BYTES} bytes")]
     TooLong(usize),
 }

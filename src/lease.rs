@@ -44,8 +44,8 @@ pub struct Lease {
 
 /// Why the run has no lease.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum LeaseError {
-    /// Another run holds the lease, or one that overlaps.
     #[error(
         "another run holds the lease on this destination: {holder}. Wait until that run ends; if its process is dead, the lease expires on its own"
     )]
@@ -53,7 +53,6 @@ pub enum LeaseError {
         /// The process, its host, and the time since the last renewal.
         holder: String,
     },
-    /// The state cannot be read or written.
     #[error("cannot take the lease: {0}")]
     State(#[from] StateError),
 }

@@ -28,16 +28,14 @@ pub enum FileLocation {
 
 /// Why a text is not a destination.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum LocationError {
-    /// Another scheme, or none.
     #[error("write a destination as s3://bucket/prefix")]
     Scheme,
-    /// A name that a bucket cannot have.
     #[error(
         "'{0}' is not a bucket name: use 3 to 63 characters of a-z, 0-9, '.' and '-', with a letter or digit at both ends"
     )]
     Bucket(String),
-    /// A text that is not a prefix.
     #[error(transparent)]
     Prefix(#[from] PrefixError),
 }

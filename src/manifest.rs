@@ -16,16 +16,10 @@ pub struct Manifest {
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum ManifestError {
-    /// DataSync would refuse a line.
     #[error("the manifest's line {line} {wrong}")]
-    Line {
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong, and what to do.
-        wrong: String,
-    },
-    /// No path at all.
+    Line { line: u64, wrong: String },
     #[error("the manifest names no file: write one path per line")]
     Empty,
 }

@@ -37,15 +37,12 @@ pub(crate) struct ListedRange {
 /// Why a text is not a range list, or has no such range.
 #[derive(Debug, thiserror::Error)]
 pub enum RangeListError {
-    /// The text is not JSON of this shape.
     #[error("it is not what `efs2s3 ranges` writes: {0}")]
     Json(#[from] serde_json::Error),
-    /// Some key would be in two ranges, or in none.
     #[error(
         "range {index} does not start where the one before it ends, so some keys would be in two ranges or in none"
     )]
     Gap { index: usize },
-    /// The last range has an upper bound.
     #[error("the last range ends at a key, so the keys after it would be in none")]
     Short,
     #[error("there is no range {index}: the list has {count}, counted from 0")]

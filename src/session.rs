@@ -81,17 +81,14 @@ pub enum Opened {
 
 /// Why a session cannot be opened. The run has written nothing.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum SessionError {
-    /// The state would be copied or deleted.
     #[error("--state is inside the source or the destination, where it would be copied or deleted: name another place")]
     StateInside,
-    /// No client for the state's bucket.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The ranges cannot be fetched.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The lease cannot be taken.
     #[error(transparent)]
     Lease(#[from] LeaseError),
 }

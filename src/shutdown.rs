@@ -21,7 +21,7 @@ impl Shutdown {
     ///
     /// # Errors
     /// Returns an error if a signal handler cannot be installed.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub(crate) fn on_signals() -> std::io::Result<Self> {
         let shutdown = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -51,13 +51,12 @@ impl Shutdown {
     }
 
     /// Requests a stop and leaves the exit code to the result of the run.
-    pub fn wind_down(&self) {
+    pub(crate) fn wind_down(&self) {
         self.token.cancel();
     }
 
     /// Whether a stop was requested.
-    #[must_use]
-    pub fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         self.token.is_cancelled()
     }
 

@@ -36,34 +36,18 @@ pub struct Source {
 
 /// Why a source cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum SourceError {
-    /// The directory cannot be opened.
     #[error(transparent)]
     Root(#[from] RootError),
-    /// The file system does not respond.
     #[error("the source {path} did not respond for {seconds} s: check that its file system's server can be reached")]
-    TimedOut {
-        /// The path as given.
-        path: String,
-        /// How long the run waited.
-        seconds: u64,
-    },
-    /// `--require-mount`.
+    TimedOut { path: String, seconds: u64 },
     #[error("the source {path} is not a mount point, and --require-mount asks for one: nothing was read or written")]
-    NotMounted {
-        /// The path as given.
-        path: String,
-    },
-    /// `--sentinel`.
+    NotMounted { path: String },
     #[error(
         "the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?"
     )]
-    NoSentinel {
-        /// The path as given.
-        path: String,
-        /// The sentinel as given.
-        sentinel: String,
-    },
+    NoSentinel { path: String, sentinel: String },
 }
 
 /// What a source must be before the run uses it.

@@ -109,6 +109,16 @@ pub(crate) enum Addressing {
     Virtual,
 }
 
+impl Addressing {
+    pub(crate) const fn path_style(self) -> Option<bool> {
+        match self {
+            Self::Auto => None,
+            Self::Path => Some(true),
+            Self::Virtual => Some(false),
+        }
+    }
+}
+
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {

@@ -38,7 +38,7 @@ impl Invocation {
     ///
     /// # Errors
     /// Returns an error if the result is not valid.
-    pub fn with_defaults(&self, defaults: RecordedOptions) -> Result<Self, clap::Error> {
+    pub(crate) fn with_defaults(&self, defaults: RecordedOptions) -> Result<Self, clap::Error> {
         Self::read_with(self.arguments.clone(), defaults)
     }
 

@@ -16,36 +16,19 @@ pub struct Root {
 /// Why the source directory cannot be opened; the run ends before it compares anything.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum RootError {
-    /// The path does not exist.
     #[error("the source {path} does not exist: check the path, and that its file system is mounted")]
-    Missing {
-        /// The path as given.
-        path: String,
-    },
-    /// The path is not a directory.
+    Missing { path: String },
     #[error("the source {path} is not a directory: pass the directory whose content the run copies")]
-    NotADirectory {
-        /// The path as given.
-        path: String,
-    },
-    /// This user must not read the directory.
+    NotADirectory { path: String },
     #[error(
         "this user has no permission to read the source {path}: run as a user who has it (on EFS: allow \
          elasticfilesystem:ClientRootAccess, or use an access point with a POSIX user who has it)"
     )]
-    PermissionDenied {
-        /// The path as given.
-        path: String,
-    },
-    /// Any other error.
+    PermissionDenied { path: String },
     #[error("cannot open the source {path}: check that its file system is mounted and responds")]
-    Io {
-        /// The path as given.
-        path: String,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    Io { path: String, source: std::io::Error },
 }
 
 impl Root {

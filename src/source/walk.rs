@@ -54,15 +54,10 @@ const WAITING_BATCHES: usize = 2;
 /// Why a walk cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum WalkError {
-    /// The system refuses the threads.
     #[error("cannot start the {walkers} threads of the walk: use fewer --walkers, or raise the limit on threads")]
-    Threads {
-        /// How many threads the walk needs.
-        walkers: usize,
-        /// The system's error.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Threads { walkers: usize, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 /// Walks what is below `root` and sends it in batches, in strictly ascending order of keys (except names without a key).

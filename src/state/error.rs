@@ -7,19 +7,12 @@ use crate::destination::error::S3Error;
 
 /// Why the state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum StateError {
-    /// A file of the state, or a temporary file, cannot be read or written.
     #[error("{path}: {source}")]
-    Folder {
-        /// The file, or the folder.
-        path: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// S3 refuses a request, or cannot be reached.
+    Folder { path: String, source: io::Error },
     #[error(transparent)]
     S3(#[from] S3Error),
-    /// The S3 server ignores or refuses conditional writes.
     #[error(
         "this server has no conditional writes, so two runs could both take the lease there: keep the state in a folder"
     )]

@@ -14,10 +14,12 @@ mod withhold;
 use orphan::{Orphans, spill_guard};
 use withhold::guard_of_run;
 
-use super::changes::{Change, Changes};
+use super::changes::Changes;
 use super::context::Context;
 use super::failure::Failure;
 use super::guard::Guard;
+use super::plan_file::Action;
+use super::reason::Reason;
 use super::rules::DeleteRules;
 use super::tally::Tally;
 use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
@@ -111,7 +113,7 @@ fn account(context: &Context, target: &DeleteTarget, outcome: DeleteOutcome, tal
     match outcome {
         DeleteOutcome::Deleted => {
             tally.counts.deleted += 1;
-            changes.note(&Change::delete(key));
+            changes.note(Action::Delete, key, Reason::Orphan, None);
         }
         DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
         DeleteOutcome::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 /// A guard that withholds deletes, with the numbers that its message gives.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the message shows what each number is")]
 pub enum Guard {
     /// The run failed before it had seen all of the source and the destination.
     Listing,
@@ -14,40 +15,15 @@ pub enum Guard {
     /// A DataSync execution may still be running.
     DatasyncMayStillRun,
     /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
-    Walk {
-        /// How many directories.
-        directories: u64,
-        /// How many deletes.
-        deletes: u64,
-    },
+    Walk { directories: u64, deletes: u64 },
     /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
-    Uploads {
-        /// How many uploads.
-        failed: u64,
-        /// How many deletes.
-        deletes: u64,
-    },
+    Uploads { failed: u64, deletes: u64 },
     /// The source is empty, as a directory is on which nothing is mounted.
-    EmptySource {
-        /// How many deletes.
-        deletes: u64,
-    },
+    EmptySource { deletes: u64 },
     /// There are more deletes than `--max-delete` allows.
-    Limit {
-        /// How many deletes.
-        deletes: u64,
-        /// How many objects the run listed.
-        objects: u64,
-        /// What is allowed.
-        allowed: MaxDelete,
-    },
+    Limit { deletes: u64, objects: u64, allowed: MaxDelete },
     /// The temporary file that holds the list of deletes failed.
-    Spill {
-        /// How many deletes.
-        deletes: u64,
-        /// What the system said.
-        error: String,
-    },
+    Spill { deletes: u64, error: String },
     /// No file can have this name.
     ImpossiblePath,
     /// The file or the object of this line has changed since the plan was made.
@@ -55,10 +31,7 @@ pub enum Guard {
     /// The file is there again.
     StillGone,
     /// The re-check could not see whether the file is still gone.
-    StillGoneUnknown {
-        /// What the file system said.
-        problem: String,
-    },
+    StillGoneUnknown { problem: String },
     /// Another writer changed the object after it was listed.
     StillTheSame,
 }
@@ -102,8 +75,7 @@ impl Guard {
     }
 
     /// Whether it is normal for this guard to withhold deletes: it causes no exit code 3.
-    #[must_use]
-    pub const fn is_normal(&self) -> bool {
+    pub(crate) const fn is_normal(&self) -> bool {
         matches!(self, Self::ImpossiblePath | Self::StillGone | Self::StillTheSame)
     }
 

@@ -64,31 +64,16 @@ pub struct PlanFile {
 
 /// Why a file is not a plan that `apply` can carry out.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages define the variants")]
 pub enum PlanError {
-    /// The file cannot be read.
     #[error("cannot read the plan {path}: {source}")]
-    Read {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The first line is not a plan's header.
+    Read { path: String, source: io::Error },
     #[error("{0} is not a plan that can be applied: make one with efs2s3 plan -o FILE")]
     NoHeader(String),
-    /// A newer program wrote the plan.
     #[error("the plan {0} has another version: make a new plan with this program")]
     OtherVersion(String),
-    /// A line is not a plan line.
     #[error("line {line} of {path} is not a plan line ({source}): make a new plan")]
-    Line {
-        /// The file.
-        path: String,
-        /// Counted from 1.
-        line: u64,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
+    Line { path: String, line: u64, source: serde_json::Error },
 }
 
 impl PlanFile {

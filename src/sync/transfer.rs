@@ -25,11 +25,13 @@ use settle::settle;
 use streak::Streak;
 use upload::{SETTLED, settles_in};
 
-use super::changes::{Change, Changes};
+use super::changes::Changes;
 use super::context::Context;
 use super::failure::Failure;
 use super::fatal::Fatal;
 use super::job::Job;
+use super::plan_file::Action;
+use super::reason::Reason;
 use super::tally::Tally;
 use super::verdict::{FileError, Outcome, Stored};
 use crate::source::entry::SkipReason;
@@ -213,13 +215,13 @@ impl Transfers {
                 self.context.record_written(key, &etag, &stat);
                 tally.counts.uploaded += 1;
                 tally.bytes.uploaded += bytes;
-                self.changes.note(&Change::upload(self.context.key(key), reason, bytes));
+                self.changes.note(Action::Upload, self.context.key(key), reason, Some(bytes));
             }
             Outcome::Rewritten(Stored { etag, stat }) => {
                 self.streak.succeeded();
                 self.context.record_written(key, &etag, &stat);
                 tally.counts.metadata_rewritten += 1;
-                self.changes.note(&Change::rewrite_metadata(self.context.key(key)));
+                self.changes.note(Action::RewriteMetadata, self.context.key(key), Reason::Metadata, None);
             }
             Outcome::Failed(FileError::Source(problem)) => {
                 tally.failed(Failure::of_source(self.context.key(key), problem));

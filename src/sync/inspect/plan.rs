@@ -15,59 +15,35 @@ use crate::sync::reason::Reason;
 use crate::sync::survey::Input;
 use crate::sync::tally::Tally;
 
-/// Where the lines go.
+/// Where the lines go: JSON lines to a file or to stdout, or human-readable lines to stdout.
 #[derive(Debug)]
-pub(crate) enum PlanSink {
-    /// A file with a header. It appears when the plan is complete.
-    File(BufWriter<ResultFile>),
-    /// Stdout, as JSON lines.
-    Json,
-    /// Stdout, human-readable.
-    Text,
-    /// Stdout whose reader has closed it.
-    Closed,
+pub(crate) struct PlanSink {
+    file: BufWriter<ResultFile>,
+    human_readable: bool,
 }
 
 impl PlanSink {
-    /// Creates a file that starts with a header.
-    ///
-    /// # Errors
-    /// Returns an error if the file cannot be written.
+    /// Creates a file that starts with a header. It appears when the plan is complete.
     pub(crate) fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
         let mut file = BufWriter::new(ResultFile::create(path)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
         file.flush()?;
-        Ok(Self::File(file))
+        Ok(Self { file, human_readable: false })
+    }
+
+    pub(crate) fn stdout(human_readable: bool) -> Self {
+        // Without a buffer, so that each line appears immediately.
+        Self { file: BufWriter::with_capacity(0, ResultFile::Stdout), human_readable }
     }
 
     fn write(&mut self, line: &PlanLine) -> io::Result<()> {
-        let mut stdout = io::stdout().lock();
-        let written = match self {
-            Self::File(file) => {
-                serde_json::to_writer(&mut *file, line)?;
-                return file.write_all(b"\n");
-            }
-            Self::Json => {
-                serde_json::to_writer(&mut stdout, line).map_err(io::Error::from).and_then(|()| stdout.write_all(b"\n"))
-            }
-            Self::Text => writeln!(stdout, "{line}"),
-            Self::Closed => Ok(()),
-        };
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                *self = Self::Closed;
-                Ok(())
-            }
-            other => other,
-        }
+        let text = if self.human_readable { line.to_string() } else { serde_json::to_string(line)? };
+        self.file.write_all((text + "\n").as_bytes())
     }
 
     fn finish(self) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.into_inner()?.publish(),
-            Self::Json | Self::Text | Self::Closed => Ok(()),
-        }
+        self.file.into_inner()?.publish()
     }
 }
 

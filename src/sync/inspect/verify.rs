@@ -4,13 +4,14 @@
 //! the content is equal, as under SSE-KMS without a checksum, it reads the object with `--read`, and otherwise counts the
 //! file as failed.
 
-use std::io;
+use std::io::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{Finding, Inspected, inspect};
 use crate::key::ObjectKey;
+use crate::result_file::ResultFile;
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
@@ -117,10 +118,6 @@ impl Lines<'_> {
             format!("{:<8}  {}", difference.reason.to_string(), difference.key.as_str().escape_debug())
         };
         line.push('\n');
-        match io::Write::write_all(&mut io::stdout().lock(), line.as_bytes()) {
-            // The reader has closed stdout (`| head`): the exit code still shows the result.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(Fatal::WriteResult),
-        }
+        ResultFile::Stdout.write_all(line.as_bytes()).map_err(Fatal::WriteResult)
     }
 }

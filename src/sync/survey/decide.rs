@@ -56,7 +56,7 @@ pub enum Decision {
 
 /// What is to be done about an object without a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OrphanDecision {
+pub(super) enum OrphanDecision {
     /// Delete the object, if no guard withholds it.
     Delete,
     /// Keep the object: this run must not delete it.
@@ -66,8 +66,7 @@ pub enum OrphanDecision {
 }
 
 /// Returns why a file is left for the next run, if it is.
-#[must_use]
-pub fn skip(file: &FileEntry, rules: &Rules, clocks: Clocks) -> Option<SkipReason> {
+pub(super) fn skip(file: &FileEntry, rules: &Rules, clocks: Clocks) -> Option<SkipReason> {
     clocks.now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age).then_some(SkipReason::TooYoung)
 }
 
@@ -142,8 +141,7 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
 }
 
 /// Decides about an object that no entry of the source covers.
-#[must_use]
-pub fn decide_orphan(key: &RelativeKey, rules: &Rules, filter: &Filter) -> OrphanDecision {
+pub(super) fn decide_orphan(key: &RelativeKey, rules: &Rules, filter: &Filter) -> OrphanDecision {
     let is_reserved = rules.preserve.is_some() && is_reserved(key.as_str());
     // The object whose key is the prefix stands for the source itself.
     if !rules.delete || key.is_root() || is_reserved || !filter.admits(key.as_str()) {

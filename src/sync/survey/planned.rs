@@ -11,7 +11,6 @@ use futures::StreamExt;
 
 use super::Step;
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::object::Object;
 use crate::source::entry::{EntryKind, FileEntry, Found};
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
@@ -22,18 +21,12 @@ use crate::sync::job::{Job, SourceFile};
 use crate::sync::plan_file::{Action, PlanFile, PlanLine};
 use crate::sync::tally::Tally;
 
-/// The result of re-checking a line on both sides.
-enum Checked {
-    /// The line still holds, for a file.
-    File(Job),
-    /// The line still holds, for an object to be deleted.
-    Orphan(Object),
-    /// The object to be deleted no longer exists.
-    Gone,
-    /// The file or the object has changed.
-    Refused(PlanLine, String),
+/// Why a line is not carried out.
+enum Refusal {
+    /// The file or the object has changed; this says what.
+    Changed(String),
     /// S3 did not say what the object is.
-    Failed(PlanLine, S3Error),
+    Failed(S3Error),
 }
 
 pub(super) async fn survey(
@@ -45,7 +38,11 @@ pub(super) async fn survey(
     tally.source_is_empty = source_is_empty(context).await;
     let lines = plan.lines().map_err(Fatal::ReadPlan)?;
     let lines = lines.filter(|line| !line.as_ref().is_ok_and(|line| line.action == Action::Keep));
-    let checks = lines.map(|line| async move { io::Result::Ok(check(context, line?).await) });
+    let checks = lines.map(|line| async move {
+        let line = line?;
+        let checked = check(context, &line).await;
+        io::Result::Ok((line, checked))
+    });
     let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.max_requests()));
     loop {
         let next = tokio::select! {
@@ -55,25 +52,24 @@ pub(super) async fn survey(
         let Some(checked) = next else {
             return Ok(());
         };
-        match checked.map_err(Fatal::ReadPlan)? {
-            Checked::File(job) => {
-                let stat = job.file().entry.stat;
-                tally.saw(stat.kind);
-                tally.bytes.source += stat.size_bytes;
-                tally.counts.objects += u64::from(job.object().is_some());
-                take(Step::Do(job), tally).await?;
+        let (line, checked) = checked.map_err(Fatal::ReadPlan)?;
+        match checked {
+            Ok(Some(step)) => {
+                tally.counts.objects += u64::from(line.etag.is_some());
+                if let Step::Do(job) = &step {
+                    let stat = job.file().entry.stat;
+                    tally.saw(stat.kind);
+                    tally.bytes.source += stat.size_bytes;
+                }
+                take(step, tally).await?;
             }
-            Checked::Orphan(object) => {
-                tally.counts.objects += 1;
-                take(Step::Orphan(object), tally).await?;
-            }
-            Checked::Gone => {}
-            Checked::Refused(line, what) => refuse(line, &what, tally),
-            Checked::Failed(_, error) if error.kind == ErrorKind::Interrupted => return Ok(()),
-            Checked::Failed(_, error) if error.kind == ErrorKind::Unusable => {
+            Ok(None) => tracing::info!(key = %line.key, "already deleted"),
+            Err(Refusal::Changed(what)) => refuse(line, &what, tally),
+            Err(Refusal::Failed(error)) if error.kind == ErrorKind::Interrupted => return Ok(()),
+            Err(Refusal::Failed(error)) if error.kind == ErrorKind::Unusable => {
                 return Err(Fatal::destination(&context.destination, error));
             }
-            Checked::Failed(line, error) => {
+            Err(Refusal::Failed(error)) => {
                 tally.saw(EntryKind::File);
                 tally.absent_uploads_failed += u64::from(line.etag.is_none());
                 tally.failed(Failure::of_request(line.key, &error));
@@ -102,60 +98,47 @@ fn refuse(line: PlanLine, what: &str, tally: &mut Tally) {
     tally.failed(Failure::changed_since_plan(line.key, what));
 }
 
-async fn check(context: &Context, line: PlanLine) -> Checked {
+/// Re-checks a line on both sides. Returns `None` if the object to be deleted no longer exists.
+async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refusal> {
+    let changed = |what: &str| Err(Refusal::Changed(what.to_owned()));
     let Some(key) = context.destination.prefix().relative(&line.key) else {
-        return Checked::Refused(line, "the destination changed, and no longer includes this key".to_owned());
+        return changed("the destination changed, and no longer includes this key");
     };
-    let object = match context.destination.object(&key).await {
-        Ok(object) => object,
-        Err(error) => return Checked::Failed(line, error),
-    };
-    if line.action == Action::Delete {
-        return check_delete(context, line, object).await;
+    let object = context.destination.object(&key).await.map_err(Refusal::Failed)?;
+    let is_delete = line.action == Action::Delete;
+    if is_delete && object.is_none() {
+        return Ok(None);
     }
     if object.as_ref().map(|object| object.etag.text()) != line.etag {
-        return Checked::Refused(line, "the object has changed".to_owned());
+        return changed("the object has changed");
+    }
+    if let (true, Some(object)) = (is_delete, &object) {
+        return match context.source.presences(vec![key]).await.first() {
+            Some(Presence::Absent) => Ok(Some(Step::Orphan(object.clone()))),
+            Some(Presence::Unknown(problem)) => {
+                changed(&format!("cannot see whether the file is still gone ({}), which changed", problem.message))
+            }
+            Some(Presence::Present) | None => changed("the file is there again"),
+        };
     }
     let entry = match context.source.stat_named(&key).await.found {
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => entry,
-        Found::Failed(_, problem) => {
-            return Checked::Refused(line, format!("the file has changed ({})", problem.message));
-        }
+        Found::Failed(_, problem) => return changed(&format!("the file has changed ({})", problem.message)),
         Found::Special
         | Found::Named(_)
         | Found::Skipped(..)
         | Found::Filtered(_)
         | Found::Nameless(..)
-        | Found::Unknown { .. } => {
-            return Checked::Refused(line, "the file no longer exists, or something else took its place".to_owned());
-        }
+        | Found::Unknown { .. } => return changed("the file no longer exists, or something else took its place"),
     };
-    if !is_as_planned(&entry, &line) {
-        return Checked::Refused(line, "the file has changed".to_owned());
+    if !is_as_planned(&entry, line) {
+        return changed("the file has changed");
     }
     let file = SourceFile { key, entry };
-    Checked::File(match (line.action, object) {
+    Ok(Some(Step::Do(match (line.action, object) {
         (Action::RewriteMetadata, Some(object)) => Job::CompareMetadata { file, object },
         (_, object) => Job::Upload { file, object, reason: line.reason },
-    })
-}
-
-async fn check_delete(context: &Context, line: PlanLine, object: Option<Object>) -> Checked {
-    let Some(object) = object else {
-        tracing::info!(key = %line.key, "already deleted");
-        return Checked::Gone;
-    };
-    if Some(object.etag.text()) != line.etag {
-        return Checked::Refused(line, "the object has changed".to_owned());
-    }
-    match context.source.presences(vec![object.key.clone()]).await.first() {
-        Some(Presence::Absent) => Checked::Orphan(object),
-        Some(Presence::Unknown(problem)) => {
-            let what = format!("cannot see whether the file is still gone ({}), which changed", problem.message);
-            Checked::Refused(line, what)
-        }
-        Some(Presence::Present) | None => Checked::Refused(line, "the file is there again".to_owned()),
-    }
+    })))
 }
 
 fn is_as_planned(file: &FileEntry, line: &PlanLine) -> bool {
