@@ -113,7 +113,7 @@ impl SyncConfig {
         Arc::clone(&self.requests)
     }
 
-    /// Returns the destination and the key range, which is known after [`Self::settle`].
+    /// Returns the destination and the key range, which is known after [`Self::fetch_range`].
     pub(crate) const fn scope(&self) -> &Scope {
         &self.scope
     }
@@ -127,7 +127,7 @@ impl SyncConfig {
     }
 
     /// Fetches the range list, if it is an object.
-    pub(crate) async fn settle(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
+    pub(crate) async fn fetch_range(mut self, shutdown: &Shutdown) -> Result<Self, OpenError> {
         if let ChosenRange::InList { folder, name, index } = &self.range {
             let home = self.connect_to(folder, shutdown.clone()).await?;
             let fetched = home.get(name).await.map_err(|error| OpenError::FetchRanges(home.explain(&error)))?;
@@ -219,7 +219,7 @@ impl SyncConfig {
 
     /// Opens the source and prepares the client. Nothing is sent to the destination yet.
     pub(crate) async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
-        let config = self.settle(&shutdown).await?;
+        let config = self.fetch_range(&shutdown).await?;
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
         let (endpoint, send) = (&config.endpoint, config.send_options());
         let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;

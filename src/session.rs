@@ -56,7 +56,7 @@ pub enum Access {
     Read,
 }
 
-/// A run that is ready to start.
+/// One run: its set-up, its state, its lease, and what its report is about.
 #[derive(Debug)]
 pub struct Session {
     setup: Setup,
@@ -68,7 +68,7 @@ pub struct Session {
     pub subject: Subject,
 }
 
-/// What opening a session came to.
+/// The result of opening a session.
 #[derive(Debug)]
 pub enum Opened {
     /// The run may start.
@@ -146,7 +146,7 @@ impl Session {
         mut subject: Subject,
         control: Control,
     ) -> Result<Opened, SessionError> {
-        let config = config.settle(&control.shutdown).await?;
+        let config = config.fetch_range(&control.shutdown).await?;
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
         }
@@ -270,7 +270,7 @@ impl Session {
     }
 }
 
-/// What the work came to.
+/// The result of the work.
 #[derive(Debug, Default)]
 struct Done {
     tally: Tally,
@@ -284,9 +284,9 @@ struct Done {
 enum Differences {
     #[default]
     None,
-    /// Yes, if everything could be compared.
+    /// Differences. An incomplete run still exits with 3.
     Found,
-    /// Yes, whatever could not be compared.
+    /// Differences that outrank an incomplete run: exit code 10.
     Proven,
 }
 

@@ -1,6 +1,7 @@
 //! The source: a directory tree on EFS or any other file system, which is only read.
 //!
-//! The only home of calls to the file system below the source directory.
+//! The only home of calls to the file system below the source directory. Its methods: `walk` and `stat_named` here,
+//! `open_file` and `re_stat` in `read`, `presences` in `presence`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

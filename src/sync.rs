@@ -1,15 +1,19 @@
 //! The direct sync: makes the destination match the source.
 //!
 //! ```text
-//! survey                      read both sides in key order
+//! survey                      read both sides in key order (survey/named, survey/planned: for a manifest, a plan)
 //!   source/walk                 walk the source
 //!   survey/range                split the walk into ranges
 //!   survey/listing              list each range of the destination, many in parallel
 //!   survey/merge                merge the two ordered streams
-//!   survey/decide               decide about each key: a pure function
-//! transfer                    settle files, many in parallel
-//!   transfer/compare            compare what the decision asks to compare
+//!   survey/walked               take the next key of both
+//!   survey/entry                count the entry, and make a job of the decision
+//!   survey/decide               decide about the key: a pure function
+//! transfer                    carry out jobs, many in parallel
+//!   transfer/settle             carry out one job
+//!   transfer/compare            compare what the job asks to compare
 //!   transfer/upload, rewrite    write what differs
+//! delete/orphan               spool orphans to the end of the run
 //! delete                      delete orphans: last, guarded, re-checked
 //! ```
 

@@ -29,7 +29,7 @@ pub(super) const EXIT_CODES: &str = "\
 Exit codes:
     0  the destination matches the source, or the command did its work
     1  fatal error
-    2  wrong usage; the program contacted no service
+    2  wrong usage; the run has written nothing
     3  finished, but some files failed or a guard withheld deletes
    10  plan --exit-code found something to do, or verify found a difference
    11  another run holds the lease, or took it over

@@ -5,7 +5,7 @@
 //!   -> open the session: lease, source, destination
 //!   -> the mounted folder is not the task's: refuse
 //!   -> DataSync, unless the breaker is open or the policy forbids it
-//!        succeeded                    -> done (with --audit: compare anyway)
+//!        succeeded                    -> done; with --audit, sync directly as well
 //!        partial                      -> compare what DataSync wrote by its content, and repair
 //!        other, and ended             -> sync directly
 //!        other, end not confirmed     -> sync directly, and delete nothing
@@ -192,7 +192,7 @@ async fn through_datasync(
         return Direct::Forbidden(attempt.verdict.evidence);
     }
     subject.route = Route::Fallback;
-    // DataSync reported mismatches: compare what it wrote by content.
+    // After a partial success, what DataSync wrote may have wrong content.
     let suspect = suspect(kind == VerdictKind::Partial);
     Direct::Sync(Doubt { suspect, datasync_may_still_run: attempt.may_still_run })
 }

@@ -39,7 +39,7 @@ pub(crate) async fn delete_orphans(
     .await;
 }
 
-/// Brings the orphans that no guard withholds before `each`, in batches and in order, and counts the others as withheld.
+/// Calls `each` with the orphans that no guard withholds, in batches and in order. Counts the others as withheld.
 pub(crate) async fn for_each_batch(
     context: &Context,
     mut orphans: Orphans,

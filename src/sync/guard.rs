@@ -1,6 +1,6 @@
-//! The guards: everything that can withhold a delete, in the order in which a run asks them.
+//! The guards: everything that can withhold a delete.
 //!
-//! Absence must be proven. A guard that applies names the deletes that it withholds, and the option that allows them.
+//! Absence must be proven. The message of a guard says why it withholds deletes, and which option or action allows them.
 
 use std::str::FromStr;
 
@@ -37,7 +37,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// One of each, in the order in which a run asks them.
+    /// One of each.
     pub const ALL: [Self; 13] = [
         Self::Listing,
         Self::Interrupted,

@@ -44,7 +44,7 @@ enum Finding {
     Rewrite,
 }
 
-/// Brings each compared file before `each`, in key order, and returns the orphans. With `read_objects`, it downloads
+/// Calls `each` with each compared file, in key order, and returns the orphans. With `read_objects`, it downloads
 /// objects whose ETag and stored checksum cannot show whether they are equal.
 ///
 /// # Errors

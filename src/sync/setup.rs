@@ -6,7 +6,7 @@ use super::context::{Context, Memory};
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
 
-/// A run that is ready to start.
+/// What a configuration opened: both sides, and the rules.
 #[derive(Debug)]
 pub(crate) struct Setup {
     /// The context, still without what earlier runs recorded.

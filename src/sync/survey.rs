@@ -1,5 +1,5 @@
-//! The survey: reads both sides in key order, and brings each thing that is to be done before the caller. It writes
-//! nothing. `sync` carries the steps out, `plan` writes them down, `verify` compares everything.
+//! The survey: reads both sides in key order, and passes each step to the caller. It writes nothing. `sync` carries the
+//! steps out, `plan` writes them down, `verify` compares everything.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(crate) enum Step {
     Orphan(Object),
 }
 
-/// Brings each step before `take`, in key order.
+/// Calls `take` with each step, in key order.
 ///
 /// # Errors
 /// Returns an error if a side cannot be trusted, and if `take` returns one.

@@ -1,4 +1,4 @@
-//! Transfers: many files being settled in parallel, and their outcomes counted in the tally.
+//! Transfers: many jobs in parallel, and their outcomes counted in the tally.
 //!
 //! 1. Bounded: a new file waits while as many files are in flight as there may be requests.
 //! 2. Young files wait in a queue of their own until they have settled, and delay no other file.

@@ -6,7 +6,7 @@ use crate::key::RelativeKey;
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
 
-/// A destination with fewer keys shows nothing.
+/// With fewer keys, a sample proves nothing.
 const LEAST_KEYS: usize = 100;
 const SAMPLE_KEYS: usize = 200;
 

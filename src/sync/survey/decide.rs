@@ -1,26 +1,26 @@
 //! The decision about one key. A pure function of values.
 //!
-//! | file | object | | decision |
+//! The first row that applies decides:
+//!
+//! | file | object | condition | decision |
 //! |---|---|---|---|
+//! | present | | younger than `--min-age` | skip |
 //! | present | absent | | upload |
 //! | present | present | the sizes differ | upload |
 //! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata) |
-//! | present | present | `auto`, `metadata`: the object as in the row, the file not | compare content |
-//! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same ETag | compare metadata; keep if the mode stores none |
-//! | present | present | `auto`, `metadata`: the file as in the row, the object not | compare content |
-//! | present | present | `auto`, `metadata`: neither as in the row, or no row | the rows below |
-//! | present | present | same size, `size-only` | keep |
-//! | present | present | same size, `mtime`: mtime after LastModified | upload |
-//! | present | present | same size, `mtime`: otherwise | keep |
-//! | present | present | same size, `checksum` | compare content |
-//! | present | present | same size, `auto`: mtime and effective ctime before LastModified minus the margin | keep |
-//! | present | present | same size, `auto`: either of them not before it | compare content |
-//! | present | present | same size, `metadata`: both before it | compare metadata, and content if the mtime differs |
-//! | present | present | same size, `metadata`: either of them not before it | compare content |
-//! | present | present | different or to be compared, and `--overwrite never` | skip |
-//! | younger than `--min-age` | | | skip |
+//! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same MD5 ETag | compare metadata; keep if the mode stores none |
+//! | present | present | `auto`, `metadata`: either of them as in the row | compare content |
+//! | present | present | `size-only` | keep |
+//! | present | present | `mtime`: mtime after LastModified | upload |
+//! | present | present | `mtime`: otherwise | keep |
+//! | present | present | `checksum` | compare content |
+//! | present | present | `auto`, `metadata`: mtime or effective ctime not before LastModified minus the margin | compare content |
+//! | present | present | `metadata` | compare metadata, and content if the mtime differs |
+//! | present | present | `auto` | keep |
 //! | absent | present | `--delete`, not filtered, not reserved, a possible path | delete |
 //! | absent | present | otherwise | keep |
+//!
+//! With `--overwrite never`, an upload over an object and a comparison become a skip.
 //!
 //! If the mode stores metadata, equal content is not enough: the run also compares the object's metadata, and rewrites it
 //! if it differs. What DataSync wrote in this run is suspect. The run compares it as with `metadata`, because DataSync may

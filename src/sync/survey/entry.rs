@@ -24,7 +24,7 @@ pub(super) fn step_of_entry(
     match entry.found {
         // A directory is not an object in plain mode. A marker that a console made for it stays.
         Found::Directory(_) if context.rules.preserve.is_none() => None,
-        // The walk read it for what is included below it.
+        // The walk read this directory only because an include pattern may match below it.
         Found::Directory(_) if !context.filter.admits(key.as_str()) => {
             tally.saw(EntryKind::Directory);
             tally.counts.filtered += 1;

@@ -1,4 +1,4 @@
-//! Settling one file: comparing it as its job asks, and writing what differs.
+//! Carrying out one job: comparing as it asks, and writing what differs.
 
 use super::compare::compare;
 use super::rewrite::{Rewritten, rewrite};
