@@ -6,16 +6,20 @@
 //!   survey/range                split the walk into ranges
 //!   survey/listing              list each range of the destination, many in parallel
 //!   survey/merge                merge the two ordered streams
-//!   survey/walked               take the next key of both
-//!   survey/entry                count the entry, and make a job of the decision
-//!   survey/decide               decide about the key: a pure function
+//!   survey/walked               take the next pair; pass on an orphan
+//!   survey/entry                count an entry of the source, and make a job of the decision
+//!   survey/decide               decide about one key: pure functions
 //! transfer                    carry out jobs, many in parallel
-//!   transfer/settle             carry out one job
+//!   transfer/carry_out          carry out one job
 //!   transfer/compare            compare what the job asks to compare
 //!   transfer/upload, rewrite    write what differs
-//! delete/orphan               spool orphans to the end of the run
-//! delete                      delete orphans: last, guarded, re-checked
+//!   transfer/sending            send an open file
+//! delete/orphan               keep orphans on disk until the end of the run
+//! delete/withhold             ask the guards of the whole run
+//! delete                      look up each orphan again, and delete it
 //! ```
+//!
+//! The requests are in `destination` and the system calls in `source`; both name their methods at their head.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

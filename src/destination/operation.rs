@@ -1,4 +1,4 @@
-//! The S3 operations that this program uses, and how many requests of each were sent.
+//! The S3 operations that the report counts, and how many requests of each were sent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -57,19 +57,24 @@ operations! {
 impl Operation {
     /// Whether the operation changes an object or an upload.
     pub(crate) const fn writes(self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Put
-                | Self::Copy
-                | Self::CreateMultipartUpload
-                | Self::UploadPart
-                | Self::UploadPartCopy
-                | Self::CompleteMultipartUpload
-                // Another run may have resumed the upload.
-                | Self::AbortMultipartUpload
-                | Self::Delete
-                | Self::DeleteObjects
-        )
+            | Self::Copy
+            | Self::CreateMultipartUpload
+            | Self::UploadPart
+            | Self::UploadPartCopy
+            | Self::CompleteMultipartUpload
+            // Another run may have resumed the upload.
+            | Self::AbortMultipartUpload
+            | Self::Delete
+            | Self::DeleteObjects => true,
+            Self::List
+            | Self::Head
+            | Self::Get
+            | Self::GetObjectAttributes
+            | Self::ListParts
+            | Self::ListMultipartUploads => false,
+        }
     }
 }
 

@@ -1,4 +1,6 @@
 //! The walk: everything below the source directory, in the order in which S3 lists keys, read by many threads in parallel.
+//! The `scheduler` gives jobs to threads, the `directory_reader` reads names, the `classifier` finds what they are, and the
+//! `emitter` sends entries in order.
 //!
 //! Why this is hard, with the test of each point in `walk/tests`:
 //!

@@ -48,14 +48,14 @@ pub(crate) struct ByteCounts {
     pub(crate) downloaded: u64,
 }
 
-/// How long the steps took. All but the deletes overlap.
+/// How long the steps took. The walk and the transfers overlap. DataSync comes before them, the deletes after.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Seconds {
     /// The whole run.
     pub(crate) total: f64,
     /// The DataSync execution.
     pub(crate) datasync: f64,
-    /// Walking, listing and comparing.
+    /// Walking, listing and deciding, and the waits for room for a transfer.
     pub(crate) walk: f64,
     /// From the start of the first file to the end of the last one.
     pub(crate) transfer: f64,

@@ -2,9 +2,9 @@
 //!
 //! First the guards for the whole run ([`withhold`]). If none of them applies, two more check each delete:
 //!
-//! - `still_gone`: a fresh lookup shows that the source still has nothing of this name;
-//! - `still_the_same`: the object is still the one that was listed. S3 checks this itself, by the ETag that goes with
-//!   each key.
+//! - `still_gone` withholds the delete if a fresh lookup finds the file, `still_gone_unknown` if the lookup fails;
+//! - `still_the_same` withholds it if the object changed after the listing. S3 checks this itself, by the ETag that goes
+//!   with each key.
 
 use std::io;
 

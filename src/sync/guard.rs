@@ -1,4 +1,5 @@
-//! The guards: everything that can withhold a delete.
+//! The guards: everything that can withhold a delete. `still_gone` and `still_the_same` are named after the check that
+//! failed, the others after the trouble.
 //!
 //! Absence must be proven. The message of a guard says why it withholds deletes, and which option or action allows them.
 
@@ -8,7 +9,7 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the message shows what each number is")]
 pub enum Guard {
-    /// The run failed before it had seen all of the source and the destination.
+    /// The run failed before its deletes: in the walk, the listing or the uploads.
     Listing,
     /// The run was asked to stop before these deletes.
     Interrupted,
@@ -76,16 +77,26 @@ impl Guard {
 
     /// Whether it is normal for this guard to withhold deletes: it causes no exit code 3.
     pub(crate) const fn is_normal(&self) -> bool {
-        matches!(self, Self::ImpossiblePath | Self::StillGone | Self::StillTheSame)
+        match self {
+            Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
+            Self::Listing
+            | Self::Interrupted
+            | Self::DatasyncMayStillRun
+            | Self::Walk { .. }
+            | Self::Uploads { .. }
+            | Self::EmptySource { .. }
+            | Self::Limit { .. }
+            | Self::Spill { .. }
+            | Self::ChangedSincePlan
+            | Self::StillGoneUnknown { .. } => false,
+        }
     }
 
     /// What happened, and which option or action allows the deletes.
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Listing => {
-                "the run failed before it had seen all of the source and the destination: run again".to_owned()
-            }
+            Self::Listing => "the run failed before its deletes: read `error`, and run again".to_owned(),
             Self::Interrupted => "the run was asked to stop before these deletes: the next run does them".to_owned(),
             Self::DatasyncMayStillRun => {
                 "a DataSync execution may still be running, and this run may not know what it \

@@ -38,7 +38,7 @@ pub(crate) enum Step {
     Do(Job),
     /// The object of a file is as it should be.
     Keep(Kept),
-    /// No entry of the source covers this object.
+    /// The source has no entry for this object, and the walk has read the directories above it.
     Orphan(Object),
 }
 

@@ -1,9 +1,9 @@
 //! Transfers: many jobs in parallel, and their outcomes counted in the tally.
 //!
 //! 1. Bounded: a new file waits while as many files are in flight as there may be requests.
-//! 2. Young files wait in a queue of their own until they have settled, and delay no other file.
+//! 2. Unsettled files, which changed a moment ago, wait in a queue of their own, and delay no other file.
 //! 3. A failure of one key fails that key. A failure of every key ends the run ([`Streak`]).
-//! 4. After a stop request no new file starts. Files in flight get [`GRACE`], and abort their uploads themselves.
+//! 4. After a stop request no further job starts. Files in flight get [`GRACE`], and abort their uploads themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
+mod carry_out;
 pub(crate) mod compare;
 mod content;
 mod digest;
 mod rewrite;
 mod sending;
-mod settle;
 mod streak;
 mod upload;
 
-use settle::settle;
+use carry_out::carry_out;
 use streak::Streak;
 use upload::{SETTLED, settles_in};
 
@@ -37,8 +37,8 @@ use super::verdict::{FileError, Outcome, Stored};
 use crate::source::entry::SkipReason;
 use crate::time::EpochNanos;
 
-/// How many young files may wait. At this number the walk waits too.
-const MOST_YOUNG: usize = 10_000;
+/// How many unsettled files may wait. At this number the walk waits too.
+const MOST_UNSETTLED: usize = 10_000;
 /// How long files in flight may take to end. ECS kills a task 30 s after its SIGTERM, by default.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -47,7 +47,7 @@ const GRACE: Duration = Duration::from_secs(20);
 pub(crate) struct Transfers {
     context: Arc<Context>,
     in_flight: JoinSet<(Job, Outcome)>,
-    young: VecDeque<(Instant, Job)>,
+    unsettled: VecDeque<(Instant, Job)>,
     streak: Streak,
     changes: Changes,
     /// When the first file started, and when the last one ended.
@@ -59,7 +59,7 @@ impl Transfers {
         Self {
             context,
             in_flight: JoinSet::new(),
-            young: VecDeque::new(),
+            unsettled: VecDeque::new(),
             streak: Streak::default(),
             changes,
             time: None,
@@ -71,26 +71,26 @@ impl Transfers {
     /// # Errors
     /// Returns an error if the outcomes so far show that no other file can succeed.
     pub(crate) async fn start(&mut self, job: Job, tally: &mut Tally) -> Result<(), Fatal> {
-        let young = settles_in(&job.file().entry.stat, EpochNanos::now())
+        let wait = settles_in(&job.file().entry.stat, EpochNanos::now())
             .or_else(|| job.may_be_truncated(self.context.clocks().margin()).then_some(SETTLED));
-        if let Err(fatal) = self.make_room(young.is_some(), tally).await {
+        if let Err(fatal) = self.make_room(wait.is_some(), tally).await {
             tally.skipped(SkipReason::Interrupted);
             return Err(fatal);
         }
-        match young {
-            Some(wait) => self.young.push_back((Instant::now() + wait, job)),
+        match wait {
+            Some(wait) => self.unsettled.push_back((Instant::now() + wait, job)),
             None => self.launch(job, tally),
         }
         Ok(())
     }
 
-    /// Waits for all files, young ones included.
+    /// Waits for all files, also for those that have not settled.
     ///
     /// # Errors
     /// As for [`Self::start`].
     pub(crate) async fn finish(&mut self, tally: &mut Tally) -> Result<(), Fatal> {
-        while !self.young.is_empty() && !self.context.shutdown.is_requested() {
-            self.start_first_young(tally).await?;
+        while !self.unsettled.is_empty() && !self.context.shutdown.is_requested() {
+            self.start_first_unsettled(tally).await?;
         }
         while let Some(joined) = self.join_next_or_stop().await {
             self.account(joined, tally)?;
@@ -100,7 +100,7 @@ impl Transfers {
 
     /// Ends early: starts no file, and waits a bounded time for files in flight. Nothing runs after it returns.
     pub(crate) async fn stop(&mut self, tally: &mut Tally) {
-        for (_, _) in self.young.drain(..) {
+        for (_, _) in self.unsettled.drain(..) {
             tally.skipped(SkipReason::Interrupted);
         }
         let deadline = Instant::now() + GRACE;
@@ -124,22 +124,26 @@ impl Transfers {
         &mut self.changes
     }
 
-    async fn make_room(&mut self, for_young: bool, tally: &mut Tally) -> Result<(), Fatal> {
-        if for_young {
-            return if self.young.len() >= MOST_YOUNG { self.start_first_young(tally).await } else { Ok(()) };
+    async fn make_room(&mut self, for_unsettled: bool, tally: &mut Tally) -> Result<(), Fatal> {
+        if for_unsettled {
+            return if self.unsettled.len() >= MOST_UNSETTLED {
+                self.start_first_unsettled(tally).await
+            } else {
+                Ok(())
+            };
         }
-        while self.first_young_has_settled() && !self.context.shutdown.is_requested() {
-            self.start_first_young(tally).await?;
+        while self.first_has_settled() && !self.context.shutdown.is_requested() {
+            self.start_first_unsettled(tally).await?;
         }
         self.make_room_in_flight(tally).await
     }
 
-    fn first_young_has_settled(&self) -> bool {
-        self.young.front().is_some_and(|(settled, _)| *settled <= Instant::now())
+    fn first_has_settled(&self) -> bool {
+        self.unsettled.front().is_some_and(|(settled, _)| *settled <= Instant::now())
     }
 
-    async fn start_first_young(&mut self, tally: &mut Tally) -> Result<(), Fatal> {
-        let Some((settled, _)) = self.young.front() else {
+    async fn start_first_unsettled(&mut self, tally: &mut Tally) -> Result<(), Fatal> {
+        let Some((settled, _)) = self.unsettled.front() else {
             return Ok(());
         };
         tokio::select! {
@@ -147,7 +151,7 @@ impl Transfers {
             () = self.context.shutdown.requested() => return Ok(()),
         }
         self.make_room_in_flight(tally).await?;
-        if let Some((_, job)) = self.young.pop_front() {
+        if let Some((_, job)) = self.unsettled.pop_front() {
             self.launch(job, tally);
         }
         Ok(())
@@ -174,7 +178,7 @@ impl Transfers {
         self.time.get_or_insert((now, now));
         let context = Arc::clone(&self.context);
         self.in_flight.spawn(async move {
-            let outcome = settle(&context, &job).await;
+            let outcome = carry_out(&context, &job).await;
             (job, outcome)
         });
     }

@@ -17,7 +17,7 @@ use crate::sync::fatal::OutOfOrder;
 pub enum Pair {
     /// An entry of the source, and the object at its key if there is one.
     Entry(Entry, Option<Object>),
-    /// An object that no entry covers.
+    /// An object with no entry at its key, and not below a directory that the walk did not read.
     Orphan(Object),
     /// An object below something that the walk did not or could not read: unknown, so not an orphan.
     Covered(Object),

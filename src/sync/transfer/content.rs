@@ -20,7 +20,7 @@ use crate::sync::context::Context;
 use crate::sync::job::SourceFile;
 use crate::sync::verdict::StepError;
 
-/// How often the run downloads an object again whose body breaks off.
+/// How many times the run repeats a download whose body was cut off.
 const RETRIES: usize = 2;
 const MIB: u64 = 1 << 20;
 /// Usual part sizes in MiB, for servers that do not report the part size: of AWS's own tools, rclone, s5cmd, `MinIO`.

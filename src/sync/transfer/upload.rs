@@ -20,7 +20,7 @@ use crate::sync::reason::Reason;
 use crate::sync::verdict::{FileError, Outcome, StepError, Stored};
 use crate::time::EpochNanos;
 
-/// How often the run tries to upload a file that changes.
+/// How many times the run tries to upload a file that changes.
 const ATTEMPTS: usize = 3;
 /// How old the last change must be: two seconds are the decision's margin, and S3 truncates LastModified to the second.
 pub(super) const SETTLED: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use crate::sync::job::Job;
 use crate::sync::verdict::{Outcome, Verdict};
 
 /// Carries out a job.
-pub(super) async fn settle(context: &Context, job: &Job) -> Outcome {
+pub(super) async fn carry_out(context: &Context, job: &Job) -> Outcome {
     let to_upload = match compare(context, job).await {
         Verdict::Equal(_, stat) => return Outcome::Unchanged(stat),
         Verdict::Skip(reason) => return Outcome::Skipped(reason),
