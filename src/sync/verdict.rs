@@ -36,7 +36,7 @@ pub(crate) enum Outcome {
     Uploaded(Reason, Stored),
     Rewritten(Stored),
     Skipped(SkipReason),
-    /// Failed; the object that was there is still there.
+    /// Failed.
     Failed(FileError),
 }
 

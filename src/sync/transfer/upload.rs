@@ -1,11 +1,12 @@
 //! The upload of one file: as it was at one moment, or not at all.
 //!
 //! 1. The run does not publish a file that changes while it is read: it compares size, times and inode before and after.
-//! 2. The run uploads a file again that changes while S3 responds: it stats the path again at the end.
+//! 2. If a file changes while S3 responds, the run uploads it again: it stats the path once more at the end.
 //! 3. A file that changed a moment ago may be in the middle of a write that its times do not show, because Linux stamps a
 //!    write when the write starts. The run gives the file time to settle. It does the same if the size changed and the
 //!    times did not: a truncation shows its size some milliseconds before its times.
-//! 4. A file that never settles fails by name after [`ATTEMPTS`], and the object that was there stays.
+//! 4. A file that never settles fails by name after [`ATTEMPTS`]. Its object is then the one that was there, or an earlier
+//!    state of the file.
 
 use std::time::Duration;
 
