@@ -80,7 +80,10 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
 async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
     let changes = match open_changes(command.changes.as_deref()) {
         Ok(changes) => changes,
-        Err(exit_code) => return exit_code,
+        Err(error) => {
+            tracing::error!("{error}");
+            return error.exit_code();
+        }
     };
     run_work(CommandName::Sync, command.options, &command.state, rules, Work::Sync(changes), progress).await
 }
@@ -129,7 +132,10 @@ async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Pr
     };
     let changes = match open_changes(command.changes.as_deref()) {
         Ok(changes) => changes,
-        Err(exit_code) => return exit_code,
+        Err(error) => {
+            tracing::error!("{error}");
+            return error.exit_code();
+        }
     };
     let rules = headers.clone();
     run_work(CommandName::Apply, args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
@@ -236,9 +242,12 @@ fn conclude(report: &Report, file: Option<ResultFile>, path: Option<&Path>) -> E
 }
 
 /// Creates the changes file, if the command line names one.
-fn open_changes(path: Option<&Path>) -> Result<Changes, ExitCode> {
-    let changes = path.map(Changes::create).transpose();
-    changes.map(Option::unwrap_or_default).map_err(|error| cannot_write("changes file", path, &error))
+fn open_changes(path: Option<&Path>) -> Result<Changes, CommandError> {
+    let Some(path) = path else {
+        return Ok(Changes::default());
+    };
+    let place = format!("cannot write the changes file to {}", path.display());
+    Changes::create(path).map_err(|error| CommandError::fatal(error).at(place))
 }
 
 fn cannot_write(what: &str, path: Option<&Path>, error: &std::io::Error) -> ExitCode {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use csv::{ByteRecord, StringRecord};
+use csv::{ByteRecord, QuoteStyle, StringRecord};
 
 use crate::key::RelativeKey;
 
@@ -74,7 +74,9 @@ impl<R: SpoolRecord> Spool<R> {
             None => (Arc::new(tempfile::tempfile()?), 0),
         };
         let span = FileSpan { file, offset, end: u64::MAX };
-        let mut lines = csv::WriterBuilder::new().flexible(true).from_writer(span.clone());
+        // A reader drops a byte order mark from its first bytes, unless it is quoted: a key may start with one.
+        let mut lines =
+            csv::WriterBuilder::new().flexible(true).quote_style(QuoteStyle::Always).from_writer(span.clone());
         for record in &self.in_memory {
             lines.write_byte_record(&record.fields())?;
         }

@@ -50,11 +50,9 @@ pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode
     let destination = command.destination.as_ref().map(ToString::to_string).unwrap_or_default();
     let subject = Subject::new(CommandName::Run, &command.source, &destination);
     let report = command.report.clone();
-    let changes = match open_changes(command.changes.as_deref()) {
-        Ok(changes) => changes,
-        Err(exit_code) => return exit_code,
-    };
+    let path = command.changes.clone();
     with_report(subject, report, progress, async |subject, control| {
+        let changes = open_changes(path.as_deref())?;
         let report = Box::pin(described(invocation, subject, changes, control)).await?;
         Ok(Ended::Report(Box::new(report)))
     })

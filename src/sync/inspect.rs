@@ -44,15 +44,23 @@ enum Finding {
     Rewrite,
 }
 
-/// Calls `each` with each compared file, in key order, and returns the orphans. With `read_objects`, it downloads
-/// objects whose ETag and stored checksum cannot show whether they are equal.
+/// How to inspect.
+#[derive(Clone, Copy, Debug)]
+struct InspectOptions {
+    /// Download objects whose ETag and stored checksum cannot show whether they are equal.
+    read_objects: bool,
+    /// Call `each` in key order with files that need no comparison too.
+    list_kept: bool,
+}
+
+/// Calls `each` with each compared file, in key order, and returns the orphans.
 ///
 /// # Errors
 /// Returns an error if a side cannot be trusted, and if `each` returns one.
 async fn inspect(
     context: &Arc<Context>,
     input: &Input,
-    read_objects: bool,
+    InspectOptions { read_objects, list_kept }: InspectOptions,
     tally: &mut Tally,
     mut each: impl FnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<Orphans, Fatal> {
@@ -64,6 +72,8 @@ async fn inspect(
                 orphans.push(&object);
                 return Ok(());
             }
+            // Only a listed file waits for its place in the order: the others must not take the place of comparisons.
+            Step::Keep(kept) if !list_kept => return account(context, Ok(Compared::Kept(kept)), &mut each, tally),
             Step::Keep(kept) => Either::Left(ready(Ok(Compared::Kept(kept)))),
             Step::Do(job) => {
                 let context = Arc::clone(context);

@@ -98,6 +98,16 @@ fn apply_does_not_overwrite_a_concurrent_write() {
 }
 
 #[test]
+fn apply_keeps_a_flag_that_a_variable_set_to_1_for_the_plan() {
+    let trial = Trial::new();
+    trial.object("orphan", "x", HOUR);
+    let source = trial.tree().display().to_string();
+    let words = ["plan", &source, "s3://site/www", "--mode", "plain", "--delete", "-o", "plan.jsonl"];
+    trial.run_words(&words, &[("EFS2S3_ALLOW_EMPTY_SOURCE", "1")]).expect(0);
+    assert_eq!(apply(&trial, &[]).expect(0).counted("deleted"), 1);
+}
+
+#[test]
 fn an_empty_source_deletes_nothing() {
     let trial = planned(&[]);
     fs::rename(trial.tree(), trial.folder.path().join("away")).unwrap();

@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn any_number_of_orphans_is_read_in_order_whatever_their_names() {
         let mut orphans = Orphans::default();
-        let key = |number: u64| RelativeKey::new(format!("{number:06}\n\u{1}\"é{}", "x".repeat(100)));
+        let key = |number: u64| RelativeKey::new(format!("\u{feff}{number:06}\n\u{1}\"é{}", "x".repeat(100)));
         for number in 0..60_000 {
             orphans.push(&Object {
                 key: key(number),

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Finding, Inspected, inspect};
+use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::destination::delete::DeleteTarget;
 use crate::result_file::ResultFile;
 use crate::sync::context::Context;
@@ -76,7 +76,8 @@ pub(crate) async fn plan(
     planned: &mut PlanCounts,
 ) -> Result<(), Fatal> {
     let mut writer = PlanWriter { sink: &mut sink, context, all, planned };
-    let orphans = inspect(context, input, false, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
+    let options = InspectOptions { read_objects: false, list_kept: all };
+    let orphans = inspect(context, input, options, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
     if context.shutdown.is_requested() {
         // Half a plan is not a plan: the file does not appear.
         return Ok(());

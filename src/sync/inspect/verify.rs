@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Finding, Inspected, inspect};
+use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::key::ObjectKey;
 use crate::result_file::ResultFile;
 use crate::sync::context::Context;
@@ -70,7 +70,8 @@ pub(crate) async fn verify(
 ) -> Result<(), Fatal> {
     let mut lines = Lines { json: options.json, found };
     let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
-    let mut orphans = inspect(context, input, options.read, tally, file).await?;
+    let how = InspectOptions { read_objects: options.read, list_kept: false };
+    let mut orphans = inspect(context, input, how, tally, file).await?;
     for batch in orphans.batches().map_err(Fatal::WriteResult)? {
         for target in batch.map_err(Fatal::WriteResult)? {
             lines.found.orphans += 1;

@@ -38,7 +38,7 @@ const PAGES_AHEAD: usize = LONGEST_PAGES;
 #[derive(Debug)]
 pub(super) struct ListedRanges {
     ranges: mpsc::Receiver<(RangeListing, Vec<Entry>)>,
-    _ahead: AbortOnDropHandle<()>,
+    ahead: AbortOnDropHandle<()>,
 }
 
 /// The pages of one range.
@@ -90,7 +90,7 @@ impl Listing {
                 }
             }
         });
-        ListedRanges { ranges: listed, _ahead: AbortOnDropHandle::new(ahead) }
+        ListedRanges { ranges: listed, ahead: AbortOnDropHandle::new(ahead) }
     }
 
     fn range(self: &Arc<Self>, range: ListingRange, permit: Option<OwnedSemaphorePermit>) -> RangeListing {
@@ -152,7 +152,14 @@ impl Listing {
 impl ListedRanges {
     /// The next range and what the walk found in it; `None` after the last.
     pub(super) async fn next(&mut self) -> Option<(RangeListing, Vec<Entry>)> {
-        self.ranges.recv().await
+        let next = self.ranges.recv().await;
+        // A task that panicked has not seen all: its end must not look like the end of the walk.
+        if next.is_none()
+            && let Err(panic) = (&mut self.ahead).await
+        {
+            std::panic::resume_unwind(panic.into_panic());
+        }
+        next
     }
 }
 

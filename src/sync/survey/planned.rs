@@ -35,7 +35,10 @@ pub(super) async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
-    tally.source_is_empty = source_is_empty(context).await;
+    tally.source_is_empty = tokio::select! {
+        is_empty = source_is_empty(context) => is_empty,
+        () = context.shutdown.requested() => return Ok(()),
+    };
     let lines = plan.lines().map_err(Fatal::ReadPlan)?;
     let lines = lines.filter(|line| !line.as_ref().is_ok_and(|line| line.action == Action::Keep));
     let checks = lines.map(|line| async move {
@@ -81,6 +84,9 @@ pub(super) async fn survey(
 
 /// A plan counts only its own lines, so the walk has to show whether the source has any entry at all.
 async fn source_is_empty(context: &Context) -> bool {
+    if context.delete_rules.allow_empty_source {
+        return false;
+    }
     match context.source.walk() {
         Ok(mut walk) => walk.recv().await.is_none_or(|entries| entries.is_empty()),
         Err(_) => true,
