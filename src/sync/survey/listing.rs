@@ -81,9 +81,12 @@ impl Listing {
         let permits = Arc::new(Semaphore::new(concurrency));
         let ahead = tokio::spawn(async move {
             let mut ranges = std::pin::pin!(ranges);
-            while let Some(RangeEntries { range, entries }) = ranges.next().await {
-                // The semaphore is never closed.
+            loop {
+                // The semaphore is never closed. The permit comes first: without one, no entries wait.
                 let permit = Arc::clone(&permits).acquire_owned().await.ok();
+                let Some(RangeEntries { range, entries }) = ranges.next().await else {
+                    return;
+                };
                 let listing = self.range(range, permit);
                 if sender.send((listing, entries)).await.is_err() {
                     return;
