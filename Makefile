@@ -44,7 +44,7 @@ test-deploy:
 
 # Only the unit tests, and the program against the server that injects faults.
 test-quick: nextest
-	$(TESTS) --lib --test it
+	EFS2S3_FUZZ_CASES=100 EFS2S3_EQUIVALENCE_CASES=6 EFS2S3_SOAK_SECONDS=10 $(TESTS) --lib --test it
 
 # The random tests for about 20 minutes, with new seeds each time.
 soak: nextest
