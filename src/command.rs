@@ -80,10 +80,7 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
 async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
     let changes = match open_changes(command.changes.as_deref()) {
         Ok(changes) => changes,
-        Err(error) => {
-            tracing::error!("{error}");
-            return error.exit_code();
-        }
+        Err(error) => return error.log(),
     };
     run_work(CommandName::Sync, command.options, &command.state, rules, Work::Sync(changes), progress).await
 }
@@ -132,10 +129,7 @@ async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Pr
     };
     let changes = match open_changes(command.changes.as_deref()) {
         Ok(changes) => changes,
-        Err(error) => {
-            tracing::error!("{error}");
-            return error.exit_code();
-        }
+        Err(error) => return error.log(),
     };
     let rules = headers.clone();
     run_work(CommandName::Apply, args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await

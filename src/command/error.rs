@@ -36,6 +36,12 @@ impl CommandError {
         Self { place: Some(place.to_string()), ..self }
     }
 
+    /// Logs the error, and returns the exit code.
+    pub(super) fn log(&self) -> ExitCode {
+        tracing::error!("{self}");
+        self.exit_code
+    }
+
     pub(super) const fn exit_code(&self) -> ExitCode {
         self.exit_code
     }

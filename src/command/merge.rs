@@ -23,10 +23,7 @@ pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> Exit
     };
     match merged {
         Ok(sum) => conclude(&sum, Some(file), Some(&path)),
-        Err(error) => {
-            tracing::error!("{error}");
-            error.exit_code()
-        }
+        Err(error) => error.log(),
     }
 }
 

@@ -27,8 +27,7 @@ pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progr
         Ok(()) => ExitCode::Success,
         Err(error) => {
             progress.finish();
-            tracing::error!("{error}");
-            error.exit_code()
+            error.log()
         }
     }
 }
