@@ -1,8 +1,9 @@
 //! The Lambda function: this program, if the Lambda runtime starts it to handle EventBridge events.
 //!
-//! - A scheduled event, or any event that is not a state change, starts the DataSync task, unless an execution is running.
+//! - A scheduled event, or any event that is not DataSync's, starts the DataSync task, unless an execution is running.
 //! - An execution of the task that ended in ERROR starts the ECS task that syncs directly. If the event arrives twice, ECS
 //!   starts one task (`clientToken`). A cancelled execution also ends in ERROR, but starts nothing: its operator acts.
+//! - An event of DataSync that the function cannot read starts nothing, and is an error.
 
 mod ecs;
 mod event;
@@ -97,6 +98,9 @@ impl Function {
         let answer = match Event::read(&payload) {
             Event::Start => self.start().await,
             Event::Changed { execution_arn, state } => self.changed(&execution_arn, &state).await,
+            Event::Unreadable(why) => {
+                Err(format!("cannot read this event of DataSync, and started nothing: {why}").into())
+            }
         };
         match &answer {
             Ok(answer) => tracing::info!(%answer, "answered"),

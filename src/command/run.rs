@@ -6,6 +6,7 @@
 //!   -> the mounted folder is not the task's: refuse
 //!   -> DataSync, unless the breaker is open or the policy forbids it
 //!        succeeded                    -> done; with --audit, sync directly as well
+//!        cancelled by another client  -> write nothing
 //!        partial                      -> compare what DataSync wrote by its content, and repair
 //!        other, and ended             -> sync directly
 //!        other, end not confirmed     -> sync directly, and delete nothing
@@ -39,6 +40,8 @@ enum Direct {
     Nothing,
     /// The policy forbids the direct sync. DataSync did not succeed, for this reason.
     Forbidden(String),
+    /// Another client cancelled the execution.
+    Cancelled(String),
     Sync(Doubt),
 }
 
@@ -123,6 +126,7 @@ async fn work(
     match direct {
         Direct::Nothing => session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Success)).await,
         Direct::Forbidden(evidence) => session.end(Some(evidence), ExitCode::Fatal).await,
+        Direct::Cancelled(evidence) => session.end(Some(evidence), ExitCode::Incomplete).await,
         Direct::Sync(doubt) => session.sync(changes, doubt).await,
     }
 }
@@ -176,7 +180,7 @@ async fn through_datasync(
     }
     if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
         breaker.succeeded();
-    } else {
+    } else if kind != VerdictKind::Cancelled {
         breaker.failed(SystemTime::now());
     }
     memory.store(&breaker).await;
@@ -188,6 +192,9 @@ async fn through_datasync(
     }
     if args.policy == Policy::DatasyncOnly {
         return Direct::Forbidden(attempt.verdict.evidence);
+    }
+    if kind == VerdictKind::Cancelled {
+        return Direct::Cancelled(attempt.verdict.evidence);
     }
     subject.route = Route::Fallback;
     // After a partial success, what DataSync wrote may have wrong content.

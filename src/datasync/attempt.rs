@@ -64,6 +64,8 @@ pub(crate) struct Followed {
     pub(crate) since: SystemTime,
     /// The last response to a poll.
     last: Option<Execution>,
+    /// Whether a poll showed CANCELLING before this run requested a cancel.
+    cancelled_by_another: bool,
 }
 
 impl Attempt {
@@ -101,10 +103,15 @@ pub(crate) async fn attempt(
         verdict = AttemptVerdict::other_filters();
     }
     let mut may_still_run = !followed.has_ended();
-    if may_still_run && verdict.kind != VerdictKind::Interrupted {
+    if verdict.kind != VerdictKind::Interrupted && followed.was_cancelled_by_another() {
+        verdict = AttemptVerdict::cancelled();
+    } else if may_still_run && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
-        may_still_run = !cancel(datasync, &mut followed, limits, shutdown).await;
-        if let Some(last) = followed.last.as_ref().filter(|last| last.status == Status::Succeeded) {
+        let cancel = cancel(datasync, &mut followed, limits, shutdown).await;
+        may_still_run = !followed.has_ended();
+        if let Some(last) = followed.last.as_ref()
+            && (last.status == Status::Succeeded || cancel == Cancel::Refused && last.was_cancelled())
+        {
             verdict = AttemptVerdict::of_ended(last);
         }
         if shutdown.is_requested() {
@@ -126,6 +133,7 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, N
         arn,
         attached: true,
         since: last.started.unwrap_or_else(SystemTime::now),
+        cancelled_by_another: last.status == Status::Cancelling,
         last: Some(last),
     };
     match datasync.running_execution(task.latest_execution.as_deref()).await {
@@ -135,7 +143,7 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, N
     }
     let since = SystemTime::now();
     let error = match datasync.start().await {
-        Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None }),
+        Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None, cancelled_by_another: false }),
         Err(error) => error,
     };
     // Another caller may have started an execution in the meantime, or the response to this start was lost.
@@ -179,6 +187,7 @@ async fn poll_until_verdict(
                 if !followed.attached {
                     followed.since = execution.started.unwrap_or(followed.since).min(followed.since);
                 }
+                followed.cancelled_by_another |= execution.status == Status::Cancelling;
                 followed.last = Some(execution);
                 verdict
             }
@@ -193,28 +202,55 @@ async fn poll_until_verdict(
     }
 }
 
-/// Cancels the execution. Returns whether DataSync confirmed its end.
-async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimits, shutdown: &Shutdown) -> bool {
-    if let Err(error) = datasync.cancel(&followed.arn).await {
-        tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
-    }
+/// DataSync's response to a cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancel {
+    /// DataSync cancels the execution, or may do so: the response was lost.
+    Accepted,
+    /// DataSync does not cancel the execution.
+    Refused,
+}
+
+/// Cancels the execution, and waits for its end.
+async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimits, shutdown: &Shutdown) -> Cancel {
+    let response = match datasync.cancel(&followed.arn).await {
+        Ok(()) => Cancel::Accepted,
+        Err(error) => {
+            tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
+            match error.kind {
+                ServiceErrorKind::Unavailable | ServiceErrorKind::Unreachable => Cancel::Accepted,
+                ServiceErrorKind::Denied
+                | ServiceErrorKind::NotFound
+                | ServiceErrorKind::Refused
+                | ServiceErrorKind::Throttled => Cancel::Refused,
+            }
+        }
+    };
     let deadline = Instant::now() + limits.cancel;
     while Instant::now() < deadline {
         if let Ok(execution) = datasync.describe_execution(&followed.arn).await {
             followed.last = Some(execution);
         }
         if followed.has_ended() {
-            return true;
+            break;
         }
         tokio::select! {
             () = tokio::time::sleep(FIRST_PAUSE.min(limits.poll_interval)) => {}
-            () = shutdown.requested() => return false,
+            () = shutdown.requested() => break,
         }
     }
-    false
+    response
 }
 
 impl Followed {
+    /// Whether another client cancelled the execution. If DataSync gave an error code, the code decides.
+    fn was_cancelled_by_another(&self) -> bool {
+        let has_code = self.last.as_ref().is_some_and(|last| last.error_code.is_some());
+        self.cancelled_by_another
+            && !has_code
+            && !self.last.as_ref().is_some_and(|last| last.status == Status::Succeeded)
+    }
+
     fn has_ended(&self) -> bool {
         self.last.as_ref().is_some_and(|last| last.status.is_terminal())
     }

@@ -18,7 +18,9 @@ pub enum Status {
     Preparing,
     /// `TRANSFERRING`, `VERIFYING`: counters change.
     Transferring,
-    /// `CANCELLING`, or any unknown status: still running.
+    /// `CANCELLING`: a client cancelled the execution, which is still running.
+    Cancelling,
+    /// Any unknown status: still running.
     Other,
     /// `SUCCESS`
     Succeeded,
@@ -37,6 +39,7 @@ impl Status {
             "QUEUED" | "LAUNCHING" | "LAUNCHED" | "INITIALIZING" => Self::Queued,
             "PREPARING" => Self::Preparing,
             "TRANSFERRING" | "VERIFYING" => Self::Transferring,
+            "CANCELLING" => Self::Cancelling,
             "SUCCESS" => Self::Succeeded,
             "ERROR" => Self::Failed,
             _ => Self::Other,
@@ -117,10 +120,11 @@ impl Execution {
         is_known && (*include != settings.include || *exclude != settings.exclude)
     }
 
-    /// Whether the execution was cancelled: it then ends in `ERROR`.
+    /// Whether the execution was cancelled: it then ends in `ERROR`. Only the error code decides, because the detail may
+    /// contain any words, such as the name of a file.
     pub(crate) fn was_cancelled(&self) -> bool {
-        let mut texts = [&self.error_code, &self.error_detail].into_iter().flatten();
-        self.status == Status::Failed && texts.any(|text| text.to_lowercase().contains("cancel"))
+        let code = self.error_code.as_deref().unwrap_or_default().to_ascii_lowercase();
+        self.status == Status::Failed && ["cancelled", "canceled"].iter().any(|cancelled| code.contains(cancelled))
     }
 
     /// Whether the execution finished, but skipped some files or left them wrong.
@@ -145,12 +149,35 @@ mod tests {
             ("PREPARING", Status::Preparing),
             ("TRANSFERRING", Status::Transferring),
             ("VERIFYING", Status::Transferring),
-            ("CANCELLING", Status::Other),
+            ("CANCELLING", Status::Cancelling),
             ("FROBNICATING", Status::Other),
             ("SUCCESS", Status::Succeeded),
             ("ERROR", Status::Failed),
         ] {
             assert_eq!(Status::named(name), status, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_the_error_code_shows_a_cancel() {
+        let execution = |status, code: Option<&str>, detail: &str| Execution {
+            status,
+            status_name: String::new(),
+            counters: Vec::new(),
+            progress: String::new(),
+            started: None,
+            error_code: code.map(str::to_owned),
+            error_detail: Some(detail.to_owned()),
+            filters: (None, None),
+            files_failed: 0,
+        };
+        for code in ["Cancelled", "TaskCanceled", "CANCELLED"] {
+            assert!(execution(Status::Failed, Some(code), "").was_cancelled(), "{code}");
+            assert!(!execution(Status::Succeeded, Some(code), "").was_cancelled(), "{code}");
+        }
+        let detail = "Failed to open /img/cancelled.png: the request was cancelled";
+        for code in [None, Some("FsS3Error"), Some("")] {
+            assert!(!execution(Status::Failed, code, detail).was_cancelled(), "{code:?}");
         }
     }
 

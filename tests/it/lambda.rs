@@ -293,6 +293,34 @@ fn a_cancelled_execution_starts_no_fallback() {
 }
 
 #[test]
+fn a_failure_whose_detail_mentions_a_cancel_starts_the_fallback() {
+    let datasync = datasync(&[("ERROR", Duration::ZERO)]);
+    datasync.change(|service| {
+        let detail = "Failed to open /assets/cancellation-policy.html: the request was cancelled";
+        service.error = ("FsS3Error".to_owned(), detail.to_owned());
+    });
+    let execution = datasync.start_execution();
+    let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, started());
+    assert!(function.responses(1)[0].1["fallback_task_arn"].is_string());
+    assert_eq!(function.tasks().len(), 1);
+}
+
+#[test]
+fn an_event_of_datasync_that_cannot_be_read_is_an_error_and_starts_nothing() {
+    let datasync = datasync(&[("ERROR", Duration::ZERO)]);
+    let execution = datasync.start_execution();
+    let mut task = ended(&execution, "ERROR");
+    task["detail-type"] = "DataSync Task State Change".into();
+    let events = [task, ended("", "ERROR"), ended(&execution, "FAILED")];
+    let function = Function::start(&datasync, &events, &ECS, started());
+    for (is_response, body) in function.responses(3) {
+        let message = body["errorMessage"].as_str().unwrap_or_default();
+        assert!(!is_response && message.contains("started nothing"), "{body}");
+    }
+    assert!(function.tasks().is_empty() && datasync.count("StartTaskExecution") == 0);
+}
+
+#[test]
 fn without_a_fallback_the_error_names_the_variables_to_set() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);
     let execution = datasync.start_execution();

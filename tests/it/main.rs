@@ -43,6 +43,7 @@ mod run;
 mod runbook;
 mod scale;
 mod soak;
+mod task;
 mod torn;
 mod transfer;
 mod untrusted;

@@ -46,13 +46,15 @@ pub enum VerdictKind {
     Stalled,
     /// The execution took too long in total.
     TimedOut,
+    /// Another client cancelled the execution.
+    Cancelled,
     /// The run was asked to stop; the execution continues.
     Interrupted,
 }
 
 impl VerdictKind {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Succeeded,
         Self::Partial,
         Self::Failed,
@@ -66,6 +68,7 @@ impl VerdictKind {
         Self::PreparedTooLong,
         Self::Stalled,
         Self::TimedOut,
+        Self::Cancelled,
         Self::Interrupted,
     ];
 
@@ -86,6 +89,7 @@ impl VerdictKind {
             Self::PreparedTooLong => "prepared_too_long",
             Self::Stalled => "stalled",
             Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
         }
     }
@@ -96,12 +100,14 @@ impl AttemptVerdict {
         Self { kind, evidence, code: None, detail: None }
     }
 
-    /// The verdict on an execution that has ended.
+    /// The verdict on an execution that has ended, and that this run did not cancel.
     pub(super) fn of_ended(execution: &Execution) -> Self {
         let reasons = [execution.error_code.as_deref(), execution.error_detail.as_deref()];
         let reason = reasons.into_iter().flatten().collect::<Vec<_>>().join(": ");
         let reason_or = |default: String| if reason.is_empty() { default } else { reason };
-        if execution.is_partial() {
+        if execution.was_cancelled() {
+            Self::cancelled()
+        } else if execution.is_partial() {
             let reason = reason_or(format!("{} files failed", execution.files_failed));
             let evidence = format!("the execution finished with skipped or mismatched files: {reason}");
             Self::new(VerdictKind::Partial, evidence)
@@ -131,6 +137,14 @@ impl AttemptVerdict {
     pub(super) fn other_filters() -> Self {
         let evidence = "the execution that was already running succeeded, but its filters differ from the task's";
         Self::new(VerdictKind::Partial, evidence.to_owned())
+    }
+
+    /// The verdict on an execution that another client cancelled.
+    pub(super) fn cancelled() -> Self {
+        let evidence = "another client cancelled the execution: this run does not sync directly, because whoever cancels \
+                        wants to stop. The next run starts a new execution; to sync without DataSync, pass --policy \
+                        direct-only";
+        Self::new(VerdictKind::Cancelled, evidence.to_owned())
     }
 
     pub(super) fn interrupted() -> Self {

@@ -59,7 +59,7 @@ impl Watch {
             Status::Queued => over(since, queue).then(|| AttemptVerdict::queued_too_long(status, queue)),
             Status::Preparing => over(since, prepare).then(|| AttemptVerdict::prepared_too_long(prepare)),
             Status::Transferring => over(self.last_change, stall).then(|| AttemptVerdict::stalled(status, stall)),
-            Status::Other | Status::Succeeded | Status::Failed => None,
+            Status::Cancelling | Status::Other | Status::Succeeded | Status::Failed => None,
         };
         in_this_stage.or_else(|| over(self.started, total).then(|| AttemptVerdict::timed_out(status, total)))
     }
