@@ -9,6 +9,7 @@ pub(crate) mod defaults;
 pub mod error;
 mod execution;
 pub(crate) mod mount;
+mod options;
 mod task;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::aws::{self, ConnectError};
 pub use arn::TaskArn;
 pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
+pub use options::ExecutionOptions;
 pub(crate) use task::{Task, TaskSource};
 
 use error::{ServiceError, ServiceErrorKind};
@@ -108,12 +110,14 @@ impl DataSync {
         }
     }
 
-    /// Starts an execution and returns its ARN.
+    /// Starts an execution and returns its ARN; with the options of the task, or with these.
     ///
     /// # Errors
     /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running.
-    pub async fn start(&self) -> Result<String, ServiceError> {
-        let started = self.client.start_task_execution().task_arn(self.task.as_str()).send().await?;
+    pub async fn start(&self, options: Option<&ExecutionOptions>) -> Result<String, ServiceError> {
+        let options = options.map(ExecutionOptions::to_override);
+        let request = self.client.start_task_execution().task_arn(self.task.as_str()).set_override_options(options);
+        let started = request.send().await?;
         started.task_execution_arn().map(str::to_owned).ok_or_else(ServiceError::nameless_execution)
     }
 

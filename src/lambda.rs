@@ -114,7 +114,7 @@ impl Function {
         if let Some(running) = self.running().await? {
             return Ok(json!({ "execution_arn": running, "started": false }));
         }
-        match self.datasync.start().await {
+        match self.datasync.start(None).await {
             Ok(arn) => Ok(json!({ "execution_arn": arn, "started": true })),
             // The same event arrived twice, or another caller started the task.
             Err(refused) if refused.kind == ServiceErrorKind::Refused => match self.running().await? {

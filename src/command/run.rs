@@ -23,7 +23,7 @@ use super::{Ended, open_changes, with_report};
 use crate::cli::{Command, DataSyncArgs, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{StageLimits, attempt};
+use crate::datasync::attempt::{OwnDeletes, StageLimits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
@@ -166,7 +166,7 @@ async fn through_datasync(
         cancel: args.cancel_timeout,
     };
     let attempt = match task {
-        Ok(task) => attempt(datasync, task, limits, shutdown, progress).await,
+        Ok(task) => attempt(datasync, task, OwnDeletes::AsTask, limits, shutdown, progress).await,
         Err(attempt) => attempt.clone(),
     };
     subject.datasync = Some((&attempt).into());
@@ -184,7 +184,7 @@ async fn through_datasync(
         breaker.failed(SystemTime::now());
     }
     memory.store(&breaker).await;
-    let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since));
+    let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
     let suspect = |content| since.map(|since| Suspect { since, content });
     if kind == VerdictKind::Succeeded {
         let audit = Direct::Sync(Doubt { suspect: suspect(false), datasync_may_still_run: false });

@@ -4,22 +4,26 @@
 //! an execution is already running -> attach to it                     otherwise -> start one
 //! poll it (watch) until it ends or exceeds a limit
 //! it has not ended -> cancel it, and wait for its end
+//! it succeeded -> does that show that the destination matches? (proof)
 //! ```
 //!
 //! The caller decides what follows from the verdict.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+mod proof;
 mod section;
 pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};
-use super::{DataSync, Execution, Status, Task};
+use super::{DataSync, Execution, ExecutionOptions, Status, Task};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
+use proof::unproven;
+pub(crate) use proof::Unproven;
 pub use section::DataSyncSection;
 use verdict::{AttemptVerdict, VerdictKind};
 use watch::Watch;
@@ -44,10 +48,29 @@ pub(crate) struct StageLimits {
     pub(crate) cancel: Duration,
 }
 
+/// Which deletes an execution that the attempt starts may do itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnDeletes {
+    /// Those of the task: with `PreserveDeletedFiles=REMOVE`, all orphans, without a guard.
+    AsTask,
+    /// None: a start overrides `PreserveDeletedFiles=REMOVE`.
+    None,
+}
+
+impl OwnDeletes {
+    /// The options that a start must override for this.
+    fn override_of(self, task: &Task) -> Option<ExecutionOptions> {
+        let options = task.options.as_ref().filter(|options| options.delete())?;
+        (self == Self::None).then(|| options.preserving())
+    }
+}
+
 /// The result of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) verdict: AttemptVerdict,
+    /// Why a success does not show that the destination matches; empty if it does.
+    pub(crate) unproven: Vec<Unproven>,
     pub(crate) execution: Option<Followed>,
     /// Whether an execution may still be writing to the destination.
     pub(crate) may_still_run: bool,
@@ -61,7 +84,7 @@ pub(crate) struct Followed {
     /// Whether the execution was already running.
     attached: bool,
     /// When the execution started, as early as is known.
-    pub(crate) since: SystemTime,
+    since: Option<SystemTime>,
     /// The last response to a poll.
     last: Option<Execution>,
     /// Whether a poll showed CANCELLING before this run requested a cancel.
@@ -73,7 +96,16 @@ impl Attempt {
     pub(crate) fn failed(error: &ServiceError) -> Self {
         // A task that does not exist has no execution; after any other error this is unknown.
         let may_still_run = error.kind != ServiceErrorKind::NotFound;
-        Self { verdict: AttemptVerdict::of_error(error), execution: None, may_still_run, took: Duration::ZERO }
+        Self { may_still_run, ..Self::without_execution(AttemptVerdict::of_error(error)) }
+    }
+
+    fn without_execution(verdict: AttemptVerdict) -> Self {
+        Self { verdict, unproven: Vec::new(), execution: None, may_still_run: false, took: Duration::ZERO }
+    }
+
+    /// Whether an execution that was to delete nothing may have deleted.
+    pub(crate) fn ignored_override(&self) -> bool {
+        self.unproven.iter().any(|reason| matches!(reason, Unproven::IgnoredOverride { .. }))
     }
 }
 
@@ -81,27 +113,31 @@ impl Attempt {
 pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
+    deletes: OwnDeletes,
     limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
     let started = Instant::now();
-    let mut followed = match attach_or_start(datasync, task).await {
+    let mut followed = match attach_or_start(datasync, task, deletes, shutdown).await {
         Ok(followed) => followed,
-        Err(NotStarted { error, may_still_run }) => {
+        Err(NotStarted::Failed { error, may_still_run }) => {
             return Attempt { took: started.elapsed(), may_still_run, ..Attempt::failed(&error) };
+        }
+        Err(NotStarted::Stopped) => {
+            let stopped = Attempt::without_execution(AttemptVerdict::stopped_before_start());
+            return Attempt { took: started.elapsed(), ..stopped };
         }
     };
     if followed.attached {
         tracing::info!(execution = followed.arn, "attached to an execution that was already running");
+        if deletes == OwnDeletes::None && followed.may_delete() {
+            tracing::warn!("this execution deletes objects itself, without the guards of this program");
+        }
     } else {
         tracing::info!(execution = followed.arn, "started an execution");
     }
     let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
-    let last = followed.last.as_ref();
-    if verdict.kind == VerdictKind::Succeeded && last.is_some_and(|last| last.has_other_filters_than(&task.settings)) {
-        verdict = AttemptVerdict::other_filters();
-    }
     let mut may_still_run = !followed.has_ended();
     if verdict.kind != VerdictKind::Interrupted && followed.was_cancelled_by_another() {
         verdict = AttemptVerdict::cancelled();
@@ -109,40 +145,68 @@ pub(crate) async fn attempt(
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         let cancel = cancel(datasync, &mut followed, limits, shutdown).await;
         may_still_run = !followed.has_ended();
+        // The execution may have ended before the cancel reached it.
         if let Some(last) = followed.last.as_ref()
-            && (last.status == Status::Succeeded || cancel == Cancel::Refused && last.was_cancelled())
+            && (last.status == Status::Succeeded
+                || last.is_partial() && !last.was_cancelled()
+                || cancel == Cancel::Refused && last.was_cancelled())
         {
             verdict = AttemptVerdict::of_ended(last);
-        }
-        if shutdown.is_requested() {
-            verdict = AttemptVerdict::interrupted();
+        } else if may_still_run && shutdown.is_requested() {
+            verdict = AttemptVerdict::stopped_after_cancel();
         }
     }
-    Attempt { verdict, may_still_run, execution: Some(followed), took: started.elapsed() }
+    let mut reasons = Vec::new();
+    if verdict.kind == VerdictKind::Succeeded {
+        if followed.last.as_ref().is_some_and(|last| last.has_other_filters_than(&task.settings)) {
+            verdict = AttemptVerdict::other_filters();
+        } else {
+            reasons = unproven(&followed, task, deletes);
+            verdict = verdict.but(&reasons);
+        }
+    }
+    Attempt { verdict, unproven: reasons, may_still_run, execution: Some(followed), took: started.elapsed() }
 }
 
 /// Why there is no execution to follow.
-struct NotStarted {
-    error: ServiceError,
-    /// Whether an execution may be running nevertheless.
-    may_still_run: bool,
+enum NotStarted {
+    /// The run was asked to stop before the start.
+    Stopped,
+    /// A request failed.
+    Failed {
+        error: ServiceError,
+        /// Whether an execution may be running nevertheless.
+        may_still_run: bool,
+    },
 }
 
-async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, NotStarted> {
+async fn attach_or_start(
+    datasync: &DataSync,
+    task: &Task,
+    deletes: OwnDeletes,
+    shutdown: &Shutdown,
+) -> Result<Followed, NotStarted> {
     let attached = |(arn, last): (String, Execution)| Followed {
         arn,
         attached: true,
-        since: last.started.unwrap_or_else(SystemTime::now),
+        since: last.started,
         cancelled_by_another: last.status == Status::Cancelling,
         last: Some(last),
     };
-    match datasync.running_execution(task.latest_execution.as_deref()).await {
+    let running = tokio::select! {
+        running = datasync.running_execution(task.latest_execution.as_deref()) => running,
+        () = shutdown.requested() => return Err(NotStarted::Stopped),
+    };
+    match running {
         Ok(Some(running)) => return Ok(attached(running)),
         Ok(None) => {}
-        Err(error) => return Err(NotStarted { error, may_still_run: true }),
+        Err(error) => return Err(NotStarted::Failed { error, may_still_run: true }),
     }
-    let since = SystemTime::now();
-    let error = match datasync.start().await {
+    if shutdown.is_requested() {
+        return Err(NotStarted::Stopped);
+    }
+    let since = Some(SystemTime::now());
+    let error = match datasync.start(deletes.override_of(task).as_ref()).await {
         Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None, cancelled_by_another: false }),
         Err(error) => error,
     };
@@ -156,8 +220,8 @@ async fn attach_or_start(datasync: &DataSync, task: &Task) -> Result<Followed, N
     };
     match found {
         Ok(Some(running)) => Ok(attached(running)),
-        Ok(None) => Err(NotStarted { error, may_still_run: false }),
-        Err(_) => Err(NotStarted { error, may_still_run: true }),
+        Ok(None) => Err(NotStarted::Failed { error, may_still_run: false }),
+        Err(_) => Err(NotStarted::Failed { error, may_still_run: true }),
     }
 }
 
@@ -184,11 +248,8 @@ async fn poll_until_verdict(
             Ok(execution) => {
                 progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
                 let verdict = watch.polled(&execution, Instant::now());
-                if !followed.attached {
-                    followed.since = execution.started.unwrap_or(followed.since).min(followed.since);
-                }
                 followed.cancelled_by_another |= execution.status == Status::Cancelling;
-                followed.last = Some(execution);
+                followed.saw(execution);
                 verdict
             }
             Err(error) => {
@@ -228,8 +289,11 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimit
     };
     let deadline = Instant::now() + limits.cancel;
     while Instant::now() < deadline {
-        if let Ok(execution) = datasync.describe_execution(&followed.arn).await {
-            followed.last = Some(execution);
+        match datasync.describe_execution(&followed.arn).await {
+            Ok(execution) => followed.saw(execution),
+            // Waiting cannot change that, and it does not show how the execution ended.
+            Err(error) if error.kind == ServiceErrorKind::NotFound => break,
+            Err(_) => {}
         }
         if followed.has_ended() {
             break;
@@ -249,6 +313,22 @@ impl Followed {
         self.cancelled_by_another
             && !has_code
             && !self.last.as_ref().is_some_and(|last| last.status == Status::Succeeded)
+    }
+
+    /// When the execution started. If DataSync did not say, every object may be one that it wrote.
+    pub(crate) fn since(&self) -> SystemTime {
+        self.since.unwrap_or(UNIX_EPOCH)
+    }
+
+    fn saw(&mut self, execution: Execution) {
+        self.since = [self.since, execution.started].into_iter().flatten().min();
+        self.last = Some(execution);
+    }
+
+    /// Whether the execution deletes itself, as far as DataSync shows its options.
+    fn may_delete(&self) -> bool {
+        let options = self.last.as_ref().and_then(|last| last.options.as_ref());
+        options.is_none_or(|options| options.delete())
     }
 
     fn has_ended(&self) -> bool {

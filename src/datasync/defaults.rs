@@ -70,6 +70,7 @@ mod tests {
             source: TaskSource::Other,
             destination_uri: Some("s3://site/www/".to_owned()),
             settings,
+            options: None,
         }
     }
 

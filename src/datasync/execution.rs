@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use bytesize::ByteSize;
 
-use super::task::{TaskSettings, patterns};
+use super::options::ExecutionOptions;
+use super::task::{TaskSettings, manifest_url, patterns};
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
@@ -48,7 +49,7 @@ impl Status {
 }
 
 /// The state of an execution in one response.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
     /// The status, as far as it matters here.
     pub status: Status,
@@ -63,6 +64,12 @@ pub struct Execution {
     pub(crate) error_detail: Option<String>,
     /// The include and the exclude patterns of this execution, if the response contains any.
     pub(crate) filters: (Option<String>, Option<String>),
+    /// The options of this execution, if the response contains them.
+    pub(crate) options: Option<ExecutionOptions>,
+    /// The manifest of this execution as `s3://bucket/key`.
+    pub(crate) manifest: Option<String>,
+    /// How many files and folders the execution deleted.
+    pub(crate) deleted: i64,
     /// How many files failed. Always 0 in Basic mode.
     pub(crate) files_failed: i64,
 }
@@ -109,6 +116,9 @@ impl Execution {
             files_failed: failed
                 .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
             filters: (patterns(described.includes()), patterns(described.excludes())),
+            options: described.options().map(ExecutionOptions::new),
+            manifest: described.manifest_config().and_then(manifest_url),
+            deleted: described.files_deleted() + described.folders_deleted().unwrap_or_default(),
             status_name,
         }
     }
@@ -169,6 +179,9 @@ mod tests {
             error_code: code.map(str::to_owned),
             error_detail: Some(detail.to_owned()),
             filters: (None, None),
+            options: None,
+            manifest: None,
+            deleted: 0,
             files_failed: 0,
         };
         for code in ["Cancelled", "TaskCanceled", "CANCELLED"] {
@@ -192,6 +205,9 @@ mod tests {
             error_code: None,
             error_detail: detail.map(str::to_owned),
             filters: (None, None),
+            options: None,
+            manifest: None,
+            deleted: 0,
             files_failed,
         };
         let mismatches = "Transfer and verification completed. Verification detected mismatches. Files with mismatches are listed in Cloud Watch Logs";

@@ -8,8 +8,10 @@ use aws_sdk_datasync::types::{
     PreserveDevices, SmbSecurityDescriptorCopyFlags, TransferMode, Uid,
 };
 
+use super::options::ExecutionOptions;
+
 /// The configuration of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Task {
     /// The ARN of the most recent execution, which may have ended.
     pub(crate) latest_execution: Option<String>,
@@ -17,6 +19,8 @@ pub(crate) struct Task {
     /// `s3://bucket/prefix/`. `None` if the destination is not a general-purpose bucket on S3.
     pub(crate) destination_uri: Option<String>,
     pub(crate) settings: TaskSettings,
+    /// The options of its executions, unless a start overrides them.
+    pub(crate) options: Option<ExecutionOptions>,
 }
 
 /// The source location of a task.
@@ -70,6 +74,7 @@ impl Task {
             source: source.and_then(TaskSource::of_efs).unwrap_or(TaskSource::Other),
             destination_uri: uri.filter(|uri| uri.starts_with("s3://")).map(str::to_owned),
             settings: TaskSettings::new(task, destination),
+            options: task.options().map(ExecutionOptions::new),
         }
     }
 }
@@ -149,7 +154,7 @@ fn storage_class(location: &DescribeLocationS3Output) -> Option<String> {
     }
 }
 
-fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
+pub(super) fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
     let object = manifest.source()?.s3()?;
     let bucket = object.s3_bucket_arn().rsplit(':').next()?;
     Some(format!("s3://{bucket}/{}", object.manifest_object_path().trim_start_matches('/')))

@@ -19,9 +19,9 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), DemoError> {
     datasync.change(|service| {
         service.destination_uri = format!("s3://{bucket}/www/");
         service.exclude = Some("*.tmp".to_owned());
-        service.on_success = Some(Box::new(move || {
+        service.on_success = Some(Box::new(move |options| {
             // If the copy fails, the demo finds the missing objects.
-            let _ = Copy { exclude: Some("*.tmp"), ..Copy::new(&tree, &server, bucket, "www/") }.run();
+            let _ = Copy { exclude: Some("*.tmp"), ..Copy::new(&tree, &server, bucket, "www/") }.with(options).run();
         }));
     });
     stage.print(

@@ -31,8 +31,8 @@ fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
     datasync.change(|service| {
         service.script = script.to_vec();
         service.error = ("OpNotSupp".to_owned(), DETAIL.to_owned());
-        service.on_success = Some(Box::new(move || {
-            Copy::new(&tree, &server, "site", "www/").run().unwrap();
+        service.on_success = Some(Box::new(move |options| {
+            Copy::new(&tree, &server, "site", "www/").with(options).run().unwrap();
         }));
     });
     (trial, datasync)
@@ -469,8 +469,8 @@ fn files_that_datasync_skipped_or_left_wrong_are_repaired_and_no_others() {
         datasync.change(|service| {
             service.error = (String::new(), detail.to_owned());
             service.copies_before_error = true;
-            service.on_success = Some(Box::new(move || {
-                Copy::new(&tree, &server, "site", "www/").run().unwrap();
+            service.on_success = Some(Box::new(move |options| {
+                Copy::new(&tree, &server, "site", "www/").with(options).run().unwrap();
                 // One object is missing. Another has the wrong content under the right metadata.
                 server.remove("site", "www/d0/f0");
                 let object = server.object("site", "www/d1/f1").unwrap();
@@ -491,8 +491,8 @@ fn an_audit_repairs_what_a_successful_execution_skipped() {
     thread::sleep(Duration::from_secs(3));
     let (tree, server) = (trial.tree(), trial.s3.clone());
     datasync.change(|service| {
-        service.on_success = Some(Box::new(move || {
-            Copy::new(&tree, &server, "site", "www/").run().unwrap();
+        service.on_success = Some(Box::new(move |options| {
+            Copy::new(&tree, &server, "site", "www/").with(options).run().unwrap();
             server.remove("site", "www/d0/f0");
             // DataSync read the file before its last change, and wrote the object after it.
             let object = server.object("site", "www/d1/f1").unwrap();

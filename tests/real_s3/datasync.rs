@@ -32,10 +32,10 @@ fn moto_runs_an_execution_to_success() {
     let Some(_site) = Site::on(Server::Moto) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let (_, datasync) = task().await;
-        let execution = datasync.start().await.unwrap();
+        let execution = datasync.start(None).await.unwrap();
         assert_eq!(datasync.latest_execution().await.unwrap().as_ref(), Some(&execution));
         assert_eq!(
-            datasync.start().await.unwrap_err().kind,
+            datasync.start(None).await.unwrap_err().kind,
             ServiceErrorKind::Refused,
             "an execution is running already"
         );
@@ -48,7 +48,7 @@ fn moto_runs_an_execution_to_success() {
         seen.dedup();
         assert_eq!(seen, [Status::Queued, Status::Preparing, Status::Transferring, Status::Succeeded]);
 
-        let second = datasync.start().await.unwrap();
+        let second = datasync.start(None).await.unwrap();
         datasync.cancel(&second).await.unwrap();
         let unknown = second.replace("exec-", "exec-f");
         assert!(datasync.describe_execution(&unknown).await.is_err());

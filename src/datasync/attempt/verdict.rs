@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Unproven;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, Status};
 
@@ -150,6 +151,23 @@ impl AttemptVerdict {
     pub(super) fn interrupted() -> Self {
         let evidence = "stop requested while the execution was running: it continues, and the next run attaches to it";
         Self::new(VerdictKind::Interrupted, evidence.to_owned())
+    }
+
+    pub(super) fn stopped_before_start() -> Self {
+        Self::new(VerdictKind::Interrupted, "stop requested before an execution was started: started none".to_owned())
+    }
+
+    pub(super) fn stopped_after_cancel() -> Self {
+        let evidence = "stop requested after the execution was cancelled: its end is not confirmed";
+        Self::new(VerdictKind::Interrupted, evidence.to_owned())
+    }
+
+    /// The same verdict, with the reasons why it does not show that the destination matches.
+    pub(super) fn but(mut self, reasons: &[Unproven]) -> Self {
+        for reason in reasons {
+            self.evidence.push_str(&format!("; {reason}"));
+        }
+        self
     }
 
     pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {

@@ -99,6 +99,9 @@ mod tests {
             error_code: None,
             error_detail: None,
             filters: (None, None),
+            options: None,
+            manifest: None,
+            deleted: 0,
             files_failed: 0,
         }
     }

@@ -26,8 +26,8 @@ mod tests;
 
 use crate::listener::Listener;
 
-pub use execution::Script;
-pub use service::{Cancel, Service};
+pub use execution::{EffectiveOptions, Script};
+pub use service::{Cancel, Service, Work};
 pub use service_fault::ServiceFault;
 
 /// How long the server holds a request that it does not respond to.

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::execution::EffectiveOptions;
 use crate::s3::{Object, S3Server, Seed};
 
 /// A copy of a tree to a bucket, with its options.
@@ -86,6 +87,16 @@ impl<'a> Copy<'a> {
             none: &[],
             milliseconds: false,
             storage_class: "STANDARD",
+        }
+    }
+
+    /// The same copy with the options of an execution.
+    #[must_use]
+    pub fn with(self, options: &EffectiveOptions) -> Self {
+        Self {
+            remove: options.has("PreserveDeletedFiles", "REMOVE"),
+            never_overwrite: options.has("OverwriteMode", "NEVER"),
+            ..self
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::execution::{Execution, Script};
+use super::execution::{EffectiveOptions, Execution, Script};
 use super::service_fault::ServiceFault;
 
 const ACCOUNT: &str = "123456789012";
@@ -22,7 +22,11 @@ pub enum Cancel {
     Refused,
 }
 
+/// What an execution does, by its options.
+pub type Work = Box<dyn FnMut(&EffectiveOptions) + Send>;
+
 /// The task, its executions, the faults and the log.
+#[allow(clippy::struct_excessive_bools, reason = "each is a behaviour of its own")]
 pub struct Service {
     /// The URI of the source location.
     pub source_uri: String,
@@ -46,10 +50,18 @@ pub struct Service {
     pub counters_move: bool,
     /// An include filter of the executions that replaces the one of the task.
     pub execution_include: Option<String>,
+    /// Options of the executions of other clients that replace those of the task.
+    pub execution_options: BTreeMap<&'static str, Value>,
+    /// A manifest of the executions of other clients that replaces the one of the task, as `ManifestConfig`.
+    pub execution_manifest: Option<Value>,
+    /// Whether a start ignores `OverrideOptions`.
+    pub ignores_override: bool,
+    /// Whether the descriptions of executions have no `StartTime`.
+    pub hides_start_time: bool,
     /// What the service does when a client cancels an execution.
     pub cancel: Cancel,
-    /// Runs once for each execution that reaches SUCCESS, or ERROR if `copies_before_error`.
-    pub on_success: Option<Box<dyn FnMut() + Send>>,
+    /// Runs once for each execution that reaches SUCCESS, or ERROR if `copies_before_error`, with its options.
+    pub on_success: Option<Work>,
     /// Whether `on_success` also runs for executions that end with ERROR.
     pub copies_before_error: bool,
     /// Whether another client starts an execution just before the next `StartTaskExecution`.
@@ -97,6 +109,10 @@ impl Service {
             error: (String::new(), String::new()),
             counters_move: true,
             execution_include: None,
+            execution_options: BTreeMap::new(),
+            execution_manifest: None,
+            ignores_override: false,
+            hides_start_time: false,
             cancel: Cancel::Works,
             on_success: None,
             copies_before_error: false,
@@ -114,9 +130,21 @@ impl Service {
         &self.task_arn
     }
 
+    /// Starts an execution of another client.
     pub(super) fn start_execution(&mut self) -> String {
+        let overriding = json!(self.execution_options);
+        let manifest = self.execution_manifest.clone().or_else(|| self.manifest.clone());
+        self.start(&overriding, manifest)
+    }
+
+    fn start(&mut self, overriding: &Value, manifest: Option<Value>) -> String {
+        let mut options: BTreeMap<String, Value> =
+            self.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let overriding = overriding.as_object().into_iter().flatten();
+        options.extend(overriding.map(|(name, value)| (name.clone(), value.clone())));
         let arn = format!("{}/execution/exec-{:017x}", self.task_arn, self.executions.len() + 1);
-        self.executions.push(Execution::start(arn.clone(), self.script.clone()));
+        let options = EffectiveOptions(options);
+        self.executions.push(Execution::start(arn.clone(), self.script.clone(), options, manifest));
         arn
     }
 
@@ -157,7 +185,11 @@ impl Service {
             "StartTaskExecution" if self.running().is_some() => Err(invalid(
                 "Unable to queue the task execution for task. The task already has an execution with the same configuration running.",
             )),
-            "StartTaskExecution" => Ok(json!({ "TaskExecutionArn": self.start_execution() })),
+            "StartTaskExecution" => {
+                let overriding = if self.ignores_override { &Value::Null } else { &body["OverrideOptions"] };
+                let manifest = body.get("ManifestConfig").cloned().or_else(|| self.manifest.clone());
+                Ok(json!({ "TaskExecutionArn": self.start(overriding, manifest) }))
+            }
             "DescribeTaskExecution" => self.describe_execution(&text("TaskExecutionArn")),
             "CancelTaskExecution" => self.cancel(&text("TaskExecutionArn")),
             "ListTaskExecutions" => {
@@ -180,7 +212,7 @@ impl Service {
                 && !std::mem::replace(&mut execution.done, true)
                 && let Some(work) = &mut self.on_success
             {
-                work();
+                work(&execution.options);
             }
         }
     }
@@ -224,14 +256,19 @@ impl Service {
         let mut response = json!({
             "TaskExecutionArn": execution.arn,
             "Status": status,
-            "Options": self.options,
+            "Options": execution.options.0,
             "Includes": rule(self.execution_include.as_ref().or(self.include.as_ref())),
             "Excludes": rule(self.exclude.as_ref()),
-            "StartTime": execution.started_at,
             "Result": { "ErrorCode": code, "ErrorDetail": detail, "TotalDuration": 1 },
         });
         if let Some(fields) = response.as_object_mut() {
             fields.extend(execution.counters(self.counters_move));
+            if !self.hides_start_time {
+                fields.insert("StartTime".to_owned(), execution.started_at.into());
+            }
+            if let Some(manifest) = &execution.manifest {
+                fields.insert("ManifestConfig".to_owned(), manifest.clone());
+            }
         }
         Ok(response)
     }

@@ -51,7 +51,7 @@ fn an_execution_follows_its_script_and_does_its_work_once() {
     let work = Arc::clone(&done);
     server.change(|service| {
         service.script = vec![("LAUNCHING", Duration::from_millis(200)), ("SUCCESS", Duration::ZERO)];
-        service.on_success = Some(Box::new(move || {
+        service.on_success = Some(Box::new(move |_| {
             work.fetch_add(1, Ordering::SeqCst);
         }));
     });
@@ -63,6 +63,22 @@ fn an_execution_follows_its_script_and_does_its_work_once() {
     }
     assert_eq!(done.load(Ordering::SeqCst), 1);
     assert_eq!(server.count("StartTaskExecution"), 1);
+}
+
+#[test]
+fn a_start_overrides_options_unless_the_service_ignores_it() {
+    let server = server();
+    server.change(|service| service.script = vec![("SUCCESS", Duration::ZERO)]);
+    let preserve = json!({ "PreserveDeletedFiles": "PRESERVE" });
+    let body = json!({ "TaskArn": server.task_arn(), "OverrideOptions": preserve });
+    for (ignores, kept, deleted) in [(false, "PRESERVE", 0), (true, "REMOVE", 7)] {
+        server.change(|service| (service.ignores_override, service.counters_move) = (ignores, false));
+        let (_, execution) = request(&server, "StartTaskExecution", &body);
+        let (_, described) = request(&server, "DescribeTaskExecution", &execution);
+        assert_eq!(described["Options"]["PreserveDeletedFiles"], kept);
+        assert_eq!(described["Options"]["OverwriteMode"], "ALWAYS", "the other options are those of the task");
+        assert_eq!(described["FilesDeleted"], deleted);
+    }
 }
 
 #[test]

@@ -1,0 +1,65 @@
+//! The proof of a success: why the success of an execution does not show that the destination matches the source.
+
+use super::{Followed, OwnDeletes};
+use crate::datasync::Task;
+
+/// A reason why a comparison must follow the success of an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unproven {
+    /// The execution was already running: it may have listed the source before the last change.
+    Attached,
+    /// The execution has other options than the task, `NAME=VALUE`.
+    OtherOptions(Vec<String>),
+    /// The execution has another manifest than the task.
+    OtherManifest,
+    /// The execution was to delete nothing, and may have deleted.
+    IgnoredOverride {
+        /// How many files and folders DataSync counted as deleted.
+        deleted: i64,
+    },
+}
+
+impl std::fmt::Display for Unproven {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Attached => {
+                f.write_str("it was already running, and may have listed the source before the last change")
+            }
+            Self::OtherOptions(options) => {
+                write!(f, "it had other options than the task: {}", options.join(", "))
+            }
+            Self::OtherManifest => f.write_str("it had another manifest than the task"),
+            Self::IgnoredOverride { deleted } => {
+                write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
+            }
+        }
+    }
+}
+
+/// Returns why the success of this execution does not show that the destination matches.
+pub(super) fn unproven(followed: &Followed, task: &Task, deletes: OwnDeletes) -> Vec<Unproven> {
+    let mut reasons = Vec::new();
+    if followed.attached {
+        reasons.push(Unproven::Attached);
+    }
+    let Some(last) = &followed.last else {
+        return reasons;
+    };
+    let asked_for_none = !followed.attached && deletes.override_of(task).is_some();
+    let deleted_nevertheless = last.deleted > 0 || last.options.as_ref().is_some_and(|options| options.delete());
+    if asked_for_none && deleted_nevertheless {
+        reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
+    }
+    if let (Some(task), Some(options)) = (&task.options, &last.options) {
+        // What a started execution was asked to preserve is no difference.
+        let expected = if followed.attached { task.clone() } else { task.with_deletes_of(options) };
+        let differences = options.differences(&expected);
+        if !differences.is_empty() {
+            reasons.push(Unproven::OtherOptions(differences));
+        }
+    }
+    if last.manifest != task.settings.manifest {
+        reasons.push(Unproven::OtherManifest);
+    }
+    reasons
+}

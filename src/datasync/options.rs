@@ -1,0 +1,85 @@
+//! The options of a task or of an execution, as DataSync describes them.
+
+use aws_sdk_datasync::types::{
+    Atime, Gid, Mtime, ObjectTags, Options, OverwriteMode, PosixPermissions, PreserveDeletedFiles, TransferMode, Uid,
+};
+
+/// The options that DataSync described.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionOptions(Options);
+
+/// A name of the DataSync API and its value.
+type Named<'a> = (&'static str, Option<&'a str>);
+
+impl ExecutionOptions {
+    pub(super) fn new(described: &Options) -> Self {
+        Self(described.clone())
+    }
+
+    /// The options for `OverrideOptions`. The API documents no rule for options that a request leaves out, so a request
+    /// names all of them.
+    pub(super) fn to_override(&self) -> Options {
+        self.0.clone()
+    }
+
+    /// The same options with `PreserveDeletedFiles=PRESERVE`.
+    pub(super) fn preserving(&self) -> Self {
+        let mut options = self.0.clone();
+        options.preserve_deleted_files = Some(PreserveDeletedFiles::Preserve);
+        Self(options)
+    }
+
+    /// The same options with the `PreserveDeletedFiles` of others.
+    pub(super) fn with_deletes_of(&self, others: &Self) -> Self {
+        let mut options = self.0.clone();
+        options.preserve_deleted_files.clone_from(&others.0.preserve_deleted_files);
+        Self(options)
+    }
+
+    /// Whether an execution with these options deletes: `PreserveDeletedFiles=REMOVE`.
+    pub(crate) fn delete(&self) -> bool {
+        self.0.preserve_deleted_files() == Some(&PreserveDeletedFiles::Remove)
+    }
+
+    /// The options that decide what the destination holds and whose value differs from `expected`, as `NAME=VALUE`.
+    pub(super) fn differences(&self, expected: &Self) -> Vec<String> {
+        let pairs = self.named().into_iter().zip(expected.named());
+        let differing = pairs.filter(|((_, value), (_, expected))| value.is_some() && value != expected);
+        differing.map(|((name, value), _)| format!("{name}={}", value.unwrap_or_default())).collect()
+    }
+
+    fn named(&self) -> [Named<'_>; 9] {
+        let options = &self.0;
+        [
+            ("OverwriteMode", options.overwrite_mode().map(OverwriteMode::as_str)),
+            ("PreserveDeletedFiles", options.preserve_deleted_files().map(PreserveDeletedFiles::as_str)),
+            ("TransferMode", options.transfer_mode().map(TransferMode::as_str)),
+            ("Mtime", options.mtime().map(Mtime::as_str)),
+            ("Atime", options.atime().map(Atime::as_str)),
+            ("Uid", options.uid().map(Uid::as_str)),
+            ("Gid", options.gid().map(Gid::as_str)),
+            ("PosixPermissions", options.posix_permissions().map(PosixPermissions::as_str)),
+            ("ObjectTags", options.object_tags().map(ObjectTags::as_str)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_differ_are_named_with_their_value() {
+        let options = |mode, deleted| {
+            let options = Options::builder().overwrite_mode(mode).preserve_deleted_files(deleted);
+            ExecutionOptions(options.bytes_per_second(7).build())
+        };
+        let task = options(OverwriteMode::Always, PreserveDeletedFiles::Remove);
+        let other = options(OverwriteMode::Never, PreserveDeletedFiles::Remove);
+        assert_eq!(other.differences(&task), ["OverwriteMode=NEVER"]);
+        assert_eq!(task.preserving().differences(&task), ["PreserveDeletedFiles=PRESERVE"]);
+        assert_eq!(ExecutionOptions(Options::builder().build()).differences(&task), [""; 0]);
+        assert!(task.delete() && !task.preserving().delete());
+        assert_eq!(task.preserving().to_override().bytes_per_second(), Some(7), "the other options stay");
+    }
+}
