@@ -10,6 +10,7 @@ pub mod error;
 mod execution;
 pub(crate) mod mount;
 mod options;
+pub(crate) mod remembered;
 mod task;
 
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub use arn::TaskArn;
 pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
 pub use options::ExecutionOptions;
-pub(crate) use task::{Task, TaskSource};
+use task::{LocationArns, OtherKind, TaskAlone};
+pub(crate) use task::{NotDescribed, Task, TaskSource};
 
 use error::{ServiceError, ServiceErrorKind};
 
@@ -63,19 +65,20 @@ impl DataSync {
     }
 
     /// Returns the present configuration of the task and its locations.
-    pub(crate) async fn describe_task(&self) -> Result<Task, ServiceError> {
-        let described = self.client.describe_task().task_arn(self.task.as_str()).send().await?;
-        let source = described.source_location_arn().unwrap_or_default();
+    pub(crate) async fn describe_task(&self) -> Result<Task, NotDescribed> {
+        let described = self.client.describe_task().task_arn(self.task.as_str()).send().await;
+        let alone = described.map_err(ServiceError::from).and_then(|task| TaskAlone::new(&task, self.task.as_str()));
+        let alone = alone.map_err(NotDescribed::task)?;
+        let LocationArns { source, destination } = alone.locations.clone();
         let source = match self.client.describe_location_efs().location_arn(source).send().await {
-            Ok(location) => Some(location),
-            Err(error) => ServiceError::from(error).none_if_refused()?,
+            Ok(location) => location,
+            Err(error) => return Err(NotDescribed::location(error.into(), alone, OtherKind::Source)),
         };
-        let destination = described.destination_location_arn().unwrap_or_default();
         let destination = match self.client.describe_location_s3().location_arn(destination).send().await {
-            Ok(location) => Some(location),
-            Err(error) => ServiceError::from(error).none_if_refused()?,
+            Ok(location) => location,
+            Err(error) => return Err(NotDescribed::location(error.into(), alone, OtherKind::Destination)),
         };
-        Ok(Task::new(&described, source.as_ref(), destination.as_ref()))
+        alone.with_locations(&source, &destination)
     }
 
     /// Returns the ARN of the task's most recent execution, which may have ended.

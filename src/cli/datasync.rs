@@ -21,6 +21,12 @@ pub(crate) struct DataSyncArgs {
     /// Choose between DataSync and the direct sync
     #[arg(long, value_name = "POLICY", default_value = "datasync-first")]
     pub(crate) policy: Policy,
+    /// State that the task has no filters, for a run that cannot describe the task
+    ///
+    /// Without --include, --exclude, --from-manifest or this option, a run syncs directly only if DataSync describes the
+    /// task, or if the state remembers an earlier description. The filters of a known task apply in any case
+    #[arg(long)]
+    pub(crate) no_filters: bool,
     /// Compare and repair even if DataSync succeeds
     #[arg(long)]
     pub(crate) audit: bool,

@@ -1,7 +1,7 @@
 //! `efs2s3 run`: DataSync first, and the direct sync if DataSync does not succeed.
 //!
 //! ```text
-//! describe the task -> its settings become defaults of the options
+//! describe the task, or load its last description -> its settings become defaults of the options
 //!   -> open the session: lease, source, destination
 //!   -> the mounted folder is not the task's: refuse
 //!   -> DataSync, unless the breaker is open or the policy forbids it
@@ -76,6 +76,9 @@ async fn described(
             return Ok(Report::without_work(subject, None, exit_code));
         }
     };
+    if let Some(Known { task: Err(attempt), .. }) = &known {
+        subject.datasync = Some(attempt.into());
+    }
     let invocation = with_task_settings(invocation, known.as_ref())?;
     let Command::Run(command) = invocation.cli.command else {
         return Err(CommandError::usage("not a run command"));
@@ -112,7 +115,10 @@ async fn work(
     control: Control,
 ) -> Report {
     // Check the source, the destination and the settings before DataSync works with them.
-    if let Some(Known { task: Ok(task), .. }) = known
+    if let Some(known) = known {
+        known.remember(session.state()).await;
+    }
+    if let Some(Ok(task)) = known.map(Known::description)
         && let Err(error) = check_folder(source, task, session.context()).await
     {
         return session.end(Some(error.to_string()), error.exit_code()).await;
@@ -140,9 +146,10 @@ async fn through_datasync(
     control: &Control,
 ) -> Direct {
     let Control { shutdown, progress } = control;
-    let Some(Known { datasync, task }) = known else {
+    let Some(Known { datasync, task, .. }) = known else {
         return Direct::Sync(Doubt::default());
     };
+    let task_unknown = task.is_err();
     let mut breaker = memory.load().await;
     let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
     let is_open = args.policy == Policy::DatasyncFirst && breaker.is_open(rules, SystemTime::now());
@@ -155,7 +162,7 @@ async fn through_datasync(
             Ok(task) => !matches!(datasync.running_execution(task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
-        return Direct::Sync(Doubt { suspect: None, datasync_may_still_run: may_run });
+        return Direct::Sync(Doubt { suspect: None, task_unknown, datasync_may_still_run: may_run });
     }
     let limits = StageLimits {
         poll_interval: args.poll_interval,
@@ -187,7 +194,7 @@ async fn through_datasync(
     let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
     let suspect = |content| since.map(|since| Suspect { since, content });
     if kind == VerdictKind::Succeeded {
-        let audit = Direct::Sync(Doubt { suspect: suspect(false), datasync_may_still_run: false });
+        let audit = Direct::Sync(Doubt { suspect: suspect(false), ..Doubt::default() });
         return if args.audit { audit } else { Direct::Nothing };
     }
     if args.policy == Policy::DatasyncOnly {
@@ -199,5 +206,5 @@ async fn through_datasync(
     subject.route = Route::Fallback;
     // After a partial success, what DataSync wrote may have wrong content.
     let suspect = suspect(kind == VerdictKind::Partial);
-    Direct::Sync(Doubt { suspect, datasync_may_still_run: attempt.may_still_run })
+    Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run: attempt.may_still_run })
 }

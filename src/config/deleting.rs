@@ -23,6 +23,7 @@ impl Deleting {
                 max_delete: args.max_delete,
                 allow_empty_source: args.allow_empty_source,
                 ignore_errors: args.ignore_errors,
+                task_unknown: false,
                 datasync_may_still_run: false,
             },
             requirements: Requirements { mount: args.require_mount, sentinel: args.sentinel },

@@ -62,7 +62,7 @@ fn is_same(name: &str, task: &str, given: &str) -> bool {
 mod tests {
     use super::*;
     use crate::datasync::TaskSource;
-    use crate::datasync::task::TaskSettings;
+    use crate::datasync::task::{LocationArns, TaskSettings};
 
     fn task(settings: TaskSettings) -> Task {
         Task {
@@ -71,6 +71,7 @@ mod tests {
             destination_uri: Some("s3://site/www/".to_owned()),
             settings,
             options: None,
+            locations: LocationArns::default(),
         }
     }
 
@@ -81,7 +82,7 @@ mod tests {
             exclude: Some("*.tmp|/private".to_owned()),
             delete: true,
             overwrite_never: true,
-            not_preserved: vec!["uid", "gid"],
+            not_preserved: vec!["uid".to_owned(), "gid".to_owned()],
             bytes_per_second: Some(1_000_000),
             storage_class: Some("GLACIER_IR".to_owned()),
             manifest: Some("s3://lists/m.csv".to_owned()),

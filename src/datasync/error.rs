@@ -41,15 +41,15 @@ impl ServiceError {
         Self { kind: ServiceErrorKind::Unavailable, code: None, message }
     }
 
-    /// Returns `None` if DataSync refused the request: it does so if the location is of another kind.
-    pub(super) fn none_if_refused<T>(self) -> Result<Option<T>, Self> {
-        match self.kind {
-            ServiceErrorKind::Refused | ServiceErrorKind::NotFound => Ok(None),
-            ServiceErrorKind::Denied
-            | ServiceErrorKind::Throttled
-            | ServiceErrorKind::Unavailable
-            | ServiceErrorKind::Unreachable => Err(self),
-        }
+    /// A response that lacks something that it must contain.
+    pub(super) fn incomplete(operation: &str, what: &str) -> Self {
+        let message = format!("the response to {operation} does not contain {what}");
+        Self { kind: ServiceErrorKind::Unavailable, code: None, message }
+    }
+
+    /// Whether DataSync refused the request: it does so if a location is of another kind.
+    pub(super) fn is_refused(&self) -> bool {
+        self.kind == ServiceErrorKind::Refused
     }
 }
 
@@ -66,7 +66,8 @@ where
         };
         let kind = match (&error, code.as_deref(), status) {
             (SdkError::ServiceError(_), Some(code), Some(status)) => kind_of(code, status, &message),
-            (_, _, Some(500..)) => ServiceErrorKind::Unavailable,
+            // A response without an error code is not DataSync's, or is damaged.
+            (_, _, Some(_)) => ServiceErrorKind::Unavailable,
             _ if message.contains("credential") => ServiceErrorKind::Denied,
             _ => ServiceErrorKind::Unreachable,
         };

@@ -1,13 +1,19 @@
 //! The configuration of a task: its source, its destination and its settings.
+//!
+//! A configuration is complete, or there is none: a filter, an option or a location that a response lacks must not look
+//! like one that the task does not have.
 
 use aws_sdk_datasync::operation::describe_location_efs::DescribeLocationEfsOutput;
 use aws_sdk_datasync::operation::describe_location_s3::DescribeLocationS3Output;
 use aws_sdk_datasync::operation::describe_task::DescribeTaskOutput;
 use aws_sdk_datasync::types::{
-    Atime, FilterRule, Gid, ManifestConfig, Mtime, ObjectTags, OverwriteMode, PosixPermissions, PreserveDeletedFiles,
-    PreserveDevices, SmbSecurityDescriptorCopyFlags, TransferMode, Uid,
+    Atime, FilterRule, FilterType, Gid, ManifestConfig, Mtime, ObjectTags, OverwriteMode, PosixPermissions,
+    PreserveDeletedFiles, PreserveDevices, SmbSecurityDescriptorCopyFlags, TransferMode, Uid,
 };
 
+use serde::{Deserialize, Serialize};
+
+use super::error::ServiceError;
 use super::options::ExecutionOptions;
 
 /// The configuration of a task.
@@ -21,10 +27,46 @@ pub(crate) struct Task {
     pub(crate) settings: TaskSettings,
     /// The options of its executions, unless a start overrides them.
     pub(crate) options: Option<ExecutionOptions>,
+    pub(super) locations: LocationArns,
+}
+
+/// The ARNs of a task's source and destination. The kind of a location never changes.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(crate) struct LocationArns {
+    pub(super) source: String,
+    pub(super) destination: String,
+}
+
+/// What DescribeTask shows of a task, without its locations.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TaskAlone {
+    latest_execution: Option<String>,
+    settings: TaskSettings,
+    options: Option<ExecutionOptions>,
+    pub(super) locations: LocationArns,
+}
+
+/// Why a task has no configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct NotDescribed {
+    pub(crate) error: ServiceError,
+    /// What DescribeTask showed, if it showed everything and a location is missing.
+    pub(crate) alone: Option<TaskAlone>,
+    /// The location that DataSync did not describe as the kind that this program copies, if that is the reason.
+    pub(crate) other_kind: Option<OtherKind>,
+}
+
+/// A location of a kind that this program does not copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherKind {
+    /// The source is not on EFS.
+    Source,
+    /// The destination is not on S3.
+    Destination,
 }
 
 /// The source location of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) enum TaskSource {
     /// A folder on an EFS file system.
     Efs {
@@ -40,7 +82,7 @@ pub(crate) enum TaskSource {
 }
 
 /// The task's filters and options that matter for the copy of a file tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct TaskSettings {
     /// The include patterns, in DataSync's syntax.
     pub(crate) include: Option<String>,
@@ -51,7 +93,7 @@ pub(crate) struct TaskSettings {
     /// `OverwriteMode=NEVER`
     pub(crate) overwrite_never: bool,
     /// The attributes that DataSync does not preserve, as values of `--no-preserve`.
-    pub(crate) not_preserved: Vec<&'static str>,
+    pub(crate) not_preserved: Vec<String>,
     /// The bandwidth limit.
     pub(crate) bytes_per_second: Option<u64>,
     /// The storage class of new objects, by the S3 API's name. `None` for `STANDARD`.
@@ -62,19 +104,77 @@ pub(crate) struct TaskSettings {
     pub(crate) unsupported: Vec<String>,
 }
 
-impl Task {
-    pub(super) fn new(
-        task: &DescribeTaskOutput,
-        source: Option<&DescribeLocationEfsOutput>,
-        destination: Option<&DescribeLocationS3Output>,
-    ) -> Self {
-        let uri = destination.and_then(DescribeLocationS3Output::location_uri);
-        Self {
-            latest_execution: task.current_task_execution_arn().filter(|arn| !arn.is_empty()).map(str::to_owned),
-            source: source.and_then(TaskSource::of_efs).unwrap_or(TaskSource::Other),
-            destination_uri: uri.filter(|uri| uri.starts_with("s3://")).map(str::to_owned),
-            settings: TaskSettings::new(task, destination),
+impl TaskAlone {
+    /// Reads the response to DescribeTask about the task `arn`.
+    pub(super) fn new(task: &DescribeTaskOutput, arn: &str) -> Result<Self, ServiceError> {
+        let present = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let missing = |what| ServiceError::incomplete("DescribeTask", what);
+        if task.task_arn() != Some(arn) {
+            return Err(missing("this TaskArn"));
+        }
+        let source = present(task.source_location_arn()).ok_or_else(|| missing("SourceLocationArn"))?;
+        let destination = present(task.destination_location_arn()).ok_or_else(|| missing("DestinationLocationArn"))?;
+        Ok(Self {
+            latest_execution: present(task.current_task_execution_arn()),
+            settings: TaskSettings::new(task).map_err(missing)?,
             options: task.options().map(ExecutionOptions::new),
+            locations: LocationArns { source, destination },
+        })
+    }
+
+    /// The whole configuration, with the locations that DataSync described.
+    pub(super) fn with_locations(
+        self,
+        source: &DescribeLocationEfsOutput,
+        destination: &DescribeLocationS3Output,
+    ) -> Result<Task, NotDescribed> {
+        let Some(source) = TaskSource::of_efs(source) else {
+            return Err(self.incomplete("DescribeLocationEfs", "an EFS LocationUri"));
+        };
+        let Some(uri) = destination.location_uri().filter(|uri| uri.starts_with("s3://")) else {
+            return Err(self.incomplete("DescribeLocationS3", "an S3 LocationUri"));
+        };
+        let uri = uri.to_owned();
+        Ok(self.with(source, uri, storage_class(destination)))
+    }
+
+    /// The whole configuration, with the locations of an earlier description, if they are this task's.
+    pub(super) fn with_locations_of(self, earlier: &Task) -> Option<Task> {
+        let uri = earlier.destination_uri.clone()?;
+        (self.locations == earlier.locations)
+            .then(|| self.with(earlier.source.clone(), uri, earlier.settings.storage_class.clone()))
+    }
+
+    fn with(self, source: TaskSource, destination_uri: String, storage_class: Option<String>) -> Task {
+        let Self { latest_execution, settings, options, locations } = self;
+        let settings = TaskSettings { storage_class, ..settings };
+        Task { latest_execution, source, destination_uri: Some(destination_uri), settings, options, locations }
+    }
+
+    fn incomplete(self, operation: &str, what: &str) -> NotDescribed {
+        NotDescribed { error: ServiceError::incomplete(operation, what), alone: Some(self), other_kind: None }
+    }
+}
+
+impl NotDescribed {
+    /// DescribeTask failed, or showed only a part of the task.
+    pub(super) fn task(error: ServiceError) -> Self {
+        Self { error, alone: None, other_kind: None }
+    }
+
+    /// DescribeTask showed the task, and describing this location failed.
+    pub(super) fn location(error: ServiceError, alone: TaskAlone, which: OtherKind) -> Self {
+        let other_kind = error.is_refused().then_some(which);
+        Self { error, alone: Some(alone), other_kind }
+    }
+}
+
+impl OtherKind {
+    /// What is wrong with the task.
+    pub(crate) const fn what(self) -> &'static str {
+        match self {
+            Self::Source => "the task's source is not an EFS location",
+            Self::Destination => "the task's destination is not an S3 location",
         }
     }
 }
@@ -95,22 +195,23 @@ impl TaskSource {
 }
 
 impl TaskSettings {
-    fn new(task: &DescribeTaskOutput, destination: Option<&DescribeLocationS3Output>) -> Self {
+    /// Reads the settings that DescribeTask shows; the error names what it lacks. The storage class is that of the location.
+    fn new(task: &DescribeTaskOutput) -> Result<Self, &'static str> {
+        let has_unknown_rule = |rules: &[FilterRule]| rules.iter().any(|rule| !is_known(rule));
+        if has_unknown_rule(task.includes()) || has_unknown_rule(task.excludes()) {
+            return Err("a filter that this program can read");
+        }
+        let manifest = task.manifest_config().map(|manifest| manifest_url(manifest).ok_or("the manifest's S3 object"));
         let mut settings = Self {
             include: patterns(task.includes()),
             exclude: patterns(task.excludes()),
-            storage_class: destination.and_then(storage_class),
+            manifest: manifest.transpose()?,
             ..Self::default()
         };
-        if let Some(manifest) = task.manifest_config() {
-            match manifest_url(manifest) {
-                Some(url) => settings.manifest = Some(url),
-                None => settings.unsupported.push("ManifestConfig without an S3 object".to_owned()),
-            }
+        let options = task.options().ok_or("Options")?;
+        if options.preserve_deleted_files().is_none() || options.overwrite_mode().is_none() {
+            return Err("PreserveDeletedFiles and OverwriteMode");
         }
-        let Some(options) = task.options() else {
-            return settings;
-        };
         settings.delete = options.preserve_deleted_files() == Some(&PreserveDeletedFiles::Remove);
         settings.overwrite_never = options.overwrite_mode() == Some(&OverwriteMode::Never);
         settings.bytes_per_second =
@@ -122,7 +223,8 @@ impl TaskSettings {
             ("gid", options.gid() == Some(&Gid::None)),
             ("permissions", options.posix_permissions() == Some(&PosixPermissions::None)),
         ];
-        settings.not_preserved = attributes.into_iter().filter(|(_, is_none)| *is_none).map(|(name, _)| name).collect();
+        let not_preserved = attributes.into_iter().filter(|(_, is_none)| *is_none);
+        settings.not_preserved = not_preserved.map(|(name, _)| name.to_owned()).collect();
         let mut unsupported = |name: &str, value: Option<&str>| {
             if let Some(value) = value {
                 settings.unsupported.push(format!("{name}={value}"));
@@ -137,8 +239,13 @@ impl TaskSettings {
         unsupported("SecurityDescriptorCopyFlags", flags.map(SmbSecurityDescriptorCopyFlags::as_str));
         let mode = options.transfer_mode().filter(|mode| **mode == TransferMode::All);
         unsupported("TransferMode", mode.map(TransferMode::as_str));
-        settings
+        Ok(settings)
     }
+}
+
+/// Whether the rule is one that the direct sync applies as DataSync does.
+fn is_known(rule: &FilterRule) -> bool {
+    rule.filter_type().is_none_or(|kind| *kind == FilterType::SimplePattern) && rule.value().is_some()
 }
 
 pub(super) fn patterns(rules: &[FilterRule]) -> Option<String> {

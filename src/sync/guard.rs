@@ -13,6 +13,8 @@ pub enum Guard {
     Listing,
     /// The run was asked to stop before these deletes.
     Interrupted,
+    /// DataSync did not describe the task, so the run does not know what the task excludes.
+    TaskUnknown,
     /// A DataSync execution may still be running.
     DatasyncMayStillRun,
     /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
@@ -39,9 +41,10 @@ pub enum Guard {
 
 impl Guard {
     /// One of each.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Listing,
         Self::Interrupted,
+        Self::TaskUnknown,
         Self::DatasyncMayStillRun,
         Self::Walk { directories: 0, deletes: 0 },
         Self::Uploads { failed: 0, deletes: 0 },
@@ -61,6 +64,7 @@ impl Guard {
         match self {
             Self::Listing => "listing",
             Self::Interrupted => "interrupted",
+            Self::TaskUnknown => "task_unknown",
             Self::DatasyncMayStillRun => "datasync_may_still_run",
             Self::Walk { .. } => "walk",
             Self::Uploads { .. } => "uploads",
@@ -81,6 +85,7 @@ impl Guard {
             Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
             Self::Listing
             | Self::Interrupted
+            | Self::TaskUnknown
             | Self::DatasyncMayStillRun
             | Self::Walk { .. }
             | Self::Uploads { .. }
@@ -98,6 +103,12 @@ impl Guard {
         match self {
             Self::Listing => "the run failed before its deletes: read `error`, and run again".to_owned(),
             Self::Interrupted => "the run was asked to stop before these deletes: the next run does them".to_owned(),
+            Self::TaskUnknown => {
+                "DataSync did not describe the task, so this run cannot know what the task excludes and whether it \
+                 deletes now: read `datasync.evidence`, and run again once DataSync describes the task. To delete \
+                 without DataSync, run efs2s3 sync --delete with the task's filters"
+                    .to_owned()
+            }
             Self::DatasyncMayStillRun => {
                 "a DataSync execution may still be running, and this run may not know what it \
                                           copies: DataSync or the next run deletes"
@@ -208,17 +219,18 @@ mod tests {
             let position = match guard {
                 Guard::Listing => 0,
                 Guard::Interrupted => 1,
-                Guard::DatasyncMayStillRun => 2,
-                Guard::Walk { .. } => 3,
-                Guard::Uploads { .. } => 4,
-                Guard::EmptySource { .. } => 5,
-                Guard::Limit { .. } => 6,
-                Guard::Spill { .. } => 7,
-                Guard::ImpossiblePath => 8,
-                Guard::ChangedSincePlan => 9,
-                Guard::StillGone => 10,
-                Guard::StillGoneUnknown { .. } => 11,
-                Guard::StillTheSame => 12,
+                Guard::TaskUnknown => 2,
+                Guard::DatasyncMayStillRun => 3,
+                Guard::Walk { .. } => 4,
+                Guard::Uploads { .. } => 5,
+                Guard::EmptySource { .. } => 6,
+                Guard::Limit { .. } => 7,
+                Guard::Spill { .. } => 8,
+                Guard::ImpossiblePath => 9,
+                Guard::ChangedSincePlan => 10,
+                Guard::StillGone => 11,
+                Guard::StillGoneUnknown { .. } => 12,
+                Guard::StillTheSame => 13,
             };
             assert_eq!(Guard::ALL[position], guard);
         }

@@ -56,6 +56,8 @@ pub struct DeleteRules {
     pub allow_empty_source: bool,
     /// Whether an unreadable directory withholds only the deletes below it.
     pub ignore_errors: bool,
+    /// Whether the run lacks the description of its DataSync task.
+    pub task_unknown: bool,
     /// Whether a DataSync execution may still be running.
     pub datasync_may_still_run: bool,
 }

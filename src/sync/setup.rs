@@ -19,6 +19,8 @@ pub(crate) struct Setup {
 pub struct Doubt {
     /// Which objects the execution wrote.
     pub suspect: Option<Suspect>,
+    /// Whether DataSync did not describe the task.
+    pub task_unknown: bool,
     /// Whether the execution may still be running.
     pub datasync_may_still_run: bool,
 }
@@ -28,7 +30,8 @@ impl Setup {
     pub(crate) fn start(self, memory: Memory, doubt: Doubt) -> (Arc<Context>, Input) {
         let Context { rules, delete_rules, .. } = self.context;
         let rules = Rules { suspect: doubt.suspect, ..rules };
-        let delete_rules = DeleteRules { datasync_may_still_run: doubt.datasync_may_still_run, ..delete_rules };
+        let Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
+        let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
         (Arc::new(Context { rules, delete_rules, memory, ..self.context }), self.input)
     }
 }

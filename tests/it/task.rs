@@ -1,9 +1,11 @@
-//! `efs2s3 run` and its DataSync task: an execution that another client cancels.
+//! `efs2s3 run` and its DataSync task: a task that cannot be described, an execution that another client cancels.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fake_aws::datasync::{Cancel, DataSyncServer};
-use serde_json::Value;
+use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
+use serde_json::{Value, json};
 
 use crate::trial::{FinishedRun, Trial, WRITES};
 
@@ -40,6 +42,190 @@ fn states(trial: &Trial) -> [String; 2] {
 #[track_caller]
 fn assert_verdict(run: &FinishedRun, verdict: &str) {
     assert_eq!(run.report["datasync"]["verdict"], verdict, "{}: {}", run.report["datasync"], run.stderr);
+}
+
+// --- a task that cannot be described ---
+
+/// A task that excludes /private, where there is a file and an object that has no file. Its executions fail.
+fn with_private_files() -> (Trial, DataSyncServer) {
+    let (trial, datasync) = trial(&failing());
+    trial.write("private/key", "secret");
+    trial.object("private/only-copy", "x", LONG_AGO);
+    datasync.change(|service| service.exclude = Some("/private".to_owned()));
+    (trial, datasync)
+}
+
+/// Makes the first requests of this operation fail.
+fn fail(datasync: &DataSyncServer, operation: &'static str, fault: &ServiceFault) {
+    datasync.change(|service| service.faults = vec![(operation, u32::MAX, fault.clone())]);
+}
+
+fn denied() -> ServiceFault {
+    ServiceFault::error(400, "AccessDeniedException", "User is not authorized to perform: datasync:DescribeTask")
+}
+
+fn not_found() -> ServiceFault {
+    ServiceFault::error(400, "InvalidRequestException", "Request parameters are invalid: Task task-01 is not found.")
+}
+
+/// A response with status 200 that contains nothing of the task.
+fn empty() -> ServiceFault {
+    ServiceFault::error(200, "", "")
+}
+
+fn refused() -> ServiceFault {
+    ServiceFault::error(400, "InvalidRequestException", "Request parameters are invalid.")
+}
+
+#[track_caller]
+fn assert_nothing_private(trial: &Trial) {
+    let private: Vec<String> = trial.names().into_iter().filter(|name| name.starts_with("private")).collect();
+    assert_eq!(private, ["private/only-copy"], "published or deleted what the task excludes");
+}
+
+#[test]
+fn a_run_that_cannot_describe_the_task_uses_the_description_that_the_state_remembers() {
+    let (trial, datasync) = with_private_files();
+    for state in states(&trial) {
+        datasync.change(|service| service.faults.clear());
+        trial.run(&datasync, &["--state", &state]).expect(0);
+        let starts = datasync.count("StartTaskExecution");
+        let faults = [
+            ("DescribeTask", denied(), "access_denied"),
+            ("DescribeTask", not_found(), "unknown_task"),
+            ("DescribeTask", ServiceFault::error(400, "ThrottlingException", "Rate exceeded"), "throttled"),
+            ("DescribeTask", empty(), "unavailable"),
+            ("DescribeLocationEfs", denied(), "access_denied"),
+            ("DescribeLocationS3", not_found(), "unknown_task"),
+            ("DescribeLocationS3", empty(), "unavailable"),
+            ("DescribeLocationEfs", refused(), "refused"),
+        ];
+        // The state on S3 takes the same way; each retried fault costs seconds.
+        let count = if state.starts_with("s3://") { 2 } else { faults.len() };
+        for (number, (operation, fault, verdict)) in faults.into_iter().take(count).enumerate() {
+            fail(&datasync, operation, &fault);
+            trial.write(format!("d0/new{number}"), format!("{state}{verdict}"));
+            trial.object("orphan", "o", LONG_AGO);
+            // The destination is remembered too.
+            let run = trial.run(&datasync, &["--state", &state, "--breaker-failures", "100"]).expect(3);
+            assert_verdict(&run, verdict);
+            let evidence = run.report["datasync"]["evidence"].as_str().unwrap();
+            assert!(evidence.contains("remembers since 20"), "{evidence}");
+            assert_nothing_private(&trial);
+            assert_eq!(trial.objects()[&format!("d0/new{number}")], format!("{state}{verdict}").as_bytes());
+            assert_eq!(run.withheld_by("task_unknown"), 1, "the task may exclude more now");
+            trial.s3.remove("site", "www/orphan");
+        }
+        for options in [&["--policy", "direct-only"][..], &["--breaker-failures", "1"], &["--no-filters"]] {
+            let options: Vec<&str> = options.iter().copied().chain(["--state", &state]).collect();
+            let run = trial.run(&datasync, &options).expect(0);
+            assert!(run.report["datasync"]["evidence"].as_str().unwrap().contains("remembers"), "{}", run.report);
+            assert_nothing_private(&trial);
+        }
+        assert_eq!(datasync.count("StartTaskExecution"), starts);
+    }
+}
+
+#[test]
+fn without_a_description_the_run_needs_explicit_filters_and_deletes_nothing() {
+    for (operation, fault) in
+        [("DescribeTask", denied()), ("DescribeTask", not_found()), ("DescribeLocationS3", denied())]
+    {
+        for policy in ["datasync-first", "direct-only"] {
+            let (trial, datasync) = with_private_files();
+            fail(&datasync, operation, &fault);
+            let options = ["s3://site/www", "--delete", "--policy", policy];
+            let run = trial.run(&datasync, &options).expect(1);
+            let error = run.report["error"].as_str().unwrap();
+            assert!(error.contains("--no-filters") && error.contains("--exclude"), "{error}");
+            assert_eq!((trial.count(WRITES), datasync.count("StartTaskExecution")), (0, 0));
+            assert!(run.report["datasync"]["verdict"].is_string(), "{}", run.report);
+
+            let with = |more: &[&str]| {
+                let options: Vec<&str> = options.iter().chain(more).copied().collect();
+                trial.run(&datasync, &options)
+            };
+            let run = with(&["--exclude", "/private"]).expect(3);
+            assert_nothing_private(&trial);
+            assert_eq!((run.withheld_by("task_unknown"), trial.has("d0/f0")), (1, true));
+            let run = with(&["--no-filters"]).expect(3);
+            assert_eq!((run.withheld_by("task_unknown"), trial.has("private/key")), (2, true));
+            with(&["--no-filters", "--exclude", "/private"]).expect(2);
+        }
+    }
+}
+
+#[test]
+fn the_description_of_another_task_and_a_damaged_one_are_not_used() {
+    let (trial, datasync) = with_private_files();
+    let folder = trial.folder.path().join("state");
+    let state = folder.display().to_string();
+    trial.run(&datasync, &["--state", &state]).expect(0);
+    let (source, url) = (trial.tree().display().to_string(), datasync.url());
+    for (from, to) in [("abcdef0", "abcdef1"), ("us-east-1", "us-east-2"), ("123456789012", "123456789013")] {
+        let other = datasync.task_arn().replace(from, to);
+        let words = ["run", "--task-arn", &other, "--source", &source, "s3://site/www", "--state", &state];
+        let run = trial.run_words(&words, &[("AWS_ENDPOINT_URL_DATASYNC", &url)]).expect(1);
+        assert!(run.stderr.contains("--no-filters"), "{}", run.stderr);
+    }
+    fail(&datasync, "DescribeTask", &denied());
+    let file = description(&folder);
+    let whole = fs::read_to_string(&file).unwrap();
+    for damaged in [String::new(), whole.replace("\"schema\": 1", "\"schema\": 2"), whole.replace("task-0", "task-1")] {
+        fs::write(&file, damaged).unwrap();
+        let run = trial.run(&datasync, &["s3://site/www", "--state", &state]).expect(1);
+        assert!(run.stderr.contains("the description of the task"), "{}", run.stderr);
+    }
+    assert_nothing_private(&trial);
+}
+
+/// The file of the remembered task in a state folder.
+fn description(state: &Path) -> PathBuf {
+    let mut files = fs::read_dir(state).unwrap().flatten().map(|entry| entry.path());
+    files.find(|path| path.to_str().unwrap().ends_with(".description.json")).unwrap()
+}
+
+#[test]
+fn the_description_is_written_only_when_it_changes() {
+    let (trial, datasync) = with_private_files();
+    let folder = trial.folder.path().join("state");
+    let options = ["--state", folder.to_str().unwrap()];
+    trial.run(&datasync, &options).expect(0);
+    let first = fs::read_to_string(description(&folder)).unwrap();
+    assert!(first.contains("/private") && first.contains(&datasync.task_arn()), "{first}");
+    trial.run(&datasync, &options).expect(0);
+    assert_eq!(fs::read_to_string(description(&folder)).unwrap(), first);
+    datasync.change(|service| service.exclude = Some("/private|/d1".to_owned()));
+    trial.run(&datasync, &options).expect(0);
+    assert!(fs::read_to_string(description(&folder)).unwrap().contains("/private|/d1"));
+}
+
+#[test]
+fn a_filter_that_describetask_shows_applies_although_a_location_cannot_be_described() {
+    let (trial, datasync) = with_private_files();
+    let state = trial.folder.path().join("state").display().to_string();
+    trial.run(&datasync, &["--state", &state]).expect(0);
+    datasync.change(|service| service.exclude = Some("/private|/late".to_owned()));
+    trial.write("late/secret", "s");
+    fail(&datasync, "DescribeLocationEfs", &denied());
+    trial.run(&datasync, &["--state", &state]).expect(0);
+    assert!(!trial.has("late/secret") && !trial.has("late/"), "{:?}", trial.names());
+}
+
+#[test]
+fn a_manifest_that_the_run_cannot_read_does_not_lead_to_a_full_sync() {
+    let (trial, datasync) = trial(&failing());
+    trial.s3.create_bucket("lists");
+    let object = json!({ "S3": { "ManifestObjectPath": "m.csv", "S3BucketArn": "arn:aws:s3:::lists", "BucketAccessRoleArn": "r" } });
+    for source in [object, json!({})] {
+        datasync.change(|service| {
+            service.manifest = Some(json!({ "Action": "TRANSFER", "Format": "CSV", "Source": source }));
+        });
+        for policy in ["datasync-first", "direct-only"] {
+            trial.run(&datasync, &["s3://site/www", "--policy", policy]).expect(1);
+            assert_eq!(trial.count(WRITES), 0, "{policy}");
+        }
+    }
 }
 
 // --- an execution that another client cancels ---

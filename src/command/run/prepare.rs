@@ -1,15 +1,23 @@
 //! What the run asks and checks before DataSync works: the task, the options, the mounted folder.
+//!
+//! A run that cannot describe the task uses the description that the state remembers. Without one, it syncs directly only
+//! with explicit filters: otherwise it would publish what the task excludes. In both cases it deletes nothing.
 
 use std::path::Path;
 
 use super::super::error::CommandError;
 use super::key_sample::none_is_in_source;
 use crate::cli::{Command, Invocation, Policy, RunCommand};
+use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
+use crate::datasync::attempt::verdict::{AttemptVerdict, VerdictKind};
 use crate::datasync::defaults;
-use crate::datasync::error::ServiceErrorKind;
 use crate::datasync::mount::{MountEvidence, of_mount};
-use crate::datasync::{DataSync, Task, TaskSource};
+use crate::datasync::remembered::{RememberedTask, TaskFile};
+use crate::datasync::{DataSync, Task, TaskArn};
+use crate::recorded_options::RecordedOptions;
+use crate::session::state_at;
+use crate::state::State;
 use crate::sync::context::Context;
 
 /// What a run knows of its task.
@@ -17,7 +25,29 @@ pub(super) struct Known {
     pub(super) datasync: DataSync,
     /// A failed attempt if DataSync did not describe the task.
     pub(super) task: Result<Task, Attempt>,
+    /// The earlier description that applies then, if there is one.
+    remembered: Option<Task>,
 }
+
+impl Known {
+    /// The task as DataSync described it now or, if it did not, earlier.
+    pub(super) fn description(&self) -> Result<&Task, &Attempt> {
+        match (&self.task, &self.remembered) {
+            (Ok(task), _) | (Err(_), Some(task)) => Ok(task),
+            (Err(attempt), None) => Err(attempt),
+        }
+    }
+
+    /// Stores the description for runs that cannot describe the task.
+    pub(super) async fn remember(&self, state: Option<&State>) {
+        if let (Ok(task), Some(state)) = (&self.task, state) {
+            TaskFile::new(state, self.datasync.task_arn()).store(task).await;
+        }
+    }
+}
+
+/// The options that say which files the task copies.
+const FILTERS: [&str; 3] = ["include", "exclude", "from_manifest"];
 
 pub(super) fn run_command(invocation: &Invocation) -> Option<&RunCommand> {
     if let Command::Run(command) = &invocation.cli.command { Some(command) } else { None }
@@ -37,46 +67,106 @@ pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, C
             ))
         };
     };
+    if command.datasync.no_filters && has_filters(&invocation.options) {
+        return Err(CommandError::usage(
+            "--no-filters contradicts --include, --exclude and --from-manifest: pass only one of them",
+        ));
+    }
     let datasync = DataSync::connect(arn).await.map_err(CommandError::fatal)?;
-    let task = match datasync.describe_task().await {
-        Ok(task) if task.source == TaskSource::Other => {
-            return Err(CommandError::fatal("the task's source is not an EFS location: started nothing"));
-        }
-        Ok(task) if task.destination_uri.is_none() => {
-            return Err(CommandError::fatal("the task's destination is not an S3 location: started nothing"));
-        }
-        Ok(task) => Ok(task),
-        Err(error) => {
-            let attempt = Attempt::failed(&error);
-            if command.destination.is_none() {
-                let hint = match error.kind {
-                    ServiceErrorKind::Denied => "allow datasync:DescribeTask and datasync:DescribeLocation*, or ",
-                    ServiceErrorKind::NotFound => "check --task-arn, or ",
-                    ServiceErrorKind::Refused
-                    | ServiceErrorKind::Throttled
-                    | ServiceErrorKind::Unavailable
-                    | ServiceErrorKind::Unreachable => "",
-                };
-                let evidence = attempt.verdict.evidence;
-                return Err(CommandError::fatal(format!(
-                    "{evidence}. Without the task no destination is configured: {hint}pass s3://bucket/prefix or set EFS2S3_DESTINATION, with the task's filters and --delete as options"
-                )));
-            }
-            Err(attempt)
-        }
+    let missing = match datasync.describe_task().await {
+        Ok(task) => return Ok(Some(Known { datasync, task: Ok(task), remembered: None })),
+        Err(missing) => missing,
     };
-    Ok(Some(Known { datasync, task }))
+    let (mut attempt, other_kind) = (Attempt::failed(&missing.error), missing.other_kind);
+    let earlier = remembered(invocation, command, datasync.task_arn()).await?;
+    let remembered = earlier.and_then(|earlier| earlier.completing(missing));
+    if let Some(RememberedTask { since, .. }) = &remembered {
+        let since = humantime::format_rfc3339_seconds(*since);
+        tracing::warn!(%since, "DataSync did not describe the task: using the description that the state remembers");
+        attempt.verdict.evidence.push_str(&format!(". Used the description that the state remembers since {since}"));
+    } else if let Some(other_kind) = other_kind {
+        return Err(CommandError::fatal(format!("{}: started nothing", other_kind.what())));
+    }
+    Ok(Some(Known { datasync, task: Err(attempt), remembered: remembered.map(|earlier| earlier.task) }))
+}
+
+fn has_filters(options: &RecordedOptions) -> bool {
+    FILTERS.iter().filter_map(|name| options.get(name)).any(|value| !value.is_empty())
+}
+
+/// Returns what the state remembers of the task.
+async fn remembered(
+    invocation: &Invocation,
+    command: &RunCommand,
+    arn: &TaskArn,
+) -> Result<Option<RememberedTask>, CommandError> {
+    let Some(place) = &command.state.state else {
+        return Ok(None);
+    };
+    // The destination is not known yet. The state needs only the settings of the connection.
+    let options = invocation.options.clone().without(&FILTERS);
+    let source = command.source.display().to_string();
+    let args = options.sync_args(&source, "s3://unknown").map_err(CommandError::usage)?;
+    let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.in_region(arn.region());
+    let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
+    Ok(TaskFile::new(&state, arn).load().await)
+}
+
+/// Checks that a run that knows nothing of the task has a destination and, to sync directly, explicit filters.
+fn require_options(invocation: &Invocation, attempt: &Attempt) -> Result<(), CommandError> {
+    let Some(command) = run_command(invocation) else {
+        return Ok(());
+    };
+    let needs_filters = command.datasync.policy != Policy::DatasyncOnly
+        && !command.datasync.no_filters
+        && !has_filters(&invocation.options);
+    let mut missing = Vec::new();
+    if command.destination.is_none() {
+        missing.push("pass s3://bucket/prefix or set EFS2S3_DESTINATION");
+    }
+    if needs_filters {
+        missing
+            .push("pass the task's filters as --include, --exclude or --from-manifest, or --no-filters if it has none");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let AttemptVerdict { kind, evidence, .. } = &attempt.verdict;
+    let hint = if *kind == VerdictKind::AccessDenied {
+        "allow datasync:DescribeTask and datasync:DescribeLocation*, or "
+    } else if *kind == VerdictKind::UnknownTask {
+        "check --task-arn, or "
+    } else {
+        ""
+    };
+    Err(CommandError::fatal(format!(
+        "{evidence}. Without the description of the task, the run does not know what the task copies, and wrote nothing: \
+         {hint}{}",
+        missing.join(", and ")
+    )))
 }
 
 /// Returns the command with the task's settings as defaults, and warns about each option that differs from them.
+///
+/// # Errors
+/// Returns an error if nothing is known of the task and the options do not say what to copy.
 pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) -> Result<Invocation, CommandError> {
-    let Some(Known { task: Ok(task), .. }) = known else {
-        return Ok(invocation);
+    let task = match known.map(Known::description) {
+        None => return Ok(invocation),
+        Some(Ok(task)) => task,
+        Some(Err(attempt)) => {
+            require_options(&invocation, attempt)?;
+            tracing::warn!("DataSync did not describe the task: using the options alone, and deleting nothing");
+            return Ok(invocation);
+        }
     };
     for option in &task.settings.unsupported {
         tracing::warn!(option, "the direct sync does not support this task option, and ignores it if DataSync fails");
     }
     let of_task = defaults::of_task(task);
+    if run_command(&invocation).is_some_and(|command| command.datasync.no_filters) && has_filters(&of_task) {
+        tracing::warn!("the task has filters: the run ignores --no-filters");
+    }
     let invocation = invocation.with_defaults(of_task.clone()).map_err(CommandError::usage)?;
     for (option, given, task) in defaults::differences(&of_task, &invocation.options) {
         let task = task.as_deref().unwrap_or("unset");

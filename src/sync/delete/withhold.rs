@@ -9,6 +9,8 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
     let objects = tally.counts.objects;
     if deletes == 0 {
         None
+    } else if rules.task_unknown {
+        Some(Guard::TaskUnknown)
     } else if rules.datasync_may_still_run {
         Some(Guard::DatasyncMayStillRun)
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
@@ -33,6 +35,7 @@ mod tests {
         max_delete: MaxDelete::Default,
         allow_empty_source: false,
         ignore_errors: false,
+        task_unknown: false,
         datasync_may_still_run: false,
     };
 
@@ -75,6 +78,13 @@ mod tests {
         assert_eq!(guard(1, &tally(0, 10), &RULES), Some("empty_source"));
         assert_eq!(guard(1, &tally(0, 10), &DeleteRules { allow_empty_source: true, ..RULES }), None);
         assert_eq!(guard(0, &tally(0, 10), &RULES), None);
+    }
+
+    #[test]
+    fn a_task_that_is_not_described_withholds_every_delete() {
+        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: true, ..RULES };
+        assert_eq!(guard(1, &tally(9, 10), &rules), Some("task_unknown"));
+        assert_eq!(guard(0, &tally(9, 10), &rules), None);
     }
 
     #[test]
