@@ -4,9 +4,13 @@
 //! report has them. `stat` and `open` count calls. `readdir` counts the `getdents64` calls, of 32 KiB each, that returned
 //! entries or failed (an empty directory without `.` and `..` counts one). The last call of each directory returns
 //! nothing: the NFS client responds to it without the server, so it is not counted.
+//!
+//! A path without links is opened by one `openat2`. If the kernel or a sandbox refuses that call, the path is opened
+//! part by part, and no part may be a link. The results and the errors are the same (`DESIGN.md#without-openat2`).
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, StatxTimestamp};
@@ -26,6 +30,8 @@ pub struct Operations {
     pub open: AtomicU64,
     /// `readlink`.
     pub readlink: AtomicU64,
+    /// Whether the system has `openat2`, once it is known.
+    has_openat2: OnceLock<bool>,
 }
 
 /// Whether to follow a link that is the last part of a path.
@@ -87,11 +93,10 @@ impl Operations {
             AllowedLinks::NotLast => self.open_at(base, path, not_last),
             AllowedLinks::None => {
                 self.open.fetch_add(1, Ordering::Relaxed);
-                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-                match rustix::fs::openat2(base, path, flags, Mode::empty(), resolve) {
-                    // The kernel or the sandbox does not have this call.
-                    Err(Errno::NOSYS | Errno::PERM) => self.open_at(base, path, not_last),
-                    result => result,
+                if *self.has_openat2.get_or_init(|| has_openat2(base)) {
+                    rustix::fs::openat2(base, path, flags, Mode::empty(), WITHOUT_LINKS)
+                } else {
+                    open_part_by_part(base, path, not_last)
                 }
             }
         }
@@ -161,6 +166,40 @@ impl Operations {
     }
 }
 
+const WITHOUT_LINKS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
+/// How a directory is held for the next part of a path: without reading it, which takes no permission.
+const PART: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Whether `openat2` works. It is missing before Linux 5.6 (`ENOSYS`), and some sandboxes refuse it (`EPERM`). Another
+/// kernel could not know a flag (`EINVAL`) or a field (`E2BIG`).
+fn has_openat2(directory: BorrowedFd<'_>) -> bool {
+    rustix::fs::openat2(directory, ".", PART, Mode::empty(), WITHOUT_LINKS).is_ok()
+}
+
+/// Opens a path none of whose parts is a link, as `openat2` does.
+fn open_part_by_part(base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    if path.starts_with(b"/") {
+        return Err(Errno::XDEV);
+    }
+    let flags = if path.ends_with(b"/") { flags | OFlags::DIRECTORY } else { flags };
+    let mut parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".").peekable();
+    let mut parent: Option<OwnedFd> = None;
+    while let Some(part) = parts.next() {
+        let within = parent.as_ref().map_or(base, AsFd::as_fd);
+        if part == b".." {
+            return Err(Errno::XDEV);
+        }
+        let is_last = parts.peek().is_none();
+        match rustix::fs::openat(within, part, if is_last { flags } else { PART }, Mode::empty()) {
+            // `O_DIRECTORY` hides that the part is a link.
+            Err(Errno::NOTDIR) if rustix::fs::readlinkat(within, part, Vec::new()).is_ok() => return Err(Errno::LOOP),
+            Ok(opened) if is_last => return Ok(opened),
+            opened => parent = Some(opened?),
+        }
+    }
+    rustix::fs::openat(base, ".", flags, Mode::empty())
+}
+
 fn stat_of(statx: &Statx) -> Stat {
     let mode = u32::from(statx.stx_mode);
     let kind = kind_of(FileType::from_raw_mode(mode));
@@ -190,4 +229,71 @@ fn kind_of(file_type: FileType) -> EntryKind {
 
 fn nanos(time: &StatxTimestamp) -> EpochNanos {
     EpochNanos(i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The inodes that a path leads to, opened as a directory and as a file.
+    fn opened(operations: &Operations, base: &File, path: &str) -> [Result<u64, Errno>; 2] {
+        let inode = |opened: OwnedFd| operations.fresh_stat_of(&opened).unwrap().inode.1;
+        let path = path.as_bytes();
+        [
+            operations.open_directory(base.as_fd(), path, AllowedLinks::None).map(inode),
+            operations.open_file(base.as_fd(), path, AllowedLinks::None).map(inode),
+        ]
+    }
+
+    #[test]
+    fn without_openat2_the_results_and_the_errors_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("d/e")).unwrap();
+        fs::write(at("d/e/f"), "x").unwrap();
+        fs::write(at("file"), "x").unwrap();
+        for (link, target) in [("to-d", "d"), ("d/out", "/"), ("to-f", "d/e/f"), ("loop", "loop"), ("broken", "none")] {
+            symlink(target, at(link)).unwrap();
+        }
+        let base = File::open(folder.path()).unwrap();
+        let (with, without) = (Operations::default(), Operations::default());
+        without.has_openat2.set(false).unwrap();
+        for path in [
+            ".",
+            "d",
+            "d/e",
+            "d/e/f",
+            "d/e/",
+            "d//e",
+            "./d/./e",
+            "file",
+            "file/",
+            "file/x",
+            "d/none",
+            "none/f",
+            "to-d",
+            "to-d/",
+            "to-d/e",
+            "to-d/e/f",
+            "d/out",
+            "d/out/etc",
+            "to-f",
+            "loop",
+            "loop/x",
+            "broken",
+            "broken/x",
+            "/",
+            "/etc",
+            "..",
+            "../x",
+            "d/e/f/g",
+        ] {
+            assert_eq!(opened(&without, &base, path), opened(&with, &base, path), "{path}");
+        }
+        assert_eq!(without.open.load(Ordering::Relaxed), with.open.load(Ordering::Relaxed));
+        assert_eq!(opened(&without, &base, "d/out/etc"), [Err(Errno::LOOP), Err(Errno::LOOP)]);
+    }
 }
