@@ -11,16 +11,20 @@ use tokio::sync::mpsc::Receiver;
 use crate::key::RelativeKey;
 
 pub mod entry;
+pub(crate) mod mount;
 pub mod operations;
 pub(crate) mod presence;
 mod problem;
 pub(crate) mod read;
+mod resolution;
 pub mod root;
+mod root_path;
 mod timeout;
 pub(crate) mod tree_range;
 pub mod walk;
 
 use entry::{Entry, EntryKind, Found};
+use mount::{FileSystemType, RequiredMount};
 use operations::Operations;
 use root::{Root, RootError};
 use timeout::CallTimeout;
@@ -46,6 +50,11 @@ pub enum SourceError {
     #[error("the source {path} is not a mount point, and --require-mount asks for one: nothing was read or written")]
     NotMounted { path: String },
     #[error(
+        "the source {path} {found}, and --require-mount={required} asks for a mount point of type {required}: nothing was \
+         read or written. Mount the file system there"
+    )]
+    NotMountedAs { path: String, found: String, required: FileSystemType },
+    #[error(
         "the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?"
     )]
     NoSentinel { path: String, sentinel: String },
@@ -54,8 +63,8 @@ pub enum SourceError {
 /// What a source must be before the run uses it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requirements {
-    /// It is a mount point.
-    pub(crate) mount: bool,
+    /// It is a mount point, of a file system of this type.
+    pub(crate) mount: RequiredMount,
     /// It contains this file.
     pub(crate) sentinel: Option<PathBuf>,
 }
@@ -106,13 +115,29 @@ impl Source {
 fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, SourceError> {
     let root = Root::open(path)?;
     let shown = || path.display().to_string();
-    if requirements.mount && !root.is_mount_point() {
-        return Err(SourceError::NotMounted { path: shown() });
-    }
+    check_mount(&root, &requirements.mount)?;
     match &requirements.sentinel {
         Some(sentinel) if !root.holds(sentinel) => {
             Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.display().to_string() })
         }
         _ => Ok(root),
+    }
+}
+
+fn check_mount(root: &Root, required: &RequiredMount) -> Result<(), SourceError> {
+    let path = root.path().display().to_string();
+    match required {
+        RequiredMount::None => Ok(()),
+        RequiredMount::Any if root.is_mount_point() => Ok(()),
+        RequiredMount::Any => Err(SourceError::NotMounted { path }),
+        RequiredMount::OfType(required) => {
+            let found = match (root.file_system_type(), root.is_mount_point()) {
+                (Some(found), true) if found == *required => return Ok(()),
+                (Some(found), true) => format!("is a mount point of type {found}"),
+                (Some(found), false) => format!("is not a mount point, and lies on a file system of type {found}"),
+                (None, _) => "lies on a file system whose type the kernel does not show".to_owned(),
+            };
+            Err(SourceError::NotMountedAs { path, found, required: required.clone() })
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::choice::{Addressing, Attribute, ChecksumChoice, Compare, MetadataDial
 use super::value::{self, Amount};
 use crate::destination::headers::ContentType;
 use crate::location::FileLocation;
+use crate::source::mount::RequiredMount;
 use crate::state::StateLocation;
 use crate::sync::guard::MaxDelete;
 
@@ -55,9 +56,19 @@ pub(crate) struct DeleteArgs {
     /// Delete even if the walk could not read some directories, but never below those directories
     #[arg(long)]
     pub(crate) ignore_errors: bool,
-    /// Exit without reading or writing anything unless DIR is a mount point
-    #[arg(long)]
-    pub(crate) require_mount: bool,
+    /// Exit without reading or writing anything unless DIR is a mount point, of type TYPE if given
+    ///
+    /// Without TYPE, a bind mount of any folder is enough. A mounted EFS has the type nfs4
+    #[arg(
+        long,
+        value_name = "TYPE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "false",
+        default_missing_value = "true",
+        hide_default_value = true
+    )]
+    pub(crate) require_mount: RequiredMount,
     /// Exit without reading or writing anything unless FILE, a path relative to DIR, exists
     #[arg(long, value_name = "FILE")]
     pub(crate) sentinel: Option<PathBuf>,

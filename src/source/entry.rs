@@ -43,6 +43,11 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// When a directory itself was moved, or its mode or owner changed. A change of its content sets both its times.
+    pub(super) fn moved_at(&self) -> Option<EpochNanos> {
+        (self.ctime > self.mtime).then_some(self.ctime)
+    }
+
     /// Whether `other` shows the same file with the same content: inode, size and times. The size of a link is not
     /// compared: a link cannot be changed, only replaced, and not every file system reports its size.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {

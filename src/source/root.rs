@@ -6,11 +6,21 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
+use super::mount::{FileSystemType, file_system_type};
+use super::operations::{LastLink, Operations};
+use super::root_path::RootPath;
+use crate::time::EpochNanos;
+
+/// How often the path is resolved again, if it leads elsewhere at that moment.
+const ATTEMPTS: usize = 3;
+
 /// The source directory, held open: every path is relative to it, even if its own path leads elsewhere later.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
     path: PathBuf,
+    /// The latest time at which a part of its path was put in its place.
+    inherited_ctime: Option<EpochNanos>,
 }
 
 /// Why the source directory cannot be opened; the run ends before it compares anything.
@@ -37,16 +47,34 @@ impl Root {
     /// # Errors
     /// Returns an error if `path` is not a directory, or if this user must not read it.
     pub fn open(path: &Path) -> Result<Self, RootError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(directory) => Ok(Self { directory, path: path.to_owned() }),
-            Err(errno) => Err(RootError::new(path, errno)),
+        let mut directory = open(path)?;
+        for _ in 0..ATTEMPTS {
+            // Resolved after the open: what is turned in between only makes the time later.
+            let target = Operations::default().stat(directory.as_fd(), b".", LastLink::Keep);
+            if let (Ok(opened), Ok(resolved)) = (target, RootPath::resolve(path))
+                && opened.inode == resolved.target.inode
+            {
+                return Ok(Self { directory, path: path.to_owned(), inherited_ctime: resolved.latest });
+            }
+            directory = open(path)?;
         }
+        tracing::warn!(path = %path.display(), "cannot see since when the path leads to the source: this run compares content");
+        Ok(Self { directory, path: path.to_owned(), inherited_ctime: Some(EpochNanos::now()) })
     }
 
     /// The path as given.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The ctime that all below the root inherit from its path.
+    pub(super) const fn inherited_ctime(&self) -> Option<EpochNanos> {
+        self.inherited_ctime
+    }
+
+    /// The type of the file system that the directory lies on, if the kernel shows it.
+    pub(super) fn file_system_type(&self) -> Option<FileSystemType> {
+        file_system_type(self.fd())
     }
 
     /// Whether the directory is a mount point (Linux: `STATX_ATTR_MOUNT_ROOT`).
@@ -64,6 +92,11 @@ impl Root {
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
     }
+}
+
+fn open(path: &Path) -> Result<OwnedFd, RootError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| RootError::new(path, errno))
 }
 
 impl RootError {

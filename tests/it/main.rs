@@ -44,6 +44,7 @@ mod runbook;
 mod scale;
 mod soak;
 mod task;
+mod source;
 mod torn;
 mod transfer;
 mod untrusted;

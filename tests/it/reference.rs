@@ -59,7 +59,7 @@ fn documented(command: &str) -> Settings {
             continue;
         }
         for cells in rows(table) {
-            let name = quoted(&cells[0]).last().unwrap().split(' ').next().unwrap().to_owned();
+            let name = quoted(&cells[0]).last().unwrap().split([' ', '[']).next().unwrap().to_owned();
             let setting = Setting { variable: single(&cells[1]), default: single(&cells[2]) };
             assert!(settings.insert(name.clone(), setting).is_none(), "{command}: two rows for {name}");
         }
@@ -83,7 +83,7 @@ fn shown(help: &str) -> Settings {
     let name = |line: &str| {
         // Texts that are wrapped stand further to the right.
         let line = line.strip_prefix("  ").filter(|rest| !rest.starts_with("      "))?;
-        let long = line.trim_start().split([' ', ',']).find(|word| word.starts_with("--"));
+        let long = line.trim_start().split([' ', ',', '[']).find(|word| word.starts_with("--"));
         let starts_with_option = line.trim_start().starts_with('-');
         let argument = line.strip_prefix(['<', '[']).and_then(|rest| rest.split(['>', ']']).next());
         if starts_with_option { long } else { argument }.map(str::to_owned)

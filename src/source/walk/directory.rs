@@ -31,12 +31,13 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    pub(super) fn root(stat: &Stat) -> Self {
+    /// The root; `inherited` is what it inherits from its own path.
+    pub(super) fn root(stat: &Stat, inherited: Option<EpochNanos>) -> Self {
         Self {
             key: String::new(),
             parent: None,
             inode: stat.inode,
-            inherited_ctime: moved_at(stat),
+            inherited_ctime: stat.moved_at().max(inherited),
             through_link: false,
             is_link: false,
         }
@@ -48,7 +49,7 @@ impl Directory {
             key,
             parent: Some(Arc::clone(parent)),
             inode: stat.inode,
-            inherited_ctime: parent.inherited_ctime.max(moved_at(stat)).max(link_path_ctime),
+            inherited_ctime: parent.inherited_ctime.max(stat.moved_at()).max(link_path_ctime),
             through_link: parent.through_link || link_path_ctime.is_some(),
             is_link: link_path_ctime.is_some(),
         }
@@ -79,11 +80,6 @@ impl Directory {
         };
         Ok(OpenDirectory { fd, _hold: Hold::new(&walk.directories_open, 1) })
     }
-}
-
-/// When a directory itself was moved, or its mode or owner changed. A change of its content sets both its times.
-pub(super) fn moved_at(stat: &Stat) -> Option<EpochNanos> {
-    (stat.ctime > stat.mtime).then_some(stat.ctime)
 }
 
 /// A directory held open.

@@ -109,7 +109,7 @@ impl DirectoryReader {
                     Err(Errno::STALE) => stat()?,
                     result => result?,
                 };
-                let directory = Arc::new(Directory::root(&stat));
+                let directory = Arc::new(Directory::root(&stat, walk.root.inherited_ctime()));
                 self.target = Target::Directory(Arc::clone(&directory));
                 Ok(directory)
             }

@@ -2,7 +2,6 @@
 
 use rustix::io::Errno;
 
-use super::directory::moved_at;
 use super::link_path;
 use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
@@ -33,7 +32,8 @@ pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &Wa
 /// A path that ends in `/` names a directory.
 fn stat_each_part(root: &Root, operations: &Operations, links: Links, path: &str) -> Result<Found, Errno> {
     let (path, wants_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
-    let mut inherited = moved_at(&operations.stat(root.fd(), b".", LastLink::Keep)?);
+    let of_root = operations.stat(root.fd(), b".", LastLink::Keep)?.moved_at();
+    let mut inherited = root.inherited_ctime().max(of_root);
     let mut through_link = false;
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     for end in ends {
@@ -61,7 +61,7 @@ fn stat_each_part(root: &Root, operations: &Operations, links: Links, path: &str
             EntryKind::Directory if is_last => {
                 return Ok(Found::Failed(EntryKind::Directory, Problem::named_and_directory()));
             }
-            EntryKind::Directory => inherited = inherited.max(moved_at(&stat)),
+            EntryKind::Directory => inherited = inherited.max(stat.moved_at()),
             _ if !is_last || wants_directory => return Err(Errno::NOTDIR),
             EntryKind::File => return Ok(Found::File(FileEntry::new(stat, inherited, through_link))),
             EntryKind::Symlink | EntryKind::Special => return Ok(Found::Special),
