@@ -59,7 +59,7 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         Pair::Entry(Entry { found: Found::File(file), .. }, Some(object)) => {
             matches!(decide(&file, &object, None, &rules, clocks), Decision::Keep(_))
         }
-        Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(_) => false,
+        Pair::Entry(..) | Pair::Orphan(_) | Pair::Covered(..) => false,
     };
     let mut pairs = merge.pairs(entries);
     pairs.add(objects);

@@ -141,11 +141,11 @@ async fn sample_tree(
             match entry.found {
                 Found::File(_) | Found::Symlink(_) | Found::Named(EntryKind::File) => sample.push(&entry.key),
                 Found::Directory(_) if with_directories => sample.push(&entry.key),
-                Found::Unknown { below, problem } if below.is_empty() => {
+                Found::Unread { below, problem } if below.is_empty() => {
                     return Err(CommandError::fatal(format!("cannot read the source: {}", problem.message)));
                 }
                 // The counts miss its entries, but the ranges contain their keys.
-                Found::Unknown { problem, .. } => {
+                Found::Unread { problem, .. } => {
                     tracing::warn!(key = %entry.key, "not counted: {}", problem.message);
                 }
                 Found::Directory(_)
@@ -154,6 +154,7 @@ async fn sample_tree(
                 | Found::Skipped(..)
                 | Found::Filtered(_)
                 | Found::Failed(..)
+                | Found::Unknown(..)
                 | Found::Nameless(..) => {}
             }
         }

@@ -1,5 +1,7 @@
 //! An entry: what the walk found at one place of the source.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::key::RelativeKey;
@@ -68,6 +70,8 @@ pub enum SkipReason {
     BrokenLink,
     /// A link to a directory above it, if links are followed.
     LinkLoop,
+    /// A place where an earlier run found another file system mounted, which is missing now.
+    MissingMount,
     /// A link, with `--symlinks skip`.
     LinkNotFollowed,
     /// `.nfs…`: a file that was removed while a client had it open.
@@ -124,13 +128,51 @@ pub enum Found {
     Failed(EntryKind, Problem),
     /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked.
     Nameless(EntryKind, Problem),
-    /// A directory that the walk could not see from this key on: unknown, never empty.
-    Unknown {
-        /// The directory, ending in `/`; empty for the root. Every key below it, from the entry's own on, is unknown.
+    /// What belongs here is out of sight, so it is unknown at this key and below it.
+    Unknown(EntryKind, Unknown),
+    /// A directory that the walk could not read from this key on: never empty.
+    Unread {
+        /// The directory, ending in `/`; empty for the root. The walk read no key below it, from the entry's own on.
         below: String,
         /// Why.
         problem: Problem,
     },
+}
+
+/// What hides the content of a place, although no call to the file system failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// A link that leads nowhere or to itself, if links are followed.
+    BrokenLink,
+    /// A link to a directory above it, if links are followed.
+    LinkLoop,
+    /// More links on its path than the system follows. A failure of this entry.
+    TooManyLinks,
+    /// The file system that an earlier run found here is not mounted.
+    MissingMount,
+}
+
+/// What an entry that is not copied proves about the objects at its key and below it. An object that is covered is not an
+/// orphan. Of two covers the greater one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cover {
+    /// A rule leaves these keys out of the sync: normal.
+    OutOfScope,
+    /// The entry failed or vanished by itself; the run settles it, not its objects.
+    Failed,
+    /// The walk could not read what is there. Without `--ignore-errors` this withholds every delete (guard `walk`).
+    Unread,
+    /// What is there is out of sight (guard `unknown`).
+    Unknown,
+}
+
+/// The keys that an entry covers: its own, and those that begin with `below`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coverage<'a> {
+    /// What is proven about them.
+    pub cover: Cover,
+    /// The common beginning of the other keys.
+    pub below: Option<Cow<'a, str>>,
 }
 
 /// A file, link or directory that an object can hold, and what is needed to read it safely.
@@ -159,23 +201,40 @@ impl FileEntry {
 }
 
 impl Found {
-    /// Returns the prefix of the keys that this entry covers besides its own: no object below it is an orphan.
+    /// Returns what this entry covers, if it is not copied: the one answer to what its objects are. The merge of both
+    /// sides, the re-check before a delete and `apply` use it.
     #[must_use]
-    pub fn covers<'a>(&'a self, key: &'a RelativeKey) -> Option<&'a str> {
+    pub fn coverage<'a>(&'a self, key: &'a RelativeKey) -> Option<Coverage<'a>> {
+        let own = |cover| Some(Coverage { cover, below: None });
+        let all = |cover| {
+            let key = key.as_str();
+            let below = if key.is_empty() || key.ends_with('/') { key.into() } else { format!("{key}/").into() };
+            Some(Coverage { cover, below: Some(below) })
+        };
         match self {
-            Self::Unknown { below, .. } => Some(below),
+            Self::Unread { below, .. } => {
+                Some(Coverage { cover: Cover::Unread, below: Some(Cow::Borrowed(below.as_str())) })
+            }
+            Self::Unknown(..) => all(Cover::Unknown),
             Self::Filtered(EntryKind::Directory)
-            | Self::Failed(EntryKind::Directory, _)
-            | Self::Skipped(EntryKind::Directory, _) => Some(key.as_str()),
-            Self::Filtered(_)
-            | Self::Failed(..)
-            | Self::Skipped(..)
-            | Self::Nameless(..)
-            | Self::File(_)
-            | Self::Symlink(_)
-            | Self::Directory(_)
-            | Self::Special
-            | Self::Named(_) => None,
+            | Self::Skipped(EntryKind::Directory, SkipReason::ReservedPath)
+            // Whatever a link leads to belongs to nobody's sync if links are skipped.
+            | Self::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed | SkipReason::ReservedPath) => {
+                all(Cover::OutOfScope)
+            }
+            Self::Failed(EntryKind::Directory, _) | Self::Skipped(EntryKind::Directory, _) => all(Cover::Failed),
+            Self::Filtered(_) | Self::Special | Self::Skipped(_, SkipReason::ReservedPath | SkipReason::NfsLeftover) => {
+                own(Cover::OutOfScope)
+            }
+            Self::Failed(..) | Self::Skipped(..) => own(Cover::Failed),
+            Self::Nameless(..) | Self::File(_) | Self::Symlink(_) | Self::Directory(_) | Self::Named(_) => None,
         }
+    }
+}
+
+impl Coverage<'_> {
+    /// Whether the entry at `place` covers this key.
+    pub(super) fn includes(&self, place: &RelativeKey, key: &RelativeKey) -> bool {
+        place == key || self.below.as_deref().is_some_and(|below| key.as_str().starts_with(below))
     }
 }

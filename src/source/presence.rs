@@ -4,16 +4,16 @@
 //! directory first fetches these attributes from the server (close-to-open consistency). The stat that follows goes past
 //! all caches.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::{EntryKind, Problem};
+use super::entry::{Cover, Entry, EntryKind, FileEntry, Found, Problem};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::root::Root;
-use super::walk::Links;
+use super::walk::{Links, named_path};
 use crate::key::RelativeKey;
 
 /// How many keys one thread checks.
@@ -22,12 +22,14 @@ const KEYS_PER_THREAD: usize = 64;
 /// Whether the source has a file for a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
-    /// The walk would emit an entry for the key, or the source may have one.
+    /// The walk would emit an entry for the key, or a rule leaves the key out of the sync.
     Present,
     /// The walk would emit nothing for the key.
     Absent,
+    /// What the source has there is out of sight.
+    Unknown,
     /// The check failed.
-    Unknown(Problem),
+    Failed(Problem),
 }
 
 impl Source {
@@ -41,58 +43,113 @@ impl Source {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
         let first = keys.first().map_or("", RelativeKey::as_str);
         let links = self.walk.links;
-        let check = move || names.iter().map(|key| presence(&root, &operations, key.as_str(), links)).collect();
+        let check = move || {
+            let mut check = Check { root: &root, operations: &operations, links, above: None };
+            names.iter().map(|key| check.presence(key)).collect()
+        };
         let found = self.call_timeout().run("stat", first, check).await;
-        found.unwrap_or_else(|problem| vec![Presence::Unknown(problem); keys.len()])
+        found.unwrap_or_else(|problem| vec![Presence::Failed(problem); keys.len()])
     }
 }
 
-fn presence(root: &Root, operations: &Operations, key: &str, links: Links) -> Presence {
-    let exists = match links {
-        Links::Follow | Links::Skip => exists_through_links(root, operations, key),
-        Links::Keep => exists_without_links(root, operations, key),
-    };
-    match exists {
-        Ok(true) => Presence::Present,
-        // `LOOP`: a link on the path leads back to itself, so no file is behind it.
-        Ok(false) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Presence::Absent,
-        Err(errno) => Presence::Unknown(Problem::of("stat", errno)),
+/// The check of some keys in order.
+struct Check<'a> {
+    root: &'a Root,
+    operations: &'a Operations,
+    links: Links,
+    /// The last directory above a key, and what was found there: most keys have the directory of the one before.
+    above: Option<(String, Result<Found, Errno>)>,
+}
+
+impl Check<'_> {
+    fn presence(&mut self, key: &RelativeKey) -> Presence {
+        match self.entry(key) {
+            Ok(entry) => entry.presence_of(key),
+            Err(Errno::NOENT | Errno::NOTDIR) => Presence::Absent,
+            Err(errno) => Presence::Failed(Problem::of("stat", errno)),
+        }
+    }
+
+    /// The entry that the walk would emit at the path of this key, or the one above it that covers the key.
+    fn entry(&mut self, key: &RelativeKey) -> Result<Entry, Errno> {
+        let path = key.as_str().strip_suffix('/').unwrap_or(key.as_str());
+        let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
+        let opened = self.open(above);
+        // Only if links are kept, an open without links shows that no link hides what is below.
+        if self.links != Links::Keep && above != "." {
+            let entry = Entry::new(above, self.found_above(above)?);
+            if entry.cover_of(key).is_some() {
+                return Ok(entry);
+            }
+        }
+        let stat = self.operations.fresh_stat(opened?.as_fd(), name.as_bytes(), LastLink::Keep)?;
+        if stat.kind == EntryKind::Symlink && self.links != Links::Keep {
+            return Ok(Entry::new(path, self.descend(path)?));
+        }
+        let entry = FileEntry::new(stat, None, false);
+        Ok(Entry::new(
+            path,
+            match stat.kind {
+                EntryKind::Directory => Found::Directory(entry),
+                EntryKind::Symlink => Found::Symlink(entry),
+                EntryKind::File => Found::File(entry),
+                EntryKind::Special => Found::Special,
+            },
+        ))
+    }
+
+    /// Opens the directory above a key, which fetches its attributes from the server.
+    fn open(&self, above: &str) -> Result<OwnedFd, Errno> {
+        let allowed = if self.links == Links::Keep { AllowedLinks::None } else { AllowedLinks::Any };
+        match self.operations.open_directory(self.root.fd(), above.as_bytes(), allowed) {
+            // If links are copied as links, nothing exists behind one.
+            Err(Errno::LOOP) if self.links == Links::Keep => Err(Errno::NOTDIR),
+            opened => opened,
+        }
+    }
+
+    fn found_above(&mut self, above: &str) -> Result<Found, Errno> {
+        if let Some((last, found)) = &self.above
+            && last == above
+        {
+            return found.clone();
+        }
+        let found = self.descend(above);
+        self.above = Some((above.to_owned(), found.clone()));
+        found
+    }
+
+    fn descend(&self, path: &str) -> Result<Found, Errno> {
+        let stat = |path: &[u8]| self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep);
+        named_path::descend(self.root, self.operations, self.links, path, stat)
     }
 }
 
-/// If links are copied as links, nothing exists behind one, and a link exists whatever its target.
-fn exists_without_links(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
-    let (parent, name, wants_directory) = parts(key);
-    let parent = match operations.open_directory(root.fd(), parent.as_bytes(), AllowedLinks::None) {
-        Err(Errno::LOOP) => return Ok(false),
-        opened => opened?,
-    };
-    let kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
-    Ok((kind == EntryKind::Directory) == wants_directory)
-}
-
-/// The directory, the name in it, and whether the key is that of a directory.
-fn parts(key: &str) -> (&str, &str, bool) {
-    let path = key.strip_suffix('/').unwrap_or(key);
-    let (parent, name) = path.rsplit_once('/').unwrap_or((".", path));
-    (parent, name, key.ends_with('/'))
-}
-
-fn exists_through_links(root: &Root, operations: &Operations, key: &str) -> Result<bool, Errno> {
-    let (parent, name, wants_directory) = parts(key);
-    let parent = operations.open_directory(root.fd(), parent.as_bytes(), AllowedLinks::Any)?;
-    let mut kind = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Keep)?.kind;
-    if kind == EntryKind::Symlink {
-        // A broken link is present too.
-        let target = operations.fresh_stat(parent.as_fd(), name.as_bytes(), LastLink::Follow);
-        kind = target.map_or(EntryKind::Symlink, |target| target.kind);
+impl Entry {
+    /// What this entry covers the key with, if it does.
+    fn cover_of(&self, key: &RelativeKey) -> Option<Cover> {
+        let coverage = self.found.coverage(&self.key)?;
+        coverage.includes(&self.key, key).then_some(coverage.cover)
     }
-    Ok((kind == EntryKind::Directory) == wants_directory)
+
+    /// What this entry, at the path of the key or above it, shows about the key.
+    fn presence_of(&self, key: &RelativeKey) -> Presence {
+        match self.cover_of(key) {
+            Some(Cover::Unknown | Cover::Unread) => Presence::Unknown,
+            Some(Cover::OutOfScope | Cover::Failed) => Presence::Present,
+            None if matches!(self.found, Found::Directory(_)) == key.as_str().ends_with('/') => Presence::Present,
+            None => Presence::Absent,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn presence(root: &Root, key: &str, links: Links) -> Presence {
+        Check { root, operations: &Operations::default(), links, above: None }.presence(&RelativeKey::new(key))
+    }
 
     #[test]
     fn a_key_is_present_only_if_a_file_of_its_kind_exists() {
@@ -108,12 +165,8 @@ mod tests {
             ("d/f", Presence::Present),
             ("d/", Presence::Present),
             ("d/e/", Presence::Present),
-            ("broken", Presence::Present),
             ("link/f", Presence::Present),
             ("link/", Presence::Present),
-            ("loop", Presence::Present),
-            ("loop/f", Presence::Absent),
-            ("loop/f/g", Presence::Absent),
             ("link", Presence::Absent),
             ("d", Presence::Absent),
             ("d/f/", Presence::Absent),
@@ -121,7 +174,7 @@ mod tests {
             ("d/none", Presence::Absent),
             ("none/f", Presence::Absent),
         ] {
-            assert_eq!(presence(&root, &Operations::default(), key, Links::Follow), expected, "{key}");
+            assert_eq!(presence(&root, key, Links::Follow), expected, "{key}");
         }
         for (key, expected) in [
             ("d/f", Presence::Present),
@@ -135,7 +188,58 @@ mod tests {
             ("d/f/g", Presence::Absent),
             ("none/f", Presence::Absent),
         ] {
-            assert_eq!(presence(&root, &Operations::default(), key, Links::Keep), expected, "{key}, links kept");
+            assert_eq!(presence(&root, key, Links::Keep), expected, "{key}, links kept");
+        }
+    }
+
+    #[test]
+    fn what_a_link_hides_is_never_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let link = |target: &str, at: &str| std::os::unix::fs::symlink(target, path.join(at)).unwrap();
+        std::fs::create_dir_all(path.join("d/e")).unwrap();
+        link("nowhere", "broken");
+        link("d/nowhere/else", "deep");
+        link("loop", "loop");
+        link("two", "one");
+        link("one", "two");
+        link(".", "root");
+        link("../..", "d/e/up");
+        let root = Root::open(path).unwrap();
+        for place in ["broken", "deep", "loop", "one", "root", "d/e/up"] {
+            for below in ["", "/", "/f", "/d/", "/d/f/g"] {
+                let key = format!("{place}{below}");
+                assert_eq!(presence(&root, &key, Links::Follow), Presence::Unknown, "{key}");
+                assert_eq!(presence(&root, &key, Links::Skip), Presence::Present, "{key} is out of scope");
+                let kept = if below.is_empty() { Presence::Present } else { Presence::Absent };
+                assert_eq!(presence(&root, &key, Links::Keep), kept, "{key}, links kept");
+            }
+        }
+        for (key, expected) in [("brok", Presence::Absent), ("broken2", Presence::Absent), ("d/e/", Presence::Present)]
+        {
+            assert_eq!(presence(&root, key, Links::Follow), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_lies_behind_more_links_than_the_system_follows_is_never_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..45 {
+            let directory = folder.path().join(format!("pool/{number}"));
+            std::fs::create_dir_all(&directory).unwrap();
+            std::os::unix::fs::symlink(format!("../{}", number + 1), directory.join("l")).unwrap();
+        }
+        let root = Root::open(&folder.path().join("pool/0")).unwrap();
+        let followed = ["l"; 40].join("/");
+        assert_eq!(presence(&root, &format!("{followed}/"), Links::Follow), Presence::Present);
+        assert_eq!(presence(&root, &format!("{followed}/none"), Links::Follow), Presence::Absent);
+        for key in [
+            format!("{followed}/l"),
+            format!("{followed}/l/"),
+            format!("{followed}/l/none"),
+            format!("{followed}/l/l/x"),
+        ] {
+            assert_eq!(presence(&root, &key, Links::Follow), Presence::Unknown, "{key}");
         }
     }
 }

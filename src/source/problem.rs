@@ -114,6 +114,13 @@ impl Problem {
         }
     }
 
+    /// The path has more links than the system follows.
+    pub(crate) fn too_many_links() -> Self {
+        let message = "the path leads over more than 40 symbolic links, which is all that the system follows: kept the \
+                       objects at and below this key; shorten the chain of links";
+        Self { operation: "stat", kind: "too_many_links", message: message.to_owned() }
+    }
+
     /// The walk ended early.
     pub(super) fn broken_off() -> Self {
         let message = "the walk ended before it had seen everything: run again".to_owned();

@@ -21,23 +21,32 @@ pub(super) struct Step {
 }
 
 /// Resolves `rest` from the first step on, passes each link and directory to `each`, and returns the stat of the target.
+/// `links` counts the links on the whole path.
+///
+/// # Errors
+/// `LOOP` if a link leads back to itself, `MLINK` if there are more links than the system follows.
 pub(super) fn resolve(
     operations: &Operations,
     base: BorrowedFd<'_>,
     first: Step,
     rest: &[u8],
+    links: &mut usize,
     mut each: impl FnMut(&Stat),
 ) -> Result<Stat, Errno> {
     let Step { mut place, path: mut here, mut stat } = first;
     // The steps ahead, the next one last.
     let mut ahead: Vec<Vec<u8>> = steps(rest).collect();
-    let mut links = 0;
+    // The links whose own steps are not all done, and how many steps were ahead of each.
+    let mut resolving: Vec<((u64, u64), usize)> = Vec::new();
+    let mut is_loop = false;
     loop {
         if stat.kind == EntryKind::Symlink {
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(Errno::LOOP);
+            *links += 1;
+            is_loop |= resolving.iter().any(|(inode, _)| *inode == stat.inode);
+            if *links > MAX_LINKS {
+                return Err(if is_loop { Errno::LOOP } else { Errno::MLINK });
             }
+            resolving.push((stat.inode, ahead.len()));
             each(&stat);
             let target = operations.readlink(base, &here)?;
             ahead.extend(steps(&target));
@@ -55,6 +64,7 @@ pub(super) fn resolve(
         let Some(step) = ahead.pop() else {
             return Ok(stat);
         };
+        resolving.retain(|(_, steps)| ahead.len() >= *steps);
         here = [place.as_slice(), step.as_slice()].concat();
         stat = operations.stat(base, &here, LastLink::Keep)?;
     }

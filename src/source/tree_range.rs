@@ -32,8 +32,14 @@ impl TreeRange {
             self.keys.contains(entry.key.as_bytes())
                 // It has no key; `may_take` has already tested its name.
                 || matches!(entry.found, Found::Nameless(..))
-                || entry.found.covers(&entry.key).is_some_and(|below| self.keys.may_contain_below(below.as_bytes())),
+                || self.has_covered(entry),
         )
+    }
+
+    fn has_covered(&self, entry: &Entry) -> bool {
+        let coverage = entry.found.coverage(&entry.key);
+        let below = coverage.and_then(|coverage| coverage.below);
+        below.is_some_and(|below| self.keys.may_contain_below(below.as_bytes()))
     }
 
     /// Whether keys below a directory may be in the range.

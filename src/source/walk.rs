@@ -16,13 +16,13 @@
 //!    wait for their stat. The job that the emitter waits for may always start, so the bounds cannot deadlock. Of a
 //!    directory larger than the bounds, the walk holds only the names (`memory_is_bounded_by_the_look_ahead`).
 //! 5. *A call may never return.* A thread in a `statx` on a mount whose server is down cannot be interrupted. The walk joins
-//!    no thread. After the timeout the place becomes [`Found::Unknown`], and a late result is dropped
+//!    no thread. After the timeout the place becomes [`Found::Unread`], and a late result is dropped
 //!    (`a_stat_that_hangs_makes_the_rest_of_its_directory_unknown`).
-//! 6. *Unseen is not empty.* Every error on a directory, also in its middle, becomes [`Found::Unknown`]. A walk that ends
-//!    early, for whatever reason, emits a [`Found::Unknown`] below the root as its last entry
+//! 6. *Unseen is not empty.* Every error on a directory, also in its middle, becomes [`Found::Unread`]. A walk that ends
+//!    early, for whatever reason, emits a [`Found::Unread`] below the root as its last entry
 //!    (`a_stopped_walk_ends_with_an_unknown_root`).
 //!
-//! [`Found::Unknown`]: super::entry::Found::Unknown
+//! [`Found::Unread`]: super::entry::Found::Unread
 
 mod classifier;
 mod context;
@@ -31,7 +31,7 @@ mod directory_reader;
 mod emitter;
 mod gauge;
 mod job;
-mod link_path;
+pub(super) mod link_path;
 pub(super) mod named_path;
 mod names;
 mod options;
@@ -66,7 +66,7 @@ pub enum WalkError {
 /// The root itself is not an entry.
 ///
 /// The channel closes at the end of the walk. If `stop` ended the walk, its last entry is an
-/// [`Unknown`](super::entry::Found::Unknown) below the root. Dropping the receiver ends the walk.
+/// [`Unread`](super::entry::Found::Unread) below the root. Dropping the receiver ends the walk.
 ///
 /// # Errors
 /// Returns an error if the threads cannot be started.

@@ -2,7 +2,8 @@
 //!
 //! First the guards for the whole run ([`withhold`]). If none of them applies, two more check each delete:
 //!
-//! - `still_gone` withholds the delete if a fresh lookup finds the file, `still_gone_unknown` if the lookup fails;
+//! - `still_gone` withholds the delete if a fresh lookup finds the file, `unknown` if what is there is out of sight by now,
+//!   `still_gone_unknown` if the lookup fails;
 //! - `still_the_same` withholds it if the object changed after the listing. S3 checks this itself, by the ETag that goes
 //!   with each key.
 
@@ -85,7 +86,8 @@ async fn still_gone(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tal
                 continue;
             }
             Presence::Present => Guard::StillGone,
-            Presence::Unknown(problem) => Guard::StillGoneUnknown { problem: problem.message },
+            Presence::Unknown => Guard::Unknown,
+            Presence::Failed(problem) => Guard::StillGoneUnknown { problem: problem.message },
         };
         tally.withheld(&guard, &context.key(&target.key));
     }

@@ -19,6 +19,8 @@ pub enum Guard {
     DatasyncMayStillRun,
     /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
     Walk { directories: u64, deletes: u64 },
+    /// A broken or looping link, or a missing mount, hides whether the source has a file for this object.
+    Unknown,
     /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
     Uploads { failed: u64, deletes: u64 },
     /// The source is empty, as a directory is on which nothing is mounted.
@@ -41,12 +43,13 @@ pub enum Guard {
 
 impl Guard {
     /// One of each.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Listing,
         Self::Interrupted,
         Self::TaskUnknown,
         Self::DatasyncMayStillRun,
         Self::Walk { directories: 0, deletes: 0 },
+        Self::Unknown,
         Self::Uploads { failed: 0, deletes: 0 },
         Self::EmptySource { deletes: 0 },
         Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default },
@@ -67,6 +70,7 @@ impl Guard {
             Self::TaskUnknown => "task_unknown",
             Self::DatasyncMayStillRun => "datasync_may_still_run",
             Self::Walk { .. } => "walk",
+            Self::Unknown => "unknown",
             Self::Uploads { .. } => "uploads",
             Self::EmptySource { .. } => "empty_source",
             Self::Limit { .. } => "limit",
@@ -88,6 +92,7 @@ impl Guard {
             | Self::TaskUnknown
             | Self::DatasyncMayStillRun
             | Self::Walk { .. }
+            | Self::Unknown
             | Self::Uploads { .. }
             | Self::EmptySource { .. }
             | Self::Limit { .. }
@@ -118,6 +123,12 @@ impl Guard {
                 "withheld {deletes} deletes: the walk could not read {directories} directories, and an unreadable \
                  directory looks like a deleted one. Make them readable, or pass --ignore-errors to keep only what is below them"
             ),
+            Self::Unknown => {
+                "a link at or above these keys leads nowhere or in a circle, or no file system is mounted where an \
+                 earlier run found one: kept their objects, because what belongs there is unknown. Repair or remove \
+                 the link; mount the file system, or pass --allow-missing-mounts if it will not be mounted there again"
+                    .to_owned()
+            }
             Self::Uploads { failed, deletes } => format!(
                 "withheld {deletes} deletes: {failed} new files could not be uploaded, and one of them may be the new \
                  name of a deleted file. The next run deletes, once the uploads succeed"
@@ -222,15 +233,16 @@ mod tests {
                 Guard::TaskUnknown => 2,
                 Guard::DatasyncMayStillRun => 3,
                 Guard::Walk { .. } => 4,
-                Guard::Uploads { .. } => 5,
-                Guard::EmptySource { .. } => 6,
-                Guard::Limit { .. } => 7,
-                Guard::Spill { .. } => 8,
-                Guard::ImpossiblePath => 9,
-                Guard::ChangedSincePlan => 10,
-                Guard::StillGone => 11,
-                Guard::StillGoneUnknown { .. } => 12,
-                Guard::StillTheSame => 13,
+                Guard::Unknown => 5,
+                Guard::Uploads { .. } => 6,
+                Guard::EmptySource { .. } => 7,
+                Guard::Limit { .. } => 8,
+                Guard::Spill { .. } => 9,
+                Guard::ImpossiblePath => 10,
+                Guard::ChangedSincePlan => 11,
+                Guard::StillGone => 12,
+                Guard::StillGoneUnknown { .. } => 13,
+                Guard::StillTheSame => 14,
             };
             assert_eq!(Guard::ALL[position], guard);
         }

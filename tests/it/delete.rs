@@ -237,18 +237,31 @@ fn failed_files_keep_their_objects_and_orphans_are_deleted() {
 }
 
 #[test]
-fn broken_link_protects_only_its_own_key() {
+fn broken_link_protects_its_own_key_and_those_below_it() {
     let trial = ten();
     for name in ["a-broken", "d1/broken", "zz-broken"] {
         trial.link("nowhere", name);
     }
-    orphans(&trial, ["a-broken", "d1/broken", "orphan"]);
+    orphans(&trial, ["a-broken", "a-broken-too", "a-broken/f", "d1/broken", "d1/broken/a/b", "d1/brokenx", "orphan"]);
     trial.write("zzz", "new");
-    let run = trial.sync(&["--delete"]).expect(0);
-    assert!(trial.has("a-broken") && trial.has("d1/broken"), "a broken link protects the object of its key");
-    assert!(trial.has("zzz") && !trial.has("orphan"));
-    assert_eq!((trial.names().len(), run.counted("skipped")), (13, 3));
+    let run = trial.sync(&["--delete"]).expect(3);
+    let (count, keys, message) = withheld(&run, "unknown");
+    let hidden = ["a-broken", "a-broken/f", "d1/broken", "d1/broken/a/b"].map(|name| format!("www/{name}"));
+    assert_eq!((count, keys), (4, hidden.to_vec()));
+    assert!(message.contains("link"), "{message}");
+    assert!(trial.has("zzz") && !trial.has("orphan") && !trial.has("a-broken-too") && !trial.has("d1/brokenx"));
+    assert_eq!((run.counted("skipped"), run.counted("deleted")), (3, 3));
     run.assert_adds_up();
+
+    // Without --delete too, the run does not say that the destination matches.
+    trial.sync(&[]).expect(3);
+    // What the filters leave out is not part of the run.
+    trial.sync(&["--delete", "--exclude", "/a-broken|/d1"]).expect(0);
+    for name in ["a-broken", "d1/broken"] {
+        std::fs::remove_file(trial.tree().join(name)).unwrap();
+    }
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert_eq!((run.counted("deleted"), trial.names().len()), (4, 11), "a link that is gone hides nothing");
 }
 
 // --- guard 1: the listing ---
@@ -491,25 +504,26 @@ fn while_uploading(trial: &Trial, hook: impl Fn() + Send + Sync + 'static) {
 fn delete_is_withheld_if_the_file_exists_again() {
     let trial = ten();
     fs::create_dir(trial.tree().join("d")).unwrap();
-    orphans(&trial, ["back", "d/back", "new-d/back", "as a link", "orphan", "as a directory"]);
+    orphans(&trial, ["back", "d/back", "new-d/back", "as a link", "broken link/f", "orphan", "as a directory"]);
     let tree = trial.tree();
     while_uploading(&trial, move || {
         fs::create_dir(tree.join("new-d")).unwrap();
         for name in ["back", "d/back", "new-d/back"] {
             fs::write(tree.join(name), "orphan").unwrap();
         }
-        std::os::unix::fs::symlink("nowhere", tree.join("as a link")).unwrap();
+        std::os::unix::fs::symlink("back", tree.join("as a link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", tree.join("broken link")).unwrap();
         fs::create_dir(tree.join("as a directory")).unwrap();
     });
-    let run = trial.sync(&["--delete"]).expect(0);
-    for name in ["back", "d/back", "new-d/back", "as a link"] {
+    let run = trial.sync(&["--delete"]).expect(3);
+    for name in ["back", "d/back", "new-d/back", "as a link", "broken link/f"] {
         assert!(trial.has(name), "{name}");
     }
     assert!(!trial.has("orphan"));
     assert!(!trial.has("as a directory"), "no file has this name");
     let (count, keys, _) = withheld(&run, "still_gone");
     assert_eq!((count, keys.len()), (4, 4));
-    assert_eq!(run.counted("deleted"), 2);
+    assert_eq!((run.counted("deleted"), run.withheld_by("unknown")), (2, 1));
 }
 
 #[test]

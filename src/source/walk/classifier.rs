@@ -7,13 +7,12 @@ use rustix::io::Errno;
 
 use super::context::WalkContext;
 use super::directory::Directory;
-use super::link_path;
+use super::link_path::{self, Target};
 use super::names::{KindHint, Name};
 use super::options::Links;
 use crate::filter::reserved;
-use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
 use crate::source::operations::LastLink;
-use crate::time::EpochNanos;
 
 /// What a name is.
 #[derive(Debug)]
@@ -119,13 +118,14 @@ impl Classifier<'_> {
 
     fn link_by_key(&self, key: &str) -> Option<Found> {
         match self.walk.options.links {
-            Links::Skip => {
-                let skipped = Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed);
-                self.file_by_key(EntryKind::Symlink, key).or(Some(skipped))
-            }
             // The target may be a directory with included keys.
-            Links::Follow if self.walk.options.filter.excludes_directory(&format!("{key}/")) => {
+            Links::Follow | Links::Skip if self.walk.options.filter.excludes_directory(&format!("{key}/")) => {
                 Some(Found::Filtered(EntryKind::Symlink))
+            }
+            Links::Skip => {
+                let reserved = self.reserved(EntryKind::Symlink, key);
+                let skipped = Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed);
+                reserved.or_else(|| self.too_long(EntryKind::Symlink, key)).or(Some(skipped))
             }
             Links::Follow => self.reserved(EntryKind::Symlink, key).or_else(|| self.too_long(EntryKind::Symlink, key)),
             Links::Keep => self.file_by_key(EntryKind::Symlink, key),
@@ -175,42 +175,41 @@ impl Classifier<'_> {
             return Item::Entry(Entry::new(key, found));
         }
         if self.walk.options.links == Links::Keep {
-            let (inherited, through_link) = (self.directory.inherited_ctime, self.directory.through_link);
+            let (inherited, through_link) = (self.directory.inherited_ctime, self.directory.through_link());
             return Item::Entry(Entry::new(key, Found::Symlink(FileEntry::new(*link, inherited, through_link))));
         }
-        let skipped = |reason| Found::Skipped(EntryKind::Symlink, reason);
-        match self.follow(name.bytes, &key, link) {
-            Ok((target, link_path_ctime)) => match target.kind {
-                EntryKind::File => self.file(name, key, target, Some(link_path_ctime)),
-                EntryKind::Directory if self.directory.lies_in(target.inode) => {
-                    Item::Entry(Entry::new(key, skipped(SkipReason::LinkLoop)))
-                }
-                EntryKind::Directory => self.directory(key, target, Some(link_path_ctime)),
-                EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry::new(key, Found::Special)),
-            },
-            Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => {
-                Item::Entry(Entry::new(key, skipped(SkipReason::BrokenLink)))
+        let target = match self.follow(name.bytes, &key, link) {
+            Ok(Ok(target)) => target,
+            Ok(Err(unknown)) => return Item::Entry(Entry::new(key, Found::Unknown(EntryKind::Symlink, unknown))),
+            Err(errno) => return Item::Entry(failed(KindHint::Symlink, key, errno)),
+        };
+        match target.stat.kind {
+            EntryKind::File => self.file(name, key, target.stat, Some(&target)),
+            EntryKind::Directory if self.directory.lies_in(target.stat.inode) => {
+                Item::Entry(Entry::new(key, Found::Unknown(EntryKind::Symlink, Unknown::LinkLoop)))
             }
-            Err(errno) => Item::Entry(failed(KindHint::Symlink, key, errno)),
+            EntryKind::Directory => self.directory(key, target.stat, Some(&target)),
+            EntryKind::Special | EntryKind::Symlink => Item::Entry(Entry::new(key, Found::Special)),
         }
     }
 
-    fn file(&self, name: Name<'_>, key: String, stat: Stat, link_path_ctime: Option<EpochNanos>) -> Item {
-        let kind = if link_path_ctime.is_some() { EntryKind::Symlink } else { EntryKind::File };
-        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| link_path_ctime.is_none()).and_then(leftover);
+    fn file(&self, name: Name<'_>, key: String, stat: Stat, target: Option<&Target>) -> Item {
+        let kind = if target.is_some() { EntryKind::Symlink } else { EntryKind::File };
+        let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| target.is_none()).and_then(leftover);
         let found = self.file_by_key(kind, &key).or_else(leftover).unwrap_or_else(|| {
-            let through_link = self.directory.through_link || link_path_ctime.is_some();
+            let through_link = self.directory.through_link() || target.is_some();
+            let link_path_ctime = target.map(|target| target.link_path_ctime);
             Found::File(FileEntry::new(stat, self.directory.inherited_ctime.max(link_path_ctime), through_link))
         });
         Item::Entry(Entry::new(key, found))
     }
 
-    fn directory(&self, key: String, stat: Stat, link_path_ctime: Option<EpochNanos>) -> Item {
+    fn directory(&self, key: String, stat: Stat, target: Option<&Target>) -> Item {
         match self.directory_by_key(EntryKind::Directory, key + "/") {
             Ok(entry) => Item::Entry(entry),
             Err(key) => {
-                let directory = Directory::below(self.directory, key, &stat, link_path_ctime);
-                let entry = FileEntry::new(stat, directory.inherited_ctime, directory.through_link);
+                let directory = Directory::below(self.directory, key, &stat, target);
+                let entry = FileEntry::new(stat, directory.inherited_ctime, directory.through_link());
                 Item::Directory(Arc::new(directory), entry)
             }
         }
@@ -220,9 +219,9 @@ impl Classifier<'_> {
         self.call(name, key, |base, path| self.walk.operations.stat(base, path, last))
     }
 
-    /// Returns the stat of a link's target, and the latest ctime of the link path.
-    fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<(Stat, EpochNanos), Errno> {
-        self.call(name, key, |base, path| link_path::follow(&self.walk.operations, base, path, link))
+    fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<Result<Target, Unknown>, Errno> {
+        let links_before = self.directory.links;
+        self.call(name, key, |base, path| link_path::follow(&self.walk.operations, base, path, link, links_before))
     }
 
     fn call<T>(
@@ -261,9 +260,14 @@ fn failed(hint: KindHint, key: String, errno: Errno) -> Entry {
 fn unseen(hint: KindHint, mut key: String, problem: Problem) -> Entry {
     match hint {
         KindHint::File | KindHint::Special => Entry::new(key, Found::Failed(hinted_kind(hint), problem)),
-        KindHint::Directory | KindHint::Symlink | KindHint::Unknown => {
+        KindHint::Directory => {
             key.push('/');
-            Entry::new(key.clone(), Found::Unknown { below: key, problem })
+            Entry::new(key.clone(), Found::Unread { below: key, problem })
+        }
+        // It may be a file too.
+        KindHint::Symlink | KindHint::Unknown => {
+            let below = format!("{key}/");
+            Entry::new(key, Found::Unread { below, problem })
         }
     }
 }

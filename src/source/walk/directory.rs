@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::context::WalkContext;
 use super::gauge::Hold;
+use super::link_path::Target;
 use crate::source::entry::Stat;
 use crate::source::operations::AllowedLinks;
 use crate::time::EpochNanos;
@@ -24,8 +25,8 @@ pub(super) struct Directory {
     inode: (u64, u64),
     /// The latest time at which it, or a directory or followed link on its path, was put in its place.
     pub(super) inherited_ctime: Option<EpochNanos>,
-    /// Whether any part of its path is a followed link.
-    pub(super) through_link: bool,
+    /// How many links the system follows on its path.
+    pub(super) links: usize,
     /// Whether its own name is a followed link.
     is_link: bool,
 }
@@ -38,21 +39,27 @@ impl Directory {
             parent: None,
             inode: stat.inode,
             inherited_ctime: stat.moved_at().max(inherited),
-            through_link: false,
+            links: 0,
             is_link: false,
         }
     }
 
-    /// The directory of `key` in `parent`; if its name is a followed link, with the latest ctime of the link path.
-    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, link_path_ctime: Option<EpochNanos>) -> Self {
+    /// The directory of `key` in `parent`; if its name is a followed link, with what the link leads to.
+    pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, target: Option<&Target>) -> Self {
+        let link_path_ctime = target.map(|target| target.link_path_ctime);
         Self {
             key,
             parent: Some(Arc::clone(parent)),
             inode: stat.inode,
             inherited_ctime: parent.inherited_ctime.max(stat.moved_at()).max(link_path_ctime),
-            through_link: parent.through_link || link_path_ctime.is_some(),
-            is_link: link_path_ctime.is_some(),
+            links: target.map_or(parent.links, |target| target.links),
+            is_link: target.is_some(),
         }
+    }
+
+    /// Whether any part of its path is a followed link.
+    pub(super) const fn through_link(&self) -> bool {
+        self.links > 0
     }
 
     /// Whether this directory or one of its parents has that inode.
@@ -68,7 +75,7 @@ impl Directory {
     }
 
     pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {
-        let links = match (self.through_link, self.is_link) {
+        let links = match (self.through_link(), self.is_link) {
             (_, true) => AllowedLinks::Any,
             (true, false) => AllowedLinks::NotLast,
             (false, false) => AllowedLinks::None,

@@ -183,7 +183,7 @@ impl Emitting {
         let below = self.directory.directory.key.clone();
         let name = self.directory.names.get(self.next);
         let name = name.map(|name| escaped(name.bytes) + if name.slash { "/" } else { "" });
-        Entry::new(format!("{below}{}", name.unwrap_or_default()), Found::Unknown { below, problem })
+        Entry::new(format!("{below}{}", name.unwrap_or_default()), Found::Unread { below, problem })
     }
 }
 
@@ -192,7 +192,7 @@ impl DirectoryFailure {
         let found = match self {
             Self::Vanished => Found::Skipped(EntryKind::Directory, SkipReason::Vanished),
             Self::TooLong(problem) => Found::Failed(EntryKind::Directory, problem),
-            Self::Problem(problem) => Found::Unknown { below: key.to_owned(), problem },
+            Self::Problem(problem) => Found::Unread { below: key.to_owned(), problem },
         };
         Entry::new(key, found)
     }
@@ -254,7 +254,7 @@ impl Drop for Outbox {
     /// Whatever stopped the walk, a panic included: what the walk did not see must not look absent.
     fn drop(&mut self) {
         if !self.complete {
-            let found = Found::Unknown { below: String::new(), problem: Problem::broken_off() };
+            let found = Found::Unread { below: String::new(), problem: Problem::broken_off() };
             let entry = self.after_last_key(Entry::new(String::new(), found));
             self.batch.push(entry);
         }

@@ -8,26 +8,41 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-use crate::source::entry::{EntryKind, Stat};
+use crate::source::entry::{EntryKind, Stat, Unknown};
 use crate::source::operations::Operations;
 use crate::source::resolution::{Step, resolve};
 use crate::time::EpochNanos;
 
-/// Returns the stat of what the link at `path` leads to, and the latest time at which a part of its link path was put in
-/// its place.
-pub(super) fn follow(
+/// What a followed link leads to.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::source) struct Target {
+    pub(in crate::source) stat: Stat,
+    /// The latest time at which a part of the link path was put in its place.
+    pub(in crate::source) link_path_ctime: EpochNanos,
+    /// How many links the whole path has, with those before this link.
+    pub(in crate::source) links: usize,
+}
+
+/// Follows the link at `path`, with as many links on the path before it as `links_before`.
+pub(in crate::source) fn follow(
     operations: &Operations,
     base: BorrowedFd<'_>,
     path: &[u8],
     link: &Stat,
-) -> Result<(Stat, EpochNanos), Errno> {
+    links_before: usize,
+) -> Result<Result<Target, Unknown>, Errno> {
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let place = path.get(..name_at).unwrap_or_default().to_vec();
     let first = Step { place, path: path.to_vec(), stat: *link };
-    let mut latest = link.ctime;
-    let target = resolve(operations, base, first, b"", |stat| {
+    let (mut link_path_ctime, mut links) = (link.ctime, links_before);
+    let resolved = resolve(operations, base, first, b"", &mut links, |stat| {
         let in_place = if stat.kind == EntryKind::Symlink { Some(stat.ctime) } else { stat.moved_at() };
-        latest = in_place.map_or(latest, |in_place| latest.max(in_place));
-    })?;
-    Ok((target, latest))
+        link_path_ctime = in_place.map_or(link_path_ctime, |in_place| link_path_ctime.max(in_place));
+    });
+    match resolved {
+        Ok(stat) => Ok(Ok(Target { stat, link_path_ctime, links })),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Err(Unknown::BrokenLink)),
+        Err(Errno::MLINK) => Ok(Err(Unknown::TooManyLinks)),
+        Err(errno) => Err(errno),
+    }
 }

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 use super::link_path;
 use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
-use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason};
+use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
 
@@ -20,50 +20,69 @@ pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &Wa
     if path.len() > options.max_key_bytes {
         return Found::Failed(EntryKind::File, Problem::key_too_long(path.len(), options.max_key_bytes));
     }
-    stat_each_part(root, operations, options.links, path).unwrap_or_else(|errno| {
-        let problem = match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Problem::named_and_missing(),
-            _ => Problem::of("stat", errno),
-        };
-        Found::Failed(EntryKind::File, problem)
-    })
+    let (bare, wants_directory) = path.strip_suffix('/').map_or((path, false), |bare| (bare, true));
+    let stat = |path: &[u8]| operations.stat(root.fd(), path, LastLink::Keep);
+    match descend(root, operations, options.links, bare, stat) {
+        Ok(Found::Directory(_)) if !wants_directory => {
+            Found::Failed(EntryKind::Directory, Problem::named_and_directory())
+        }
+        Ok(Found::File(_) | Found::Symlink(_) | Found::Special) if wants_directory => missing(),
+        Ok(found) => found,
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => missing(),
+        Err(errno) => Found::Failed(EntryKind::File, Problem::of("stat", errno)),
+    }
 }
 
-/// A path that ends in `/` names a directory.
-fn stat_each_part(root: &Root, operations: &Operations, links: Links, path: &str) -> Result<Found, Errno> {
-    let (path, wants_directory) = path.strip_suffix('/').map_or((path, false), |path| (path, true));
-    let of_root = operations.stat(root.fd(), b".", LastLink::Keep)?.moved_at();
-    let mut inherited = root.inherited_ctime().max(of_root);
-    let mut through_link = false;
+fn missing() -> Found {
+    Found::Failed(EntryKind::File, Problem::named_and_missing())
+}
+
+/// Stats each part of the path, down to the first that covers what is below it.
+pub(in crate::source) fn descend(
+    root: &Root,
+    operations: &Operations,
+    links: Links,
+    path: &str,
+    stat: impl Fn(&[u8]) -> Result<Stat, Errno>,
+) -> Result<Found, Errno> {
+    let root_stat = stat(b".")?;
+    let mut inherited = root.inherited_ctime().max(root_stat.moved_at());
+    let mut above = vec![root_stat.inode];
+    let mut links_before = 0;
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     for end in ends {
         let here = path.get(..end).unwrap_or(path).as_bytes();
         let is_last = end == path.len();
-        let mut stat = operations.stat(root.fd(), here, LastLink::Keep)?;
+        let mut stat = stat(here)?;
         if stat.kind == EntryKind::Symlink {
             match links {
                 Links::Skip => return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed)),
-                Links::Keep if is_last && !wants_directory => {
-                    return Ok(Found::Symlink(FileEntry::new(stat, inherited, through_link)));
-                }
+                Links::Keep if is_last => return Ok(Found::Symlink(FileEntry::new(stat, inherited, false))),
                 // If links are copied as links, nothing exists behind one.
                 Links::Keep => return Err(Errno::NOTDIR),
-                Links::Follow => {
-                    let (target, link_path_ctime) = link_path::follow(operations, root.fd(), here, &stat)?;
-                    (stat, inherited, through_link) = (target, inherited.max(Some(link_path_ctime)), true);
-                }
+                Links::Follow => match link_path::follow(operations, root.fd(), here, &stat, links_before)? {
+                    Ok(target) if above.contains(&target.stat.inode) => {
+                        return Ok(Found::Unknown(EntryKind::Symlink, Unknown::LinkLoop));
+                    }
+                    Ok(target) => {
+                        (stat, links_before) = (target.stat, target.links);
+                        inherited = inherited.max(Some(target.link_path_ctime));
+                    }
+                    Err(unknown) => return Ok(Found::Unknown(EntryKind::Symlink, unknown)),
+                },
             }
         }
+        let entry = |inherited| FileEntry::new(stat, inherited, links_before > 0);
         match stat.kind {
-            EntryKind::Directory if is_last && wants_directory => {
-                return Ok(Found::Directory(FileEntry::new(stat, inherited, through_link)));
+            EntryKind::Directory => {
+                inherited = inherited.max(stat.moved_at());
+                above.push(stat.inode);
+                if is_last {
+                    return Ok(Found::Directory(entry(inherited)));
+                }
             }
-            EntryKind::Directory if is_last => {
-                return Ok(Found::Failed(EntryKind::Directory, Problem::named_and_directory()));
-            }
-            EntryKind::Directory => inherited = inherited.max(stat.moved_at()),
-            _ if !is_last || wants_directory => return Err(Errno::NOTDIR),
-            EntryKind::File => return Ok(Found::File(FileEntry::new(stat, inherited, through_link))),
+            _ if !is_last => return Err(Errno::NOTDIR),
+            EntryKind::File => return Ok(Found::File(entry(inherited))),
             EntryKind::Symlink | EntryKind::Special => return Ok(Found::Special),
         }
     }

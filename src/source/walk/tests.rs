@@ -17,7 +17,7 @@ use super::*;
 use crate::filter::Filter;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
-use crate::source::entry::{EntryKind, Found, SkipReason};
+use crate::source::entry::{Cover, EntryKind, Found, SkipReason, Unknown};
 use crate::source::tree_range::TreeRange;
 
 /// A walk with everything it needs.
@@ -127,7 +127,8 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
         Found::Filtered(kind) => format!("filtered {kind:?}"),
         Found::Failed(kind, problem) => format!("failed {kind:?} {} {}", problem.operation, problem.kind),
         Found::Nameless(kind, problem) => format!("nameless {kind:?} {}", problem.kind),
-        Found::Unknown { below, problem } => format!("unknown below {below:?}: {} {}", problem.operation, problem.kind),
+        Found::Unknown(_, unknown) => format!("unknown {unknown:?}"),
+        Found::Unread { below, problem } => format!("unknown below {below:?}: {} {}", problem.operation, problem.kind),
     };
     entries.iter().map(|entry| format!("{}: {}", entry.key.as_str().escape_debug(), short(entry))).collect()
 }
@@ -227,7 +228,7 @@ fn ranges_that_follow_one_another_see_each_entry_once_and_in_order() {
                 .walk(folder.path())
                 .into_iter()
                 .partition(|entry| keys.contains(entry.key.as_bytes()) || matches!(entry.found, Found::Nameless(..)));
-            assert!(covers.iter().all(|entry| entry.found.covers(&entry.key).is_some()), "{covers:?}");
+            assert!(covers.iter().all(|entry| entry.found.coverage(&entry.key).is_some()), "{covers:?}");
             seen.extend(within);
         }
         assert_eq!(shown(&seen), shown(&whole), "seed {seed}, bounds {bounds:?}");
@@ -443,9 +444,9 @@ fn links_are_followed_to_files_and_directories_in_and_out_of_the_tree() {
         assert_eq!(
             shown(&trial.walk(folder.path())),
             [
-                "broken: skipped Symlink BrokenLink",
-                "broken-too: skipped Symlink BrokenLink",
-                "circle: skipped Symlink BrokenLink",
+                "broken: unknown BrokenLink",
+                "broken-too: unknown BrokenLink",
+                "circle: unknown BrokenLink",
                 "dir-link/: directory",
                 "dir-link/f: file through link",
                 "file-link: file through link",
@@ -486,12 +487,12 @@ fn link_loops_end_where_they_close() {
             "a/: directory",
             "a/b/: directory",
             "a/b/c: file",
-            "a/b/up: skipped Symlink LinkLoop",
-            "a/root: skipped Symlink LinkLoop",
+            "a/b/up: unknown LinkLoop",
+            "a/root: unknown LinkLoop",
             "far/: directory",
-            "far/again: skipped Symlink LinkLoop",
+            "far/again: unknown LinkLoop",
             "far/x: file through link",
-            "self: skipped Symlink LinkLoop",
+            "self: unknown LinkLoop",
         ]
     );
 }
@@ -686,7 +687,7 @@ fn a_stopped_walk_ends_with_an_unknown_root() {
     }
     assert!(entries.len() < 1_000, "{}", entries.len());
     let last = entries.last().unwrap();
-    assert!(matches!(&last.found, Found::Unknown { below, .. } if below.is_empty()), "{last:?}");
+    assert!(matches!(&last.found, Found::Unread { below, .. } if below.is_empty()), "{last:?}");
     assert!(entries.is_sorted_by(|a, b| a.key < b.key));
 }
 
@@ -735,10 +736,8 @@ fn files_that_come_and_go_during_the_walk_are_never_an_error() {
                     entry.found,
                     Found::File(_)
                         | Found::Directory(_)
-                        | Found::Skipped(
-                            _,
-                            SkipReason::Vanished | SkipReason::BrokenLink | SkipReason::LinkNotFollowed
-                        )
+                        | Found::Unknown(_, Unknown::BrokenLink)
+                        | Found::Skipped(_, SkipReason::Vanished | SkipReason::LinkNotFollowed)
                 ),
                 "{entry:?}"
             );
@@ -746,6 +745,38 @@ fn files_that_come_and_go_during_the_walk_are_never_an_error() {
     }
     done.store(true, Ordering::Relaxed);
     writer.join().unwrap();
+}
+
+#[test]
+fn more_links_on_a_path_than_the_system_follows_are_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..45 {
+        let directory = folder.path().join(format!("pool/{number}"));
+        fs::create_dir_all(&directory).unwrap();
+        symlink(format!("../{}", number + 1), directory.join("l")).unwrap();
+        symlink("../0/f", directory.join("g")).unwrap();
+    }
+    fs::write(folder.path().join("pool/0/f"), "x").unwrap();
+    let followed = ["l"; 40].join("/");
+    let entries = shown(&Trial::new().walk(&folder.path().join("pool/0")));
+    assert_eq!(entries.iter().filter(|entry| entry.ends_with("l/: directory")).count(), 40);
+    for name in ["g", "l"] {
+        let unknown = format!("{followed}/{name}: unknown TooManyLinks");
+        assert_eq!(
+            entries.iter().filter(|entry| entry.contains("unknown")).filter(|entry| **entry == unknown).count(),
+            1
+        );
+    }
+
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..60 {
+        symlink(format!("{}", number + 1), folder.path().join(format!("{number}"))).unwrap();
+    }
+    fs::write(folder.path().join("60"), "x").unwrap();
+    let entries = shown(&Trial::new().walk(folder.path()));
+    assert!(entries.contains(&"19: unknown TooManyLinks".to_owned()), "41 links to a file: {entries:?}");
+    assert!(entries.contains(&"20: file through link".to_owned()), "40 links to a file: {entries:?}");
+    assert_eq!(entries.iter().filter(|entry| entry.contains("unknown")).count(), 20, "none of them is a loop");
 }
 
 #[test]
@@ -757,7 +788,8 @@ fn a_source_that_is_removed_is_unknown_and_not_empty() {
     let mut receiver = start(root, trial.options.clone(), Arc::default(), Arc::default()).unwrap();
     let entries = receiver.blocking_recv().unwrap();
     assert_eq!(entries.len(), 1);
-    assert!(matches!(&entries[0].found, Found::Unknown { below, .. } if below.is_empty()), "{entries:?}");
-    assert_eq!(entries[0].found.covers(&entries[0].key), Some(""));
+    assert!(matches!(&entries[0].found, Found::Unread { below, .. } if below.is_empty()), "{entries:?}");
+    let coverage = entries[0].found.coverage(&entries[0].key).unwrap();
+    assert_eq!((coverage.cover, coverage.below.as_deref()), (Cover::Unread, Some("")));
     assert_eq!(receiver.blocking_recv(), None);
 }

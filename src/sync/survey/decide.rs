@@ -142,15 +142,20 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
 
 /// Decides about an object that no entry of the source covers.
 pub(super) fn decide_orphan(key: &RelativeKey, rules: &Rules, filter: &Filter) -> OrphanDecision {
-    let is_reserved = rules.preserve.is_some() && is_reserved(key.as_str());
-    // The object whose key is the prefix stands for the source itself.
-    if !rules.delete || key.is_root() || is_reserved || !filter.admits(key.as_str()) {
+    if !rules.delete || !is_in_scope(key, rules, filter) {
         OrphanDecision::Keep
     } else if is_possible_path(key.as_str()) {
         OrphanDecision::Delete
     } else {
         OrphanDecision::KeepImpossible
     }
+}
+
+/// Whether an object belongs to the sync: the filters admit it, and it stands neither for the source itself nor for a name
+/// that DataSync reserves.
+pub(super) fn is_in_scope(key: &RelativeKey, rules: &Rules, filter: &Filter) -> bool {
+    let is_reserved = rules.preserve.is_some() && is_reserved(key.as_str());
+    !key.is_root() && !is_reserved && filter.admits(key.as_str())
 }
 
 /// Whether a file or directory could have this key.

@@ -4,7 +4,7 @@ use super::Step;
 use super::decide::{Decision, decide, skip};
 use crate::index::row::Row;
 use crate::object::Object;
-use crate::source::entry::{Entry, EntryKind, FileEntry, Found};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Unknown};
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::job::{Job, Kept, SourceFile};
@@ -31,7 +31,7 @@ pub(super) fn step_of_entry(
             None
         }
         // The run whose keys include this key counts it. This run only needs to know what it covers.
-        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..)
+        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..) | Found::Unknown(..)
             if !context.source.tree_range().keys().contains(key.as_bytes()) =>
         {
             None
@@ -59,7 +59,19 @@ pub(super) fn step_of_entry(
             tally.failed(Failure::of_source(context.key(&key), problem));
             None
         }
-        Found::Unknown { problem, .. } => {
+        Found::Unknown(kind, unknown) => {
+            tally.saw(kind);
+            match unknown {
+                Unknown::BrokenLink => tally.skipped(SkipReason::BrokenLink),
+                Unknown::LinkLoop => tally.skipped(SkipReason::LinkLoop),
+                Unknown::MissingMount => tally.skipped(SkipReason::MissingMount),
+                Unknown::TooManyLinks => {
+                    tally.failed(Failure::of_source(context.key(&key), Problem::too_many_links()));
+                }
+            }
+            None
+        }
+        Found::Unread { problem, .. } => {
             tally.unknown_directories += 1;
             tally.saw(EntryKind::Directory);
             tally.failed(Failure::of_source(context.key(&key), problem));

@@ -9,7 +9,7 @@ use std::vec::IntoIter;
 
 use crate::key::RelativeKey;
 use crate::object::Object;
-use crate::source::entry::{Entry, Found};
+use crate::source::entry::{Cover, Coverage, Entry, Found};
 use crate::sync::fatal::OutOfOrder;
 
 /// What the two sides have at one key.
@@ -19,15 +19,16 @@ pub enum Pair {
     Entry(Entry, Option<Object>),
     /// An object with no entry at its key, and not below a directory that the walk did not read.
     Orphan(Object),
-    /// An object below something that the walk did not or could not read: unknown, so not an orphan.
-    Covered(Object),
+    /// An object below an entry that covers it, so not an orphan.
+    Covered(Object, Cover),
 }
 
 /// The merge of one range after another.
 #[derive(Clone, Debug, Default)]
 pub struct Merge {
-    /// The prefix that the last covering entry covers.
-    cover: Option<String>,
+    /// What the entries so far cover below their keys, without what both sides have passed. Apart from a `/`, each prefix
+    /// begins with the one before it, so there are never more of them than a key has characters.
+    covers: Vec<(String, Cover)>,
     last_entry: Option<RelativeKey>,
     last_object: Option<RelativeKey>,
 }
@@ -48,7 +49,7 @@ impl Pair {
         match self {
             Self::Entry(Entry { found: Found::Nameless(..), .. }, _) => None,
             Self::Entry(entry, _) => Some(&entry.key),
-            Self::Orphan(object) | Self::Covered(object) => Some(&object.key),
+            Self::Orphan(object) | Self::Covered(object, _) => Some(&object.key),
         }
     }
 }
@@ -62,11 +63,10 @@ impl Merge {
 
     fn pass_entry(&mut self, entry: &Entry) -> Result<(), OutOfOrder> {
         ascend(&mut self.last_entry, &entry.key, "walk")?;
-        if let Some(prefix) = entry.found.covers(&entry.key) {
-            // Inside a covered subtree the wider cover counts.
-            if !self.cover.as_ref().is_some_and(|wider| prefix.starts_with(wider.as_str())) {
-                self.cover = Some(prefix.to_owned());
-            }
+        if let Some(Coverage { cover, below: Some(below) }) = entry.found.coverage(&entry.key) {
+            let key = entry.key.as_str();
+            self.covers.retain(|(below, _)| key < below.as_str() || key.starts_with(below.as_str()));
+            self.covers.push((below.into_owned(), cover));
         }
         Ok(())
     }
@@ -80,13 +80,16 @@ impl Merge {
         }
         Ok(match (entry, object) {
             (Some(entry), object) => Some(Pair::Entry(entry, object)),
-            (None, Some(object)) if self.is_covered(&object) => Some(Pair::Covered(object)),
-            (None, object) => object.map(Pair::Orphan),
+            (None, Some(object)) => Some(match self.cover_of(&object.key) {
+                Some(cover) => Pair::Covered(object, cover),
+                None => Pair::Orphan(object),
+            }),
+            (None, None) => None,
         })
     }
 
-    fn is_covered(&self, object: &Object) -> bool {
-        self.cover.as_ref().is_some_and(|prefix| object.key.as_str().starts_with(prefix.as_str()))
+    fn cover_of(&self, key: &RelativeKey) -> Option<Cover> {
+        self.covers.iter().filter(|(below, _)| key.as_str().starts_with(below.as_str())).map(|(_, cover)| *cover).max()
     }
 }
 
@@ -138,7 +141,7 @@ impl Iterator for Pairs<'_> {
 mod tests {
     use super::*;
     use crate::object::{ETag, StorageClass};
-    use crate::source::entry::{EntryKind, Problem};
+    use crate::source::entry::{EntryKind, Problem, SkipReason, Unknown};
     use crate::time::EpochNanos;
 
     fn special(key: &str) -> Entry {
@@ -186,7 +189,7 @@ mod tests {
             Pair::Entry(entry, Some(_)) => format!("{}+", entry.key),
             Pair::Entry(entry, None) => format!("{}<", entry.key),
             Pair::Orphan(object) => format!("{}>", object.key),
-            Pair::Covered(object) => format!("{}?", object.key),
+            Pair::Covered(object, _) => format!("{}?", object.key),
         });
         Ok(shown.collect::<Vec<_>>().join(" "))
     }
@@ -211,23 +214,23 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_below_an_unknown_directory_is_covered_and_no_more() {
-        let unknown = |key: &str, below: &str| Entry {
+    fn what_lies_below_an_unread_directory_is_covered_and_no_more() {
+        let unread = |key: &str, below: &str| Entry {
             key: RelativeKey::new(key),
-            found: Found::Unknown { below: below.to_owned(), problem: problem() },
+            found: Found::Unread { below: below.to_owned(), problem: problem() },
         };
         let mut merge = Merge::default();
-        let shown = merged(&mut merge, vec![special("c"), unknown("d/", "d/")], &["d", "d-x", "d/", "d/a", "d/b/c"]);
+        let shown = merged(&mut merge, vec![special("c"), unread("d/", "d/")], &["d", "d-x", "d/", "d/a", "d/b/c"]);
         assert_eq!(shown.unwrap(), "c< d> d-x> d/+ d/a? d/b/c?");
         let shown = merged(&mut merge, vec![special("d0")], &["d/z", "d0", "e"]);
         assert_eq!(shown.unwrap(), "d/z? d0+ e>", "into the next range, and not past the directory");
 
         let shown = merged(
             &mut Merge::default(),
-            vec![special("d/a"), unknown("d/m", "d/")],
+            vec![special("d/a"), unread("d/m", "d/")],
             &["d/a", "d/b", "d/m", "d/z", "e"],
         );
-        assert_eq!(shown.unwrap(), "d/a+ d/b> d/m+ d/z? e>", "from the place on where it became unknown");
+        assert_eq!(shown.unwrap(), "d/a+ d/b> d/m+ d/z? e>", "from the place on where it became unreadable");
     }
 
     #[test]
@@ -236,6 +239,44 @@ mod tests {
         assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d/a", "e"]).unwrap(), "d/< d/a? e>");
         let filtered = Entry { key: RelativeKey::new("d"), found: Found::Filtered(EntryKind::File) };
         assert_eq!(merged(&mut Merge::default(), vec![filtered], &["d", "d/a"]).unwrap(), "d+ d/a>");
+    }
+
+    #[test]
+    fn a_broken_link_covers_its_key_and_what_is_below_it() {
+        let entry = |key: &str, found| Entry { key: RelativeKey::new(key), found };
+        let broken = entry("a", Found::Unknown(EntryKind::Symlink, Unknown::BrokenLink));
+        let excluded = entry("a-b/", Found::Filtered(EntryKind::Directory));
+        let entries = vec![broken.clone(), excluded, special("a0")];
+        let objects = ["a", "a-", "a-b/c", "a-c", "a.txt", "a/", "a/x", "a/y/z", "a0", "b"];
+        let shown = merged(&mut Merge::default(), entries, &objects).unwrap();
+        assert_eq!(
+            shown, "a+ a-> a-b/< a-b/c? a-c> a.txt> a/? a/x? a/y/z? a0+ b>",
+            "beside a directory of a like name"
+        );
+
+        let mut merge = Merge::default();
+        let mut pairs =
+            merge.pairs(vec![broken, entry("a/", Found::Skipped(EntryKind::Directory, SkipReason::Vanished))]);
+        pairs.add(vec![object("a/x")]);
+        pairs.complete();
+        let covered = pairs.filter_map(Result::ok).find_map(|pair| match pair {
+            Pair::Covered(_, cover) => Some(cover),
+            Pair::Entry(..) | Pair::Orphan(_) => None,
+        });
+        assert_eq!(covered, Some(Cover::Unknown), "of two covers the greater one counts");
+    }
+
+    #[test]
+    fn covers_that_both_sides_have_passed_take_no_memory() {
+        let mut merge = Merge::default();
+        let excluded = (0..1000).map(|number| Entry {
+            key: RelativeKey::new(format!("d{number:04}/")),
+            found: Found::Filtered(EntryKind::Directory),
+        });
+        let mut pairs = merge.pairs(excluded.collect());
+        pairs.complete();
+        assert_eq!(pairs.count(), 1000);
+        assert_eq!(merge.covers.len(), 1);
     }
 
     #[test]

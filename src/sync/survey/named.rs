@@ -38,6 +38,7 @@ pub(super) async fn survey(
             Err(error) if error.kind == ErrorKind::Unusable => {
                 return Err(Fatal::destination(&context.destination, error));
             }
+            Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
             Err(error) => {
                 tally.saw(EntryKind::File);
                 tally.failed(Failure::of_request(context.key(&entry.key), &error));

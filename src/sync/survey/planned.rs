@@ -25,6 +25,8 @@ use crate::sync::tally::Tally;
 enum Refusal {
     /// The file or the object has changed; this says what.
     Changed(String),
+    /// What the source has at the key of a delete is out of sight.
+    Unknown,
     /// S3 did not say what the object is.
     Failed(S3Error),
 }
@@ -67,10 +69,14 @@ pub(super) async fn survey(
                 take(step, tally).await?;
             }
             Ok(None) => tracing::info!(key = %line.key, "already deleted"),
+            Err(Refusal::Unknown) => tally.withheld(&Guard::Unknown, &line.key),
             Err(Refusal::Changed(what)) => refuse(line, &what, tally),
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Interrupted => return Ok(()),
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Unusable => {
                 return Err(Fatal::destination(&context.destination, error));
+            }
+            Err(Refusal::Failed(error)) if line.action == Action::Delete => {
+                tally.delete_failed(Failure::of_request(line.key, &error));
             }
             Err(Refusal::Failed(error)) => {
                 tally.saw(EntryKind::File);
@@ -121,7 +127,8 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     if let (true, Some(object)) = (is_delete, &object) {
         return match context.source.presences(vec![key]).await.first() {
             Some(Presence::Absent) => Ok(Some(Step::Orphan(object.clone()))),
-            Some(Presence::Unknown(problem)) => {
+            Some(Presence::Unknown) => Err(Refusal::Unknown),
+            Some(Presence::Failed(problem)) => {
                 changed(&format!("cannot see whether the file is still gone ({}), which changed", problem.message))
             }
             Some(Presence::Present) | None => changed("the file is there again"),
@@ -130,12 +137,15 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     let entry = match context.source.stat_named(&key).await.found {
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => entry,
         Found::Failed(_, problem) => return changed(&format!("the file has changed ({})", problem.message)),
+        Found::Unknown(..) => {
+            return changed("cannot see what is at this path (a broken link, or a missing mount), which changed");
+        }
         Found::Special
         | Found::Named(_)
         | Found::Skipped(..)
         | Found::Filtered(_)
         | Found::Nameless(..)
-        | Found::Unknown { .. } => return changed("the file no longer exists, or something else took its place"),
+        | Found::Unread { .. } => return changed("the file no longer exists, or something else took its place"),
     };
     if !is_as_planned(&entry, line) {
         return changed("the file has changed");

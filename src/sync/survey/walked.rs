@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::Step;
-use super::decide::{OrphanDecision, decide_orphan};
+use super::decide::{OrphanDecision, decide_orphan, is_in_scope};
 use super::entry::step_of_entry;
 use super::listing::Listing;
 use super::merge::{Merge, Pair};
 use super::range;
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::source::entry::Cover;
 use crate::sync::context::Context;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
@@ -82,9 +83,19 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
         (Some(index), Some(key)) => index.take_row(key).await,
         _ => None,
     };
+    let cover = match &pair {
+        Pair::Entry(entry, Some(_)) => entry.found.coverage(&entry.key).map(|coverage| coverage.cover),
+        Pair::Covered(_, cover) => Some(*cover),
+        Pair::Entry(_, None) | Pair::Orphan(_) => None,
+    };
+    if let (Some(Cover::Unknown), Some(key)) = (cover, pair.key())
+        && is_in_scope(key, &context.rules, &context.filter)
+    {
+        tally.withheld(&Guard::Unknown, &context.key(key));
+    }
     match pair {
         Pair::Entry(entry, object) => step_of_entry(context, entry, object, row.as_ref(), tally),
-        Pair::Covered(_) => None,
+        Pair::Covered(..) => None,
         Pair::Orphan(object) => {
             if let (Some(index), Some(row)) = (&context.memory.index, row) {
                 index.remove(&row.key);
