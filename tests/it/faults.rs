@@ -270,7 +270,7 @@ fn table(outcomes: &BTreeMap<(&str, &str, &str), String>) -> String {
 
 #[test]
 fn no_fault_loses_objects_and_next_run_repairs_all() {
-    within::with_credentials("faults::no_fault_loses_objects_and_next_run_repairs_all", || {
+    within::apart("faults::no_fault_loses_objects_and_next_run_repairs_all", || {
         within::runtime().block_on(matrix());
     });
 }

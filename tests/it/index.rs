@@ -305,7 +305,7 @@ fn on_s3_the_index_is_read_and_written_as_in_a_folder() {
 
 #[test]
 fn a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back() {
-    within::with_credentials("index::a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back", || {
+    within::apart("index::a_large_file_of_the_state_goes_to_s3_in_parts_and_comes_back", || {
         within::runtime().block_on(async {
             let s3 = S3Server::start().await.unwrap();
             s3.create_bucket("states");

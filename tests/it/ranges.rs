@@ -213,7 +213,7 @@ fn deletes_do_not_depend_on_where_the_keys_are_split() {
     const INNER: &str = "ranges::deletes_do_not_depend_on_where_the_keys_are_split";
     const FILES: [&str; 8] = ["a!", "a-b/x", "a.txt", "a/x", "a/y/z", "a0", "b/b", "é/😀"];
     const GONE: [&str; 10] = ["a", "a\"", "a-b", "a-b/w", "a-b/y", "a/", "a/y", "a/y/z/", "b", "é/"];
-    within::with_credentials(INNER, || {
+    within::apart(INNER, || {
         let runtime = within::runtime();
         let planted = Trial::new();
         for name in FILES {

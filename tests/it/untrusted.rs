@@ -273,7 +273,7 @@ const PAGE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResul
 
 #[test]
 fn damaged_listings_delete_only_listed_objects() {
-    within::with_credentials("untrusted::damaged_listings_delete_only_listed_objects", || {
+    within::apart("untrusted::damaged_listings_delete_only_listed_objects", || {
         within::runtime().block_on(damaged_listings());
     });
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use efs2s3::cli::{Command as Words, Invocation, SyncCommand};
@@ -25,15 +25,36 @@ use crate::trial::{FinishedRun, SECRETS};
 /// a late request could overwrite what the next run writes.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
 
-/// Runs the test in a process that has credentials: the AWS SDK takes them from the environment, which no test may change.
-pub(crate) fn with_credentials(test: &str, body: impl FnOnce()) {
-    const INNER: &str = "EFS2S3_TEST_INNER";
+/// Set in the process of its own that a test runs in: what that process may do.
+const INNER: &str = "EFS2S3_TEST_INNER";
+const MOUNTS: &str = "mounts";
+
+/// Runs the test in a process of its own, which has credentials: the AWS SDK takes them from the environment, which no test
+/// may change. If the system allows it, the process has its own mount namespace, and modes apply to it although it is root.
+#[expect(clippy::print_stderr, reason = "the reader of the test's output should know what it skips")]
+pub(crate) fn apart(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INNER).is_some() {
         return body();
     }
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let isolation = ["unshare", "--mount", "setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    let isolation = [&isolation[..], &["--inh-caps=-dac_override,-dac_read_search"]].concat();
+    let test_mount = "mount -n -t tmpfs tmpfs /mnt && ! (umask 777; : >/mnt/a; cat /mnt/a)";
+    let mut trying = Command::new(isolation[0]);
+    trying.args(&isolation[1..]).args(["sh", "-c", test_mount]).stdout(Stdio::null()).stderr(Stdio::null());
+    let is_isolated = trying.status().is_ok_and(|status| status.success());
+    let program = std::env::current_exe().unwrap();
+    let mut command = if is_isolated {
+        let mut command = Command::new(isolation[0]);
+        command.args(&isolation[1..]).arg(program).env(INNER, MOUNTS);
+        command
+    } else {
+        eprintln!("skipped: the mounts and the unreadable files of {test}: this user may not create a mount namespace");
+        let mut command = Command::new(program);
+        command.env(INNER, "alone");
+        command
+    };
     command.args(["--exact", test, "--nocapture"]);
-    command.env(INNER, "1").env("AWS_ACCESS_KEY_ID", "AKIDTRIAL").env("AWS_SECRET_ACCESS_KEY", SECRETS[0]);
+    command.env("AWS_ACCESS_KEY_ID", "AKIDTRIAL").env("AWS_SECRET_ACCESS_KEY", SECRETS[0]);
     command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
     // With hundreds of small trees and states in parallel, the tests would wait for the disk.
     let in_memory = Path::new("/dev/shm");
@@ -41,6 +62,11 @@ pub(crate) fn with_credentials(test: &str, body: impl FnOnce()) {
         command.env("TMPDIR", in_memory);
     }
     assert!(command.status().unwrap().success());
+}
+
+/// Whether this process may mount file systems, and does not read what modes forbid.
+pub(crate) fn can_mount() -> bool {
+    std::env::var(INNER).is_ok_and(|allowed| allowed == MOUNTS)
 }
 
 pub(crate) fn runtime() -> tokio::runtime::Runtime {
@@ -74,6 +100,17 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
             ended
         }
     }
+}
+
+/// Runs a command with a server to its end, with a report in `folder`.
+pub(crate) async fn command(s3: &S3Server, folder: &Path, words: &[&str]) -> FinishedRun {
+    let (report, url) = (folder.join(format!("report-{:016x}.json", fastrand::u64(..))), s3.url());
+    let report_words = ["--report", report.to_str().unwrap(), "--endpoint-url", &url];
+    let words = [&["efs2s3"], words, &report_words].concat();
+    let invocation = Invocation::read(words.into_iter().map(Into::into)).unwrap();
+    let code = Box::pin(efs2s3::command::run(invocation, &Progress::new(false, false))).await;
+    let report = fs::read(&report).map_or(Value::Null, |text| serde_json::from_slice(&text).unwrap());
+    ended(code.code().into(), report)
 }
 
 /// A state on S3.
@@ -116,8 +153,15 @@ fn remove_lease(words: &[&str]) {
     let Some(state) = words.iter().position(|word| *word == "--state").map(|at| words[at + 1]) else {
         return;
     };
-    for entry in fs::read_dir(state).into_iter().flatten().map(Result::unwrap) {
-        if entry.file_name().to_string_lossy().ends_with(".lease.json") {
+    remove_leases(Path::new(state));
+}
+
+fn remove_leases(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            // Each key range has its own.
+            remove_leases(&entry.path());
+        } else if entry.file_name().to_string_lossy().ends_with(".lease.json") {
             fs::remove_file(entry.path()).unwrap();
         }
     }

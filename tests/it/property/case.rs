@@ -1,0 +1,447 @@
+//! A case: a story that happens, and the runs in it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
+
+use super::oracle::{Evidence, History, Objects, is_inner};
+use super::scope::{INNER, Scope};
+use super::story::{How, Moment, NAMES, Round, Rules, SIZES, Story, Trouble, is_on};
+use super::tree::Tree;
+use super::view::{Mode, View};
+use crate::trial::{FinishedRun, Trial, WRITES};
+use crate::within;
+
+const OPTIONS: [&str; 10] =
+    ["--walkers", "2", "--lease-ttl", "1s", "--retries", "2", "--part-size", "5MiB", "--multipart-threshold", "5MiB"];
+
+/// How a case runs the program.
+#[derive(Clone)]
+pub(super) enum Place {
+    /// As a process.
+    Program,
+    /// Within this process.
+    Within(tokio::runtime::Handle),
+}
+
+struct Case<'a> {
+    story: &'a Story,
+    place: Place,
+    trial: Trial,
+    tree: Tree,
+    history: History,
+    remembered_mounts: BTreeSet<String>,
+    /// Whether a run was killed: it records nothing of what it wrote.
+    any_killed: bool,
+    has_inner: bool,
+}
+
+/// What the source holds during a run: each change adds a moment.
+type Moments = Arc<Mutex<Vec<View>>>;
+
+/// One run: its words, and what happens to it.
+struct Step<'a> {
+    words: Vec<String>,
+    troubles: &'a [Trouble],
+    is_whole: bool,
+}
+
+impl Drop for Case<'_> {
+    fn drop(&mut self) {
+        self.tree.dismantle();
+    }
+}
+
+impl Case<'_> {
+    fn objects(&self) -> Objects {
+        let keys = self.trial.s3.keys("site", "www/").into_iter();
+        let objects = keys.filter_map(|key| Some((key.clone(), self.trial.s3.object("site", &key)?)));
+        objects.map(|(key, object)| (key["www/".len()..].to_owned(), object)).collect()
+    }
+
+    fn outer_objects(&self) -> Objects {
+        self.objects().into_iter().filter(|(key, _)| !is_inner(key)).collect()
+    }
+
+    fn remember(&mut self, view: &View) {
+        for (key, entry) in &view.entries {
+            self.history.entry(key.clone()).or_default().extend(entry.content.clone());
+        }
+    }
+
+    fn scope(&self, rules: &Rules) -> Scope {
+        Scope {
+            mode: self.story.mode,
+            rules: rules.clone(),
+            filter: rules.filter.of(&self.tree.names),
+            keys: (None, None),
+            named: None,
+            remembered_mounts: self.remembered_mounts.clone(),
+        }
+    }
+
+    /// The words of a command with the options of the scope.
+    fn words(&self, command: &str, scope: &Scope) -> Vec<String> {
+        let mode = if scope.mode == Mode::Plain { "plain" } else { "datasync" };
+        let mut words = vec![command.to_owned(), self.tree.source.display().to_string(), "s3://site/www".to_owned()];
+        let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        add(&["--mode", mode, "--max-delete", scope.rules.max_delete]);
+        add(&OPTIONS[..if command == "sync" { OPTIONS.len() } else { 2 }]);
+        let flags = [
+            ("--delete", scope.rules.delete && scope.named.is_none()),
+            ("--allow-empty-source", scope.rules.allow_empty),
+            ("--ignore-errors", scope.rules.ignore_errors),
+        ];
+        for (flag, _) in flags.iter().filter(|(_, is_set)| *is_set) {
+            add(&[flag]);
+        }
+        let options = [
+            ("--min-age", scope.rules.min_age.then_some("1h")),
+            ("--include", scope.filter.include.as_deref()),
+            ("--exclude", scope.filter.exclude.as_deref()),
+            ("--range-after", scope.keys.0.as_deref()),
+            ("--range-to", scope.keys.1.as_deref()),
+        ];
+        for (option, value) in options {
+            if let Some(value) = value {
+                add(&[option, value]);
+            }
+        }
+        if self.story.with_state && command != "verify" {
+            add(&["--state", &self.trial.folder.path().join("state").display().to_string()]);
+        }
+        words
+    }
+
+    fn troubles(&self, troubles: &[Trouble], moments: &Moments) {
+        let (trial, tree, mode) = (&self.trial, &self.tree, self.story.mode);
+        let multipart = [Operation::CreateMultipartUpload, Operation::UploadPart, Operation::CompleteMultipartUpload];
+        let note = |tree: Tree, moments: Moments, change: Box<dyn Fn(&Tree) + Send + Sync>| {
+            Fault::before(move || {
+                change(&tree);
+                moments.lock().unwrap().push(tree.view(mode));
+            })
+        };
+        for trouble in troubles {
+            let rule = match trouble.clone() {
+                Trouble::ConcurrentRewrite(pick) => {
+                    let Some(path) = tree.pick_file(pick) else {
+                        continue;
+                    };
+                    let change = move |tree: &Tree| {
+                        let _ = tree.rewrite_in_place(&path);
+                    };
+                    Rule::on(Operation::PutObject).does(note(tree.clone(), Arc::clone(moments), Box::new(change)))
+                }
+                Trouble::ConcurrentEdit(moment, edit) if is_on(&edit) => {
+                    let change = move |tree: &Tree| {
+                        let _ = tree.edit(&edit);
+                    };
+                    let fault = note(tree.clone(), Arc::clone(moments), Box::new(change));
+                    Rule::on(moment.operations().as_slice()).does(fault)
+                }
+                Trouble::Puts(fault, times) => Rule::on(Operation::PutObject).times(times).does(fault),
+                Trouble::PutsOf(name, fault) => {
+                    Rule::on(Operation::PutObject).key_contains(tree.names[name]).always().does(fault)
+                }
+                Trouble::Parts(fault, times) => Rule::on(multipart).times(times).does(fault),
+                Trouble::Lists(skip, fault, times) => {
+                    Rule::on(Operation::ListObjectsV2).skip(skip).times(times).does(fault)
+                }
+                Trouble::Deletes(fault, times) => {
+                    Rule::on(Moment::Delete.operations().as_slice()).times(times).does(fault)
+                }
+                Trouble::ConcurrentEdit(..) | Trouble::Stop(..) => continue,
+            };
+            trial.s3.rule(rule);
+        }
+    }
+
+    /// Runs one command, and checks what it did.
+    fn run(&mut self, scope: &Scope, step: &Step<'_>) -> FinishedRun {
+        self.run_during(scope, step, |_| {})
+    }
+
+    fn run_during(&mut self, scope: &Scope, step: &Step<'_>, first: impl FnOnce(&mut Self)) -> FinishedRun {
+        let moments: Moments = Arc::new(Mutex::new(vec![self.tree.view(self.story.mode)]));
+        let (before, uploads) = (self.objects(), self.trial.s3.uploads().len());
+        self.trial.s3.clear_rules();
+        self.trial.s3.clear_log();
+        first(self);
+        self.troubles(step.troubles, &moments);
+        moments.lock().unwrap().push(self.tree.view(self.story.mode));
+        let run = self.ended(step);
+        self.trial.s3.clear_rules();
+        let moments = std::mem::take(&mut *moments.lock().unwrap());
+        for view in &moments {
+            self.remember(view);
+        }
+        let stopped = stop(step.troubles).is_some();
+        self.any_killed |= run.report.is_null();
+        let after = self.objects();
+        let inner = |objects: &Objects| {
+            objects.iter().filter(|(key, _)| is_inner(key)).map(|(key, object)| (key.clone(), object.clone())).collect()
+        };
+        let (inner_before, inner_after): (Objects, Objects) = (inner(&before), inner(&after));
+        assert_eq!(inner_before, inner_after, "a run changed another destination: {}", run.stderr);
+        let (before, after) = (without_inner(before), without_inner(after));
+        Evidence {
+            scope,
+            moments: &moments,
+            before: &before,
+            after: &after,
+            log: &self.trial.s3.log(),
+            history: &self.history,
+            run: &run,
+            is_stopped: stopped,
+            is_restructured: step.troubles.iter().any(|trouble| matches!(trouble, Trouble::ConcurrentEdit(..))),
+            deleted_by_others: &BTreeSet::new(),
+            is_whole: step.is_whole,
+        }
+        .check();
+        if !run.report.is_null() {
+            // If a response to CreateMultipartUpload is lost, the run cannot know the upload.
+            let response_lost = step.troubles.iter().any(|trouble| matches!(trouble, Trouble::Parts(..)));
+            let open = self.trial.s3.uploads().len();
+            assert!(open <= uploads || response_lost || run.code == 1, "an upload is unfinished");
+        }
+        if self.story.with_state
+            && [0, 3].contains(&run.code)
+            && moments.windows(2).all(|two| two[0].mounts == two[1].mounts)
+        {
+            self.remembered_mounts.extend(moments[0].mounts.iter().filter(|key| scope.covers(key)).cloned());
+        }
+        run
+    }
+
+    /// Makes visible what a run without a record of the last one cannot see.
+    fn show_moves(&self) {
+        if !self.story.with_state || self.any_killed {
+            self.tree.renew_moved();
+        }
+    }
+
+    fn ended(&self, step: &Step<'_>) -> FinishedRun {
+        let words: Vec<&str> = step.words.iter().map(String::as_str).collect();
+        match &self.place {
+            Place::Program => run_program(&self.trial, &words, step.troubles),
+            Place::Within(runtime) if words[0] == "sync" => {
+                runtime.block_on(within::run_on(&self.trial.s3, &words, stop(step.troubles)))
+            }
+            Place::Within(runtime) => {
+                runtime.block_on(within::command(&self.trial.s3, self.trial.folder.path(), &words))
+            }
+        }
+    }
+
+    fn round(&mut self, round: &Round) {
+        self.show_moves();
+        let scope = self.scope(&round.rules);
+        if round.inner && self.story.with_state {
+            self.sync_inner();
+        }
+        match &round.how {
+            How::Sync => drop(self.sync(&scope, &round.troubles)),
+            How::Ranges(names) => {
+                let key: Vec<&str> = names.iter().map(|name| self.tree.names[*name]).collect();
+                let key = Some(key.join("/"));
+                for keys in [(None, key.clone()), (key, None)] {
+                    self.show_moves();
+                    drop(self.sync(&Scope { keys, ..scope.clone() }, &round.troubles));
+                }
+            }
+            How::Manifest(picks) => {
+                let named: BTreeSet<String> = self.tree.pick_keys(picks).into_iter().collect();
+                if named.is_empty() {
+                    return;
+                }
+                let path = self.trial.folder.path().join("manifest.csv");
+                let lines = named.iter().map(|key| format!("\"{}\"\n", key.replace('"', "\"\"")));
+                fs::write(&path, lines.collect::<String>()).unwrap();
+                let scope = Scope { named: Some(named), ..scope };
+                let mut words = self.words("sync", &scope);
+                words.extend(["--from-manifest".to_owned(), path.display().to_string()]);
+                self.run(&scope, &Step { words, troubles: &round.troubles, is_whole: true });
+            }
+            How::PlanAndApply(edits) => {
+                let path = self.trial.folder.path().join("plan.jsonl").display().to_string();
+                let mut words = self.words("plan", &scope);
+                words.extend(["-o".to_owned(), path.clone()]);
+                let plan = self.run(&scope, &Step { words, troubles: &[], is_whole: false });
+                if ![0, 3].contains(&plan.code) {
+                    return;
+                }
+                let words = vec!["apply".to_owned(), path];
+                let is_whole = false;
+                self.run_during(&scope, &Step { words, troubles: &without_stops(&round.troubles), is_whole }, |case| {
+                    for edit in edits.iter().filter(|edit| is_on(edit)) {
+                        let _ = case.tree.edit(edit);
+                    }
+                });
+            }
+            How::Verify => {
+                self.sync(&scope, &round.troubles);
+                self.show_moves();
+                self.verify(&scope);
+            }
+        }
+    }
+
+    fn sync(&mut self, scope: &Scope, troubles: &[Trouble]) -> FinishedRun {
+        let words = self.words("sync", scope);
+        self.run(scope, &Step { words, troubles, is_whole: true })
+    }
+
+    /// A comparison that ends with 0 proves that the contents are equal.
+    fn verify(&mut self, scope: &Scope) {
+        let (objects, view) = (self.outer_objects(), self.tree.view(self.story.mode));
+        let step = Step { words: self.words("verify", scope), troubles: &[], is_whole: false };
+        self.trial.s3.clear_log();
+        let run = self.ended(&step);
+        assert!([0, 1, 3, 10].contains(&run.code), "verify: exit {}: {}", run.code, run.stderr);
+        assert_eq!(self.trial.count(WRITES), 0, "verify writes");
+        if run.code != 0 {
+            return;
+        }
+        for (key, entry) in view.entries.iter().filter(|(key, _)| scope.covers(key)) {
+            let content = objects.get(key).map(|object| &*object.body);
+            assert!(
+                content.is_some() && content == entry.content.as_deref(),
+                "verify ends with 0, and '{key}' differs"
+            );
+        }
+        for key in objects.keys().filter(|key| scope.rules.delete && scope.covers(key)) {
+            let is_known = view.entries.contains_key(key) || scope.is_marker(key, &view);
+            assert!(is_known, "verify ends with 0, and '{key}' has no file");
+        }
+    }
+
+    /// Another source has a destination inside this one.
+    fn sync_inner(&mut self) {
+        let folder = self.trial.folder.path().join("inner");
+        fs::create_dir_all(&folder).unwrap();
+        for name in [1, 2] {
+            fs::write(folder.join(self.tree.names[name]), self.tree.content(8)).unwrap();
+        }
+        let scope = self.scope(&Rules::last());
+        let mut words = self.words("sync", &scope);
+        words[1] = folder.display().to_string();
+        words[2] = format!("s3://site/www/{INNER}");
+        self.trial.s3.clear_rules();
+        let run = self.ended(&Step { words, troubles: &[], is_whole: false });
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        self.has_inner = true;
+    }
+
+    /// A run without trouble repairs everything, and the one after it writes nothing.
+    fn last_runs(&mut self) {
+        let _ = self.tree.edit(&super::story::Edit::SwapAlike);
+        self.tree.repair(self.story.mode);
+        self.show_moves();
+        let scope = self.scope(&Rules::last());
+        let view = self.tree.view(self.story.mode);
+        let lost: Vec<String> = self.remembered_mounts.difference(&view.mounts).cloned().collect();
+        let withheld = |objects: &Objects| {
+            let below = |key: &String| lost.iter().any(|mount| super::view::is_at_or_below(key, mount));
+            objects.keys().any(|key| below(key) && !view.entries.contains_key(key))
+        };
+        let run = self.sync(&scope, &[]);
+        let expected = if self.has_inner || withheld(&self.outer_objects()) { 3 } else { 0 };
+        assert_eq!(run.code, expected, "{}", run.stderr);
+        // On a busy machine the measured difference of the clocks can hide a change from the index once.
+        let mut others = Vec::new();
+        for _ in 0..3 {
+            let run = self.sync(&scope, &[]);
+            assert_eq!(run.code, expected, "{}", run.stderr);
+            assert_eq!(self.trial.count(WRITES), 0, "a second run writes nothing");
+            let operations = self.trial.s3.log().into_iter().map(|request| request.operation);
+            others = operations.filter(|operation| *operation != Operation::ListObjectsV2).collect();
+            if others.is_empty() {
+                break;
+            }
+        }
+        if self.story.with_state {
+            assert_eq!(others, [], "a run with nothing to do costs more than listings");
+            assert_eq!(self.trial.s3.uploads().len(), 0, "no run resumes or aborts this upload");
+        }
+    }
+}
+
+fn without_inner(objects: Objects) -> Objects {
+    objects.into_iter().filter(|(key, _)| !is_inner(key)).collect()
+}
+
+fn without_stops(troubles: &[Trouble]) -> Vec<Trouble> {
+    troubles.iter().filter(|trouble| !matches!(trouble, Trouble::Stop(..))).cloned().collect()
+}
+
+/// The signal that stops the run, and when the run gets it.
+fn stop(troubles: &[Trouble]) -> Option<(&'static str, Duration)> {
+    troubles.iter().find_map(|trouble| {
+        if let Trouble::Stop(signal, after) = trouble { Some((*signal, Duration::from_millis(*after))) } else { None }
+    })
+}
+
+fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> FinishedRun {
+    loop {
+        let run = trial.start_words(words, &[]);
+        if let Some((signal, after)) = stop(troubles) {
+            thread::sleep(after);
+            run.signal(signal);
+        }
+        let ended = run.end();
+        // The lease of a killed run expires on its own.
+        if ended.code != 11 {
+            return ended;
+        }
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Lets a story happen.
+pub(super) fn tell(story: &Story, place: Place) {
+    let trial = match &place {
+        Place::Program => Trial::new(),
+        Place::Within(runtime) => Trial::on(runtime.block_on(S3Server::start()).unwrap()),
+    };
+    trial.s3.settings(|settings| {
+        settings.conditional_writes = story.conditional_writes;
+        settings.listing = story.listing;
+        settings.kms = story.kms;
+        settings.page_size = story.page_size;
+    });
+    let names = std::array::from_fn(|place| NAMES[(story.first_name + place) % NAMES.len()]);
+    let tree = Tree::new(trial.folder.path(), story.layout, names);
+    let mut case = Case {
+        story,
+        place,
+        trial,
+        tree,
+        history: History::new(),
+        remembered_mounts: BTreeSet::new(),
+        any_killed: false,
+        has_inner: false,
+    };
+    for (names, size, parts) in &story.seeds {
+        let name: Vec<&str> = names.iter().map(|name| case.tree.names[*name]).collect();
+        let (name, content) = (name.join("/"), case.tree.content(SIZES[*size]));
+        let seed = Seed::aged(Duration::from_secs(100));
+        let seed = parts.map_or(seed.clone(), |part_bytes| seed.in_parts_of(part_bytes));
+        case.trial.s3.put("site", &format!("www/{name}"), content.clone(), seed);
+        case.history.entry(name).or_default().insert(content.into());
+    }
+    for (number, round) in story.rounds.iter().enumerate() {
+        for edit in round.edits.iter().filter(|edit| is_on(edit)) {
+            let _ = case.tree.edit(edit);
+        }
+        if number == 0 {
+            case.tree.make_other_release();
+        }
+        case.round(round);
+    }
+    case.last_runs();
+}

@@ -1,0 +1,35 @@
+//! Mounts in the private mount namespace of the test's process.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::within;
+
+/// Mounts a fresh file system.
+pub(super) fn fresh(at: &Path) -> Option<()> {
+    run(Command::new("mount").args(["-n", "-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at))
+}
+
+/// Mounts a directory at another place too.
+pub(super) fn bind(from: &Path, at: &Path) -> Option<()> {
+    run(Command::new("mount").args(["-n", "--bind"]).arg(from).arg(at))
+}
+
+pub(super) fn unmount(at: &Path) -> Option<()> {
+    run(Command::new("umount").args(["-n", "-l"]).arg(at))
+}
+
+/// Whether something is mounted at this path, which has no links.
+pub(super) fn is_mounted(at: &Path) -> bool {
+    at.parent()
+        .zip(at.file_name())
+        .is_some_and(|(parent, name)| super::view::mount_points(parent).any(|key| Path::new(&key) == Path::new(name)))
+}
+
+fn run(command: &mut Command) -> Option<()> {
+    if !within::can_mount() {
+        return None;
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().ok()?.success().then_some(())
+}
