@@ -19,7 +19,9 @@ mod options;
 mod value;
 mod variable;
 
-pub(crate) use choice::{Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Policy, Symlinks};
+pub(crate) use choice::{
+    Attribute, ChecksumChoice, Compare, Deletes, MetadataDialect, Mode, Overwrite, Policy, Symlinks,
+};
 pub use choice::{LogFormat, When};
 pub use commands::{
     ApplyCommand, MergeCommand, PlanCommand, RangesCommand, ReportCommand, RunCommand, SyncArgs, SyncCommand,

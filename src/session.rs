@@ -27,6 +27,7 @@ use crate::sync::changes::Changes;
 use crate::sync::context::{Context, Memory};
 use crate::sync::counts::Seconds;
 use crate::sync::fatal::Fatal;
+use crate::sync::guard::Guard;
 use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
 use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
 use crate::sync::plan_file::PlanFile;
@@ -244,6 +245,16 @@ impl Session {
         end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
     }
 
+    /// Ends the session before its work, because a guard withholds it. The destination has these objects, at least.
+    pub(crate) async fn end_withheld(self, guard: &Guard, objects: u64) -> Report {
+        let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
+        let mut tally = Tally::default();
+        tally.withheld_many(guard, objects);
+        let ending = Ending { tally, requests, operations, ..Ending::without_work(None, ExitCode::Incomplete) };
+        let report = Report::new(&self.subject, ending);
+        end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
+    }
+
     async fn work(
         self,
         doubt: Doubt,
@@ -253,7 +264,7 @@ impl Session {
         let Self { setup, state, lease, scope, requests, subject } = self;
         let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
         let (context, own_input) = setup.start(memory, doubt);
-        let mut done = Done::default();
+        let mut done = Done { unguarded_deletes: doubt.unguarded_deletes, ..Done::default() };
         let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
         let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
         done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
@@ -277,6 +288,8 @@ struct Done {
     inspection: Option<InspectionCounts>,
     seconds: Seconds,
     differences: Differences,
+    /// Whether DataSync deleted what no guard has seen.
+    unguarded_deletes: bool,
 }
 
 /// Whether the work found differences that its exit code shows.
@@ -295,7 +308,7 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
         (Err(_), _) => ExitCode::Fatal,
         (Ok(()), Some(stopped)) => stopped,
         (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
-        (Ok(()), None) if done.tally.is_incomplete() => ExitCode::Incomplete,
+        (Ok(()), None) if done.tally.is_incomplete() || done.unguarded_deletes => ExitCode::Incomplete,
         (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,
         (Ok(()), None) => ExitCode::Success,
     }

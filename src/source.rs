@@ -31,6 +31,9 @@ use timeout::CallTimeout;
 use tree_range::TreeRange;
 use walk::{WalkError, WalkOptions};
 
+/// The look-ahead of a walk that ends at one of its first entries.
+const FEW_ENTRIES: usize = 64;
+
 /// An opened source.
 #[derive(Debug)]
 pub struct Source {
@@ -86,6 +89,12 @@ impl Source {
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
     pub(crate) fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
         walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+    }
+
+    /// The same walk for a caller that needs only its first entries: it reads little ahead of them.
+    pub(crate) fn walk_first(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
+        let options = WalkOptions { look_ahead_entries: FEW_ENTRIES, batch_entries: 1, ..self.walk.clone() };
+        walk::start(Arc::clone(&self.root), options, Arc::clone(&self.operations), Arc::default())
     }
 
     /// Stats the path that a manifest or plan names, and returns what the walk would find there.

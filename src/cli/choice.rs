@@ -13,6 +13,15 @@ pub(crate) enum Policy {
     DirectOnly,
 }
 
+/// Who deletes after an execution of a task that deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Deletes {
+    /// This program, after the execution, under all its guards; the execution itself deletes nothing
+    Guarded,
+    /// DataSync, during the execution, without a guard
+    Datasync,
+}
+
 /// What becomes of symbolic links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Symlinks {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::choice::Policy;
+use super::choice::{Deletes, Policy};
 use super::value;
 use crate::datasync::TaskArn;
 
@@ -27,6 +27,12 @@ pub(crate) struct DataSyncArgs {
     /// task, or if the state remembers an earlier description. The filters of a known task apply in any case
     #[arg(long)]
     pub(crate) no_filters: bool,
+    /// Choose who deletes if DataSync succeeds and the task deletes
+    ///
+    /// `guarded` starts the execution with PreserveDeletedFiles=PRESERVE. After its success the run compares, repairs, and
+    /// deletes orphans as `sync --delete` does
+    #[arg(long, value_name = "DELETER", default_value = "guarded")]
+    pub(crate) deletes: Deletes,
     /// Compare and repair even if DataSync succeeds
     #[arg(long)]
     pub(crate) audit: bool,

@@ -3,9 +3,10 @@
 //! ```text
 //! describe the task, or load its last description -> its settings become defaults of the options
 //!   -> open the session: lease, source, destination
-//!   -> the mounted folder is not the task's: refuse
+//!   -> the mounted folder is not the task's, is empty, or is another tree: start nothing
 //!   -> DataSync, unless the breaker is open or the policy forbids it
-//!        succeeded                    -> done; with --audit, sync directly as well
+//!        succeeded                    -> done if that proves that the destination matches; otherwise, and to delete under
+//!                                        the guards, sync directly as well
 //!        cancelled by another client  -> write nothing
 //!        partial                      -> compare what DataSync wrote by its content, and repair
 //!        other, and ended             -> sync directly
@@ -17,11 +18,13 @@ use std::time::SystemTime;
 
 mod key_sample;
 mod prepare;
+mod source_check;
 
 use super::error::CommandError;
 use super::{Ended, open_changes, with_report};
-use crate::cli::{Command, DataSyncArgs, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
+use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
+use crate::datasync::Task;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{OwnDeletes, StageLimits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
@@ -33,7 +36,9 @@ use crate::sync::changes::Changes;
 use crate::sync::rules::Suspect;
 use crate::sync::setup::Doubt;
 use crate::time::EpochNanos;
+use key_sample::SampledKeys;
 use prepare::{Known, check_folder, describe, run_command, with_task_settings};
+use source_check::{SourceCheck, check_source};
 
 /// What the direct sync has to do after DataSync.
 enum Direct {
@@ -114,20 +119,31 @@ async fn work(
     changes: Changes,
     control: Control,
 ) -> Report {
-    // Check the source, the destination and the settings before DataSync works with them.
     if let Some(known) = known {
         known.remember(session.state()).await;
     }
     if let Some(Ok(task)) = known.map(Known::description)
-        && let Err(error) = check_folder(source, task, session.context()).await
+        && let Err(error) = check_folder(source, task)
     {
         return session.end(Some(error.to_string()), error.exit_code()).await;
     }
-    let mut subject = session.subject.clone();
-    let direct = {
-        let breaker = BreakerFile::new(session.state(), session.destination());
-        through_datasync(args, known, &breaker, &mut subject, &control).await
+    let before_datasync = known.is_some_and(|known| known.task.is_ok()) && args.policy != Policy::DirectOnly;
+    let checked = tokio::select! {
+        checked = check_source(session.context(), before_datasync) => checked,
+        () = control.shutdown.requested() => {
+            return session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Interrupted)).await;
+        }
     };
+    let sampled = match checked {
+        SourceCheck::Passed(sampled) => sampled,
+        SourceCheck::Withheld(guard, objects) => {
+            tracing::error!("started nothing: {}", guard.message());
+            return session.end_withheld(&guard, objects).await;
+        }
+        SourceCheck::OtherTree(why) => return session.end(Some(why), ExitCode::Fatal).await,
+    };
+    let mut subject = session.subject.clone();
+    let direct = through_datasync(args, known, &session, sampled, &mut subject, &control).await;
     session.subject = subject;
     match direct {
         Direct::Nothing => session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Success)).await,
@@ -141,7 +157,8 @@ async fn work(
 async fn through_datasync(
     args: &DataSyncArgs,
     known: Option<&Known>,
-    memory: &BreakerFile<'_>,
+    session: &Session,
+    sampled: Option<SampledKeys>,
     subject: &mut Subject,
     control: &Control,
 ) -> Direct {
@@ -150,6 +167,7 @@ async fn through_datasync(
         return Direct::Sync(Doubt::default());
     };
     let task_unknown = task.is_err();
+    let memory = BreakerFile::new(session.state(), session.destination());
     let mut breaker = memory.load().await;
     let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
     let is_open = args.policy == Policy::DatasyncFirst && breaker.is_open(rules, SystemTime::now());
@@ -162,7 +180,7 @@ async fn through_datasync(
             Ok(task) => !matches!(datasync.running_execution(task.latest_execution.as_deref()).await, Ok(None)),
             Err(attempt) => attempt.may_still_run,
         };
-        return Direct::Sync(Doubt { suspect: None, task_unknown, datasync_may_still_run: may_run });
+        return Direct::Sync(Doubt { task_unknown, datasync_may_still_run: may_run, ..Doubt::default() });
     }
     let limits = StageLimits {
         poll_interval: args.poll_interval,
@@ -173,7 +191,10 @@ async fn through_datasync(
         cancel: args.cancel_timeout,
     };
     let attempt = match task {
-        Ok(task) => attempt(datasync, task, OwnDeletes::AsTask, limits, shutdown, progress).await,
+        Ok(task) => {
+            let deletes = own_deletes(args.deletes, task);
+            attempt(datasync, task, deletes, limits, shutdown, progress).await
+        }
         Err(attempt) => attempt.clone(),
     };
     subject.datasync = Some((&attempt).into());
@@ -191,11 +212,23 @@ async fn through_datasync(
         breaker.failed(SystemTime::now());
     }
     memory.store(&breaker).await;
+    if shutdown.is_requested() {
+        return Direct::Nothing;
+    }
     let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
     let suspect = |content| since.map(|since| Suspect { since, content });
+    let max_delete = session.context().delete_rules.max_delete;
+    let is_within_limit = sampled.is_some_and(|sampled| sampled.allow_deletes(max_delete));
+    let unguarded_deletes = attempt.ignored_override() && !is_within_limit;
     if kind == VerdictKind::Succeeded {
-        let audit = Direct::Sync(Doubt { suspect: suspect(false), ..Doubt::default() });
-        return if args.audit { audit } else { Direct::Nothing };
+        for reason in &attempt.unproven {
+            tracing::warn!("the success of the execution does not show that the destination matches: {reason}");
+        }
+        let must_delete = args.deletes == Deletes::Guarded && session.context().rules.delete;
+        if !(args.audit || must_delete || !attempt.unproven.is_empty()) {
+            return Direct::Nothing;
+        }
+        return Direct::Sync(Doubt { suspect: suspect(false), unguarded_deletes, ..Doubt::default() });
     }
     if args.policy == Policy::DatasyncOnly {
         return Direct::Forbidden(attempt.verdict.evidence);
@@ -206,5 +239,19 @@ async fn through_datasync(
     subject.route = Route::Fallback;
     // After a partial success, what DataSync wrote may have wrong content.
     let suspect = suspect(kind == VerdictKind::Partial);
-    Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run: attempt.may_still_run })
+    let datasync_may_still_run = attempt.may_still_run;
+    Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run, unguarded_deletes })
+}
+
+/// Which deletes an execution may do itself; logs if they are unguarded.
+fn own_deletes(deletes: Deletes, task: &Task) -> OwnDeletes {
+    match deletes {
+        Deletes::Guarded => OwnDeletes::None,
+        Deletes::Datasync => {
+            if task.settings.delete {
+                tracing::warn!("--deletes datasync: DataSync deletes objects itself, and no guard checks its deletes");
+            }
+            OwnDeletes::AsTask
+        }
+    }
 }

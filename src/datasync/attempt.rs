@@ -105,7 +105,7 @@ impl Attempt {
 
     /// Whether an execution that was to delete nothing may have deleted.
     pub(crate) fn ignored_override(&self) -> bool {
-        self.unproven.iter().any(|reason| matches!(reason, Unproven::IgnoredOverride { .. }))
+        self.unproven.iter().any(Unproven::is_ignored_override)
     }
 }
 
@@ -156,15 +156,17 @@ pub(crate) async fn attempt(
             verdict = AttemptVerdict::stopped_after_cancel();
         }
     }
-    let mut reasons = Vec::new();
-    if verdict.kind == VerdictKind::Succeeded {
-        if followed.last.as_ref().is_some_and(|last| last.has_other_filters_than(&task.settings)) {
-            verdict = AttemptVerdict::other_filters();
-        } else {
-            reasons = unproven(&followed, task, deletes);
-            verdict = verdict.but(&reasons);
-        }
+    if verdict.kind == VerdictKind::Succeeded
+        && followed.last.as_ref().is_some_and(|last| last.has_other_filters_than(&task.settings))
+    {
+        verdict = AttemptVerdict::other_filters();
     }
+    let mut reasons = unproven(&followed, task, deletes);
+    if verdict.kind != VerdictKind::Succeeded {
+        // Nothing else took the execution for a success.
+        reasons.retain(Unproven::is_ignored_override);
+    }
+    let verdict = verdict.but(&reasons);
     Attempt { verdict, unproven: reasons, may_still_run, execution: Some(followed), took: started.elapsed() }
 }
 

@@ -23,6 +23,9 @@ pub struct Doubt {
     pub task_unknown: bool,
     /// Whether the execution may still be running.
     pub datasync_may_still_run: bool,
+    /// Whether the execution deleted although it was to delete nothing, and nothing shows that the guards allow it: the
+    /// run is then incomplete.
+    pub unguarded_deletes: bool,
 }
 
 impl Setup {

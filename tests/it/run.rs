@@ -68,9 +68,9 @@ fn assert_route(run: &FinishedRun, route: &str, verdict: &str) {
 // --- the task alone is the configuration ---
 
 #[test]
-fn after_a_success_the_run_writes_nothing() {
+fn if_datasync_deletes_the_run_writes_nothing_after_a_success() {
     let (trial, datasync) = trial(&succeeding());
-    let run = trial.run(&datasync, &[]).expect(0);
+    let run = trial.run(&datasync, &["--deletes", "datasync"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
     assert_eq!(datasync.count("StartTaskExecution"), 1);
@@ -307,7 +307,7 @@ fn an_execution_that_succeeds_while_it_is_cancelled_has_succeeded() {
     datasync.change(|service| service.cancel = Cancel::Ignored);
     let run = trial.run(&datasync, &["--queue-timeout", "1s", "--cancel-timeout", "5s"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
-    assert_eq!(trial.count(WRITES), 0);
+    assert_eq!((trial.count(WRITES), run.counted("deleted")), (1, 1), "only the orphan is left to this run");
 }
 
 // --- errors of DataSync ---
@@ -478,7 +478,7 @@ fn files_that_datasync_skipped_or_left_wrong_are_repaired_and_no_others() {
         });
         let run = trial.run(&datasync, &[]).expect(0);
         assert_route(&run, "fallback", "partial");
-        assert_eq!((run.counted("uploaded"), trial.count(WRITES)), (2, 2), "{status}");
+        assert_eq!((run.counted("uploaded"), run.counted("deleted"), trial.count(WRITES)), (2, 1, 3), "{status}");
         assert_eq!(trial.objects()["d1/f1"], b"1");
         assert_done(&trial);
     }
@@ -631,9 +631,13 @@ fn datasync_runs_even_if_the_program_may_not_list_the_bucket() {
     let (trial, datasync) = trial(&succeeding());
     let denied = Fault::status(403, "AccessDenied");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(denied));
-    let run = trial.run(&datasync, &[]).expect(0);
+    let run = trial.run(&datasync, &["--deletes", "datasync"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert!(run.stderr.contains("s3:ListBucket"), "{}", run.stderr);
+    // The deletes of this program need the listing.
+    let run = trial.run(&datasync, &[]).expect(1);
+    assert_route(&run, "datasync", "succeeded");
+    assert!(run.report["error"].as_str().unwrap().contains("s3:ListBucket"), "{}", run.report);
     datasync.change(|service| service.script = failing());
     let run = trial.run(&datasync, &[]).expect(1);
     assert_route(&run, "fallback", "failed");

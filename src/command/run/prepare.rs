@@ -6,7 +6,6 @@
 use std::path::Path;
 
 use super::super::error::CommandError;
-use super::key_sample::none_is_in_source;
 use crate::cli::{Command, Invocation, Policy, RunCommand};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
@@ -18,7 +17,6 @@ use crate::datasync::{DataSync, Task, TaskArn};
 use crate::recorded_options::RecordedOptions;
 use crate::session::state_at;
 use crate::state::State;
-use crate::sync::context::Context;
 
 /// What a run knows of its task.
 pub(super) struct Known {
@@ -175,29 +173,16 @@ pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) 
     Ok(invocation)
 }
 
-/// Checks that the source is the folder that the task copies, as far as the mount table and the keys can show it.
-pub(super) async fn check_folder(source: &Path, task: &Task, context: &Context) -> Result<(), CommandError> {
+/// Checks that the source is the folder that the task copies, as far as the mount table shows it.
+pub(super) fn check_folder(source: &Path, task: &Task) -> Result<(), CommandError> {
     match of_mount(source, &task.source) {
-        MountEvidence::Same => {}
+        MountEvidence::Same => Ok(()),
         MountEvidence::Hidden(why) => {
             tracing::warn!("cannot determine whether --source is the folder that the task copies: {why}");
-        }
-        MountEvidence::Other(what) => {
-            return Err(CommandError::fatal(format!(
-                "--source is not the folder that the task copies: {what}. Started and wrote nothing; mount the task's folder"
-            )));
-        }
-    }
-    match none_is_in_source(context).await {
-        Ok(None) => Ok(()),
-        Ok(Some(keys)) => Err(CommandError::fatal(format!(
-            "none of {keys} keys of the destination is in the source: it is not the tree that was copied there. \
-             Started and wrote nothing; mount the right folder, or run efs2s3 sync if this is intended"
-        ))),
-        // DataSync may be able to do what this program cannot.
-        Err(error) => {
-            tracing::warn!("cannot list the destination: {}", context.destination.explain(&error));
             Ok(())
         }
+        MountEvidence::Other(what) => Err(CommandError::fatal(format!(
+            "--source is not the folder that the task copies: {what}. Started and wrote nothing; mount the task's folder"
+        ))),
     }
 }

@@ -19,6 +19,12 @@ pub(crate) enum Unproven {
     },
 }
 
+impl Unproven {
+    pub(super) const fn is_ignored_override(&self) -> bool {
+        matches!(self, Self::IgnoredOverride { .. })
+    }
+}
+
 impl std::fmt::Display for Unproven {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -1,0 +1,93 @@
+//! The check of the source before DataSync sees it: DataSync itself has no guard against an empty or a wrong folder.
+
+use super::key_sample::{KeySample, SampledKeys};
+use crate::source::entry::{EntryKind, Found};
+use crate::sync::context::Context;
+use crate::sync::guard::Guard;
+
+/// The result of the check.
+pub(super) enum SourceCheck {
+    /// The source may be copied. The keys are those that the destination had before; unknown if S3 did not list it.
+    Passed(Option<SampledKeys>),
+    /// A guard withholds the run; the destination has this many objects, at least.
+    Withheld(Guard, u64),
+    /// The source is not the tree that was copied to the destination, for this reason.
+    OtherTree(String),
+}
+
+/// Compares the source with a sample of the destination. `before_datasync`: whether an execution may follow, rather than
+/// the direct sync alone, which has guards of its own.
+pub(super) async fn check_source(context: &Context, before_datasync: bool) -> SourceCheck {
+    let sample = match KeySample::take(context).await {
+        Ok(sample) => Some(sample),
+        // DataSync may be able to do what this program cannot.
+        Err(error) => {
+            tracing::warn!("cannot list the destination: {}", context.destination.explain(&error));
+            None
+        }
+    };
+    if sample.as_ref().is_some_and(KeySample::is_empty) {
+        return SourceCheck::Passed(match sample {
+            Some(sample) => Some(sample.look_up(context).await),
+            None => None,
+        });
+    }
+    let objects = sample.as_ref().map_or(1, |sample| sample.count().max(1));
+    match content(context).await {
+        Content::Some => {}
+        Content::None if context.delete_rules.allow_empty_source || !before_datasync => {
+            return SourceCheck::Passed(None);
+        }
+        Content::None => return SourceCheck::Withheld(Guard::EmptySource { deletes: objects }, objects),
+        Content::Unknown if before_datasync => {
+            return SourceCheck::Withheld(Guard::Walk { directories: 1, deletes: objects }, objects);
+        }
+        Content::Unknown => return SourceCheck::Passed(None),
+    }
+    let Some(sample) = sample else {
+        return SourceCheck::Passed(None);
+    };
+    let sampled = sample.look_up(context).await;
+    if sampled.are_of_another_tree() {
+        return SourceCheck::OtherTree(format!(
+            "none of {} keys of the destination is in the source: it is not the tree that was copied there. \
+             Started and wrote nothing; mount the right folder, or run efs2s3 sync if this is intended",
+            sampled.sampled
+        ));
+    }
+    SourceCheck::Passed(Some(sampled))
+}
+
+/// Whether the source has a file that is part of the sync.
+enum Content {
+    Some,
+    None,
+    /// No file was found, and a directory could not be read.
+    Unknown,
+}
+
+/// Walks the source up to its first file.
+async fn content(context: &Context) -> Content {
+    let Ok(mut walk) = context.source.walk_first() else {
+        return Content::Unknown;
+    };
+    let mut content = Content::None;
+    while let Some(entries) = walk.recv().await {
+        for entry in entries {
+            match entry.found {
+                Found::File(_) => return Content::Some,
+                Found::Unread { .. } | Found::Failed(EntryKind::Directory, _) => content = Content::Unknown,
+                Found::Symlink(_)
+                | Found::Directory(_)
+                | Found::Special
+                | Found::Unknown(..)
+                | Found::Named(_)
+                | Found::Skipped(..)
+                | Found::Filtered(_)
+                | Found::Failed(..)
+                | Found::Nameless(..) => {}
+            }
+        }
+    }
+    content
+}
