@@ -30,10 +30,12 @@ mod limit;
 pub(crate) mod list;
 pub(crate) mod multipart;
 pub(crate) mod operation;
+mod proof;
 pub(crate) mod put;
 mod send;
 
 pub(crate) use client::Endpoint;
+pub(crate) use proof::WriteProof;
 
 use checksum::Algorithm;
 use clock::ServerClock;

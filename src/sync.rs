@@ -36,6 +36,7 @@ pub(crate) mod fatal;
 pub mod guard;
 pub(crate) mod inspect;
 pub(crate) mod job;
+pub(crate) mod outlook;
 pub mod plan_file;
 pub(crate) mod reason;
 pub mod rules;
@@ -90,7 +91,7 @@ pub(crate) async fn sync(
     .await;
     seconds.walk = start.elapsed().as_secs_f64();
 
-    let transferred = match surveyed {
+    let mut transferred = match surveyed {
         Ok(()) => transfers.finish(tally).await,
         Err(fatal) => Err(fatal),
     };
@@ -111,7 +112,7 @@ pub(crate) async fn sync(
                 Input::Plan(_) => context.delete_rules.of_plan(),
                 Input::Walk | Input::Manifest(_) => context.delete_rules,
             };
-            delete_orphans(context, orphans, &rules, tally, transfers.changes()).await;
+            transferred = delete_orphans(context, orphans, &rules, tally, transfers.changes()).await;
             seconds.delete = start.elapsed().as_secs_f64();
         }
         Ok(()) => tally.withheld_many(&Guard::Interrupted, orphans.count()),

@@ -9,6 +9,7 @@
 //!    the object was multipart or is under KMS. If the object's metadata is what was sent, the copy was ours.
 //! 4. S3 does not copy an object that is archived, or larger than 5 GB. The run uploads the file instead.
 
+use aws_sdk_s3::operation::copy_object::CopyObjectOutput;
 use aws_sdk_s3::types::MetadataDirective;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -16,6 +17,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
+use super::proof::WriteProof;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 
@@ -26,16 +28,16 @@ pub(crate) const MAX_COPY_BYTES: u64 = 5 << 30;
 const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 impl Destination {
-    /// Replaces the headers of the object that has this ETag, and returns its new ETag.
+    /// Replaces the headers of the object that has this ETag.
     ///
     /// # Errors
-    /// Returns an error if another object is at the key.
+    /// Returns an error if another object is at the key, and if no response proves the copy.
     pub(crate) async fn rewrite(
         &self,
         key: &RelativeKey,
         headers: &ObjectHeaders,
         etag: &ETag,
-    ) -> Result<ETag, S3Error> {
+    ) -> Result<WriteProof, S3Error> {
         let object_key = String::from(self.prefix.object_key(key));
         let request = self
             .client
@@ -48,17 +50,21 @@ impl Destination {
             .set_expected_bucket_owner(self.expected_owner.clone())
             .set_expected_source_bucket_owner(self.expected_owner.clone());
         let request = set_headers!(request, headers);
-        match self.sender.send(Operation::Copy, |_| request.clone().send()).await {
-            Ok(response) => {
-                let copied = response.copy_object_result().and_then(|result| result.e_tag());
-                Ok(copied.map_or_else(|| etag.clone(), ETag::new))
-            }
-            Err(error) if error.kind == ErrorKind::Precondition => match self.head(key).await {
-                Ok(found) if found.stored.metadata == headers.metadata => Ok(found.etag),
-                _ => Err(error),
-            },
-            Err(error) => Err(error),
+        let attempt = |_| request.clone().send();
+        let read = |response: CopyObjectOutput| {
+            WriteProof::of_response(response.copy_object_result().and_then(|result| result.e_tag()))
+        };
+        let confirm = || self.find_own_copy(key, headers);
+        match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm).await {
+            Err(error) if error.kind == ErrorKind::Precondition => self.find_own_copy(key, headers).await.ok_or(error),
+            other => other,
         }
+    }
+
+    /// Returns proof that the object has the metadata that this run sent.
+    async fn find_own_copy(&self, key: &RelativeKey, headers: &ObjectHeaders) -> Option<WriteProof> {
+        let found = self.head(key).await.ok()?;
+        (found.stored.metadata == headers.metadata).then(|| WriteProof::of_head(found.etag))
     }
 }
 

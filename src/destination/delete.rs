@@ -1,10 +1,15 @@
 //! Deletes: up to 1,000 in a request, each only if the object is still the one that was listed.
 
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use std::collections::{HashMap, HashSet};
+
+use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
 
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
+use super::idle_timeout::Activity;
 use super::operation::Operation;
+use super::proof::{IN_ITS_PLACE, no_content};
+use super::send::interrupted;
 use crate::key::{ObjectKey, RelativeKey};
 use crate::object::ETag;
 
@@ -47,7 +52,11 @@ impl Destination {
             Err(error) if error.kind == ErrorKind::NotImplemented => {
                 let mut outcomes = Vec::with_capacity(batch.len());
                 for target in batch {
-                    outcomes.push(self.delete_one(target).await);
+                    outcomes.push(if self.sender.shutdown.is_requested() {
+                        DeleteOutcome::Failed(interrupted(Operation::Delete))
+                    } else {
+                        self.delete_one(target).await
+                    });
                 }
                 outcomes
             }
@@ -66,7 +75,8 @@ impl Destination {
                 .build()
         });
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
-        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(true).build().map_err(invalid)?;
+        // Not quiet: the response names each object that S3 has deleted.
+        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build().map_err(invalid)?;
         let request = self
             .client
             .delete_objects()
@@ -74,18 +84,29 @@ impl Destination {
             .delete(delete)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let send = |activity| request.clone().customize().interceptor(activity).send();
-        let response = self.sender.send(Operation::DeleteObjects, send).await?;
-        let refused = |target: &DeleteTarget| {
-            let key = String::from(self.prefix.object_key(&target.key));
-            response.errors().iter().find(|error| error.key() == Some(&key))
-        };
-        Ok(batch
-            .iter()
-            .map(|target| match refused(target) {
-                None => DeleteOutcome::Deleted,
+        let response = self.sender.send(Operation::DeleteObjects, send, Ok).await?;
+        let deleted: HashSet<&str> = response.deleted().iter().filter_map(|deleted| deleted.key()).collect();
+        let refused: HashMap<&str, &Error> =
+            response.errors().iter().filter_map(|error| Some((error.key()?, error))).collect();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for target in batch {
+            let key = self.prefix.object_key(&target.key);
+            outcomes.push(match refused.get(key.as_str()) {
                 Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
-            })
-            .collect())
+                None if deleted.contains(key.as_str()) || self.is_gone(&target.key).await => DeleteOutcome::Deleted,
+                None => DeleteOutcome::Failed(S3Error::local(
+                    Operation::DeleteObjects,
+                    ErrorKind::Transient,
+                    format!("the response does not name this key, and the object still exists: {IN_ITS_PLACE}"),
+                )),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Whether a HEAD shows that there is no object at the key.
+    async fn is_gone(&self, key: &RelativeKey) -> bool {
+        self.object(key).await.is_ok_and(|object| object.is_none())
     }
 
     /// Deletes one object with a request of its own.
@@ -97,8 +118,12 @@ impl Destination {
             .key(self.prefix.object_key(&target.key))
             .set_if_match(condition(&target.etag))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        match self.sender.send(Operation::Delete, |_| request.clone().send()).await {
-            Ok(_) => DeleteOutcome::Deleted,
+        let attempt = async |activity: Activity| {
+            request.clone().customize().interceptor(activity.clone()).send().await.map(|_| activity.status())
+        };
+        let confirm = async || self.is_gone(&target.key).await.then_some(());
+        match self.sender.send_or_confirm(Operation::Delete, 0, attempt, no_content, confirm).await {
+            Ok(()) => DeleteOutcome::Deleted,
             Err(error) if error.kind == ErrorKind::Precondition => DeleteOutcome::Changed,
             Err(error) if error.code.as_deref() == Some("NoSuchKey") => DeleteOutcome::Deleted,
             Err(error) => DeleteOutcome::Failed(error),

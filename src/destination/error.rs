@@ -6,7 +6,9 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
+use super::idle_timeout::Stalled;
 use super::operation::Operation;
+use super::proof::IN_ITS_PLACE;
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
@@ -75,6 +77,14 @@ impl S3Error {
         Self { operation, kind, code: None, message: message.into(), request_id: None, region: None }
     }
 
+    /// Of a body that breaks off or stalls.
+    pub(super) fn of_body(operation: Operation, error: &(dyn std::error::Error + 'static)) -> Self {
+        match Stalled::cause_of(error) {
+            Some(stalled) => Self::local(operation, ErrorKind::Unreachable, stalled.to_string()),
+            None => Self::local(operation, ErrorKind::Transient, error.to_string()),
+        }
+    }
+
     pub(super) fn from_sdk<E>(operation: Operation, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -83,12 +93,17 @@ impl S3Error {
         let status = response.map(|response| response.status().as_u16());
         let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(str::to_owned);
         let code = error.code().map(str::to_owned);
+        if let Some(stalled) = Stalled::cause_of(error) {
+            return Self::local(operation, ErrorKind::Unreachable, stalled.to_string());
+        }
         let kind = kind_of(error, code.as_deref(), status);
         let message = match (&code, error.message(), status) {
             (Some(code), Some(text), _) if text != code => format!("{code}: {text}"),
             (Some(code), _, _) => code.clone(),
-            (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
-            _ => root_causes(error),
+            (None, _, Some(status)) if status >= 400 => format!("HTTP status {status}"),
+            (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}: {IN_ITS_PLACE}"),
+            (None, _, Some(_)) => format!("cannot read the response as a response of S3 ({})", root_causes(error)),
+            (None, _, None) => root_causes(error),
         };
         let request_id = error.request_id().or_else(|| error.extended_request_id()).map(str::to_owned);
         // Some causes of the SDK have several lines.

@@ -9,6 +9,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::head::last_modified;
 use super::operation::Operation;
+use super::proof::etag_of;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -25,12 +26,17 @@ pub(crate) struct DownloadedObject {
 impl Destination {
     /// Reads a whole object into memory.
     pub(crate) async fn get(&self, key: &RelativeKey) -> Result<DownloadedObject, S3Error> {
-        let response = self.get_object(key).await?;
-        let etag = ETag::new(response.e_tag().unwrap_or_default());
-        let last_modified = last_modified(response.last_modified());
-        let body = response.body.collect().await;
-        let body = body.map_err(|error| S3Error::local(Operation::Get, ErrorKind::Transient, error.to_string()))?;
-        Ok(DownloadedObject { content: body.into_bytes(), etag, last_modified })
+        let mut retries = 0;
+        loop {
+            let (etag, response) = self.get_object(key).await?;
+            let last_modified = last_modified(response.last_modified());
+            match response.body.collect().await {
+                Ok(body) => return Ok(DownloadedObject { content: body.into_bytes(), etag, last_modified }),
+                Err(error) if retries >= self.sender.retries => return Err(S3Error::of_body(Operation::Get, &error)),
+                Err(_) => self.sender.back_off(Operation::Get, retries).await?,
+            }
+            retries += 1;
+        }
     }
 
     /// Writes the content of an object to `file`.
@@ -51,22 +57,24 @@ impl Destination {
         mut take: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), S3Error> {
         let broken = |cause: String| S3Error::local(Operation::Get, ErrorKind::Transient, cause);
-        let mut body = self.get_object(key).await?.body;
+        let (_, GetObjectOutput { mut body, .. }) = self.get_object(key).await?;
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|error| broken(error.to_string()))?;
+            let piece = piece.map_err(|error| S3Error::of_body(Operation::Get, &error))?;
             self.sender.requests.count_downloaded(piece.len());
             take(&piece).map_err(broken)?;
         }
         Ok(())
     }
 
-    async fn get_object(&self, key: &RelativeKey) -> Result<GetObjectOutput, S3Error> {
+    /// Requests an object. A response without an ETag is not an object.
+    async fn get_object(&self, key: &RelativeKey) -> Result<(ETag, GetObjectOutput), S3Error> {
         let request = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(self.prefix.object_key(key))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        self.sender.send(Operation::Get, |_| request.clone().send()).await
+        let attempt = |activity| request.clone().customize().interceptor(activity).send();
+        self.sender.send(Operation::Get, attempt, |response| Ok((etag_of(response.e_tag())?, response))).await
     }
 }

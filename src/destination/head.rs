@@ -9,6 +9,7 @@ use super::checksum::{Algorithm, Checksum};
 use super::error::{ErrorKind, S3Error};
 use super::headers::{Encryption, ObjectHeaders, UNKNOWN_TYPE};
 use super::operation::Operation;
+use super::proof::{Unproven, etag_of};
 use crate::key::RelativeKey;
 use crate::object::{ETag, Object, StorageClass};
 use crate::time::EpochNanos;
@@ -72,27 +73,29 @@ impl Destination {
             .set_part_number(part)
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let response = self.sender.send(Operation::Head, |_| request.clone().send()).await?;
-        let whole = response.checksum_type() != Some(&ChecksumType::Composite) && part.is_none();
-        let checksums = [
-            (Algorithm::Crc64Nvme, response.checksum_crc64_nvme()),
-            (Algorithm::Crc32C, response.checksum_crc32_c()),
-            (Algorithm::Crc32, response.checksum_crc32()),
-            (Algorithm::Sha256, response.checksum_sha256()),
-        ];
-        Ok(HeadResponse {
-            etag: ETag::new(response.e_tag().unwrap_or_default()),
-            etag_is_md5: etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm()),
-            checksum: checksums
-                .into_iter()
-                .filter(|_| whole)
-                .find_map(|(algorithm, text)| algorithm.read_header(text?)),
-            size_bytes: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            parts: response.parts_count().and_then(|parts| u32::try_from(parts).ok()),
-            last_modified: last_modified(response.last_modified()),
-            stored: stored_headers(&response),
-        })
+        let attempt = |_| request.clone().send();
+        self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none())).await
     }
+}
+
+/// Reads the headers of an object. A response without an ETag is not about an object.
+fn read_head(response: &HeadObjectOutput, is_of_whole: bool) -> Result<HeadResponse, Unproven> {
+    let whole = response.checksum_type() != Some(&ChecksumType::Composite) && is_of_whole;
+    let checksums = [
+        (Algorithm::Crc64Nvme, response.checksum_crc64_nvme()),
+        (Algorithm::Crc32C, response.checksum_crc32_c()),
+        (Algorithm::Crc32, response.checksum_crc32()),
+        (Algorithm::Sha256, response.checksum_sha256()),
+    ];
+    Ok(HeadResponse {
+        etag: etag_of(response.e_tag())?,
+        etag_is_md5: etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm()),
+        checksum: checksums.into_iter().filter(|_| whole).find_map(|(algorithm, text)| algorithm.read_header(text?)),
+        size_bytes: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+        parts: response.parts_count().and_then(|parts| u32::try_from(parts).ok()),
+        last_modified: last_modified(response.last_modified()),
+        stored: stored_headers(response),
+    })
 }
 
 fn stored_headers(response: &HeadObjectOutput) -> ObjectHeaders {

@@ -1,12 +1,16 @@
-//! The idle timeout: how long a request may go without a byte moving before the attempt fails.
+//! The idle timeout: how long a request may go without progress before the attempt fails.
 //!
 //! 1. A dead socket must fail within seconds, and a slow one must not fail. So the time since the last byte counts.
 //! 2. S3 can be silent for minutes on a healthy connection while it completes an upload or copies an object.
 //! 3. The last bytes of a body are still in the kernel's buffer when the SDK has written them. They get time to drain.
+//! 4. A response that drips is never idle and never ends. So a response must also deliver [`LEAST_BYTES`] in each
+//!    [`LEAST_BYTES_WITHIN`] that the run waits for it. Time in which the run does other things does not count. A
+//!    failure reduces the request limit, so many responses that share a slow link become fewer and faster.
+//! 5. A response whose body is not observed must be complete within the idle timeout.
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +20,7 @@ use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::SdkBody;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::operation::Operation;
 
@@ -31,32 +35,69 @@ const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
 /// How much of a body the connection gets at a time.
 const FRAME_BYTES: usize = 256 << 10;
 
-/// When a byte of a request or its response last moved.
+/// The least that a response delivers within [`LEAST_BYTES_WITHIN`]: 1 KiB per second.
+const LEAST_BYTES: u64 = 30 << 10;
+const LEAST_BYTES_WITHIN: Duration = Duration::from_secs(30);
+
+/// When a byte of a request last moved, and the status of its response.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<Mutex<Instant>>);
+pub(super) struct Activity(Arc<Mutex<Progress>>);
+
+#[derive(Debug)]
+struct Progress {
+    last: Instant,
+    /// Known once the head of the response has arrived, if the response is observed.
+    status: Option<u16>,
+}
 
 impl Activity {
     pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
+        Self(Arc::new(Mutex::new(Progress { last: Instant::now(), status: None })))
     }
 
     pub(super) fn record(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.progress().last = Instant::now();
     }
 
-    fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The HTTP status of the response, if it is observed.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.progress().status
     }
 
-    /// Returns once no byte has moved for `timeout`.
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once no byte has moved for `timeout`. Never returns once the head of an observed response has arrived:
+    /// its body has limits of its own.
     pub(super) async fn idle_for(&self, timeout: Duration) {
         loop {
-            let deadline = self.last() + timeout;
-            if Instant::now() >= deadline {
-                return;
+            let deadline = match *self.progress() {
+                Progress { status: Some(_), .. } => None,
+                Progress { last, .. } => Some(last + timeout),
+            };
+            match deadline {
+                None => std::future::pending().await,
+                Some(deadline) if Instant::now() >= deadline => return,
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
             }
-            tokio::time::sleep_until(deadline).await;
         }
+    }
+}
+
+/// Why the run stops waiting for a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Stalled {
+    #[error("no response: no byte moved for {} s", .0.as_secs())]
+    Silent(Duration),
+    #[error("the response is too slow: fewer than {} KiB arrived within {} s", LEAST_BYTES >> 10, LEAST_BYTES_WITHIN.as_secs())]
+    Slow,
+}
+
+impl Stalled {
+    /// Returns the stall that caused an error, if one did.
+    pub(super) fn cause_of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref().copied())
     }
 }
 
@@ -111,26 +152,35 @@ impl Intercept for Activity {
         "Activity"
     }
 
-    /// Records the response's body too: a long one may take its time on a slow connection.
     fn modify_before_deserialization(
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        self.record();
-        let body = context.response_mut().body_mut();
-        let received = std::mem::replace(body, SdkBody::taken());
-        *body = SdkBody::from_body_1_x(ObservedResponse { body: received, activity: self.clone() });
+        let response = context.response_mut();
+        self.progress().status = Some(response.status().as_u16());
+        let received = std::mem::replace(response.body_mut(), SdkBody::taken());
+        *response.body_mut() = SdkBody::from_body_1_x(ObservedResponse::new(received));
         Ok(())
     }
 }
 
-/// The body of a response. Records each piece that arrives.
+/// The body of a response. Fails if it stalls.
 #[derive(Debug)]
 struct ObservedResponse {
     body: SdkBody,
-    activity: Activity,
+    pace: Pace,
+    /// Since when the reader waits for the next piece.
+    waiting_since: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl ObservedResponse {
+    fn new(body: SdkBody) -> Self {
+        let timer = Box::pin(tokio::time::sleep(IDLE_TIMEOUT));
+        Self { body, pace: Pace::default(), waiting_since: None, timer }
+    }
 }
 
 impl Body for ObservedResponse {
@@ -139,10 +189,29 @@ impl Body for ObservedResponse {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if frame.is_ready() {
-            self.activity.record();
+        let now = Instant::now();
+        if let Poll::Ready(frame) = frame {
+            let waited = self.waiting_since.take().map_or(Duration::ZERO, |since| now - since);
+            let bytes = match &frame {
+                Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
+                Some(Err(_)) | None => return Poll::Ready(frame),
+            };
+            return Poll::Ready(match self.pace.received(waited, bytes) {
+                Ok(()) => frame,
+                Err(stalled) => Some(Err(stalled.into())),
+            });
         }
-        frame
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            let deadline = now + IDLE_TIMEOUT.min(self.pace.rest());
+            self.timer.as_mut().reset(deadline);
+        }
+        if self.timer.as_mut().poll(context).is_pending() {
+            return Poll::Pending;
+        }
+        let is_silent = self.waiting_since.is_some_and(|since| now - since >= IDLE_TIMEOUT);
+        let stalled = if is_silent { Stalled::Silent(IDLE_TIMEOUT) } else { Stalled::Slow };
+        Poll::Ready(Some(Err(stalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -151,6 +220,30 @@ impl Body for ObservedResponse {
 
     fn size_hint(&self) -> SizeHint {
         Body::size_hint(&self.body)
+    }
+}
+
+/// How much of a response has arrived in the current time span.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Counts a piece that arrived after the reader had waited this long for it.
+    fn received(&mut self, waited: Duration, bytes: usize) -> Result<(), Stalled> {
+        self.waited += waited;
+        self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+        if self.bytes >= LEAST_BYTES {
+            *self = Self::default();
+        }
+        if self.waited < LEAST_BYTES_WITHIN { Ok(()) } else { Err(Stalled::Slow) }
+    }
+
+    /// How long the reader may still wait for the least number of bytes.
+    fn rest(&self) -> Duration {
+        LEAST_BYTES_WITHIN.saturating_sub(self.waited)
     }
 }
 
@@ -183,5 +276,61 @@ mod tests {
     #[test]
     fn bytes_in_the_kernel_buffer_get_time_to_drain() {
         assert_eq!(idle_timeout(Operation::UploadPart, 5 << 30), IDLE_TIMEOUT + Duration::from_secs(16));
+    }
+
+    /// A body that sends a piece of this many bytes after each pause.
+    fn pieces(bytes: usize, every: Duration, count: usize) -> ObservedResponse {
+        let pieces = futures::stream::unfold(0, move |sent| async move {
+            if sent == count {
+                return None;
+            }
+            tokio::time::sleep(every).await;
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; bytes]))), sent + 1))
+        });
+        ObservedResponse::new(SdkBody::from_body_1_x(Pieces(std::sync::Mutex::new(Box::pin(
+            futures::StreamExt::fuse(pieces),
+        )))))
+    }
+
+    struct Pieces(std::sync::Mutex<Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.0.lock().unwrap().as_mut().poll_next(cx)
+        }
+    }
+
+    async fn read(mut body: ObservedResponse, pause: Duration) -> Result<usize, Option<Stalled>> {
+        let mut bytes = 0;
+        while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            let frame = frame.map_err(|error| Stalled::cause_of(&*error))?;
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            tokio::time::sleep(pause).await;
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_that_drips_is_abandoned_and_a_slow_one_is_not() {
+        let (second, start) = (Duration::from_secs(1), Instant::now());
+        assert_eq!(read(pieces(1, 4 * second, 100), Duration::ZERO).await, Err(Some(Stalled::Slow)));
+        assert_eq!(start.elapsed(), LEAST_BYTES_WITHIN);
+        let slow = read(pieces(4 << 10, 3 * second, 1000), Duration::ZERO);
+        assert_eq!(slow.await, Ok(4_096_000), "an hour at more than 1 KiB per second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_without_a_byte_is_silent() {
+        let silent = read(pieces(1, Duration::from_mins(1), 1), Duration::ZERO).await;
+        assert_eq!(silent, Err(Some(Stalled::Silent(IDLE_TIMEOUT))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_the_reader_does_not_count() {
+        let body = pieces(1, Duration::from_millis(10), 50);
+        assert_eq!(read(body, Duration::from_mins(1)).await, Ok(50));
     }
 }

@@ -11,6 +11,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::head::last_modified;
 use super::operation::Operation;
+use super::proof::IN_ITS_PLACE;
 use crate::key::{ObjectKey, Prefix, RelativeKey};
 use crate::object::{ETag, Object, StorageClass};
 
@@ -27,15 +28,48 @@ pub(crate) struct Page {
 pub(crate) enum PageStart {
     /// After this key. If it is empty: at the first key of the prefix.
     After(RelativeKey),
-    /// At this continuation token. Every key of the page comes after this key.
-    Token(String, RelativeKey),
+    /// At a continuation token.
+    Token(ContinuationToken),
 }
+
+/// A token of the server, and what the next page must advance beyond.
+#[derive(Clone, Debug)]
+pub(crate) struct ContinuationToken {
+    token: String,
+    /// Every key of the page comes after this key.
+    after: RelativeKey,
+    /// The tokens of the pages without a key just before this page.
+    without_keys: Vec<String>,
+}
+
+/// How many pages in a row may have no key. S3 sends such pages where it skips delete markers.
+const MOST_PAGES_WITHOUT_KEYS: usize = 1000;
 
 impl PageStart {
     fn lower_bound(&self) -> &RelativeKey {
         match self {
-            Self::After(key) | Self::Token(_, key) => key,
+            Self::After(key) | Self::Token(ContinuationToken { after: key, .. }) => key,
         }
+    }
+
+    /// Returns where the page after this one starts, at a token of the server; `last` is the last key of this page.
+    fn next(&self, token: &str, last: Option<&RelativeKey>) -> Result<Self, String> {
+        let (current, mut without_keys) = match self {
+            Self::After(_) => (None, Vec::new()),
+            Self::Token(ContinuationToken { token, without_keys, .. }) => (Some(token), without_keys.clone()),
+        };
+        if current.is_some_and(|current| current == token) || without_keys.iter().any(|earlier| earlier == token) {
+            return Err("the server repeats a continuation token, so the listing would never end".to_owned());
+        }
+        match last {
+            Some(_) => without_keys.clear(),
+            None => without_keys.extend(current.cloned()),
+        }
+        if without_keys.len() >= MOST_PAGES_WITHOUT_KEYS {
+            return Err(format!("{MOST_PAGES_WITHOUT_KEYS} truncated pages in a row have no key"));
+        }
+        let after = last.unwrap_or_else(|| self.lower_bound()).clone();
+        Ok(Self::Token(ContinuationToken { token: token.to_owned(), after, without_keys }))
     }
 }
 
@@ -71,17 +105,36 @@ impl Destination {
         let request = match start {
             PageStart::After(key) if key.is_root() => request,
             PageStart::After(key) => request.start_after(self.prefix.object_key(key)),
-            PageStart::Token(token, _) => request.continuation_token(token),
+            PageStart::Token(ContinuationToken { token, .. }) => request.continuation_token(token),
         };
         let send = |activity| request.clone().customize().interceptor(activity).send();
-        let response = self.sender.send(Operation::List, send).await?;
-        read_page(response, &self.prefix, start.lower_bound()).map_err(|cause| {
-            S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
-        })
+        let response = self.sender.send(Operation::List, send, Ok).await?;
+        check_subject(&response, &self.bucket, self.prefix.object_key(prefix).as_str())
+            .and_then(|()| read_page(response, &self.prefix, start))
+            .map_err(|cause| {
+                S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
+            })
     }
 }
 
-fn read_page(mut response: ListObjectsV2Output, prefix: &Prefix, lower_bound: &RelativeKey) -> Result<Page, String> {
+/// Checks that a page is of the requested bucket and prefix.
+fn check_subject(response: &ListObjectsV2Output, bucket: &str, prefix: &str) -> Result<(), String> {
+    // An access point may respond with the name of its bucket.
+    let is_access_point = bucket.ends_with("-s3alias");
+    match response.name().unwrap_or_default() {
+        "" => return Err(format!("the response names no bucket: {IN_ITS_PLACE}")),
+        name if name == bucket || is_access_point => {}
+        name => return Err(format!("the response is about the bucket '{name}', not '{bucket}'")),
+    }
+    let listed = response.prefix().unwrap_or_default();
+    if listed == prefix || decode(listed).is_ok_and(|listed| listed == prefix) {
+        return Ok(());
+    }
+    Err(format!("the response is about the prefix '{listed}', not '{prefix}'"))
+}
+
+fn read_page(mut response: ListObjectsV2Output, prefix: &Prefix, start: &PageStart) -> Result<Page, String> {
+    let lower_bound = start.lower_bound();
     let encoded = response.encoding_type() == Some(&EncodingType::Url);
     let contents = response.contents.take().unwrap_or_default();
     let mut objects: Vec<Object> = Vec::with_capacity(contents.len());
@@ -110,14 +163,14 @@ fn read_page(mut response: ListObjectsV2Output, prefix: &Prefix, lower_bound: &R
         });
     }
     let next = if response.is_truncated().unwrap_or(false) {
-        let last = objects.last().map_or(lower_bound, |object| &object.key).clone();
-        match response.next_continuation_token() {
-            Some(token) if !token.is_empty() => Some(PageStart::Token(token.to_owned(), last)),
-            _ if objects.is_empty() => {
+        let last = objects.last().map(|object| &object.key);
+        Some(match (response.next_continuation_token().filter(|token| !token.is_empty()), last) {
+            (Some(token), last) => start.next(token, last)?,
+            (None, Some(last)) => PageStart::After(last.clone()),
+            (None, None) => {
                 return Err("the page is truncated, but contains neither a key nor a continuation token".to_owned());
             }
-            _ => Some(PageStart::After(last)),
-        }
+        })
     } else {
         None
     };
@@ -149,7 +202,7 @@ mod tests {
 
     fn keys(response: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
-        read_page(response.clone(), &location.prefix, &RelativeKey::new(after))
+        read_page(response.clone(), &location.prefix, &PageStart::After(RelativeKey::new(after)))
             .map(|page| page.objects.into_iter().map(|object| object.key.into()).collect())
     }
 
@@ -184,10 +237,43 @@ mod tests {
         let location: crate::location::Location = "s3://site".parse().unwrap();
         let mut page = response(&["a", "b"], false);
         page.is_truncated = Some(true);
-        assert!(
-            matches!(read_page(page.clone(), &location.prefix, &RelativeKey::default()).unwrap().next, Some(PageStart::After(key)) if key.as_str() == "b")
-        );
+        let start = PageStart::After(RelativeKey::default());
+        let next = read_page(page.clone(), &location.prefix, &start).unwrap().next;
+        assert!(matches!(next, Some(PageStart::After(key)) if key.as_str() == "b"));
         page.contents = None;
-        assert!(read_page(page.clone(), &location.prefix, &RelativeKey::default()).is_err());
+        assert!(read_page(page, &location.prefix, &start).is_err());
+    }
+
+    #[test]
+    fn a_page_must_advance_beyond_the_tokens_before_it() {
+        let first = PageStart::After(RelativeKey::default());
+        let key = RelativeKey::new("a");
+        let a = first.next("a", None).unwrap();
+        assert!(a.next("a", None).is_err() && a.next("a", Some(&key)).is_err(), "the same token");
+        let b = a.next("b", None).unwrap();
+        assert!(b.next("a", None).is_err(), "a circle of tokens");
+        let c = b.next("c", Some(&key)).unwrap();
+        assert_eq!(c.lower_bound(), &key);
+        let mut start = Ok(c);
+        let mut pages = 0;
+        while let Ok(next) = start {
+            start = next.next(&format!("token {pages}"), None);
+            pages += 1;
+        }
+        assert_eq!(pages, MOST_PAGES_WITHOUT_KEYS, "new tokens without a key end too");
+    }
+
+    #[test]
+    fn a_page_of_another_bucket_or_prefix_is_refused() {
+        let page = |name: &str, prefix: &str| {
+            let (name, prefix) = (Some(name.to_owned()), Some(prefix.to_owned()));
+            ListObjectsV2Output::builder().set_name(name).set_prefix(prefix).build()
+        };
+        assert_eq!(check_subject(&page("site", "www/a b/"), "site", "www/a b/"), Ok(()));
+        assert_eq!(check_subject(&page("site", "www/a+b/"), "site", "www/a b/"), Ok(()));
+        assert_eq!(check_subject(&page("elsewhere", ""), "point-abc-s3alias", ""), Ok(()));
+        for (name, prefix) in [("elsewhere", "www/"), ("site", "other/"), ("site", ""), ("", "www/")] {
+            assert!(check_subject(&page(name, prefix), "site", "www/").is_err(), "{name} {prefix}");
+        }
     }
 }

@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput;
+use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
+use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
@@ -21,8 +24,10 @@ use super::checksum::{Algorithm, Checksum, Digest, md5_of_md5s, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
+use super::idle_timeout::Activity;
 use super::operation::Operation;
-use super::put::{ExpectedObject, body, check_etag};
+use super::proof::{Unproven, WriteProof, no_content};
+use super::put::{ExpectedObject, Sent, body};
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -49,7 +54,7 @@ pub(crate) struct MultipartUpload<'a> {
 /// A part of an earlier run, as S3 lists it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredPart {
-    etag: String,
+    etag: ETag,
     size_bytes: u64,
     checksum: Option<Checksum>,
 }
@@ -59,7 +64,7 @@ pub(crate) struct StoredPart {
 pub(crate) struct UploadedPart {
     /// From 1.
     number: i32,
-    etag: String,
+    proof: WriteProof,
     digest: Digest,
 }
 
@@ -84,12 +89,12 @@ impl Destination {
             attempts.fetch_add(1, Ordering::Relaxed);
             request.clone().send()
         };
-        let response = self.sender.send(Operation::CreateMultipartUpload, send).await?;
-        let id = response.upload_id().ok_or_else(|| {
-            let message = "the response contains no upload ID";
-            S3Error::local(Operation::CreateMultipartUpload, ErrorKind::Refused, message)
-        })?;
-        Ok(MultipartUpload { may_have_duplicates: attempts.into_inner() > 1, ..self.upload(key, id) })
+        let read = |response: CreateMultipartUploadOutput| {
+            let id = response.upload_id.filter(|id| !id.is_empty());
+            id.ok_or_else(|| Unproven::without("upload ID"))
+        };
+        let id = self.sender.send(Operation::CreateMultipartUpload, send, read).await?;
+        Ok(MultipartUpload { may_have_duplicates: attempts.into_inner() > 1, ..self.upload(key, &id) })
     }
 
     /// Returns the upload with this ID, without a request.
@@ -104,9 +109,9 @@ impl Destination {
         created: RangeInclusive<EpochNanos>,
     ) -> Result<Vec<String>, S3Error> {
         let key = String::from(self.prefix.object_key(key));
-        let (mut ids, mut after) = (Vec::new(), (None, None));
+        let (mut ids, mut markers) = (Vec::new(), Vec::<(Option<String>, Option<String>)>::new());
         loop {
-            let (key_marker, id_marker) = after.clone();
+            let (key_marker, id_marker) = markers.last().cloned().unwrap_or_default();
             let request = self
                 .client
                 .list_multipart_uploads()
@@ -115,7 +120,8 @@ impl Destination {
                 .set_key_marker(key_marker)
                 .set_upload_id_marker(id_marker)
                 .set_expected_bucket_owner(self.expected_owner.clone());
-            let response = self.sender.send(Operation::ListMultipartUploads, |_| request.clone().send()).await?;
+            let attempt = |activity| request.clone().customize().interceptor(activity).send();
+            let response = self.sender.send(Operation::ListMultipartUploads, attempt, Ok).await?;
             for upload in response.uploads().iter().filter(|upload| upload.key() == Some(&key)) {
                 let time = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
                 if time.is_some_and(|time| created.contains(&time)) {
@@ -126,12 +132,21 @@ impl Destination {
                 (response.next_key_marker().map(str::to_owned), response.next_upload_id_marker().map(str::to_owned));
             // The uploads of this key come before those of longer keys.
             let is_past = next.0.as_ref() != Some(&key);
-            if !response.is_truncated().unwrap_or(false) || is_past || next == after {
+            if !response.is_truncated().unwrap_or(false) || is_past {
                 return Ok(ids);
             }
-            after = next;
+            if markers.contains(&next) {
+                return Err(never_ends(Operation::ListMultipartUploads));
+            }
+            markers.push(next);
         }
     }
+}
+
+/// Of a list whose next page would be one that the run has had.
+fn never_ends(operation: Operation) -> S3Error {
+    let message = "cannot trust this list: the server repeats a marker, so the list would never end";
+    S3Error::local(operation, ErrorKind::Unusable, message)
 }
 
 const fn name_of(algorithm: Algorithm) -> ChecksumAlgorithm {
@@ -153,9 +168,10 @@ impl StoredPart {
         let is_same = self.size_bytes == digest.bytes
             && match (self.checksum, digest.checksum) {
                 (Some(stored), Some(known)) if stored.algorithm() == known.algorithm() => stored == known,
-                _ => ETag::new(&self.etag) == ETag::single(digest.md5),
+                _ => self.etag == ETag::single(digest.md5),
             };
-        is_same.then(|| UploadedPart { number, etag: self.etag.clone(), digest })
+        let proof = WriteProof::of_listed_part(&self.etag).filter(|_| is_same)?;
+        Some(UploadedPart { number, proof, digest })
     }
 }
 
@@ -172,19 +188,20 @@ impl MultipartUpload<'_> {
     /// Requests the parts that S3 has, by their numbers.
     pub(crate) async fn stored_parts(&self) -> Result<BTreeMap<i32, StoredPart>, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
-        let (mut parts, mut after) = (BTreeMap::new(), None);
+        let (mut parts, mut after) = (BTreeMap::new(), 0);
         loop {
             let request = client
                 .list_parts()
                 .bucket(bucket)
                 .key(prefix.object_key(self.key))
                 .upload_id(&self.id)
-                .set_part_number_marker(after)
+                .set_part_number_marker((after > 0).then(|| after.to_string()))
                 .set_expected_bucket_owner(expected_owner.clone());
-            let response = sender.send(Operation::ListParts, |_| request.clone().send()).await?;
+            let attempt = |activity| request.clone().customize().interceptor(activity).send();
+            let response = sender.send(Operation::ListParts, attempt, Ok).await?;
             for part in response.parts() {
                 let stored = StoredPart {
-                    etag: part.e_tag().unwrap_or_default().to_owned(),
+                    etag: ETag::new(part.e_tag().unwrap_or_default()),
                     size_bytes: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
                     checksum: checksum.and_then(|algorithm| {
                         let text = match algorithm {
@@ -198,10 +215,11 @@ impl MultipartUpload<'_> {
                 };
                 parts.insert(part.part_number().unwrap_or_default(), stored);
             }
-            after = response.next_part_number_marker().map(str::to_owned);
-            if !response.is_truncated().unwrap_or(false) || after.is_none() {
+            if !response.is_truncated().unwrap_or(false) {
                 return Ok(parts);
             }
+            let next = response.next_part_number_marker().and_then(|marker| marker.parse().ok());
+            after = next.filter(|next| *next > after).ok_or_else(|| never_ends(Operation::ListParts))?;
         }
     }
 
@@ -226,42 +244,36 @@ impl MultipartUpload<'_> {
             set_checksum!(request, digest.checksum)
         };
         let expected = ETag::single(digest.md5);
-        let response = sender
-            .send_checked(
-                Operation::UploadPart,
-                content.len(),
-                |activity| request().body(body(&content, activity)).send(),
-                |response| {
-                    let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
-                    check_etag(response.e_tag(), &expected, md5)
-                },
-            )
-            .await?;
-        let etag = response.e_tag().map_or_else(|| expected.text(), str::to_owned);
-        Ok(UploadedPart { number, etag, digest })
+        let attempt = |activity| request().body(body(&content, activity)).send();
+        let read = |response: UploadPartOutput| {
+            let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
+            WriteProof::of_response(response.e_tag())?.checked(&expected, md5)
+        };
+        let operation = Operation::UploadPart;
+        let proof = sender.send_or_confirm(operation, content.len(), attempt, read, async || None).await?;
+        Ok(UploadedPart { number, proof, digest })
     }
 
-    /// Publishes the object, and returns its ETag.
+    /// Publishes the object.
     ///
     /// # Errors
-    /// Returns an error if the key holds something else than `expected`.
+    /// Returns an error if the key holds something else than `expected`, and if no response proves the write.
     pub(crate) async fn complete(
         &self,
         mut parts: Vec<UploadedPart>,
         expected: &ExpectedObject,
-    ) -> Result<ETag, S3Error> {
+    ) -> Result<WriteProof, S3Error> {
         parts.sort_unstable_by_key(|part| part.number);
         let whole = Whole::of(&parts);
-        match self.destination.write_if(expected, |expected| self.complete_if(&parts, &whole, expected)).await {
+        let sent = Sent { key: self.key, etag: &whole.etag, checksum: whole.checksum, over: expected };
+        match self.destination.write_if(expected, |expected| self.complete_if(&parts, &whole, &sent, expected)).await {
             // What a retry receives if the first response was lost.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
-                let etag = self.destination.find_own_write(self.key, &whole.etag, whole.checksum).await.ok_or(error)?;
+                let proof = self.destination.find_own_write(&sent).await.ok_or(error)?;
                 // If another writer published the same content, this upload is still unfinished.
                 self.abort().await;
-                Ok(etag)
+                Ok(proof)
             }
-            // The response of Ceph's gateway contains no ETag.
-            Ok(etag) if etag.is_empty() => Ok(self.destination.head(self.key).await?.etag),
             other => other,
         }
     }
@@ -270,11 +282,12 @@ impl MultipartUpload<'_> {
         &self,
         parts: &[UploadedPart],
         whole: &Whole,
+        sent: &Sent<'_>,
         expected: &ExpectedObject,
-    ) -> Result<ETag, S3Error> {
+    ) -> Result<WriteProof, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
         let completed = parts.iter().map(|part| {
-            let builder = CompletedPart::builder().part_number(part.number).e_tag(&part.etag);
+            let builder = CompletedPart::builder().part_number(part.number).e_tag(part.proof.etag().text());
             set_checksum!(builder, part.digest.checksum).build()
         });
         let request = client
@@ -289,17 +302,14 @@ impl MultipartUpload<'_> {
             .set_if_match(expected.if_match())
             .set_expected_bucket_owner(expected_owner.clone());
         let request = set_checksum!(request, whole.checksum);
-        let response = sender
-            .send_checked(
-                Operation::CompleteMultipartUpload,
-                0,
-                |_| request.clone().send(),
-                |response| {
-                    check_etag(response.e_tag(), &whole.etag, etag_may_be_md5(response.server_side_encryption(), None))
-                },
-            )
-            .await?;
-        Ok(ETag::new(response.e_tag().unwrap_or_default()))
+        let attempt = |_| request.clone().send();
+        let read = |response: CompleteMultipartUploadOutput| {
+            let md5 = etag_may_be_md5(response.server_side_encryption(), None);
+            WriteProof::of_response(response.e_tag())?.checked(&whole.etag, md5)
+        };
+        // The response of Ceph's gateway contains no ETag: a HEAD shows whether the object is there.
+        let confirm = || self.destination.find_own_write(sent);
+        sender.send_or_confirm(Operation::CompleteMultipartUpload, 0, attempt, read, confirm).await
     }
 
     /// Aborts the upload. Returns whether S3 has none of its parts any longer.
@@ -311,8 +321,11 @@ impl MultipartUpload<'_> {
             .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());
-        match sender.send(Operation::AbortMultipartUpload, |_| request.clone().send()).await {
-            Ok(_) => true,
+        let attempt = async |activity: Activity| {
+            request.clone().customize().interceptor(activity.clone()).send().await.map(|_| activity.status())
+        };
+        match sender.send(Operation::AbortMultipartUpload, attempt, no_content).await {
+            Ok(()) => true,
             Err(error) if error.kind == ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::warn!(

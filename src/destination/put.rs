@@ -1,5 +1,6 @@
 //! An object sent in one request, only over the object that the run has seen (`DESIGN.md#conditional-writes`).
 
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use super::head::etag_may_be_md5;
 use super::headers::{ObjectHeaders, set_headers};
 use super::idle_timeout::{Activity, ObservedBody};
 use super::operation::Operation;
+use super::proof::WriteProof;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 
@@ -49,21 +51,25 @@ pub(crate) struct NewObject<'a> {
 }
 
 impl Destination {
-    /// Writes an object, and returns its ETag.
+    /// Writes an object.
     ///
     /// # Errors
-    /// Returns an error if the key holds something else than `expected`.
-    pub(crate) async fn put(&self, object: &NewObject<'_>) -> Result<ETag, S3Error> {
+    /// Returns an error if the key holds something else than `expected`, and if no response proves the write.
+    pub(crate) async fn put(&self, object: &NewObject<'_>) -> Result<WriteProof, S3Error> {
         let etag = ETag::single(object.digest.md5);
-        match self.write_if(object.expected, |expected| self.put_if(object, &etag, expected)).await {
-            Err(error) if error.kind == ErrorKind::Precondition => {
-                self.find_own_write(object.key, &etag, object.digest.checksum).await.ok_or(error)
-            }
+        let sent = Sent { key: object.key, etag: &etag, checksum: object.digest.checksum, over: object.expected };
+        match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
+            Err(error) if error.kind == ErrorKind::Precondition => self.find_own_write(&sent).await.ok_or(error),
             other => other,
         }
     }
 
-    async fn put_if(&self, object: &NewObject<'_>, etag: &ETag, expected: &ExpectedObject) -> Result<ETag, S3Error> {
+    async fn put_if(
+        &self,
+        object: &NewObject<'_>,
+        sent: &Sent<'_>,
+        expected: &ExpectedObject,
+    ) -> Result<WriteProof, S3Error> {
         let NewObject { key, headers, content, digest, .. } = *object;
         let request = || {
             let request = self
@@ -78,67 +84,71 @@ impl Destination {
                 .set_expected_bucket_owner(self.expected_owner.clone());
             set_checksum!(set_headers!(request, headers), digest.checksum)
         };
-        let response = self
-            .sender
-            .send_checked(
-                Operation::Put,
-                content.len(),
-                |activity| request().body(body(content, activity)).send(),
-                |response| {
-                    let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
-                    check_etag(response.e_tag(), etag, md5)
-                },
-            )
-            .await?;
-        Ok(response.e_tag().map_or_else(|| etag.clone(), ETag::new))
+        let attempt = |activity| request().body(body(content, activity)).send();
+        let read = |response: PutObjectOutput| {
+            let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
+            WriteProof::of_response(response.e_tag())?.checked(sent.etag, md5)
+        };
+        let confirm = || self.find_own_write(sent);
+        self.sender.send_or_confirm(Operation::Put, content.len(), attempt, read, confirm).await
     }
 
     /// Sends a write with its condition, or without one if the server has no conditional writes.
-    pub(super) async fn write_if<'a, F: Future<Output = Result<ETag, S3Error>>>(
+    ///
+    /// One 501 may come from something between this program and S3. So the server counts as one without conditions only
+    /// if it refuses the same condition several times, and then accepts the same write without it.
+    pub(super) async fn write_if<'a, F: Future<Output = Result<WriteProof, S3Error>>>(
         &self,
         expected: &'a ExpectedObject,
         write: impl Fn(&'a ExpectedObject) -> F,
-    ) -> Result<ETag, S3Error> {
+    ) -> Result<WriteProof, S3Error> {
         // Read before the request: meanwhile, another write may find that the server has no conditions.
-        if !self.has_conditional_writes() {
+        if !self.has_conditional_writes() || *expected == ExpectedObject::Any {
             return write(&ExpectedObject::Any).await;
         }
-        match write(expected).await {
-            Err(error) if error.kind == ErrorKind::NotImplemented => {
-                self.disable_conditional_writes(&error);
-                write(&ExpectedObject::Any).await
+        let mut refusals = 0;
+        let refusal = loop {
+            match write(expected).await {
+                Err(error) if error.kind == ErrorKind::NotImplemented => {
+                    refusals += 1;
+                    if refusals >= REFUSALS_OF_CONDITIONS || !self.has_conditional_writes() {
+                        break error;
+                    }
+                    self.sender.back_off(error.operation, refusals).await?;
+                }
+                other => return other,
             }
-            other => other,
-        }
+        };
+        let written = write(&ExpectedObject::Any).await?;
+        self.disable_conditional_writes(&refusal);
+        Ok(written)
     }
 
-    /// Returns the ETag of the object at the key if its content is what this run sent. If the response to a write was
-    /// lost, the retry fails its own condition.
-    pub(super) async fn find_own_write(
-        &self,
-        key: &RelativeKey,
-        sent: &ETag,
-        checksum: Option<Checksum>,
-    ) -> Option<ETag> {
-        let found = self.head(key).await.ok()?;
-        let is_same_content = found.checksum.is_some() && found.checksum == checksum;
-        (found.etag == *sent || is_same_content).then_some(found.etag)
+    /// Returns proof that the object at the key is what this run sent. If the response to a write was lost, its retry
+    /// fails its own condition.
+    pub(super) async fn find_own_write(&self, sent: &Sent<'_>) -> Option<WriteProof> {
+        let found = self.head(sent.key).await.ok()?;
+        // If this is the object that was there before, an equal content proves nothing about its headers.
+        let is_unchanged = *sent.over == ExpectedObject::Present(found.etag.clone());
+        let is_same_content = found.checksum.is_some() && found.checksum == sent.checksum;
+        (!is_unchanged && (found.etag == *sent.etag || is_same_content)).then(|| WriteProof::of_head(found.etag))
     }
 }
+
+/// What a write sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent<'a> {
+    pub(super) key: &'a RelativeKey,
+    pub(super) etag: &'a ETag,
+    pub(super) checksum: Option<Checksum>,
+    /// What the write replaces.
+    pub(super) over: &'a ExpectedObject,
+}
+
+/// How often a server must refuse the condition of one write before the run sends the write without it.
+const REFUSALS_OF_CONDITIONS: u32 = 3;
 
 /// Returns a body that records its activity. The content is not copied.
 pub(super) fn body(content: &Bytes, activity: Activity) -> ByteStream {
     ByteStream::new(SdkBody::from_body_1_x(ObservedBody::new(content.clone(), activity)))
-}
-
-/// Compares the ETag of a response with that of the sent content, if the ETag can be an MD5.
-pub(super) fn check_etag(received: Option<&str>, sent: &ETag, etag_is_md5: bool) -> Result<(), String> {
-    match received.map(ETag::new) {
-        Some(received) if etag_is_md5 && received != *sent && !received.is_empty() => Err(format!(
-            "S3 received other content than this run sent: ETag {} instead of {}",
-            received.text(),
-            sent.text()
-        )),
-        _ => Ok(()),
-    }
 }

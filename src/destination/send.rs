@@ -7,9 +7,10 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::error::{ErrorKind, S3Error};
-use super::idle_timeout::{Activity, idle_timeout};
+use super::idle_timeout::{Activity, Stalled, idle_timeout};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
+use super::proof::Unproven;
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::shutdown::Shutdown;
@@ -30,38 +31,50 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends a request without a body, up to `1 + retries` times. `attempt` builds each attempt.
-    pub(super) async fn send<T, E, F>(
+    /// Sends a request without a body, up to `1 + retries` times. `attempt` builds each attempt, and `read` takes from
+    /// the response what proves its effect.
+    pub(super) async fn send<T, U, E, F>(
         &self,
         operation: Operation,
         attempt: impl Fn(Activity) -> F,
-    ) -> Result<T, S3Error>
+        read: impl Fn(T) -> Result<U, Unproven>,
+    ) -> Result<U, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.send_checked(operation, 0, attempt, |_| Ok(())).await
+        self.send_or_confirm(operation, 0, attempt, read, async || None).await
     }
 
-    /// Like [`Self::send`], with a body. If `check` refuses a response, the attempt counts as damaged in transit.
-    pub(super) async fn send_checked<T, E, F>(
+    /// Like [`Self::send`], with a body. If a response lacks the proof, `confirm` may find out whether the request had its
+    /// effect all the same.
+    pub(super) async fn send_or_confirm<T, U, E, F, C>(
         &self,
         operation: Operation,
         body_bytes: usize,
         attempt: impl Fn(Activity) -> F,
-        check: impl Fn(&T) -> Result<(), String>,
-    ) -> Result<T, S3Error>
+        read: impl Fn(T) -> Result<U, Unproven>,
+        confirm: impl Fn() -> C,
+    ) -> Result<U, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
+        C: Future<Output = Option<U>>,
     {
         let mut retries = 0;
         loop {
             let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
             let error = match Box::pin(self.send_once(operation, body_bytes, retries > 0, send)).await {
-                Ok(response) => match check(&response) {
-                    Ok(()) => return Ok(response),
-                    Err(message) => S3Error::local(operation, ErrorKind::Transient, message),
+                Ok(response) => match read(response) {
+                    Ok(read) => return Ok(read),
+                    Err(unproven) => {
+                        if unproven.is_missing
+                            && let Some(confirmed) = confirm().await
+                        {
+                            return Ok(confirmed);
+                        }
+                        S3Error::local(operation, ErrorKind::Transient, unproven.message)
+                    }
                 },
                 Err(error) => error,
             };
@@ -95,8 +108,7 @@ impl Sender {
             biased;
             result = send(activity.clone()) => result,
             () = activity.idle_for(timeout) => {
-                let message = format!("no response: no byte moved for {} s", timeout.as_secs());
-                Err(S3Error::local(operation, ErrorKind::Unreachable, message))
+                Err(S3Error::local(operation, ErrorKind::Unreachable, Stalled::Silent(timeout).to_string()))
             }
         };
         match &result {
@@ -128,6 +140,8 @@ impl Sender {
                 | Operation::Copy
                 | Operation::CreateMultipartUpload
                 | Operation::UploadPart
+                | Operation::Delete
+                | Operation::DeleteObjects
         ) {
             return Ok(turn.await);
         }
@@ -138,7 +152,8 @@ impl Sender {
         }
     }
 
-    async fn back_off(&self, operation: Operation, retries: u32) -> Result<(), S3Error> {
+    /// Waits before a retry.
+    pub(super) async fn back_off(&self, operation: Operation, retries: u32) -> Result<(), S3Error> {
         let ceiling = FIRST_BACKOFF.saturating_mul(1 << retries.min(16)).min(MAX_BACKOFF);
         let pause = tokio::time::sleep(ceiling.mul_f64(fastrand::f64()));
         // The run cleans up after a shutdown request too.
@@ -153,7 +168,8 @@ impl Sender {
     }
 }
 
-fn interrupted(operation: Operation) -> S3Error {
+/// The error of a request that a stop request prevents.
+pub(super) fn interrupted(operation: Operation) -> S3Error {
     S3Error::local(operation, ErrorKind::Interrupted, "a shutdown was requested")
 }
 

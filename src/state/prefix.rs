@@ -51,7 +51,7 @@ pub(super) async fn replace(
         return Err(StateError::NoConditions);
     }
     match put {
-        Ok(etag) => Ok(Some(Version(etag.text()))),
+        Ok(proof) => Ok(Some(Version(proof.etag().text()))),
         // S3 responds with 404 if the object to be replaced no longer exists.
         Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => Ok(None),
         Err(error) => Err(error.into()),

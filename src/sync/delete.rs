@@ -9,6 +9,8 @@
 
 use std::io;
 
+use tokio::time::Instant;
+
 pub(crate) mod orphan;
 mod withhold;
 
@@ -18,26 +20,34 @@ use withhold::guard_of_run;
 use super::changes::Changes;
 use super::context::Context;
 use super::failure::Failure;
+use super::fatal::Fatal;
 use super::guard::Guard;
+use super::outlook::Outlook;
 use super::plan_file::Action;
 use super::reason::Reason;
 use super::rules::DeleteRules;
 use super::tally::Tally;
 use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
+use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::presence::Presence;
 
 /// Deletes the orphans that no guard withholds.
+///
+/// # Errors
+/// Returns an error if the outcomes so far show that no other delete can succeed. The rest is then withheld.
 pub(crate) async fn delete_orphans(
     context: &Context,
     orphans: Orphans,
     rules: &DeleteRules,
     tally: &mut Tally,
     changes: &mut Changes,
-) {
-    for_each_batch(context, orphans, rules, tally, async |batch, tally| {
-        delete_batch(context, batch, tally, changes).await;
-    })
-    .await;
+) -> Result<(), Fatal> {
+    let mut deletes = Deletes { context, changes, outlook: Outlook::default(), fatal: None };
+    for_each_batch(context, orphans, rules, tally, async |batch, tally| deletes.delete_batch(batch, tally).await).await;
+    match deletes.fatal {
+        Some(error) => Err(Fatal::destination(&context.destination, error)),
+        None => Ok(()),
+    }
 }
 
 /// Calls `each` with the orphans that no guard withholds, in batches and in order. Counts the others as withheld.
@@ -58,11 +68,14 @@ pub(crate) async fn for_each_batch(
             let batch = batch?;
             remaining = remaining.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             if let Some(guard) = &guard {
-                for target in &batch {
-                    tally.withheld(guard, &context.key(&target.key));
-                }
+                withhold(context, &batch, guard, tally);
             } else {
-                let gone = still_gone(context, batch, tally).await;
+                let gone = if context.shutdown.is_requested() {
+                    withhold(context, &batch, &Guard::Interrupted, tally);
+                    continue;
+                } else {
+                    still_gone(context, batch, tally).await
+                };
                 each(gone, tally).await;
             }
         }
@@ -94,31 +107,68 @@ async fn still_gone(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tal
     gone
 }
 
-async fn delete_batch(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tally, changes: &mut Changes) {
-    if context.shutdown.is_requested() {
-        return batch.iter().for_each(|target| tally.withheld(&Guard::Interrupted, &context.key(&target.key)));
-    }
-    let (together, alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
-        batch.into_iter().partition(|target| fits_a_batch(&context.key(&target.key)));
-    let outcomes = if together.is_empty() { Vec::new() } else { context.destination.delete_batch(&together).await };
-    for (target, outcome) in together.iter().zip(outcomes) {
-        account(context, target, outcome, tally, changes);
-    }
-    for target in &alone {
-        let outcome = context.destination.delete_one(target).await;
-        account(context, target, outcome, tally, changes);
-    }
+fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &mut Tally) {
+    targets.iter().for_each(|target| tally.withheld(guard, &context.key(&target.key)));
 }
 
-fn account(context: &Context, target: &DeleteTarget, outcome: DeleteOutcome, tally: &mut Tally, changes: &mut Changes) {
-    let key = context.key(&target.key);
-    match outcome {
-        DeleteOutcome::Deleted => {
-            tally.counts.deleted += 1;
-            changes.note(Action::Delete, key, Reason::Orphan, None);
+/// The deletes of a run.
+struct Deletes<'a> {
+    context: &'a Context,
+    changes: &'a mut Changes,
+    outlook: Outlook,
+    /// The error after which no other delete can succeed.
+    fatal: Option<S3Error>,
+}
+
+impl Deletes<'_> {
+    async fn delete_batch(&mut self, batch: Vec<DeleteTarget>, tally: &mut Tally) {
+        let (together, alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
+            batch.into_iter().partition(|target| fits_a_batch(&self.context.key(&target.key)));
+        let started = Instant::now();
+        if !together.is_empty() && !self.withholds(&together, tally) {
+            let outcomes = self.context.destination.delete_batch(&together).await;
+            for (target, outcome) in together.iter().zip(outcomes) {
+                self.account(target, outcome, started, tally);
+            }
         }
-        DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
-        DeleteOutcome::Failed(error) => tally.delete_failed(Failure::of_request(key, &error)),
+        for target in &alone {
+            if !self.withholds(std::slice::from_ref(target), tally) {
+                let outcome = self.context.destination.delete_one(target).await;
+                self.account(target, outcome, started, tally);
+            }
+        }
     }
-    context.progress.show(|| tally.line());
+
+    /// Withholds the deletes if the run ends.
+    fn withholds(&self, targets: &[DeleteTarget], tally: &mut Tally) -> bool {
+        let guard = match &self.fatal {
+            Some(_) => Guard::Listing,
+            None if self.context.shutdown.is_requested() => Guard::Interrupted,
+            None => return false,
+        };
+        withhold(self.context, targets, &guard, tally);
+        true
+    }
+
+    fn account(&mut self, target: &DeleteTarget, outcome: DeleteOutcome, started: Instant, tally: &mut Tally) {
+        let key = self.context.key(&target.key);
+        match outcome {
+            DeleteOutcome::Deleted => {
+                self.outlook.succeeded();
+                tally.counts.deleted += 1;
+                self.changes.note(Action::Delete, key, Reason::Orphan, None);
+            }
+            DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
+            DeleteOutcome::Failed(error) if error.kind == ErrorKind::Interrupted => {
+                tally.withheld(&Guard::Interrupted, &key);
+            }
+            DeleteOutcome::Failed(error) => {
+                tally.delete_failed(Failure::of_request(key, &error));
+                if self.fatal.is_none() && self.outlook.failed(&target.key, &error, started) {
+                    self.fatal = Some(error);
+                }
+            }
+        }
+        self.context.progress.show(|| tally.line());
+    }
 }

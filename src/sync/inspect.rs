@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::future::{Either, ready};
 use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt};
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,8 +22,10 @@ use super::reason::Reason;
 use super::survey::{Input, Step, survey};
 use super::tally::Tally;
 use super::transfer::compare::{compare, compare_by_reading};
-use super::verdict::Verdict;
+use super::verdict::{FileError, Verdict};
+use crate::destination::error::ErrorKind;
 use crate::object::Object;
+use crate::source::entry::SkipReason;
 
 /// A file that was compared with its object.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ async fn inspect(
             }
         };
         if comparing.len() >= context.destination.max_requests()
-            && let Some(compared) = comparing.next().await
+            && let Some(compared) = next_or_stop(context, &mut comparing).await
         {
             account(context, compared, &mut each, tally)?;
         }
@@ -98,10 +100,21 @@ async fn inspect(
         Ok(())
     })
     .await?;
-    while let Some(compared) = comparing.next().await {
+    while let Some(compared) = next_or_stop(context, &mut comparing).await {
         account(context, compared, &mut each, tally)?;
     }
+    // After a stop request, comparisons end where they are.
+    (0..comparing.len()).for_each(|_| tally.skipped(SkipReason::Interrupted));
     Ok(orphans)
+}
+
+/// The next comparison that ends; `None` if there is none, or if a stop is requested.
+async fn next_or_stop<T>(context: &Context, comparing: &mut (impl Stream<Item = T> + Unpin)) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = context.shutdown.requested() => None,
+        compared = comparing.next() => compared,
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +143,10 @@ fn account(
         Verdict::Skip(reason) => {
             tally.skipped(reason);
             return Ok(());
+        }
+        Verdict::Failed(FileError::Destination(error)) if error.kind == ErrorKind::Unusable => {
+            tally.failed(Failure::of_request(context.key(&job.file().key), &error));
+            return Err(Fatal::destination(&context.destination, error));
         }
         Verdict::Failed(error) => {
             tally.failed(Failure::of_file(context.key(&job.file().key), error));

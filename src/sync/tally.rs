@@ -14,6 +14,8 @@ use crate::sync::guard::Guard;
 
 /// How many entries of a list a report holds.
 pub(crate) const LIST_LIMIT: usize = 1000;
+/// How many failures of one kind are warnings: a denied prefix can fail a million keys.
+const LOGGED_OF_A_KIND: u64 = 10;
 
 /// Deletes that a guard withheld.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -39,6 +41,8 @@ pub(crate) struct Tally {
     /// The first failures.
     pub(crate) failures: Vec<Failure>,
     pub(crate) failures_count: u64,
+    /// How many failures there were of each operation and kind.
+    pub(crate) failures_logged: BTreeMap<(String, String), u64>,
     pub(crate) withheld: Vec<Withheld>,
     /// Directories that the walk could not read to their end.
     pub(crate) unknown_directories: u64,
@@ -82,7 +86,19 @@ impl Tally {
 
     fn list_failure(&mut self, failure: Failure) {
         let Failure { key, operation, kind, message, request_id } = &failure;
-        tracing::warn!(%key, operation, kind, request_id, "{message}");
+        let logged = self.failures_logged.entry((operation.clone(), kind.clone())).or_default();
+        *logged += 1;
+        match *logged {
+            ..=LOGGED_OF_A_KIND => tracing::warn!(%key, operation, kind, request_id, "{message}"),
+            _ => tracing::debug!(%key, operation, kind, request_id, "{message}"),
+        }
+        if *logged == LOGGED_OF_A_KIND {
+            tracing::warn!(
+                operation,
+                kind,
+                "further failures of this kind are logged at the level debug; the report lists the first {LIST_LIMIT} failures"
+            );
+        }
         self.failures_count += 1;
         if self.failures.len() < LIST_LIMIT {
             self.failures.push(failure);

@@ -2,7 +2,7 @@
 //!
 //! 1. Bounded: a new file waits while as many files are in flight as there may be requests.
 //! 2. Unsettled files, which changed a moment ago, wait in a queue of their own, and delay no other file.
-//! 3. A failure of one key fails that key. A failure of every key ends the run ([`Streak`]).
+//! 3. A failure of one key fails that key. A failure of everything ends the run ([`Outlook`]).
 //! 4. After a stop request no further job starts. Files in flight get [`GRACE`], and abort their uploads themselves.
 
 use std::collections::VecDeque;
@@ -18,11 +18,9 @@ mod content;
 mod digest;
 mod rewrite;
 mod sending;
-mod streak;
 mod upload;
 
 use carry_out::carry_out;
-use streak::Streak;
 use upload::{SETTLED, settles_in};
 
 use super::changes::Changes;
@@ -30,10 +28,13 @@ use super::context::Context;
 use super::failure::Failure;
 use super::fatal::Fatal;
 use super::job::Job;
+use super::outlook::Outlook;
 use super::plan_file::Action;
 use super::reason::Reason;
 use super::tally::Tally;
-use super::verdict::{FileError, Outcome, Stored};
+use super::verdict::{FileError, Outcome, Stored, Write};
+use crate::destination::error::S3Error;
+use crate::key::RelativeKey;
 use crate::source::entry::SkipReason;
 use crate::time::EpochNanos;
 
@@ -46,12 +47,21 @@ const GRACE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(crate) struct Transfers {
     context: Arc<Context>,
-    in_flight: JoinSet<(Job, Outcome)>,
+    in_flight: JoinSet<Ended>,
     unsettled: VecDeque<(Instant, Job)>,
-    streak: Streak,
+    outlook: Outlook,
+    last_error: Option<S3Error>,
     changes: Changes,
     /// When the first file started, and when the last one ended.
     time: Option<(Instant, Instant)>,
+}
+
+/// A job that has ended.
+#[derive(Debug)]
+struct Ended {
+    job: Job,
+    started: Instant,
+    outcome: Outcome,
 }
 
 impl Transfers {
@@ -60,7 +70,8 @@ impl Transfers {
             context,
             in_flight: JoinSet::new(),
             unsettled: VecDeque::new(),
-            streak: Streak::default(),
+            outlook: Outlook::default(),
+            last_error: None,
             changes,
             time: None,
         }
@@ -95,7 +106,10 @@ impl Transfers {
         while let Some(joined) = self.join_next_or_stop().await {
             self.account(joined, tally)?;
         }
-        Ok(())
+        match self.last_error.take().filter(|_| self.outlook.all_refused()) {
+            Some(error) => Err(Fatal::destination(&self.context.destination, error)),
+            None => Ok(()),
+        }
     }
 
     /// Ends early: starts no file, and waits a bounded time for files in flight. Nothing runs after it returns.
@@ -179,20 +193,20 @@ impl Transfers {
         let context = Arc::clone(&self.context);
         self.in_flight.spawn(async move {
             let outcome = carry_out(&context, &job).await;
-            (job, outcome)
+            Ended { job, started: now, outcome }
         });
     }
 
     /// The next file that ends; `None` if no file is in flight, or if a stop is requested.
-    async fn join_next_or_stop(&mut self) -> Option<Result<(Job, Outcome), JoinError>> {
+    async fn join_next_or_stop(&mut self) -> Option<Result<Ended, JoinError>> {
         tokio::select! {
             joined = self.in_flight.join_next() => joined,
             () = self.context.shutdown.requested() => None,
         }
     }
 
-    fn account(&mut self, joined: Result<(Job, Outcome), JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
-        let (job, outcome) = match joined {
+    fn account(&mut self, joined: Result<Ended, JoinError>, tally: &mut Tally) -> Result<(), Fatal> {
+        let Ended { job, started, outcome } = match joined {
             Ok(settled) => settled,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Aborted after the grace time.
@@ -213,32 +227,47 @@ impl Transfers {
                 }
             }
             Outcome::Skipped(reason) => tally.skipped(reason),
-            Outcome::Uploaded(reason, Stored { etag, stat }) => {
-                let bytes = stat.size_bytes;
-                self.streak.succeeded();
-                self.context.record_written(key, &etag, &stat);
+            Outcome::Uploaded(reason, stored) => {
+                self.outlook.succeeded();
                 tally.counts.uploaded += 1;
-                tally.bytes.uploaded += bytes;
-                self.changes.note(Action::Upload, self.context.key(key), reason, Some(bytes));
+                self.account_write(key, Write::Upload(reason, stored), tally);
             }
-            Outcome::Rewritten(Stored { etag, stat }) => {
-                self.streak.succeeded();
-                self.context.record_written(key, &etag, &stat);
+            Outcome::Rewritten(stored) => {
+                self.outlook.succeeded();
                 tally.counts.metadata_rewritten += 1;
-                self.changes.note(Action::RewriteMetadata, self.context.key(key), Reason::Metadata, None);
+                self.account_write(key, Write::Rewrite(stored), tally);
             }
-            Outcome::Failed(FileError::Source(problem)) => {
-                tally.failed(Failure::of_source(self.context.key(key), problem));
-            }
-            Outcome::Failed(FileError::Destination(error)) => {
-                tally.absent_uploads_failed += u64::from(job.object().is_none());
-                tally.failed(Failure::of_request(self.context.key(key), &error));
-                if self.streak.failed(&error) {
-                    return Err(Fatal::destination(&self.context.destination, error));
+            Outcome::Failed(error, written) => {
+                if let Some(written) = written {
+                    self.outlook.succeeded();
+                    self.account_write(key, written, tally);
+                }
+                match error {
+                    FileError::Source(problem) => tally.failed(Failure::of_source(self.context.key(key), problem)),
+                    FileError::Destination(error) => {
+                        tally.absent_uploads_failed += u64::from(job.object().is_none());
+                        tally.failed(Failure::of_request(self.context.key(key), &error));
+                        if self.outlook.failed(key, &error, started) {
+                            return Err(Fatal::destination(&self.context.destination, error));
+                        }
+                        self.last_error = Some(error);
+                    }
                 }
             }
         }
         self.context.progress.show(|| tally.line());
         Ok(())
+    }
+
+    /// Counts what the run wrote at a key, also if the file failed afterwards.
+    fn account_write(&mut self, key: &RelativeKey, write: Write, tally: &mut Tally) {
+        let (action, reason, Stored { proof, stat }) = match write {
+            Write::Upload(reason, stored) => (Action::Upload, reason, stored),
+            Write::Rewrite(stored) => (Action::RewriteMetadata, Reason::Metadata, stored),
+        };
+        self.context.record_written(key, proof.etag(), &stat);
+        let size = (action == Action::Upload).then_some(stat.size_bytes);
+        tally.bytes.uploaded += size.unwrap_or_default();
+        self.changes.note(action, self.context.key(key), reason, size);
     }
 }

@@ -1,8 +1,8 @@
 //! A verdict: what the comparison of a file with its object showed; and an outcome: what a sync then did.
 
+use crate::destination::WriteProof;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::head::HeadResponse;
-use crate::object::ETag;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::ReadError;
 use crate::sync::reason::Reason;
@@ -36,14 +36,31 @@ pub(crate) enum Outcome {
     Uploaded(Reason, Stored),
     Rewritten(Stored),
     Skipped(SkipReason),
-    /// Failed.
-    Failed(FileError),
+    /// The object is not as it should be, although the run may have written it before the failure.
+    Failed(FileError, Option<Write>),
+}
+
+/// What the run wrote at one key.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Upload(Reason, Stored),
+    Rewrite(Stored),
+}
+
+impl Write {
+    /// The outcome if this write is the last thing that the run does about the file.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Upload(reason, stored) => Outcome::Uploaded(reason, stored),
+            Self::Rewrite(stored) => Outcome::Rewritten(stored),
+        }
+    }
 }
 
 /// An object that this run has just written, and the file that it is equal to.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    pub(crate) etag: ETag,
+    pub(crate) proof: WriteProof,
     /// What the file was when the run read it.
     pub(crate) stat: Stat,
 }
@@ -85,12 +102,15 @@ impl From<S3Error> for StepError {
 }
 
 impl StepError {
-    /// What became of the file; `None` if it changed, and another attempt may succeed.
-    pub(crate) fn outcome(self) -> Option<Outcome> {
+    /// What became of a file that the run had `written` before; `None` if the file changed, and another attempt may
+    /// succeed.
+    pub(crate) fn outcome(self, written: Option<&Write>) -> Option<Outcome> {
         match self {
             Self::Changed => None,
-            Self::Skipped(reason) => Some(Outcome::Skipped(reason)),
-            Self::Failed(error) => Some(Outcome::Failed(error)),
+            Self::Skipped(reason) => {
+                Some(written.map_or(Outcome::Skipped(reason), |written| written.clone().outcome()))
+            }
+            Self::Failed(error) => Some(Outcome::Failed(error, written.cloned())),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fake_aws::s3::{Fault, Object, Operation, Rule, S3Server, Seed};
+use fake_aws::s3::{Fault, Object, Operation, Reply, Rule, S3Server, Seed};
 use futures::StreamExt;
 
 use crate::trial::{FinishedRun, Trial, WRITES};
@@ -60,7 +60,7 @@ const OPERATIONS: [(&str, Operation); 10] = [
 ];
 const POSITIONS: [&str; 4] = ["first", "middle", "last", "always"];
 
-fn faults() -> [(&'static str, Fault); 15] {
+fn faults() -> [(&'static str, Fault); 18] {
     [
         ("400 InvalidRequest", Fault::status(400, "InvalidRequest")),
         ("403 AccessDenied", Fault::status(403, "AccessDenied")),
@@ -77,6 +77,9 @@ fn faults() -> [(&'static str, Fault); 15] {
         ("error inside 200", Fault::ErrorInside200("InternalError")),
         ("request body damaged in transit", Fault::CorruptBody),
         ("response with a wrong ETag", Fault::WrongEtag),
+        ("200 with a login page", Fault::login_page()),
+        ("200 with an empty body", Fault::custom(|_| Some(Reply::empty(200)))),
+        ("200 without an ETag", Fault::MissingEtag),
     ]
 }
 

@@ -35,6 +35,7 @@ mod lease;
 mod metadata;
 mod names;
 mod permissions;
+mod proof;
 mod property;
 mod ranges;
 mod reference;

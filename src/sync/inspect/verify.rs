@@ -72,6 +72,9 @@ pub(crate) async fn verify(
     let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
     let how = InspectOptions { read_objects: options.read, list_kept: false };
     let mut orphans = inspect(context, input, how, tally, file).await?;
+    if context.shutdown.is_requested() {
+        return Ok(());
+    }
     for batch in orphans.batches().map_err(Fatal::WriteResult)? {
         for target in batch.map_err(Fatal::WriteResult)? {
             lines.found.orphans += 1;

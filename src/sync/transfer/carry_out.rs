@@ -12,8 +12,8 @@ pub(super) async fn carry_out(context: &Context, job: &Job) -> Outcome {
     let to_upload = match compare(context, job).await {
         Verdict::Equal(_, stat) => return Outcome::Unchanged(stat),
         Verdict::Skip(reason) => return Outcome::Skipped(reason),
-        Verdict::Failed(error) => return Outcome::Failed(error),
-        Verdict::Upload(reason) => Upload { expected: job.expected(), reason, stored: None },
+        Verdict::Failed(error) => return Outcome::Failed(error, None),
+        Verdict::Upload(reason) => Upload { expected: job.expected(), reason, headers: None, written: None },
         Verdict::Rewrite(to_rewrite) => match rewrite(context, job, *to_rewrite).await {
             Rewritten::Done(outcome) => return outcome,
             Rewritten::UploadInstead(to_upload) => to_upload,

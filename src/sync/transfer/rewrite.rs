@@ -13,7 +13,7 @@ use crate::source::read::ReadError;
 use crate::sync::context::Context;
 use crate::sync::job::Job;
 use crate::sync::reason::Reason;
-use crate::sync::verdict::{Outcome, Rewrite, StepError, Stored};
+use crate::sync::verdict::{Outcome, Rewrite, StepError, Stored, Write};
 use crate::time::EpochNanos;
 
 /// How a rewrite ended.
@@ -27,34 +27,38 @@ pub(super) enum Rewritten {
 /// Rewrites an object's metadata.
 pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Rewritten {
     let Rewrite { headers: HeadResponse { etag, size_bytes, stored, .. }, stat } = to_rewrite;
-    let changed = |expected| Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, stored: None });
+    let upload = |expected, written| {
+        Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, headers: None, written })
+    };
     if settles_in(&stat, EpochNanos::now()).is_some() {
-        return changed(job.expected());
+        return upload(job.expected(), None);
     }
     let headers = context.rewritten(stored, &stat).await;
     let rewritten = if size_bytes > MAX_COPY_BYTES {
         None
     } else {
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
-            Ok(etag) => Some(etag),
+            Ok(proof) => Some(proof),
             Err(error) if error.cannot_copy() => None,
-            Err(error) => return ended(error.into(), changed(ExpectedObject::Present(etag))),
+            Err(error) => {
+                let outcome = StepError::from(error).outcome(None);
+                return outcome.map_or_else(|| upload(ExpectedObject::Present(etag), None), Rewritten::Done);
+            }
         }
     };
-    let Some(rewritten) = rewritten else {
-        let expected = ExpectedObject::Present(etag);
-        return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, stored: Some(headers) });
+    let Some(proof) = rewritten else {
+        let (expected, headers) = (ExpectedObject::Present(etag), Some(headers));
+        return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, headers, written: None });
     };
+    let expected = ExpectedObject::Present(proof.etag().clone());
+    let written = Write::Rewrite(Stored { proof, stat });
     match context.source.re_stat(&job.file().key, &job.file().entry).await {
-        Ok(now) if !now.is_same_content(&stat) => changed(ExpectedObject::Present(rewritten)),
+        Ok(now) if !now.is_same_content(&stat) => upload(expected, Some(written)),
         // If the file no longer exists, the next run deletes its object.
-        Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => {
-            Rewritten::Done(Outcome::Rewritten(Stored { etag: rewritten, stat }))
+        Ok(_) | Err(ReadError::Vanished | ReadError::Changed) => Rewritten::Done(written.outcome()),
+        Err(error) => {
+            let outcome = StepError::from(error).outcome(Some(&written));
+            outcome.map_or_else(|| upload(expected, Some(written)), Rewritten::Done)
         }
-        Err(error) => ended(error.into(), changed(ExpectedObject::Present(rewritten))),
     }
-}
-
-fn ended(error: StepError, if_changed: Rewritten) -> Rewritten {
-    error.outcome().map_or(if_changed, Rewritten::Done)
 }

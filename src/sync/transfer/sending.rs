@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
+use crate::destination::WriteProof;
 use crate::destination::checksum;
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
 use crate::destination::put::{ExpectedObject, NewObject};
-use crate::object::ETag;
 use crate::source::entry::SkipReason;
 use crate::source::read::OpenFile;
 use crate::sync::context::Context;
@@ -34,13 +34,13 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     /// Sends the file: in parts, if it is large.
-    pub(super) async fn send(&self) -> Result<ETag, StepError> {
+    pub(super) async fn send(&self) -> Result<WriteProof, StepError> {
         let is_small = self.open.stat().size_bytes < self.context.multipart_threshold;
         if is_small { send_whole(self).await } else { send_in_parts(self).await }
     }
 }
 
-async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
+async fn send_whole(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
     let Sending { context, file, open, headers, expected } = sending;
     let size = open.stat().size_bytes;
     let _permit = context.budget.take(size).await;
@@ -52,7 +52,7 @@ async fn send_whole(sending: &Sending<'_>) -> Result<ETag, StepError> {
 }
 
 /// Uploads a file in parts, and resumes the upload of an earlier run if there is one.
-async fn send_in_parts(sending: &Sending<'_>) -> Result<ETag, StepError> {
+async fn send_in_parts(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
     let Sending { context, file, open, headers, .. } = sending;
     let part_bytes = part_size(open.stat().size_bytes, context.part_size);
     let Some(uploads) = &context.memory.uploads else {
@@ -75,7 +75,7 @@ async fn send_and_complete(
     upload: &MultipartUpload<'_>,
     part_bytes: u64,
     stored: &BTreeMap<i32, StoredPart>,
-) -> (Result<ETag, StepError>, bool) {
+) -> (Result<WriteProof, StepError>, bool) {
     let published = async {
         let parts = send_parts(sending, upload, part_bytes, stored).await?;
         sending.open.check_unchanged().await?;

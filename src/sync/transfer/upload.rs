@@ -18,7 +18,7 @@ use crate::source::read::{OpenFile, ReadError};
 use crate::sync::context::Context;
 use crate::sync::job::{Job, SourceFile};
 use crate::sync::reason::Reason;
-use crate::sync::verdict::{FileError, Outcome, StepError, Stored};
+use crate::sync::verdict::{FileError, Outcome, StepError, Stored, Write};
 use crate::time::EpochNanos;
 
 /// How many times the run tries to upload a file that changes.
@@ -33,7 +33,9 @@ pub(super) struct Upload {
     pub(super) expected: ExpectedObject,
     pub(super) reason: Reason,
     /// The headers to keep, if the upload replaces a rewrite.
-    pub(super) stored: Option<ObjectHeaders>,
+    pub(super) headers: Option<ObjectHeaders>,
+    /// What the run has written at this key so far.
+    pub(super) written: Option<Write>,
 }
 
 /// Uploads the file of a job.
@@ -42,30 +44,32 @@ pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) 
         match publish(context, job, &mut to_upload).await {
             Ok(stored) => return Outcome::Uploaded(to_upload.reason, stored),
             Err(error) => {
-                if let Some(outcome) = error.outcome() {
+                if let Some(outcome) = error.outcome(to_upload.written.as_ref()) {
                     return outcome;
                 }
             }
         }
     }
-    Outcome::Failed(FileError::Source(Problem::never_settled(ATTEMPTS)))
+    Outcome::Failed(FileError::Source(Problem::never_settled(ATTEMPTS)), to_upload.written)
 }
 
 /// One attempt: wait until the file has settled, read it, send it, and check that it has not changed.
 async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result<Stored, StepError> {
     let file = job.file();
     let open = open_settled(context, file).await?;
-    let headers = match &to_upload.stored {
+    let headers = match &to_upload.headers {
         Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
         None => context.headers(&file.key, open.stat(), job.object()).await,
     };
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
-    let etag = sending.send().await?;
-    to_upload.expected = ExpectedObject::Present(etag.clone());
+    let proof = sending.send().await?;
+    to_upload.expected = ExpectedObject::Present(proof.etag().clone());
+    let stored = Stored { proof, stat: *open.stat() };
+    to_upload.written = Some(Write::Upload(to_upload.reason, stored.clone()));
     match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
         // If the file no longer exists, the next run deletes its object.
-        Ok(_) | Err(ReadError::Vanished) => Ok(Stored { etag, stat: *open.stat() }),
+        Ok(_) | Err(ReadError::Vanished) => Ok(stored),
         Err(error) => Err(error.into()),
     }
 }

@@ -76,6 +76,7 @@ async fn apply(state: &Arc<State>, request: Request, fault: Fault) -> Result<(Re
         Fault::TruncatedBody => return Ok((carry_out(state, request, None).await?, Pace::CloseMidway)),
         Fault::CorruptBody => carry_out(state, request.corrupted(), None).await?,
         Fault::WrongEtag => carry_out(state, request, None).await?.with_wrong_etag(),
+        Fault::MissingEtag => carry_out(state, request, None).await?.without_etag(),
         Fault::Page(change) => carry_out(state, request, Some(change)).await?,
         Fault::Before(hook) => {
             blocking(move || hook()).await?;

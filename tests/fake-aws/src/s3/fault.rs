@@ -58,6 +58,8 @@ pub enum Fault {
     CorruptBody,
     /// The server carries out the request, but each `ETag` in the response is wrong.
     WrongEtag,
+    /// The server carries out the request, but the response has no `ETag`.
+    MissingEtag,
     /// A listing page has other keys, or another value of `IsTruncated`. The next page starts after the last key of the
     /// changed page. If the changed page has no keys, the next page has the keys that it should have had.
     Page(ChangePage),
@@ -102,6 +104,16 @@ impl Fault {
         Self::After(Arc::new(hook))
     }
 
+    /// Something in front of the server responds with status 200 and a page that asks to log in. The server does not get
+    /// the request.
+    #[must_use]
+    pub fn login_page() -> Self {
+        Self::custom(|_| {
+            let body = "<!DOCTYPE html><html><body>Please log in.</body></html>".into();
+            Some(Reply { status: 200, headers: vec![("content-type".to_owned(), "text/html".to_owned())], body })
+        })
+    }
+
     /// [`Fault::Custom`] of a closure.
     pub fn custom(responder: impl Fn(&LoggedRequest) -> Option<Reply> + Send + Sync + 'static) -> Self {
         Self::Custom(Arc::new(responder))
@@ -125,6 +137,7 @@ impl fmt::Debug for Fault {
             Self::TruncatedBody => f.write_str("TruncatedBody"),
             Self::CorruptBody => f.write_str("CorruptBody"),
             Self::WrongEtag => f.write_str("WrongEtag"),
+            Self::MissingEtag => f.write_str("MissingEtag"),
             Self::Page(_) => f.write_str("Page"),
             Self::Before(_) => f.write_str("Before"),
             Self::After(_) => f.write_str("After"),

@@ -72,21 +72,28 @@ impl Reply {
                 *value = format!("\"{WRONG}\"");
             }
         }
-        if let Ok(text) = std::str::from_utf8(&self.body)
-            && text.starts_with("<?xml")
-        {
-            let mut pieces = text.split("<ETag>");
-            let mut changed = pieces.next().unwrap_or_default().to_owned();
-            for piece in pieces {
-                let rest = piece.split_once("</ETag>").map_or("", |(_, rest)| rest);
-                changed.push_str("<ETag>&quot;");
-                changed.push_str(WRONG);
-                changed.push_str("&quot;</ETag>");
-                changed.push_str(rest);
-            }
-            self.body = Bytes::from(changed);
-        }
+        self.replace_etags(&format!("<ETag>&quot;{WRONG}&quot;</ETag>"));
         self
+    }
+
+    /// Removes each `ETag` from the headers and the XML.
+    pub(super) fn without_etag(mut self) -> Self {
+        self.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("etag"));
+        self.replace_etags("");
+        self
+    }
+
+    fn replace_etags(&mut self, by: &str) {
+        let Some(text) = std::str::from_utf8(&self.body).ok().filter(|text| text.starts_with("<?xml")) else {
+            return;
+        };
+        let mut pieces = text.split("<ETag>");
+        let mut changed = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            changed.push_str(by);
+            changed.push_str(piece.split_once("</ETag>").map_or("", |(_, rest)| rest));
+        }
+        self.body = Bytes::from(changed);
     }
 }
 
@@ -102,6 +109,17 @@ mod tests {
         });
         let reply = Reply::xml(200, document).with("ETag", "\"abc\"").with_wrong_etag();
         assert!(!format!("{reply:?}").contains("abc"));
+        assert!(String::from_utf8_lossy(&reply.body).ends_with("<Size>1</Size></R>"));
+    }
+
+    #[test]
+    fn no_etag_is_left_in_header_and_xml() {
+        let document = Xml::document("R", |xml| {
+            xml.etag("abc");
+            xml.text("Size", "1");
+        });
+        let reply = Reply::xml(200, document).with("ETag", "\"abc\"").without_etag();
+        assert_eq!((reply.header("etag"), format!("{reply:?}").contains("ETag")), (None, false));
         assert!(String::from_utf8_lossy(&reply.body).ends_with("<Size>1</Size></R>"));
     }
 }
