@@ -165,7 +165,7 @@ variable "schedule_enabled" {
 }
 
 variable "delete" {
-  description = "Whether to delete objects without a file (DataSync's PreserveDeletedFiles=REMOVE)."
+  description = "Whether to delete objects without a file (DataSync's PreserveDeletedFiles=REMOVE). With primary = \"ecs\" the program deletes, under its guards. With primary = \"lambda\" DataSync deletes itself, without a guard."
   type        = bool
   default     = true
 }

@@ -1,4 +1,5 @@
-//! DataSync first: the task succeeds, fails, hangs and recovers. Each time the bucket has the same objects.
+//! DataSync first: the task succeeds, fails, hangs and recovers. Each time the bucket has the same objects. Guards check
+//! the deletes after a success, and the source before a start.
 
 use std::time::Duration;
 
@@ -29,13 +30,19 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), DemoError> {
     )?;
 
     settle();
-    stage.title("The task succeeds: the run does nothing else")?;
+    stage.title("The task succeeds: the run compares the bucket with the source, and writes nothing")?;
     datasync.change(|service| {
         service.script =
             ["LAUNCHING", "PREPARING", "TRANSFERRING", "VERIFYING", "SUCCESS"].map(|status| (status, STEP)).into();
     });
     let report = run_task(stage, &datasync, &[], 0)?;
     ensure(route(&report) == "datasync" && written(&report) == 0, "the run wrote objects itself")?;
+    check_equivalent(stage)?;
+
+    stage.title("A page is deleted: the execution deletes nothing, and the run deletes the page under its guards")?;
+    stage.tree.delete("products/page-020.html")?;
+    let report = run_task(stage, &datasync, &[], 0)?;
+    ensure(route(&report) == "datasync" && count(&report, "deleted") == 1, "the run did not delete the page itself")?;
     check_equivalent(stage)?;
 
     settle();
@@ -78,9 +85,34 @@ pub(super) fn run(stage: &mut Stage) -> Result<(), DemoError> {
     ensure(route(&report) == "datasync" && written(&report) == 0, "the run did not use the recovered task")?;
     let requests = stage.server.log().len() - before;
     stage.print(&format!(
-        "  The bucket received {requests} request: the listing that checks that the right folder is mounted."
+        "  The bucket received {requests} requests: a sample of its keys before the start, and a listing after the success."
     ))?;
-    check_equivalent(stage)
+    check_equivalent(stage)?;
+    guards(stage, &datasync)
+}
+
+/// Two mistakes that would empty the bucket if DataSync deleted itself.
+fn guards(stage: &mut Stage, datasync: &DataSyncServer) -> Result<(), DemoError> {
+    let objects = |stage: &Stage| stage.server.keys(stage.bucket, "www/").len();
+    let before = objects(stage);
+
+    stage.title("The images are moved away by mistake: the task succeeds, and a guard withholds the deletes")?;
+    let lost = stage.tree.lose_images()?;
+    let report = run_task(stage, datasync, &[], 3)?;
+    ensure(
+        route(&report) == "datasync" && count(&report, "deletes_withheld") >= lost && objects(stage) == before,
+        "no guard withheld the deletes",
+    )?;
+
+    stage.title("The file system is not mounted, so the source is empty: the run does not start the task")?;
+    stage.tree.unmount()?;
+    let starts = datasync.count("StartTaskExecution");
+    run_task(stage, datasync, &[], 3)?;
+    ensure(
+        datasync.count("StartTaskExecution") == starts && objects(stage) == before,
+        "the run started the task although the source is empty",
+    )?;
+    stage.print(&format!("\nAll {before} objects still exist."))
 }
 
 /// Runs `efs2s3 run` with the task and these options.
@@ -112,7 +144,9 @@ fn route(report: &Value) -> &str {
 
 /// The number of objects that the run itself wrote or deleted.
 fn written(report: &Value) -> i64 {
-    let counts = ["uploaded", "metadata_rewritten", "deleted"];
-    let count = |name: &str| report.pointer(&format!("/counts/{name}")).and_then(Value::as_i64).unwrap_or_default();
-    counts.into_iter().map(count).sum()
+    ["uploaded", "metadata_rewritten", "deleted"].into_iter().map(|name| count(report, name)).sum()
+}
+
+fn count(report: &Value, name: &str) -> i64 {
+    report.pointer(&format!("/counts/{name}")).and_then(Value::as_i64).unwrap_or_default()
 }

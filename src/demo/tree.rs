@@ -109,6 +109,11 @@ impl AssetTree {
         Ok(Day { uploads: 3 + 1 + renamed, deletes: 5 + renamed })
     }
 
+    /// Deletes a file.
+    pub(super) fn delete(&mut self, path: &str) -> io::Result<()> {
+        fs::remove_file(self.root.join(path))
+    }
+
     /// Changes the modes of one section's pages and the dates of another's.
     pub(super) fn touch_all(&mut self) -> io::Result<()> {
         for number in 0..PAGES {

@@ -29,6 +29,7 @@ mod equivalence;
 mod faults;
 mod filters;
 mod floors;
+mod guarded;
 mod index;
 mod lambda;
 mod lease;

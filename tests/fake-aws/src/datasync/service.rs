@@ -56,6 +56,8 @@ pub struct Service {
     pub execution_manifest: Option<Value>,
     /// Whether a start ignores `OverrideOptions`.
     pub ignores_override: bool,
+    /// How long before its request an execution has started, by its `StartTime`.
+    pub started_before: Duration,
     /// Whether the descriptions of executions have no `StartTime`.
     pub hides_start_time: bool,
     /// What the service does when a client cancels an execution.
@@ -112,6 +114,7 @@ impl Service {
             execution_options: BTreeMap::new(),
             execution_manifest: None,
             ignores_override: false,
+            started_before: Duration::ZERO,
             hides_start_time: false,
             cancel: Cancel::Works,
             on_success: None,
@@ -264,7 +267,8 @@ impl Service {
         if let Some(fields) = response.as_object_mut() {
             fields.extend(execution.counters(self.counters_move));
             if !self.hides_start_time {
-                fields.insert("StartTime".to_owned(), execution.started_at.into());
+                let started_at = execution.started_at - self.started_before.as_secs_f64();
+                fields.insert("StartTime".to_owned(), started_at.into());
             }
             if let Some(manifest) = &execution.manifest {
                 fields.insert("ManifestConfig".to_owned(), manifest.clone());
