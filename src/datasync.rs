@@ -8,6 +8,8 @@ pub mod breaker;
 pub(crate) mod defaults;
 pub mod error;
 mod execution;
+pub(crate) mod late_writes;
+mod latest;
 pub(crate) mod mount;
 mod options;
 pub(crate) mod remembered;
@@ -24,11 +26,12 @@ use crate::aws::{self, ConnectError};
 pub use arn::TaskArn;
 pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
+pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
 use task::{LocationArns, OtherKind, TaskAlone};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
 
-use error::{ServiceError, ServiceErrorKind};
+use error::ServiceError;
 
 /// How often a request is sent, within some twenty seconds, before it counts as failed.
 const ATTEMPTS: u32 = 5;
@@ -98,18 +101,15 @@ impl DataSync {
         Ok(Execution::new(&self.client.describe_task_execution().task_execution_arn(arn).send().await?))
     }
 
-    /// Returns the task's latest execution and its ARN, if it is still running.
-    pub(crate) async fn running_execution(
-        &self,
-        latest: Option<&str>,
-    ) -> Result<Option<(String, Execution)>, ServiceError> {
-        let Some(arn) = latest else {
-            return Ok(None);
+    /// Describes the task's latest execution.
+    pub(crate) async fn describe_latest(&self, arn: Option<&str>) -> Latest {
+        let Some(arn) = arn else {
+            return Latest::None;
         };
         match self.describe_execution(arn).await {
-            Ok(execution) => Ok((!execution.status.is_terminal()).then(|| (arn.to_owned(), execution))),
-            Err(error) if error.kind == ServiceErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Ok(execution) if execution.status.is_terminal() => Latest::Ended(execution),
+            Ok(execution) => Latest::Running(arn.to_owned(), execution),
+            Err(error) => Latest::Unknown(error),
         }
     }
 

@@ -127,7 +127,7 @@ impl Function {
 
     async fn running(&self) -> Result<Option<String>, ServiceError> {
         let latest = self.datasync.latest_execution().await?;
-        Ok(self.datasync.running_execution(latest.as_deref()).await?.map(|(arn, _)| arn))
+        Ok(self.datasync.describe_latest(latest.as_deref()).await.running()?.map(|(arn, _)| arn))
     }
 
     /// Starts the ECS task that syncs directly, if an execution of this task failed.

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use crate::aws::ConnectError;
 use crate::cli::StateArgs;
 use crate::config::{OpenError, SyncConfig};
+use crate::datasync::late_writes::LateWrites;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
@@ -31,6 +32,7 @@ use crate::sync::guard::Guard;
 use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
 use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
 use crate::sync::plan_file::PlanFile;
+use crate::sync::rules::Suspect;
 use crate::sync::setup::{Doubt, Setup};
 use crate::sync::survey::Input;
 use crate::sync::sync;
@@ -263,6 +265,8 @@ impl Session {
     ) -> Report {
         let Self { setup, state, lease, scope, requests, subject } = self;
         let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
+        let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
+        let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let (context, own_input) = setup.start(memory, doubt);
         let mut done = Done { unguarded_deletes: doubt.unguarded_deletes, ..Done::default() };
         let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;

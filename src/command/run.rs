@@ -24,10 +24,11 @@ use super::error::CommandError;
 use super::{Ended, open_changes, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
-use crate::datasync::Task;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{OwnDeletes, StageLimits, attempt};
 use crate::datasync::breaker::{BreakerFile, BreakerRules};
+use crate::datasync::late_writes::LateWrites;
+use crate::datasync::{Latest, Task};
 use crate::exit_code::ExitCode;
 use crate::progress::Progress;
 use crate::report::{CommandName, Report, Route, Subject};
@@ -167,6 +168,18 @@ async fn through_datasync(
         return Direct::Sync(Doubt::default());
     };
     let task_unknown = task.is_err();
+    let mut late_writes = LateWrites::load(session.state(), session.destination()).await;
+    let latest = match task {
+        Ok(task) => {
+            let latest = datasync.describe_latest(task.latest_execution.as_deref()).await;
+            late_writes.saw(&latest, task).await;
+            latest
+        }
+        Err(_) => {
+            late_writes.saw_no_task();
+            Latest::None
+        }
+    };
     let memory = BreakerFile::new(session.state(), session.destination());
     let mut breaker = memory.load().await;
     let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
@@ -176,11 +189,12 @@ async fn through_datasync(
         tracing::warn!(failures, "the last executions failed: syncing directly until the cooldown is over");
     }
     if is_open || args.policy == Policy::DirectOnly {
-        let may_run = match task {
-            Ok(task) => !matches!(datasync.running_execution(task.latest_execution.as_deref()).await, Ok(None)),
+        let datasync_may_still_run = match task {
+            Ok(_) => latest.may_still_run(),
             Err(attempt) => attempt.may_still_run,
         };
-        return Direct::Sync(Doubt { task_unknown, datasync_may_still_run: may_run, ..Doubt::default() });
+        let suspect = late_writes.suspect();
+        return Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run, ..Doubt::default() });
     }
     let limits = StageLimits {
         poll_interval: args.poll_interval,
@@ -193,7 +207,7 @@ async fn through_datasync(
     let attempt = match task {
         Ok(task) => {
             let deletes = own_deletes(args.deletes, task);
-            attempt(datasync, task, deletes, limits, shutdown, progress).await
+            attempt(datasync, task, &latest, deletes, limits, shutdown, progress).await
         }
         Err(attempt) => attempt.clone(),
     };
@@ -202,6 +216,9 @@ async fn through_datasync(
     let kind = attempt.verdict.kind;
     if !matches!(kind, VerdictKind::Succeeded | VerdictKind::Interrupted) {
         tracing::warn!("DataSync: {}", attempt.verdict.evidence);
+    }
+    if let Ok(task) = task {
+        late_writes.saw_attempt(&attempt, task).await;
     }
     if kind == VerdictKind::Interrupted {
         return Direct::Nothing;
@@ -216,7 +233,8 @@ async fn through_datasync(
         return Direct::Nothing;
     }
     let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
-    let suspect = |content| since.map(|since| Suspect { since, content });
+    let written = |content| since.map(|since| Suspect { since, content });
+    let suspect = |content| Suspect::either(written(content), late_writes.suspect());
     let max_delete = session.context().delete_rules.max_delete;
     let is_within_limit = sampled.is_some_and(|sampled| sampled.allow_deletes(max_delete));
     let unguarded_deletes = attempt.ignored_override() && !is_within_limit;

@@ -19,7 +19,7 @@ pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};
-use super::{DataSync, Execution, ExecutionOptions, Status, Task};
+use super::{DataSync, Execution, ExecutionOptions, Latest, Status, Task};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 pub(crate) use proof::Unproven;
@@ -103,6 +103,13 @@ impl Attempt {
         Self { verdict, unproven: Vec::new(), execution: None, may_still_run: false, took: Duration::ZERO }
     }
 
+    /// When the first write of an execution of this attempt may have been, if there was one.
+    pub(crate) fn may_have_written_since(&self) -> Option<SystemTime> {
+        let started = SystemTime::now().checked_sub(self.took).unwrap_or(UNIX_EPOCH);
+        let unseen = self.may_still_run.then_some(started);
+        self.execution.as_ref().map(Followed::since).or(unseen)
+    }
+
     /// Whether an execution that was to delete nothing may have deleted.
     pub(crate) fn ignored_override(&self) -> bool {
         self.unproven.iter().any(Unproven::is_ignored_override)
@@ -113,13 +120,14 @@ impl Attempt {
 pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
+    latest: &Latest,
     deletes: OwnDeletes,
     limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
     let started = Instant::now();
-    let mut followed = match attach_or_start(datasync, task, deletes, shutdown).await {
+    let mut followed = match attach_or_start(datasync, task, latest, deletes, shutdown).await {
         Ok(followed) => followed,
         Err(NotStarted::Failed { error, may_still_run }) => {
             return Attempt { took: started.elapsed(), may_still_run, ..Attempt::failed(&error) };
@@ -185,6 +193,7 @@ enum NotStarted {
 async fn attach_or_start(
     datasync: &DataSync,
     task: &Task,
+    latest: &Latest,
     deletes: OwnDeletes,
     shutdown: &Shutdown,
 ) -> Result<Followed, NotStarted> {
@@ -195,11 +204,7 @@ async fn attach_or_start(
         cancelled_by_another: last.status == Status::Cancelling,
         last: Some(last),
     };
-    let running = tokio::select! {
-        running = datasync.running_execution(task.latest_execution.as_deref()) => running,
-        () = shutdown.requested() => return Err(NotStarted::Stopped),
-    };
-    match running {
+    match latest.clone().running() {
         Ok(Some(running)) => return Ok(attached(running)),
         Ok(None) => {}
         Err(error) => return Err(NotStarted::Failed { error, may_still_run: true }),
@@ -217,7 +222,7 @@ async fn attach_or_start(
         Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
             datasync.describe_execution(&new).await.map(|execution| Some((new, execution)))
         }
-        Ok(latest) => datasync.running_execution(latest.as_deref()).await,
+        Ok(latest) => datasync.describe_latest(latest.as_deref()).await.running(),
         Err(error) => Err(error),
     };
     match found {
@@ -320,6 +325,11 @@ impl Followed {
     /// When the execution started. If DataSync did not say, every object may be one that it wrote.
     pub(crate) fn since(&self) -> SystemTime {
         self.since.unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Whether the execution succeeded, and compared all that the task copies.
+    pub(crate) fn compared_all(&self, task: &Task) -> bool {
+        self.last.as_ref().is_some_and(|last| last.compared_all(task))
     }
 
     fn saw(&mut self, execution: Execution) {

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use bytesize::ByteSize;
 
+use super::Task;
 use super::options::ExecutionOptions;
 use super::task::{TaskSettings, manifest_url, patterns};
 
@@ -128,6 +129,22 @@ impl Execution {
         let (include, exclude) = &self.filters;
         let is_known = include.is_some() || exclude.is_some();
         is_known && (*include != settings.include || *exclude != settings.exclude)
+    }
+
+    /// Whether the execution succeeded, and compared all objects that the task copies with their files.
+    pub(crate) fn compared_all(&self, task: &Task) -> bool {
+        // Without a stored mtime, DataSync compares sizes alone.
+        let by_mtime = !task.settings.not_preserved.iter().any(|attribute| attribute == "mtime");
+        let has_other_options = match (&self.options, &task.options) {
+            (Some(options), Some(task)) => !options.differences(&task.with_deletes_of(options)).is_empty(),
+            (None, _) | (_, None) => false,
+        };
+        self.status == Status::Succeeded
+            && by_mtime
+            && !self.is_partial()
+            && !has_other_options
+            && !self.has_other_filters_than(&task.settings)
+            && self.manifest == task.settings.manifest
     }
 
     /// Whether the execution was cancelled: it then ends in `ERROR`. Only the error code decides, because the detail may

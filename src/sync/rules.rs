@@ -19,7 +19,7 @@ pub struct Rules {
     pub overwrite: bool,
     /// Which attributes of a file the mode stores as metadata; `None` in plain mode.
     pub preserve: Option<Preserve>,
-    /// Which objects DataSync wrote in this run.
+    /// Which objects DataSync may have written late.
     pub suspect: Option<Suspect>,
 }
 
@@ -38,13 +38,26 @@ pub enum CompareBy {
     Metadata,
 }
 
-/// Objects that DataSync wrote in this run, perhaps after it had read an older state of the file.
+/// Objects that DataSync may have written after it had read an older state of the file: in this run, or in an execution
+/// that did not succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// Objects written at or after this time are suspect.
     pub since: EpochNanos,
     /// Whether their content may be wrong, and not only older than the file.
     pub content: bool,
+}
+
+impl Suspect {
+    /// What is suspect for either reason.
+    pub(crate) fn either(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                Some(Self { since: one.since.min(other.since), content: one.content || other.content })
+            }
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 /// What allows deletes, and how many.

@@ -1,13 +1,18 @@
-//! `efs2s3 run` and its DataSync task: a task that cannot be described, an execution that another client cancels.
+//! `efs2s3 run` and its DataSync task: a task that cannot be described, late writes of an execution that did not succeed, an
+//! execution that another client cancels.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
+use fake_aws::datasync::reference::Copy;
 use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
+use fake_aws::s3::Seed;
 use serde_json::{Value, json};
 
-use crate::trial::{FinishedRun, Trial, WRITES};
+use crate::trial::{FinishedRun, READS, Trial, WRITES};
 
 /// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
@@ -226,6 +231,172 @@ fn a_manifest_that_the_run_cannot_read_does_not_lead_to_a_full_sync() {
             assert_eq!(trial.count(WRITES), 0, "{policy}");
         }
     }
+}
+
+// --- late writes of an execution that did not succeed ---
+
+const FILE: &str = "d0/f0";
+const OLD: &str = "version 1";
+const NEW: &str = "version 2";
+
+/// What DataSync stores of a file.
+fn metadata(path: &Path) -> Vec<(String, String)> {
+    let stat = fs::symlink_metadata(path).unwrap();
+    let mtime = i128::from(stat.mtime()) * 1_000_000_000 + i128::from(stat.mtime_nsec());
+    [
+        ("user-agent", "aws-datasync".to_owned()),
+        ("file-owner", stat.uid().to_string()),
+        ("file-group", stat.gid().to_string()),
+        ("file-permissions", format!("{:07o}", stat.mode())),
+        ("file-mtime", format!("{mtime}ns")),
+        ("file-atime", format!("{mtime}ns")),
+    ]
+    .map(|(name, value)| (format!("x-amz-meta-{name}"), value))
+    .into()
+}
+
+/// An execution reads a file, the file changes, and the execution writes the object four seconds later. It ends with
+/// `status`. Before it, `before` runs while the file has its old content.
+fn written_late(status: &'static str, before: impl Fn(&Trial, &DataSyncServer)) -> (Trial, DataSyncServer) {
+    let (trial, datasync) = trial(&[(status, STEP)]);
+    let path = trial.write(FILE, OLD);
+    before(&trial, &datasync);
+    let headers = metadata(&path);
+    let _execution = datasync.start_execution();
+    thread::sleep(Duration::from_millis(300));
+    trial.write(FILE, NEW);
+    thread::sleep(Duration::from_secs(4));
+    trial.s3.put("site", "www/d0/f0", OLD, Seed { headers: headers.into_iter().collect(), ..Seed::default() });
+    (trial, datasync)
+}
+
+#[test]
+fn late_writes_of_an_execution_that_did_not_succeed_are_compared() {
+    let nothing = |_: &Trial, _: &DataSyncServer| {};
+    let check = |status: &'static str, code: i32, options: &[&str]| {
+        let (trial, datasync) = written_late(status, nothing);
+        // The orphan stays: the execution may still be running.
+        let run = trial.run(&datasync, options).expect(code);
+        assert_eq!(trial.objects()[FILE], NEW.as_bytes(), "{status} {options:?}: {}", run.stderr);
+        if code == 0 && options.first() == Some(&"--policy") {
+            let again = trial.run(&datasync, options).expect(0);
+            assert_eq!(again.counted("uploaded"), 0, "{options:?}");
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| check("ERROR", 0, &["--policy", "direct-only"]));
+        scope.spawn(|| check("ERROR", 0, &["--policy", "direct-only", "--mode", "plain"]));
+        scope.spawn(|| check("ERROR", 0, &["--policy", "direct-only", "--no-preserve", "mtime"]));
+        scope.spawn(|| check("TRANSFERRING", 3, &["--policy", "direct-only"]));
+        // This run starts an execution of its own, which fails too.
+        scope.spawn(|| check("ERROR", 0, &[]));
+    });
+}
+
+#[test]
+fn the_state_remembers_what_executions_may_have_written_late() {
+    let check = |on_s3: bool| {
+        let state = |trial: &Trial| {
+            let [folder, prefix] = states(trial);
+            if on_s3 { prefix } else { folder }
+        };
+        // The index has a row of the old object, and the breaker is open.
+        let (trial, datasync) = written_late("ERROR", |trial, datasync| {
+            let state = state(trial);
+            trial.run(datasync, &["--state", &state, "--breaker-failures", "1"]).expect(0);
+            Trial::settle();
+        });
+        let state = if on_s3 {
+            "s3://state/efs2s3".to_owned()
+        } else {
+            trial.folder.path().join("state").display().to_string()
+        };
+        let starts = datasync.count("StartTaskExecution");
+        trial.run(&datasync, &["--state", &state, "--breaker-failures", "1"]).expect(0);
+        assert_eq!(trial.objects()[FILE], NEW.as_bytes(), "{on_s3}");
+        assert_eq!(datasync.count("StartTaskExecution"), starts, "the breaker is open");
+        // The index remembers what was compared: a quiet run costs listings alone.
+        trial.s3.clear_log();
+        trial.run(&datasync, &["--state", &state, "--policy", "direct-only"]).expect(0);
+        assert_eq!(read_from_site(&trial), Vec::<String>::new());
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| check(false));
+        scope.spawn(|| check(true));
+        scope.spawn(an_earlier_execution_stays_suspect);
+        scope.spawn(an_unknown_execution_is_suspect);
+    });
+}
+
+/// The HEADs and GETs of objects of the site.
+fn read_from_site(trial: &Trial) -> Vec<String> {
+    let log = trial.s3.log();
+    let read = log.iter().filter(|request| READS.contains(&request.operation) && request.bucket == "site");
+    read.map(|request| request.key.clone()).collect()
+}
+
+/// The execution that wrote late is not the latest one, and no run has compared its objects.
+fn an_earlier_execution_stays_suspect() {
+    let (trial, datasync) = trial(&[("ERROR", STEP)]);
+    let state = trial.folder.path().join("state").display().to_string();
+    let path = trial.write(FILE, OLD);
+    let headers = metadata(&path);
+    trial.run(&datasync, &["--state", &state, "--policy", "datasync-only"]).expect(1);
+    trial.write(FILE, NEW);
+    thread::sleep(Duration::from_secs(4));
+    trial.s3.put("site", "www/d0/f0", OLD, Seed { headers: headers.into_iter().collect(), ..Seed::default() });
+    thread::sleep(Duration::from_secs(4));
+    let _latest = datasync.start_execution();
+    trial.run(&datasync, &["--state", &state, "--policy", "direct-only"]).expect(0);
+    assert_eq!(trial.objects()[FILE], NEW.as_bytes());
+}
+
+/// DataSync does not show how the latest execution ended.
+fn an_unknown_execution_is_suspect() {
+    let (trial, datasync) = written_late("ERROR", |_, _| {});
+    for operation in ["DescribeTaskExecution", "DescribeTask"] {
+        fail(&datasync, operation, &denied());
+        let headers = trial.stored(FILE).headers;
+        let run = trial.run(&datasync, &["s3://site/www", "--policy", "direct-only", "--no-filters"]);
+        assert_eq!(trial.objects()[FILE], NEW.as_bytes(), "{operation}: {}", run.stderr);
+        trial.s3.put("site", "www/d0/f0", OLD, Seed { headers, ..Seed::default() });
+    }
+}
+
+#[test]
+fn a_quiet_run_after_a_success_costs_listings_alone_and_forgets_earlier_executions() {
+    let (trial, datasync) = trial(&failing());
+    let state = trial.folder.path().join("state").display().to_string();
+    trial.run(&datasync, &["--state", &state]).expect(0);
+    assert_eq!(suspect_files(&state), 1);
+    Trial::settle();
+    let (tree, server) = (trial.tree(), trial.s3.clone());
+    datasync.change(|service| {
+        service.script = vec![("TRANSFERRING", STEP), ("SUCCESS", STEP)];
+        service.on_success = Some(Box::new(move |_| {
+            Copy::new(&tree, &server, "site", "www/").run().unwrap();
+        }));
+    });
+    trial.write("d0/new", "written by DataSync");
+    Trial::settle();
+    let _execution = datasync.start_execution();
+    thread::sleep(Duration::from_secs(1));
+    // The server copies before its next response.
+    trial.run(&datasync, &["--policy", "direct-only"]).expect(0);
+    assert!(trial.stored("d0/new").metadata("file-mtime").is_some());
+    Trial::settle();
+    for options in [&["--state", &state][..], &[]] {
+        trial.s3.clear_log();
+        let options: Vec<&str> = ["--policy", "direct-only"].iter().chain(options).copied().collect();
+        trial.run(&datasync, &options).expect(0);
+        assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0), "{options:?}");
+        assert_eq!(suspect_files(&state), 0);
+    }
+}
+
+fn suspect_files(state: &str) -> usize {
+    let names = fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".suspect.json")).count()
 }
 
 // --- an execution that another client cancels ---

@@ -23,8 +23,10 @@
 //! With `--overwrite never`, an upload over an object and a comparison become a skip.
 //!
 //! If the mode stores metadata, equal content is not enough: the run also compares the object's metadata, and rewrites it
-//! if it differs. What DataSync wrote in this run is suspect. The run compares it as with `metadata`, because DataSync may
-//! have read the file before its last change, or by content if DataSync itself reported mismatches.
+//! if it differs. What DataSync wrote in this run, or in an execution that did not succeed, is suspect. The run compares it
+//! as with `metadata`, because DataSync may have read the file before its last change. It compares the content if DataSync
+//! itself reported mismatches, or if no stored mtime shows what DataSync read. A row counts for a suspect object only if a
+//! run compared them: dates alone prove nothing about it.
 //!
 //! The run always subtracts the margin, so a wrong clock costs a comparison and never a missed change. S3 truncates
 //! LastModified to the second, which only makes the object older.
@@ -94,11 +96,12 @@ fn decide_by_comparison(
     if file.stat.size_bytes != object.size_bytes {
         return Decision::Upload(Reason::Size);
     }
+    let margin = clocks.margin();
+    let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
+    let row = row.filter(|row| suspect.is_none() || row.metadata_seen);
     if let Some(decision) = row.and_then(|row| decide_by_row(file, object, row, rules)) {
         return decision;
     }
-    let margin = clocks.margin();
-    let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
     match rules.compare_by {
         CompareBy::Size => Decision::Keep(Reason::SameSize),
         CompareBy::Mtime if file.stat.mtime > object.last_modified => Decision::Upload(Reason::Newer),
@@ -106,7 +109,8 @@ fn decide_by_comparison(
         CompareBy::Content => Decision::Compare,
         CompareBy::TimesOrContent | CompareBy::Metadata => {
             let settled_before = object.last_modified.minus(margin);
-            let content_may_differ = suspect.is_some_and(|suspect| suspect.content)
+            let mtime_is_stored = rules.preserve.is_some_and(|preserve| preserve.mtime);
+            let content_may_differ = suspect.is_some_and(|suspect| suspect.content || !mtime_is_stored)
                 || file.stat.mtime >= settled_before
                 || file.effective_ctime >= settled_before;
             if content_may_differ {
