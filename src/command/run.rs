@@ -171,7 +171,11 @@ async fn through_datasync(
     let mut late_writes = LateWrites::load(session.state(), session.destination()).await;
     let latest = match task {
         Ok(task) => {
-            let latest = datasync.describe_latest(task.latest_execution.as_deref()).await;
+            let latest = tokio::select! {
+                latest = datasync.describe_latest(task.latest_execution.as_deref()) => latest,
+                // The attempt and the direct sync stop by themselves.
+                () = shutdown.requested() => Latest::None,
+            };
             late_writes.saw(&latest, task).await;
             latest
         }

@@ -204,13 +204,13 @@ async fn attach_or_start(
         cancelled_by_another: last.status == Status::Cancelling,
         last: Some(last),
     };
+    if shutdown.is_requested() {
+        return Err(NotStarted::Stopped);
+    }
     match latest.clone().running() {
         Ok(Some(running)) => return Ok(attached(running)),
         Ok(None) => {}
         Err(error) => return Err(NotStarted::Failed { error, may_still_run: true }),
-    }
-    if shutdown.is_requested() {
-        return Err(NotStarted::Stopped);
     }
     let since = Some(SystemTime::now());
     let error = match datasync.start(deletes.override_of(task).as_ref()).await {

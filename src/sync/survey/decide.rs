@@ -109,8 +109,9 @@ fn decide_by_comparison(
         CompareBy::Content => Decision::Compare,
         CompareBy::TimesOrContent | CompareBy::Metadata => {
             let settled_before = object.last_modified.minus(margin);
-            let mtime_is_stored = rules.preserve.is_some_and(|preserve| preserve.mtime);
-            let content_may_differ = suspect.is_some_and(|suspect| suspect.content || !mtime_is_stored)
+            // The plain mode compares the content instead of metadata.
+            let without_mtime = rules.preserve.is_some_and(|preserve| !preserve.mtime);
+            let content_may_differ = suspect.is_some_and(|suspect| suspect.content || without_mtime)
                 || file.stat.mtime >= settled_before
                 || file.effective_ctime >= settled_before;
             if content_may_differ {
@@ -334,6 +335,22 @@ mod tests {
         assert_eq!(decided(OLD, &since(WRITTEN)), Decision::CompareMetadata);
         assert_eq!(decided(OLD, &since(WRITTEN + 2 * SECOND)), Decision::CompareMetadata, "the clocks are not one");
         assert_eq!(decided(OLD, &since(WRITTEN + 3 * SECOND)), Decision::Keep(Reason::Older));
+        let without_mtime = Some(Preserve { mtime: false, ..Preserve::ALL });
+        let no_mtime = Rules { preserve: without_mtime, ..since(WRITTEN) };
+        assert_eq!(decided(OLD, &no_mtime), Decision::Compare, "no metadata shows what DataSync read");
+    }
+
+    #[test]
+    fn a_row_counts_for_a_suspect_object_only_if_a_run_compared_it() {
+        let decided = |compared, suspect| {
+            let row = Row::of(&object(3), &file(3, OLD, OLD).stat, compared, Duration::ZERO).unwrap();
+            let rules = Rules { preserve: Some(Preserve::ALL), suspect, ..rules(CompareBy::TimesOrContent) };
+            decide(&file(3, OLD, OLD), Some(&object(3)), Some(&row), &rules, clocks(Duration::ZERO))
+        };
+        let suspect = Some(Suspect { since: EpochNanos(WRITTEN), content: false });
+        assert_eq!(decided(true, suspect), Decision::Keep(Reason::Remembered));
+        assert_eq!(decided(false, None), Decision::Keep(Reason::Remembered));
+        assert_eq!(decided(false, suspect), Decision::CompareMetadata);
     }
 
     #[test]
