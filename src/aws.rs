@@ -14,6 +14,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::endpoint_url::{EndpointUrl, EndpointUrlError};
+
 /// The time in which a connection must be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,6 +24,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub enum ConnectError {
     #[error("cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE names: {reason}")]
     CaBundle { path: String, reason: String },
+    #[error("the endpoint of the AWS settings: {0}")]
+    Endpoint(#[from] EndpointUrlError),
 }
 
 /// Loads the settings that the AWS CLI would use.
@@ -30,7 +34,12 @@ pub(crate) async fn settings() -> Result<SdkConfig, ConnectError> {
     if let Some(path) = set_variable("AWS_CA_BUNDLE") {
         loader = loader.http_client(trusting(&path)?);
     }
-    Ok(loader.load().await)
+    let shared = loader.load().await;
+    // A profile can name it too.
+    if let Some(url) = shared.endpoint_url().filter(|url| !url.is_empty()) {
+        url.parse::<EndpointUrl>()?;
+    }
+    Ok(shared)
 }
 
 /// Returns the timeouts of a request: one for the connection, and `attempt` for each attempt as a whole.

@@ -31,6 +31,7 @@ pub(crate) use datasync::DataSyncArgs;
 pub use invocation::Invocation;
 pub use options::StateArgs;
 pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, SourceArgs, UploadArgs};
+pub use variable::{VariableError, check_variables};
 
 /// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly
 #[derive(Debug, Parser)]
@@ -97,8 +98,11 @@ pub struct GlobalArgs {
 }
 
 /// Returns the parser of the command line. A flag also takes a value, as 1, yes or true, from its variable or a file.
+///
+/// The last of a repeated option wins, so that a user can override what a wrapper script passes. Options that take a list
+/// (`--exclude`, `--include`, `--no-preserve`, `--content-type`) add up: a run never publishes what one of them excludes.
 fn parser() -> clap::Command {
-    each_command(Cli::command(), &|command| {
+    each_command(Cli::command().args_override_self(true), &|command| {
         command.mut_args(|argument| {
             let is_flag = matches!(argument.get_action(), ArgAction::SetTrue);
             if is_flag { argument.value_parser(BoolishValueParser::new()) } else { argument }

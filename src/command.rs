@@ -1,7 +1,7 @@
 //! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::cli::{
     ApplyCommand, Command, Compare, Invocation, PlanCommand, ReportCommand, StateArgs, SyncArgs, SyncCommand,
@@ -14,6 +14,7 @@ use crate::progress::Progress;
 use crate::recorded_options::RecordedOptions;
 use crate::report::{CommandName, Report, Subject};
 use crate::result_file::ResultFile;
+use crate::result_place::{ResultPlace, ResultPlaces};
 use crate::session::{Access, Control, Opened, Session};
 use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
@@ -24,6 +25,7 @@ use crate::sync::setup::Doubt;
 
 mod error;
 mod merge;
+mod places;
 mod ranges;
 mod run;
 
@@ -46,13 +48,22 @@ impl Work {
 
 /// Runs a command to its end.
 pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
+    let shutdown = match Shutdown::on_signals() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            tracing::error!(%error, "cannot handle signals");
+            return ExitCode::Fatal;
+        }
+    };
+    let control = Control { shutdown, progress: progress.clone() };
     if matches!(invocation.cli.command, Command::Run(_)) {
-        return Box::pin(run::run(invocation, progress)).await;
+        return Box::pin(run::run(invocation, control)).await;
     }
     let Invocation { cli, header_rules, options, given, .. } = invocation;
-    match cli.command {
+    let inputs = Inputs { config: cli.global.config, header_rules, options };
+    let done = match cli.command {
         // Handled above: `run` parses its arguments twice.
-        Command::Run(_) => ExitCode::Usage,
+        Command::Run(_) => Ok(ExitCode::Usage),
         Command::Sync(command) if command.dry_run => {
             let command = PlanCommand {
                 output: None,
@@ -62,87 +73,95 @@ pub async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
                 state: command.state.state,
                 options: command.options,
             };
-            Box::pin(run_plan(command, header_rules, options, progress)).await
+            Box::pin(run_plan(command, inputs, control)).await
         }
-        Command::Sync(command) => Box::pin(run_sync(*command, header_rules, progress)).await,
-        Command::Apply(command) => Box::pin(run_apply(*command, &given, progress)).await,
-        Command::Verify(command) => Box::pin(run_verify(*command, header_rules, progress)).await,
-        Command::Ranges(command) => ranges::run(*command, &options, progress).await,
+        Command::Sync(command) => Box::pin(run_sync(*command, inputs, control)).await,
+        Command::Apply(command) => Box::pin(run_apply(*command, &given, inputs, control)).await,
+        Command::Verify(command) => Box::pin(run_verify(*command, inputs, control)).await,
+        Command::Ranges(command) => Box::pin(ranges::run(*command, inputs, control)).await,
         Command::Report(command) => match *command {
-            ReportCommand::Merge(command) => merge::run(command, options).await,
+            ReportCommand::Merge(command) => Box::pin(merge::run(command, inputs, control)).await,
         },
-        Command::Plan(command) => Box::pin(run_plan(*command, header_rules, options, progress)).await,
+        Command::Plan(command) => Box::pin(run_plan(*command, inputs, control)).await,
         #[cfg(feature = "demo")]
-        Command::Demo => crate::demo::run().await,
-    }
-}
-
-async fn run_sync(command: SyncCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
-    let changes = match open_changes(command.changes.as_deref()) {
-        Ok(changes) => changes,
-        Err(error) => return error.log(),
+        Command::Demo => tokio::select! {
+            code = crate::demo::run() => Ok(code),
+            () = control.shutdown.requested() => Ok(control.exit_code_of_stop()),
+        },
     };
-    run_work(CommandName::Sync, command.options, &command.state, rules, Work::Sync(changes), progress).await
+    done.unwrap_or_else(|error| {
+        progress.finish();
+        error.log()
+    })
 }
 
-async fn run_plan(
-    command: PlanCommand,
-    rules: Vec<HeaderRule>,
+/// What a command is given besides its own arguments.
+struct Inputs {
+    /// The config file.
+    config: Option<PathBuf>,
+    header_rules: Vec<HeaderRule>,
     options: RecordedOptions,
-    progress: &Progress,
-) -> ExitCode {
+}
+
+async fn run_sync(command: SyncCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
+    let mut places = places::of_sync(&command.options, inputs.config.as_deref());
+    let changes = places::changes(&mut places, command.changes.as_deref())?;
+    let work = Work::Sync(changes);
+    run_work(CommandName::Sync, command.options, &command.state, inputs, places, work, control).await
+}
+
+async fn run_plan(command: PlanCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
+    let mut places = places::of_sync(&command.options, inputs.config.as_deref());
     let sink = match &command.output {
         Some(path) => {
+            let place = places.result("--output", path)?;
             let header = PlanHeader::new(
                 &command.options.source,
                 command.options.destination.to_string(),
-                options,
-                rules.clone(),
+                inputs.options.clone(),
+                inputs.header_rules.clone(),
             );
-            match PlanSink::create(path, &header) {
-                Ok(sink) => sink,
-                Err(error) => return cannot_write("plan", Some(path), &error),
-            }
+            PlanSink::create(&place, &header).map_err(|error| cannot_write("plan", &place, error))?
         }
         None => PlanSink::stdout(!command.json && std::io::stdout().is_terminal()),
     };
     let work = Work::Plan { sink, all: command.all, exit_code: command.exit_code };
     let state = StateArgs { state: command.state, ..StateArgs::default() };
-    run_work(CommandName::Plan, command.options, &state, rules, work, progress).await
+    run_work(CommandName::Plan, command.options, &state, inputs, places, work, control).await
 }
 
-async fn run_apply(command: ApplyCommand, given: &RecordedOptions, progress: &Progress) -> ExitCode {
-    let plan = match PlanFile::open(&command.plan) {
-        Ok(plan) => plan,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::Usage;
-        }
-    };
+async fn run_apply(
+    command: ApplyCommand,
+    given: &RecordedOptions,
+    inputs: Inputs,
+    control: Control,
+) -> Result<ExitCode, CommandError> {
+    let plan = PlanFile::open(&command.plan).map_err(CommandError::usage)?;
     let PlanHeader { source, destination, options, headers, .. } = plan.header();
-    let args = match options.clone().overridden_by(given).sync_args(source, destination) {
+    let options = options.clone().overridden_by(given);
+    let args = match options.sync_args(source, destination) {
         Ok(args) => SyncArgs { report: command.report, ..args },
         Err(error) => {
-            tracing::error!("the plan's options: {}", error.to_string().trim_end());
-            return ExitCode::Usage;
+            let error = error.to_string();
+            return Err(CommandError::usage(error.trim_end()).at("the plan's options"));
         }
     };
-    let changes = match open_changes(command.changes.as_deref()) {
-        Ok(changes) => changes,
-        Err(error) => return error.log(),
-    };
-    let rules = headers.clone();
-    run_work(CommandName::Apply, args, &command.state, rules, Work::Apply(Box::new(plan), changes), progress).await
+    let mut places = places::of_sync(&args, inputs.config.as_deref());
+    places.reads("the plan", &command.plan);
+    let changes = places::changes(&mut places, command.changes.as_deref())?;
+    let inputs = Inputs { header_rules: headers.clone(), options, config: inputs.config };
+    let work = Work::Apply(Box::new(plan), changes);
+    run_work(CommandName::Apply, args, &command.state, inputs, places, work, control).await
 }
 
-async fn run_verify(command: VerifyCommand, rules: Vec<HeaderRule>, progress: &Progress) -> ExitCode {
+async fn run_verify(command: VerifyCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
     if !matches!(command.options.how.compare.compare, Compare::Auto | Compare::Checksum) {
-        tracing::error!("verify compares the content of everything: remove --compare");
-        return ExitCode::Usage;
+        return Err(CommandError::usage("verify compares the content of everything: remove --compare"));
     }
+    let places = places::of_sync(&command.options, inputs.config.as_deref());
     let json = command.json || !std::io::stdout().is_terminal();
     let work = Work::Verify(VerifyOptions { read: command.read, json });
-    run_work(CommandName::Verify, command.options, &StateArgs::default(), rules, work, progress).await
+    run_work(CommandName::Verify, command.options, &StateArgs::default(), inputs, places, work, control).await
 }
 
 /// What these commands share: the report can be written, and the options are valid, before the work starts.
@@ -150,21 +169,17 @@ async fn run_work(
     command: CommandName,
     args: SyncArgs,
     state: &StateArgs,
-    rules: Vec<HeaderRule>,
+    inputs: Inputs,
+    mut places: ResultPlaces,
     work: Work,
-    progress: &Progress,
-) -> ExitCode {
-    let subject = Subject::new(command, &args.source, &args.destination.to_string());
-    let report = args.report.clone();
-    let config = match SyncConfig::new(args, rules) {
-        Ok(config) if matches!(work, Work::Verify(_)) => config.verifying(),
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!("{error}");
-            return ExitCode::Usage;
-        }
-    };
-    with_report(subject, report, progress, async |subject, control| {
+    control: Control,
+) -> Result<ExitCode, CommandError> {
+    let mut subject = Subject::new(command, &args.source, &args.destination.to_string());
+    subject.record_options(&inputs.options, inputs.header_rules.clone());
+    let report = places::report(&mut places, args.report.as_deref())?;
+    let config = SyncConfig::new(args, inputs.header_rules).map_err(CommandError::usage)?;
+    let config = if matches!(work, Work::Verify(_)) { config.verifying() } else { config };
+    with_report(subject, report, control, async |subject, control| {
         let access = if work.writes() { Access::Write } else { Access::Read };
         let session = match Box::pin(Session::open(config, state, access, subject.clone(), control)).await? {
             Opened::Ready(session) => session,
@@ -188,64 +203,47 @@ enum Ended {
 }
 
 /// Does work that can be stopped by a signal, and writes its report.
+///
+/// # Errors
+/// Returns an error if the command cannot be carried out and needs no report, or if the report cannot be written.
 async fn with_report(
     mut subject: Subject,
-    path: Option<PathBuf>,
-    progress: &Progress,
+    place: Option<ResultPlace>,
+    control: Control,
     work: impl AsyncFnOnce(&mut Subject, Control) -> Result<Ended, CommandError>,
-) -> ExitCode {
-    let file = match path.as_deref().map(ResultFile::create_or_stdout).transpose() {
-        Ok(file) => file,
-        Err(error) => return cannot_write("report", path.as_deref(), &error),
+) -> Result<ExitCode, CommandError> {
+    let file = match &place {
+        Some(place) => Some((place, ResultFile::create(place).map_err(|error| cannot_write("report", place, error))?)),
+        None => None,
     };
-    let shutdown = match Shutdown::on_signals() {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            tracing::error!(%error, "cannot handle signals");
-            return ExitCode::Fatal;
-        }
-    };
-    let control = Control { shutdown, progress: progress.clone() };
-    let report = match Box::pin(work(&mut subject, control)).await {
-        Ok(Ended::Report(report)) => *report,
-        Ok(Ended::NothingToDo(why)) => {
+    let report = match (Box::pin(work(&mut subject, control.clone())).await, control.shutdown.exit_code()) {
+        (Ok(Ended::Report(report)), _) => *report,
+        (Ok(Ended::NothingToDo(why)), _) => {
             tracing::info!("nothing to do: {why}");
-            return ExitCode::Success;
+            return Ok(ExitCode::Success);
         }
         // A usage error needs no report: the run has done nothing.
-        Err(error) if error.exit_code() == ExitCode::Usage => {
-            tracing::error!("{error}");
-            return ExitCode::Usage;
-        }
-        Err(error) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
+        (Err(error), _) if error.exit_code() == ExitCode::Usage => return Err(error),
+        // What a stop request interrupts fails because of it.
+        (Err(_), Some(stopped)) => Report::without_work(&subject, None, stopped),
+        (Err(error), None) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
     };
-    progress.finish();
-    conclude(&report, file, path.as_deref())
+    control.progress.finish();
+    conclude(&report, file)
 }
 
 /// Logs how the run ended, and writes the report.
-fn conclude(report: &Report, file: Option<ResultFile>, path: Option<&Path>) -> ExitCode {
+fn conclude(report: &Report, file: Option<(&ResultPlace, ResultFile)>) -> Result<ExitCode, CommandError> {
     if let Some(error) = report.error() {
         tracing::error!("{error}");
     }
     tracing::info!("{}", report.summary());
-    match file.map(|file| report.write_to(file)) {
-        Some(Err(error)) => cannot_write("report", path, &error),
-        Some(Ok(())) | None => report.exit_code(),
+    if let Some((place, file)) = file {
+        report.write_to(file).map_err(|error| cannot_write("report", place, error))?;
     }
+    Ok(report.exit_code())
 }
 
-/// Creates the changes file, if the command line names one.
-fn open_changes(path: Option<&Path>) -> Result<Changes, CommandError> {
-    let Some(path) = path else {
-        return Ok(Changes::default());
-    };
-    let place = format!("cannot write the changes file to {}", path.display());
-    Changes::create(path).map_err(|error| CommandError::fatal(error).at(place))
-}
-
-fn cannot_write(what: &str, path: Option<&Path>, error: &std::io::Error) -> ExitCode {
-    let path = path.unwrap_or(Path::new("-")).display();
-    tracing::error!("cannot write the {what} to {path}: {error}");
-    ExitCode::Fatal
+fn cannot_write(what: &str, place: &ResultPlace, error: std::io::Error) -> CommandError {
+    CommandError::fatal(error).at(format!("cannot write the {what} to {}", place.given().display()))
 }

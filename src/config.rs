@@ -19,12 +19,14 @@ use crate::location::Location;
 use crate::manifest::Manifest;
 use crate::metadata::Preserve;
 use crate::progress::Progress;
+use crate::range_list::RangeOfList;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
+use crate::sync::changes::ChangesWriter;
 use crate::sync::context::{Context, Memory};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::rules::{CompareBy, Rules};
@@ -91,7 +93,11 @@ impl SyncConfig {
             scope: Scope { destination, keys: range.keys() },
             deleting: Deleting::new(delete, reading.manifest.is_some()),
             limits,
-            endpoint: Endpoint { url: s3.endpoint_url, path_style: s3.addressing.path_style(), region: None },
+            endpoint: Endpoint {
+                url: s3.endpoint_url.map(|url| url.to_string()),
+                path_style: s3.addressing.path_style(),
+                region: None,
+            },
             expected_owner: s3.expected_bucket_owner,
             requests: Arc::default(),
             fence: Fence::default(),
@@ -122,8 +128,13 @@ impl SyncConfig {
     pub(crate) fn idle(&self) -> Option<&str> {
         match &self.range {
             ChosenRange::Nothing(why) => Some(why),
-            ChosenRange::Keys(_) | ChosenRange::InList { .. } => None,
+            ChosenRange::Keys(_) | ChosenRange::Listed(..) | ChosenRange::InList { .. } => None,
         }
+    }
+
+    /// Returns which range of a range list the run works on, which is known after [`Self::fetch_range`].
+    pub(crate) const fn range_of_list(&self) -> Option<&RangeOfList> {
+        self.range.of_list()
     }
 
     /// Fetches the range list, if it is an object.
@@ -237,6 +248,7 @@ impl SyncConfig {
             multipart_threshold: config.uploading.multipart_threshold,
             list_concurrency: config.limits.list_concurrency.or(LIST_CONCURRENCY),
             memory: Memory::default(),
+            changes: ChangesWriter::default(),
             shutdown,
             progress,
             read_for_compare: AtomicU64::new(0),

@@ -12,6 +12,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 use crate::aws::{ConnectError, set_variable};
+use crate::cli::check_variables;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{DataSync, TaskArn};
 use crate::exit_code::ExitCode;
@@ -50,6 +51,10 @@ struct Function {
 
 /// Handles events until Lambda ends the process.
 pub async fn serve() -> ExitCode {
+    if let Err(error) = check_variables(std::env::vars_os()) {
+        tracing::error!("{error}");
+        return ExitCode::Usage;
+    }
     let settings = match FunctionSettings::from_environment(&set_variable) {
         Ok(settings) => settings,
         Err(error) => {

@@ -4,6 +4,7 @@
 //! decision.
 
 mod aws;
+mod boundary;
 pub mod cli;
 pub mod command;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod destination;
+mod endpoint_url;
 pub mod exit_code;
 pub mod fence;
 pub mod filter;
@@ -23,12 +25,14 @@ pub mod lease;
 pub mod location;
 pub mod manifest;
 pub mod metadata;
+mod mount_table;
 pub mod object;
 pub mod progress;
 mod range_list;
 mod recorded_options;
 pub mod report;
 mod result_file;
+mod result_place;
 pub mod scope;
 pub mod session;
 pub mod shutdown;

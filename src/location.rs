@@ -56,6 +56,19 @@ impl BucketName {
     }
 }
 
+impl Location {
+    /// Whether every key of `other` is one of these.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        // A prefix ends in `/` or is empty.
+        self.bucket == other.bucket && other.prefix.as_str().starts_with(self.prefix.as_str())
+    }
+
+    /// Whether a key can be in both: they are equal, or one is inside the other.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.contains(other) || other.contains(self)
+    }
+}
+
 impl FromStr for Location {
     type Err = LocationError;
 
@@ -121,6 +134,18 @@ mod tests {
         assert!(matches!(prefix_of("s3://site/a/../b"), Err(LocationError::Prefix(PrefixError::DotPart(_)))));
         let long = format!("s3://site/{}", "x".repeat(1023));
         assert_eq!(prefix_of(&long), Err(LocationError::Prefix(PrefixError::TooLong(1024))));
+    }
+
+    #[test]
+    fn locations_overlap_if_a_key_can_be_in_both() {
+        let overlap = |one: &str, other: &str| {
+            let (one, other): (Location, Location) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.overlaps(&other), other.overlaps(&one));
+            one.overlaps(&other)
+        };
+        assert!(overlap("s3://site/www", "s3://site/www/") && overlap("s3://site/www", "s3://site/www/assets"));
+        assert!(overlap("s3://site", "s3://site/www"));
+        assert!(!overlap("s3://site/www", "s3://site/www-old") && !overlap("s3://site/www", "s3://other/www"));
     }
 
     #[test]

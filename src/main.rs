@@ -21,7 +21,7 @@ fn main() -> ProcessExitCode {
         telemetry::init(LogFormat::Json, &progress);
         return on_runtime(lambda::serve());
     }
-    let invocation = match Invocation::read(std::env::args_os()) {
+    let invocation = match Invocation::of_process() {
         Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();

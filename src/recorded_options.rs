@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// What separates the patterns of a filter.
+pub(crate) const PATTERN_SEPARATOR: &str = "|";
+
 /// Options by name, such as `max_delete`, with the values of each.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
@@ -35,9 +38,10 @@ impl RecordedOptions {
         self.0.get(name).map(Vec::as_slice)
     }
 
-    /// Returns the values of an option, separated by commas.
+    /// Returns the values of an option as one text: patterns separated as DataSync does, others by commas.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.values(name).filter(|values| !values.is_empty()).map(|values| values.join(","))
+        let separator = if matches!(name, "include" | "exclude") { PATTERN_SEPARATOR } else { "," };
+        self.values(name).filter(|values| !values.is_empty()).map(|values| values.join(separator))
     }
 
     /// Returns these options without some of them.

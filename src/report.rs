@@ -12,28 +12,33 @@ use crate::datasync::DataSyncSection;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::key_range::KeyRange;
+use crate::range_list::RangeOfList;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::sync::counts::{ByteCounts, Counts, Seconds};
 use crate::sync::failure::Failure;
 use crate::sync::tally::Withheld;
+use crate::time::unique_id;
 
 mod cost;
 mod ending;
 mod inspection;
 mod merge;
 mod merged_run;
+mod settings;
 mod source_operations;
 mod subject;
 mod summary;
 
 pub(crate) use ending::Ending;
 pub(crate) use inspection::InspectionCounts;
+pub(crate) use merge::{MergeError, NamedReport};
 pub(crate) use subject::Route;
 pub use subject::{CommandName, Subject};
 
 use cost::{efs_read_cost_usd, request_cost_usd};
 use merged_run::MergedRun;
+use settings::RunSettings;
 use source_operations::SourceOperations;
 
 /// The version of the report's names and meanings.
@@ -54,6 +59,11 @@ pub struct Report {
     /// `None` if the run was for all keys.
     #[serde(default)]
     keys: Option<KeyRange>,
+    /// `None` if the run was not over a range of a range list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    range: Option<RangeOfList>,
+    #[serde(flatten)]
+    settings: RunSettings,
     /// Only in a merged report: the runs that it adds up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     merged: Vec<MergedRun>,
@@ -93,7 +103,7 @@ impl Report {
         let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
         Self {
             schema: SCHEMA,
-            run_id: run_id(subject.started),
+            run_id: unique_id(subject.started),
             version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
             command: subject.command,
             route: subject.route,
@@ -102,6 +112,8 @@ impl Report {
             source: subject.source.clone(),
             destination: subject.destination.clone(),
             keys: subject.keys.clone(),
+            range: subject.range_of_list.clone(),
+            settings: subject.settings.clone(),
             merged: Vec::new(),
             estimated_request_cost_usd: requests.map_or(0.0, request_cost_usd),
             estimated_efs_read_cost_usd: efs_read_cost_usd(source_operations, &tally.bytes),
@@ -165,13 +177,6 @@ impl Report {
     pub const fn exit_code(&self) -> ExitCode {
         self.exit_code
     }
-}
-
-/// Returns an ID that sorts by time. Two runs of the same millisecond differ.
-fn run_id(started: SystemTime) -> String {
-    let time: String =
-        humantime::format_rfc3339_millis(started).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{time}-{:08x}", fastrand::u32(..))
 }
 
 /// Returns the most memory that this process ever held (Linux: `VmHWM`).

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::result_place::ResultPlace;
+
 /// A file for a result.
 #[derive(Debug)]
 pub(crate) enum ResultFile {
@@ -22,11 +24,15 @@ pub(crate) enum ResultFile {
 }
 
 impl ResultFile {
-    /// Prepares to write to `path`.
+    /// Prepares to write to a place.
     ///
     /// # Errors
-    /// Returns an error if `path` cannot be written.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    /// Returns an error if the place cannot be written.
+    pub(crate) fn create(place: &ResultPlace) -> io::Result<Self> {
+        if place.is_stdout() {
+            return Ok(Self::Stdout);
+        }
+        let path = place.path();
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return File::options().write(true).open(path).map(Self::Device);
         }
@@ -34,14 +40,6 @@ impl ResultFile {
         let readable = PermissionsExt::from_mode(0o644);
         let file = tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)?;
         Ok(Self::Whole(path.to_owned(), file))
-    }
-
-    /// Prepares to write to `path`, or to stdout if `path` is `-`.
-    ///
-    /// # Errors
-    /// Returns an error if `path` cannot be written.
-    pub(crate) fn create_or_stdout(path: &Path) -> io::Result<Self> {
-        if path == Path::new("-") { Ok(Self::Stdout) } else { Self::create(path) }
     }
 
     /// Renames the file to its place.
@@ -94,18 +92,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("result");
         std::fs::write(&path, "old").unwrap();
-        let mut file = ResultFile::create(&path).unwrap();
+        let mut file = ResultFile::create(&ResultPlace::anywhere(&path)).unwrap();
         file.write_all(b"new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         file.publish().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        drop(ResultFile::create(&path).unwrap());
+        drop(ResultFile::create(&ResultPlace::anywhere(&path)).unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a file that is not published leaves nothing");
     }
 
     #[test]
     fn a_device_is_written_to_and_never_replaced() {
-        let mut file = ResultFile::create(Path::new("/dev/null")).unwrap();
+        let mut file = ResultFile::create(&ResultPlace::anywhere(Path::new("/dev/null"))).unwrap();
         file.write_all(b"gone").unwrap();
         file.publish().unwrap();
         assert!(!Path::new("/dev/null").metadata().unwrap().is_file());
@@ -114,7 +112,7 @@ mod tests {
     #[test]
     fn a_folder_is_no_place_for_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(ResultFile::create(folder.path()).is_err());
-        assert!(ResultFile::create(&folder.path().join("none/file")).is_err());
+        assert!(ResultFile::create(&ResultPlace::anywhere(folder.path())).is_err());
+        assert!(ResultFile::create(&ResultPlace::anywhere(&folder.path().join("none/file"))).is_err());
     }
 }

@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::StateArgs;
@@ -24,7 +25,7 @@ use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::state::{State, StateLocation};
-use crate::sync::changes::Changes;
+use crate::sync::changes::{Changes, ChangesWriter};
 use crate::sync::context::{Context, Memory};
 use crate::sync::counts::Seconds;
 use crate::sync::fatal::Fatal;
@@ -41,6 +42,9 @@ use crate::uploads::Uploads;
 
 pub(crate) mod past;
 
+/// How long the source and S3 may take to respond to the set-up after a stop request.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
 pub struct Control {
@@ -48,6 +52,13 @@ pub struct Control {
     pub shutdown: Shutdown,
     /// The progress line.
     pub progress: Progress,
+}
+
+impl Control {
+    /// The exit code after a stop request.
+    pub(crate) fn exit_code_of_stop(&self) -> ExitCode {
+        self.shutdown.exit_code().unwrap_or(ExitCode::Interrupted)
+    }
 }
 
 /// What a run does at the destination.
@@ -86,7 +97,10 @@ pub enum Opened {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages define the variants")]
 pub enum SessionError {
-    #[error("--state is inside the source or the destination, where it would be copied or deleted: name another place")]
+    #[error(
+        "--state overlaps the source or the destination, so its records would be copied or deleted, or mixed with objects: \
+         name another place"
+    )]
     StateInside,
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -94,6 +108,9 @@ pub enum SessionError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Lease(#[from] LeaseError),
+    /// A stop request, after which the source or S3 did not respond in time.
+    #[error("stop requested before the work started: wrote nothing")]
+    Stopped(ExitCode),
 }
 
 impl SessionError {
@@ -103,6 +120,7 @@ impl SessionError {
         match self {
             Self::StateInside => ExitCode::Usage,
             Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
+            Self::Stopped(exit_code) => *exit_code,
             Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) => ExitCode::Fatal,
         }
     }
@@ -117,10 +135,12 @@ pub(crate) async fn open_state(
     source: &Path,
     config: &SyncConfig,
 ) -> Result<Arc<State>, SessionError> {
-    if place.lies_in(source, &config.scope().destination) {
-        return Err(SessionError::StateInside);
-    }
+    check_place(place, source, config)?;
     Ok(Arc::new(state_at(place, config).await?))
+}
+
+fn check_place(place: &StateLocation, source: &Path, config: &SyncConfig) -> Result<(), SessionError> {
+    if place.overlaps(source, &config.scope().destination) { Err(SessionError::StateInside) } else { Ok(()) }
 }
 
 /// Opens the state at a place.
@@ -141,14 +161,36 @@ impl Session {
     /// Opens what the run works with. A run that writes takes the lease, if there is a state.
     ///
     /// # Errors
-    /// Returns an error if the state cannot be used, or if another run holds the lease.
+    /// Returns an error if the state cannot be used, if another run holds the lease, or after a stop request.
     pub async fn open(
+        config: SyncConfig,
+        state: &StateArgs,
+        access: Access,
+        subject: Subject,
+        control: Control,
+    ) -> Result<Opened, SessionError> {
+        let shutdown = control.shutdown.clone();
+        let not_in_time = async {
+            shutdown.requested().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            opened = Box::pin(Self::open_to_its_end(config, state, access, subject, control)) => opened,
+            () = not_in_time => Err(SessionError::Stopped(shutdown.exit_code().unwrap_or(ExitCode::Interrupted))),
+        }
+    }
+
+    async fn open_to_its_end(
         config: SyncConfig,
         state: &StateArgs,
         access: Access,
         mut subject: Subject,
         control: Control,
     ) -> Result<Opened, SessionError> {
+        if let Some(place) = &state.state {
+            // Before the first request.
+            check_place(place, config.source(), &config)?;
+        }
         let config = config.fetch_range(&control.shutdown).await?;
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
@@ -156,9 +198,10 @@ impl Session {
         let scope = config.scope().clone();
         subject.destination = scope.destination.to_string();
         subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
+        subject.range_of_list = config.range_of_list().cloned();
         let ttl = state.lease_ttl;
         let state = match &state.state {
-            Some(place) => Some(open_state(place, config.source(), &config).await?),
+            Some(place) => Some(Arc::new(state_at(place, &config).await?)),
             None => None,
         };
         let lease = match &state {
@@ -169,10 +212,16 @@ impl Session {
         };
         let config = config.behind(lease.as_ref().map(Lease::fence).unwrap_or_default());
         let requests = config.requests();
+        let shutdown = control.shutdown.clone();
         match config.open(control.shutdown, control.progress).await {
             Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, requests, subject }))),
             Err(error) => {
-                let report = Report::without_work(&subject, Some(error.to_string()), ExitCode::Fatal);
+                // What a stop request interrupts fails because of it.
+                let (error, exit_code) = match shutdown.exit_code() {
+                    Some(stopped) => (None, stopped),
+                    None => (Some(error.to_string()), ExitCode::Fatal),
+                };
+                let report = Report::without_work(&subject, error, exit_code);
                 Ok(Opened::Failed(Box::new(end(report, lease, state.as_deref(), &scope, &requests).await)))
             }
         }
@@ -197,23 +246,38 @@ impl Session {
 
     /// Makes the destination match the source.
     pub async fn sync(self, changes: Changes, doubt: Doubt) -> Report {
-        self.work(doubt, None, async |context, input, done| {
-            sync(context, input, changes, &mut done.tally, &mut done.seconds).await
-        })
-        .await
+        self.write(changes, doubt, None).await
     }
 
     /// Carries out a reviewed plan.
     pub(crate) async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
-        self.work(Doubt::default(), Some(Input::Plan(plan)), async |context, input, done| {
-            sync(context, input, changes, &mut done.tally, &mut done.seconds).await
+        self.write(changes, Doubt::default(), Some(Input::Plan(plan))).await
+    }
+
+    /// Writes, now that the run may: it holds the lease, and both sides are open.
+    async fn write(self, changes: Changes, doubt: Doubt, input: Option<Input>) -> Report {
+        let shutdown = self.context().shutdown.clone();
+        // A pipe opens when it has a reader.
+        let opening = tokio::task::spawn_blocking(|| changes.open());
+        let changes = tokio::select! {
+            opened = opening => opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+            () = shutdown.requested() => {
+                return self.end(None, shutdown.exit_code().unwrap_or(ExitCode::Interrupted)).await;
+            }
+        };
+        let changes = match changes {
+            Ok(changes) => changes,
+            Err(error) => return self.end(Some(error), ExitCode::Fatal).await,
+        };
+        self.work(doubt, input, changes, async |context, input, done| {
+            sync(context, input, &mut done.tally, &mut done.seconds).await
         })
         .await
     }
 
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
     pub(crate) async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
-        self.work(Doubt::default(), None, async |context, input, done| {
+        self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
             let mut planned = PlanCounts::default();
             let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
             done.inspection = Some(InspectionCounts::Plan(planned));
@@ -227,7 +291,7 @@ impl Session {
 
     /// Compares the content of everything, and prints what differs.
     pub(crate) async fn verify(self, options: VerifyOptions) -> Report {
-        self.work(Doubt::default(), None, async |context, input, done| {
+        self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
             let mut found = VerifyCounts::default();
             let result = verify(context, input, options, &mut done.tally, &mut found).await;
             done.inspection = Some(InspectionCounts::Verify(found));
@@ -261,24 +325,26 @@ impl Session {
         self,
         doubt: Doubt,
         input: Option<Input>,
+        changes: ChangesWriter,
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
         let Self { setup, state, lease, scope, requests, subject } = self;
         let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
-        let (context, own_input) = setup.start(memory, doubt);
+        let (context, own_input) = setup.start(memory, doubt, changes);
         let mut done = Done { unguarded_deletes: doubt.unguarded_deletes, ..Done::default() };
         let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
         let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
         done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
+        let lost_changes = done.tally.lost_changes.take();
         let ending = Ending {
             tally: done.tally,
             inspection: done.inspection,
             requests: Some(&requests),
             operations: Some(context.source.operations()),
             seconds: done.seconds,
-            error: result.err().map(|fatal| fatal.to_string()),
+            error: result.err().map(|fatal| fatal.to_string()).or(lost_changes),
             exit_code,
         };
         end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await

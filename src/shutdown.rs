@@ -1,9 +1,9 @@
-//! Shutdown: the token that SIGINT, SIGTERM or a lost lease cancels, and that every wait observes.
+//! Shutdown: the token that SIGINT, SIGTERM, SIGHUP or a lost lease cancels, and that every wait observes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit_code::ExitCode;
@@ -17,7 +17,9 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Listens for SIGINT and SIGTERM. A second signal exits the process immediately.
+    /// Listens for SIGINT, SIGTERM and SIGHUP, which acts as SIGTERM. A second signal exits the process immediately.
+    ///
+    /// SIGHUP stays ignored if it was ignored at the start, as under `nohup`.
     ///
     /// # Errors
     /// Returns an error if a signal handler cannot be installed.
@@ -25,12 +27,14 @@ impl Shutdown {
         let shutdown = Self::default();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
         let stopping = shutdown.clone();
         tokio::spawn(async move {
             loop {
                 let code = tokio::select! {
                     _ = interrupt.recv() => ExitCode::Interrupted,
                     _ = terminate.recv() => ExitCode::Terminated,
+                    () = received(hang_up.as_mut()) => ExitCode::Terminated,
                 };
                 if stopping.exit_code().is_some() {
                     std::process::exit(code.code().into());
@@ -73,4 +77,19 @@ impl Shutdown {
             .into_iter()
             .find(|code| code.code() == requested)
     }
+}
+
+/// Returns when the signal arrives; never if the process does not listen for it.
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process ignores SIGHUP (Linux: the lowest bit of `SigIgn`).
+fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use tempfile::NamedTempFile;
 
+use crate::boundary::Boundary;
 use crate::destination::Destination;
 use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
@@ -57,14 +58,12 @@ impl fmt::Display for StateLocation {
 }
 
 impl StateLocation {
-    /// Whether the state lies in the source, which is copied, or in the destination, where orphans are deleted.
-    pub(crate) fn lies_in(&self, source: &Path, destination: &Location) -> bool {
+    /// Whether the state and the source or the destination overlap: files in the source are copied, orphans in the
+    /// destination are deleted, and objects of a destination inside the state look like records of the state.
+    pub(crate) fn overlaps(&self, source: &Path, destination: &Location) -> bool {
         match self {
-            Self::Prefix(location) => {
-                location.bucket == destination.bucket
-                    && location.prefix.as_str().starts_with(destination.prefix.as_str())
-            }
-            Self::Folder(folder) => folder::resolved(folder).starts_with(folder::resolved(source)),
+            Self::Prefix(location) => location.overlaps(destination),
+            Self::Folder(folder) => Boundary::of(source).contains(folder),
         }
     }
 }
@@ -181,16 +180,17 @@ mod tests {
         let source = folder.path().join("source");
         std::fs::create_dir(&source).unwrap();
         let destination: Location = "s3://site/www".parse().unwrap();
-        let lies_in = |text: &str| text.parse::<StateLocation>().unwrap().lies_in(&source, &destination);
+        let lies_in = |text: &str| text.parse::<StateLocation>().unwrap().overlaps(&source, &destination);
         assert!(lies_in("s3://site/www") && lies_in("s3://site/www/state"));
-        assert!(!lies_in("s3://site/www-state") && !lies_in("s3://site") && !lies_in("s3://other/www/state"));
+        assert!(lies_in("s3://site"), "the destination is inside the state");
+        assert!(!lies_in("s3://site/www-state") && !lies_in("s3://site/ww") && !lies_in("s3://other/www/state"));
         assert!(lies_in(source.to_str().unwrap()));
         assert!(lies_in(source.join("not/there/yet").to_str().unwrap()));
         assert!(!lies_in(folder.path().join("source-state").to_str().unwrap()));
         std::os::unix::fs::symlink(&source, folder.path().join("link")).unwrap();
         assert!(lies_in(folder.path().join("link/state").to_str().unwrap()), "through a link");
         let whole: Location = "s3://site".parse().unwrap();
-        assert!("s3://site/x".parse::<StateLocation>().unwrap().lies_in(&source, &whole));
+        assert!("s3://site/x".parse::<StateLocation>().unwrap().overlaps(&source, &whole));
     }
 
     #[tokio::test]

@@ -46,7 +46,6 @@ pub(crate) mod tally;
 pub(crate) mod transfer;
 pub(crate) mod verdict;
 
-use changes::Changes;
 use context::Context;
 use counts::Seconds;
 use delete::delete_orphans;
@@ -69,12 +68,11 @@ const INDEX_GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn sync(
     context: &Arc<Context>,
     input: &Input,
-    changes: Changes,
     tally: &mut Tally,
     seconds: &mut Seconds,
 ) -> Result<(), Fatal> {
     let start = Instant::now();
-    let mut transfers = Transfers::new(Arc::clone(context), changes);
+    let mut transfers = Transfers::new(Arc::clone(context));
     let mut orphans = Orphans::default();
 
     let surveyed = survey(context, input, tally, async |step, tally| match step {
@@ -112,13 +110,13 @@ pub(crate) async fn sync(
                 Input::Plan(_) => context.delete_rules.of_plan(),
                 Input::Walk | Input::Manifest(_) => context.delete_rules,
             };
-            transferred = delete_orphans(context, orphans, &rules, tally, transfers.changes()).await;
+            transferred = delete_orphans(context, orphans, &rules, tally).await;
             seconds.delete = start.elapsed().as_secs_f64();
         }
         Ok(()) => tally.withheld_many(&Guard::Interrupted, orphans.count()),
         Err(_) => tally.withheld_many(&Guard::Listing, orphans.count()),
     }
-    transfers.changes().finish();
+    tally.lost_changes = context.changes.finish();
     write_index(context).await;
     transferred
 }

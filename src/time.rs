@@ -35,3 +35,10 @@ impl From<SystemTime> for EpochNanos {
         Self(0).plus(time.duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 }
+
+/// Returns an ID that sorts by time. Two IDs of the same millisecond differ.
+pub(crate) fn unique_id(time: SystemTime) -> String {
+    let time: String =
+        humantime::format_rfc3339_millis(time).to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{time}-{:08x}", fastrand::u32(..))
+}

@@ -34,8 +34,17 @@ impl ConfigFile {
         };
         let wrong = |what: String| parser().error(ErrorKind::Io, format!("config file {}: {what}", path.display()));
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-        let ParsedFile { header, options } = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let ParsedFile { header, options } = toml::from_str(&text).map_err(|error| wrong(place_of(&error, &text)))?;
         Ok(Self { header_rules: header, options: known(options)? })
+    }
+}
+
+/// The message of an error with the number of its line. The line itself may hold a secret.
+fn place_of(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {}", before.matches('\n').count() + 1, error.message()),
+        None => error.message().to_owned(),
     }
 }
 
@@ -62,15 +71,16 @@ fn takes(command: &Command, id: &str) -> bool {
         || command.get_subcommands().any(|inner| takes(inner, id))
 }
 
+/// Returns the path of the last `--config`, or else that of the environment.
 fn path(arguments: &[OsString]) -> Option<PathBuf> {
     let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    let mut given = None;
     while let Some(argument) = rest.next() {
         if argument == "--config" {
-            return rest.next().map(PathBuf::from);
-        }
-        if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
-            return Some(PathBuf::from(path));
+            given = rest.next().map(PathBuf::from);
+        } else if let Some(path) = argument.to_str().and_then(|text| text.strip_prefix("--config=")) {
+            given = Some(PathBuf::from(path));
         }
     }
-    std::env::var_os("EFS2S3_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+    given.or_else(|| std::env::var_os("EFS2S3_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from))
 }

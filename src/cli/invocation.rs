@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 
 use super::config_file::ConfigFile;
-use super::variable::with_variables;
+use super::variable::{check_variables, with_variables};
 use super::{Cli, help, parser};
 use crate::destination::headers::HeaderRule;
 use crate::recorded_options::RecordedOptions;
@@ -26,6 +27,21 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// Reads the command line and the environment of this process.
+    ///
+    /// # Errors
+    /// As for [`Self::read`], and if a variable is not one of this program's.
+    pub fn of_process() -> Result<Self, clap::Error> {
+        let read = Self::read(std::env::args_os());
+        match (read, check_variables(std::env::vars_os())) {
+            // `--help` and `--version` show the right names.
+            (Err(error), Err(_)) if !error.use_stderr() => Err(error),
+            // A wrong name is also why a required option is missing.
+            (_, Err(error)) => Err(parser().error(ErrorKind::UnknownArgument, error)),
+            (read, Ok(())) => read,
+        }
+    }
+
     /// Reads the command line `arguments`, the environment, and the config file that one of them names.
     ///
     /// # Errors

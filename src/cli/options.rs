@@ -10,6 +10,7 @@ use clap::Args;
 use super::choice::{Addressing, Attribute, ChecksumChoice, Compare, MetadataDialect, Mode, Overwrite, Symlinks};
 use super::value::{self, Amount};
 use crate::destination::headers::ContentType;
+use crate::endpoint_url::EndpointUrl;
 use crate::location::FileLocation;
 use crate::source::mount::RequiredMount;
 use crate::state::StateLocation;
@@ -98,14 +99,15 @@ pub(crate) struct SourceArgs {
 pub(crate) struct TreeArgs {
     /// Include only what matches these patterns
     ///
-    /// PATTERNS are DataSync patterns, separated by `|`, such as '/img|/css/site*'
+    /// PATTERNS are DataSync patterns, separated by `|`, such as '/img|/css/site*'. A repeated --include adds patterns
     #[arg(long, value_name = "PATTERNS")]
-    pub(crate) include: Option<String>,
+    pub(crate) include: Vec<String>,
     /// Exclude what matches these patterns
     ///
-    /// Its objects stay. PATTERNS are DataSync patterns, separated by `|`, such as '*.tmp|/private'
+    /// Its objects stay. PATTERNS are DataSync patterns, separated by `|`, such as '*.tmp|/private'. A repeated --exclude
+    /// adds patterns
     #[arg(long, value_name = "PATTERNS")]
-    pub(crate) exclude: Option<String>,
+    pub(crate) exclude: Vec<String>,
     /// Follow symbolic links or skip them; needs --mode plain [default: follow]
     #[arg(long, value_name = "HOW")]
     pub(crate) symlinks: Option<Symlinks>,
@@ -153,6 +155,8 @@ pub(crate) struct UploadArgs {
     #[arg(long, value_name = "VALUE", value_parser = value::header_value)]
     pub(crate) cache_control: Option<String>,
     /// Set Content-Type to TYPE on files with the extension EXT, instead of the usual type; may be repeated
+    ///
+    /// The last TYPE of an extension wins
     #[arg(long, value_name = "EXT=TYPE", value_delimiter = ',')]
     pub(crate) content_type: Vec<ContentType>,
     /// Encrypt objects at rest with AES256, aws:kms or aws:kms:dsse
@@ -202,8 +206,8 @@ pub(crate) struct LimitArgs {
 #[command(next_help_heading = "S3")]
 pub(crate) struct S3Args {
     /// Send S3 requests to this server instead of AWS
-    #[arg(long, value_name = "URL", value_parser = value::endpoint)]
-    pub(crate) endpoint_url: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = value::Endpoint, hide_default_value = true)]
+    pub(crate) endpoint_url: Option<EndpointUrl>,
     /// Put the bucket in the path or in the host name of a request
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     pub(crate) addressing: Addressing,

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::exit_code::ExitCode;
+use crate::result_place::PlaceError;
 use crate::session::SessionError;
 
 /// Why a command cannot continue.
@@ -59,6 +60,12 @@ impl fmt::Display for CommandError {
 impl Error for CommandError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.cause)
+    }
+}
+
+impl From<PlaceError> for CommandError {
+    fn from(error: PlaceError) -> Self {
+        Self::usage(error)
     }
 }
 

@@ -1,40 +1,53 @@
 //! `efs2s3 report merge`: adds up the reports of runs over key ranges.
 
 use super::error::CommandError;
-use super::{cannot_write, conclude, ranges};
+use super::{Inputs, cannot_write, conclude, ranges};
 use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
 use crate::exit_code::ExitCode;
+use crate::location::FileLocation;
+use crate::range_list::RangeList;
 use crate::recorded_options::RecordedOptions;
-use crate::report::Report;
+use crate::report::{MergeError, NamedReport, Report};
 use crate::result_file::ResultFile;
+use crate::result_place::ResultPlaces;
 use crate::scope::Scope;
-use crate::session::{past, state_at};
+use crate::session::{Control, past, state_at};
 
-pub(super) async fn run(command: MergeCommand, options: RecordedOptions) -> ExitCode {
-    let file = match ResultFile::create_or_stdout(&command.report) {
-        Ok(file) => file,
-        Err(error) => return cannot_write("report", Some(&command.report), &error),
-    };
-    let path = command.report.clone();
-    let merged = match Box::pin(reports(command, options)).await {
-        Ok(reports) => Report::merge(reports).map_err(CommandError::usage),
-        Err(error) => Err(error),
-    };
-    match merged {
-        Ok(sum) => conclude(&sum, Some(file), Some(&path)),
-        Err(error) => error.log(),
+pub(super) async fn run(command: MergeCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
+    let mut places = ResultPlaces::anywhere();
+    if let Some(path) = &inputs.config {
+        places.reads("--config", path);
     }
+    if let Some(FileLocation::Path(path)) = &command.ranges {
+        places.reads("--ranges", path);
+    }
+    for path in &command.reports {
+        places.reads("a report that is merged", path);
+    }
+    let place = places.result("--report", &command.report)?;
+    let file = ResultFile::create(&place).map_err(|error| cannot_write("report", &place, error))?;
+    let (list, reports) = tokio::select! {
+        read = Box::pin(reports(command, inputs.options)) => read?,
+        () = control.shutdown.requested() => return Err(CommandError::stopped(control.exit_code_of_stop())),
+    };
+    let sum = Report::merge(reports, list.as_ref())?;
+    conclude(&sum, Some((&place, file)))
 }
 
-async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<Report>, CommandError> {
+/// Reads the reports, and the range list if the command line names one.
+async fn reports(
+    command: MergeCommand,
+    options: RecordedOptions,
+) -> Result<(Option<RangeList>, Vec<NamedReport>), CommandError> {
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
         let read = |path: &std::path::PathBuf| {
             let place = format!("cannot read the report {}", path.display());
             let text = std::fs::read(path).map_err(|error| CommandError::usage(error).at(&place))?;
-            Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))
+            let report = Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))?;
+            Ok(NamedReport { name: path.display().to_string(), report })
         };
-        return command.reports.iter().map(read).collect();
+        return Ok((None, command.reports.iter().map(read).collect::<Result<_, CommandError>>()?));
     };
     // Only the options for reaching S3 matter here. The source is not read, and `--ranges` means all ranges.
     let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());
@@ -47,7 +60,19 @@ async fn reports(command: MergeCommand, options: RecordedOptions) -> Result<Vec<
     for range in list.ranges() {
         let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };
         // The merged report names the gap that a missing report leaves.
-        reports.extend(past::last_report(&state, &scope).await.map_err(CommandError::fatal)?);
+        if let Some(report) = past::last_report(&state, &scope).await.map_err(CommandError::fatal)? {
+            let name = format!("{} (the last report of range {} in {place})", report.run_id(), range.index);
+            reports.push(NamedReport { name, report });
+        }
     }
-    Ok(reports)
+    Ok((Some(list), reports))
+}
+
+impl From<MergeError> for CommandError {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::None | MergeError::Destinations { .. } => Self::usage(error),
+            MergeError::Refused { .. } | MergeError::ListWithoutId => Self::fatal(error),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 use std::io::Write as _;
 
 use super::error::CommandError;
+use super::{Inputs, cannot_write, places};
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::destination::error::ErrorKind;
@@ -14,33 +15,25 @@ use crate::location::FileLocation;
 use crate::progress::Progress;
 use crate::range_list::RangeList;
 use crate::range_list::sample::Sample;
-use crate::recorded_options::RecordedOptions;
 use crate::result_file::ResultFile;
+use crate::result_place::ResultPlaces;
 use crate::scope::Scope;
-use crate::session::open_state;
+use crate::session::{Control, open_state};
 use crate::shutdown::Shutdown;
 use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
 
-pub(super) async fn run(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> ExitCode {
-    match Box::pin(split(command, options, progress)).await {
-        Ok(()) => ExitCode::Success,
-        Err(error) => {
-            progress.finish();
-            error.log()
-        }
-    }
-}
-
-async fn split(command: RangesCommand, options: &RecordedOptions, progress: &Progress) -> Result<(), CommandError> {
+pub(super) async fn run(command: RangesCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
     let source = command.source.display().to_string();
-    let args = options.sync_args(&source, &command.destination.to_string());
+    let args = inputs.options.sync_args(&source, &command.destination.to_string());
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
+    // The list may replace --previous.
+    let mut places = places::outside(&command.source, inputs.config.as_deref());
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.of_names();
-    let shutdown = Shutdown::on_signals().map_err(CommandError::fatal)?;
+    let Control { shutdown, progress } = control;
 
     // An output that cannot be written is an error before the work, not after it.
-    let sink = RangeListSink::open(command.output.as_ref(), &config).await?;
+    let sink = RangeListSink::open(command.output.as_ref(), &mut places, &config).await?;
     let state = match &command.state {
         Some(place) => Some(open_state(place, &command.source, &config).await?),
         None => None,
@@ -51,7 +44,7 @@ async fn split(command: RangesCommand, options: &RecordedOptions, progress: &Pro
     };
     let sample = match indexed {
         Some(sample) => sample,
-        None => sample_tree(config, command.count, &shutdown, progress).await?,
+        None => sample_tree(config, command.count, &shutdown, &progress).await?,
     };
     progress.finish();
 
@@ -59,7 +52,8 @@ async fn split(command: RangesCommand, options: &RecordedOptions, progress: &Pro
     if list.ranges().len() < command.count {
         tracing::warn!("{} entries give no more than {} ranges", sample.count(), list.ranges().len());
     }
-    sink.write(list.json()).await
+    sink.write(list.json()).await?;
+    Ok(ExitCode::Success)
 }
 
 /// Samples the index of runs over all keys, or else the indexes of runs over the ranges of an earlier range list. Returns
@@ -169,13 +163,24 @@ enum RangeListSink {
 }
 
 impl RangeListSink {
-    async fn open(output: Option<&FileLocation>, config: &SyncConfig) -> Result<Self, CommandError> {
+    async fn open(
+        output: Option<&FileLocation>,
+        places: &mut ResultPlaces,
+        config: &SyncConfig,
+    ) -> Result<Self, CommandError> {
         match output {
             None => Ok(Self::File(ResultFile::Stdout)),
-            Some(FileLocation::Path(path)) => ResultFile::create(path).map(Self::File).map_err(|error| {
-                CommandError::fatal(format!("cannot write the range list to {}: {error}", path.display()))
-            }),
+            Some(FileLocation::Path(path)) => {
+                let place = places.result("--output", path)?;
+                let file = ResultFile::create(&place).map_err(|error| cannot_write("range list", &place, error))?;
+                Ok(Self::File(file))
+            }
             Some(FileLocation::Object(folder, name)) => {
+                if config.scope().destination.contains(folder) {
+                    return Err(CommandError::usage(format!(
+                        "--output {folder}{name} is inside the destination, where a sync deletes it: name another place"
+                    )));
+                }
                 let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
                 Ok(Self::Object(State::Prefix(Box::new(home)), name.to_string()))
             }

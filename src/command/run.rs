@@ -21,7 +21,7 @@ mod prepare;
 mod source_check;
 
 use super::error::CommandError;
-use super::{Ended, open_changes, with_report};
+use super::{Ended, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
@@ -30,7 +30,6 @@ use crate::datasync::breaker::{BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
 use crate::datasync::{Latest, Task};
 use crate::exit_code::ExitCode;
-use crate::progress::Progress;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
 use crate::sync::changes::Changes;
@@ -52,16 +51,20 @@ enum Direct {
 }
 
 /// Runs the command to its end.
-pub(super) async fn run(invocation: Invocation, progress: &Progress) -> ExitCode {
+pub(super) async fn run(invocation: Invocation, control: Control) -> ExitCode {
+    Box::pin(run_with_report(invocation, control)).await.unwrap_or_else(|error| error.log())
+}
+
+async fn run_with_report(invocation: Invocation, control: Control) -> Result<ExitCode, CommandError> {
     let Some(command) = run_command(&invocation) else {
-        return ExitCode::Usage;
+        return Err(CommandError::usage("not a run command"));
     };
     let destination = command.destination.as_ref().map(ToString::to_string).unwrap_or_default();
     let subject = Subject::new(CommandName::Run, &command.source, &destination);
-    let report = command.report.clone();
-    let path = command.changes.clone();
-    with_report(subject, report, progress, async |subject, control| {
-        let changes = open_changes(path.as_deref())?;
+    let mut places = places::of_run(&command.source, &command.how, invocation.cli.global.config.as_deref());
+    let report = places::report(&mut places, command.report.as_deref())?;
+    let changes = places::changes(&mut places, command.changes.as_deref())?;
+    with_report(subject, report, control, async |subject, control| {
         let report = Box::pin(described(invocation, subject, changes, control)).await?;
         Ok(Ended::Report(Box::new(report)))
     })
@@ -96,6 +99,7 @@ async fn described(
         ));
     };
     subject.destination = destination.to_string();
+    subject.record_options(&invocation.options, invocation.header_rules.clone());
     let args = SyncArgs { source: source.clone(), destination, report, range: RangeArgs::default(), how };
     let mut config = SyncConfig::new(args, invocation.header_rules).map_err(CommandError::usage)?;
     if let Some(known) = &known {

@@ -6,12 +6,14 @@ use crate::cli::RangeArgs;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::location::{FileLocation, Location};
-use crate::range_list::{RangeList, RangeListError};
+use crate::range_list::{RangeList, RangeListError, RangeOfList};
 
 /// The keys of one of several runs.
 #[derive(Debug)]
 pub(super) enum ChosenRange {
     Keys(KeyRange),
+    /// A range of a range list.
+    Listed(KeyRange, RangeOfList),
     /// A range of a range list that the run fetches from S3.
     InList {
         folder: Location,
@@ -54,18 +56,26 @@ impl ChosenRange {
     pub(super) fn of(list: &[u8], index: RangeIndex) -> Result<Self, RangeListError> {
         let list = RangeList::read(list)?;
         match index {
-            RangeIndex::Given(index) => list.keys(index).map(Self::Keys),
-            RangeIndex::OfJob(index) => match list.keys(index) {
+            RangeIndex::Given(index) => list.range(index).map(|(keys, range)| Self::Listed(keys, range)),
+            RangeIndex::OfJob(index) => match list.range(index) {
                 Err(error @ RangeListError::Index { .. }) => Ok(Self::Nothing(error.to_string())),
-                keys => keys.map(Self::Keys),
+                range => range.map(|(keys, range)| Self::Listed(keys, range)),
             },
+        }
+    }
+
+    /// Returns which range of which range list it is.
+    pub(super) const fn of_list(&self) -> Option<&RangeOfList> {
+        match self {
+            Self::Listed(_, range) => Some(range),
+            Self::Keys(_) | Self::InList { .. } | Self::Nothing(_) => None,
         }
     }
 
     /// Returns the keys, or all keys if the run has not fetched the range list yet.
     pub(super) fn keys(&self) -> KeyRange {
         match self {
-            Self::Keys(keys) => keys.clone(),
+            Self::Keys(keys) | Self::Listed(keys, _) => keys.clone(),
             Self::InList { .. } | Self::Nothing(_) => KeyRange::default(),
         }
     }

@@ -11,6 +11,7 @@ use crate::filter::Filter;
 use crate::key::RelativeKey;
 use crate::location::{FileLocation, Location};
 use crate::manifest::Manifest;
+use crate::recorded_options::PATTERN_SEPARATOR;
 
 /// AWS advises at least 64 threads per client (EFS user guide, "Performance tips").
 const WALKERS: usize = 64;
@@ -39,7 +40,7 @@ impl Reading {
         if manifest.is_some() && !matches!(range, ChosenRange::Keys(keys) if keys.is_all()) {
             return Err(ConfigError::RangeOfManifest);
         }
-        let filter = Filter::new(tree.include.as_deref(), tree.exclude.as_deref())?;
+        let filter = Filter::new(patterns(&tree.include).as_deref(), patterns(&tree.exclude).as_deref())?;
         for pattern in filter.matching_nothing() {
             tracing::warn!(pattern, "this pattern matches nothing: start a pattern with / (the source) or with *");
         }
@@ -51,6 +52,11 @@ impl Reading {
             source_timeout: tree.source_timeout,
         })
     }
+}
+
+/// Returns the patterns of all occurrences of an option, as one text.
+fn patterns(given: &[String]) -> Option<String> {
+    (!given.is_empty()).then(|| given.join(PATTERN_SEPARATOR))
 }
 
 fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {

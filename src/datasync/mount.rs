@@ -3,12 +3,10 @@
 //! The mount table names the file system and the exported folder. A mount through TLS hides the file system: its server is 127.0.0.1.
 //! An access point hides the folder: the task's folder is relative to the root of the access point.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::TaskSource;
-
-/// The mount table of this process.
-const MOUNT_TABLE: &str = "/proc/self/mountinfo";
+use crate::mount_table::MountTable;
 
 /// What the mount table shows about the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,21 +21,15 @@ pub(crate) enum MountEvidence {
 
 /// Returns what the mount table shows about `source`.
 pub(crate) fn of_mount(source: &Path, task: &TaskSource) -> MountEvidence {
-    let table = std::fs::read_to_string(MOUNT_TABLE).unwrap_or_default();
     let source = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_owned());
-    compare(&table, &source, task)
+    compare(&MountTable::read(), &source, task)
 }
 
-fn compare(table: &str, source: &Path, task: &TaskSource) -> MountEvidence {
+fn compare(table: &MountTable, source: &Path, task: &TaskSource) -> MountEvidence {
     let TaskSource::Efs { file_system, folder, access_point } = task else {
         return MountEvidence::Hidden("the task's source is not an EFS location".to_owned());
     };
-    let Some(mount) = table
-        .lines()
-        .filter_map(Mount::read)
-        .filter(|mount| source.starts_with(&mount.point))
-        .max_by_key(|mount| mount.point.as_os_str().len())
-    else {
+    let Some(mount) = table.longest_of(source) else {
         return MountEvidence::Hidden("the mount table does not show what is mounted there".to_owned());
     };
     if !mount.kind.starts_with("nfs") {
@@ -69,32 +61,6 @@ fn same_folder(one: &Path, other: &Path) -> bool {
     one.components().eq(other.components())
 }
 
-/// A line of the mount table (`proc_pid_mountinfo(5)`).
-struct Mount {
-    root: String,
-    point: PathBuf,
-    kind: String,
-    device: String,
-}
-
-impl Mount {
-    fn read(line: &str) -> Option<Self> {
-        let (before, after) = line.split_once(" - ")?;
-        let mut before = before.split(' ').skip(3);
-        let (root, point) = (unescaped(before.next()?), unescaped(before.next()?));
-        let mut after = after.split(' ');
-        let (kind, device) = (after.next()?.to_owned(), unescaped(after.next()?));
-        Some(Self { root, point: PathBuf::from(point), kind, device })
-    }
-}
-
-/// Replaces the octal escapes of spaces and the like.
-fn unescaped(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .into_iter()
-        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,11 +79,12 @@ mod tests {
 
     #[test]
     fn the_mount_table_shows_same_other_or_hidden() {
-        let evidence = |source: &str, task: &TaskSource| match compare(TABLE, Path::new(source), task) {
-            MountEvidence::Same => "same",
-            MountEvidence::Other(_) => "other",
-            MountEvidence::Hidden(_) => "hidden",
-        };
+        let evidence =
+            |source: &str, task: &TaskSource| match compare(&MountTable::parse(TABLE), Path::new(source), task) {
+                MountEvidence::Same => "same",
+                MountEvidence::Other(_) => "other",
+                MountEvidence::Hidden(_) => "hidden",
+            };
         let (whole, sub) = (task("fs-0123", "/", false), task("fs-0123", "/sub/dir", false));
         assert_eq!(evidence("/mnt/efs", &whole), "same");
         assert_eq!(evidence("/mnt/efs/sub/dir", &sub), "same");
@@ -135,7 +102,7 @@ mod tests {
         assert_eq!(evidence("/mnt/tls", &whole), "hidden");
         assert_eq!(evidence("/srv", &whole), "hidden");
         assert_eq!(
-            compare("", Path::new("/x"), &whole),
+            compare(&MountTable::default(), Path::new("/x"), &whole),
             MountEvidence::Hidden("the mount table does not show what is mounted there".into())
         );
     }

@@ -14,7 +14,7 @@ use crate::object::StorageClass;
 pub(super) const UNKNOWN_TYPE: &str = "binary/octet-stream";
 
 /// Headers for the files that a pattern matches. For each header, the first rule that matches and names it counts.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeaderRule {
     /// DataSync patterns, as in `--include`.
@@ -185,7 +185,8 @@ impl HeaderRules {
             return UNKNOWN_TYPE.to_owned();
         };
         let extension = extension.to_lowercase();
-        let option = self.content_types.iter().find(|option| option.extension == extension);
+        // The last one counts, as for every option.
+        let option = self.content_types.iter().rfind(|option| option.extension == extension);
         option
             .map(|option| option.value.clone())
             .or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned))

@@ -1,16 +1,36 @@
 //! The reports of runs over key ranges, added up to one report, as if one run had done the work.
 //!
-//! Each key must belong to exactly one run. A gap between the ranges, or an overlap, makes the sum a fatal error,
-//! because no report shows a run that never started.
+//! A sum proves that the whole sync succeeded, so each report must prove its part: it is of a sync of the same source to the
+//! same destination, with the same options, over a range of the same range list. Each key must belong to exactly one
+//! range. A gap or an overlap makes the sum a fatal error, because no report shows a run that never started. The exit code
+//! of the sum follows from the counts, not only from the exit codes.
 
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::merged_run::MergedRun;
-use super::{Report, run_id};
+use super::{CommandName, Report, SCHEMA};
 use crate::exit_code::ExitCode;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
+use crate::range_list::RangeList;
+use crate::source::entry::SkipReason;
+use crate::sync::guard::Guard;
 use crate::sync::tally::LIST_LIMIT;
+use crate::time::unique_id;
+
+/// A report, and where it was read.
+#[derive(Debug)]
+pub(crate) struct NamedReport {
+    pub(crate) name: String,
+    pub(crate) report: Report,
+}
+
+impl NamedReport {
+    fn refused(&self, why: String) -> MergeError {
+        MergeError::Refused { name: self.name.clone(), why }
+    }
+}
 
 /// Why reports cannot be added up.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +41,10 @@ pub(crate) enum MergeError {
         "run {one} copied to {first}, and run {other} to {second}: only reports of one destination can be added up"
     )]
     Destinations { one: String, first: String, other: String, second: String },
+    #[error("cannot add up the report {name}: {why}")]
+    Refused { name: String, why: String },
+    #[error("the range list has no ID, so it cannot show which reports belong to it: make it with efs2s3 ranges")]
+    ListWithoutId,
 }
 
 impl Report {
@@ -28,39 +52,115 @@ impl Report {
     /// is a retry.
     ///
     /// # Errors
-    /// Returns an error if there is no report, or if the reports have different destinations.
-    pub(crate) fn merge(mut reports: Vec<Self>) -> Result<Self, MergeError> {
+    /// Returns an error if there is no report, or if a report is not of the same sync as the others, or not of a run over
+    /// a range of `list`.
+    pub(crate) fn merge(mut reports: Vec<NamedReport>, list: Option<&RangeList>) -> Result<Self, MergeError> {
+        let list = match list.map(RangeList::id) {
+            Some(None) => return Err(MergeError::ListWithoutId),
+            Some(Some(id)) => Some(id),
+            None => None,
+        };
         // The text of these times sorts as the times do.
-        reports.sort_by(|one, other| (one.after(), &one.started).cmp(&(other.after(), &other.started)));
+        reports.sort_by(|one, other| {
+            let (one, other) = (&one.report, &other.report);
+            (one.after(), &one.started).cmp(&(other.after(), &other.started))
+        });
+        if let Some((first, others)) = reports.split_first() {
+            first.report.check_alone(list).map_err(|why| first.refused(why))?;
+            for other in others {
+                first.report.check_destination(&other.report)?;
+                other.report.check_alone(list).map_err(|why| other.refused(why))?;
+                first.report.check_beside(&other.report).map_err(|why| other.refused(why))?;
+            }
+        }
         let mut latest: Vec<Self> = Vec::new();
-        for report in reports {
-            if report.keys.is_some() && latest.last().is_some_and(|last| last.keys == report.keys) {
+        for NamedReport { report, .. } in reports {
+            if latest.last().is_some_and(|last| last.keys == report.keys) {
                 latest.pop();
             }
             latest.push(report);
         }
         let coverage_error = coverage_error(&latest);
         let runs = latest.iter().map(Self::merged_run).collect();
+        let exit_codes = latest.iter().map(Self::proven_exit_code);
+        let exit_code = exit_codes.reduce(ExitCode::worse).ok_or(MergeError::None)?;
         let mut latest = latest.into_iter();
         let mut sum = latest.next().ok_or(MergeError::None)?;
         for report in latest {
-            if report.destination != sum.destination {
-                return Err(MergeError::Destinations {
-                    one: sum.run_id,
-                    first: sum.destination,
-                    other: report.run_id,
-                    second: report.destination,
-                });
-            }
             sum.add(report);
         }
-        (sum.keys, sum.merged) = (None, runs);
-        sum.run_id = run_id(SystemTime::now());
+        (sum.keys, sum.range, sum.merged, sum.exit_code) = (None, None, runs, exit_code);
+        sum.run_id = unique_id(SystemTime::now());
         sum.seconds.total = seconds_between(&sum.started, &sum.finished);
         if coverage_error.is_some() {
             (sum.exit_code, sum.error) = (ExitCode::Fatal, coverage_error);
         }
         Ok(sum)
+    }
+
+    /// Returns why this report proves nothing about a sync over `list`.
+    fn check_alone(&self, list: Option<&str>) -> Result<(), String> {
+        if self.schema != SCHEMA {
+            return Err(format!("its schema is {}, and this version reads {SCHEMA}", self.schema));
+        }
+        if self.command != CommandName::Sync {
+            return Err(format!(
+                "it is of `{}`, and only that of a `sync` shows what was written",
+                self.command.name()
+            ));
+        }
+        let own_list = self.range.as_ref().and_then(|range| range.list.as_deref());
+        match list {
+            Some(list) if own_list != Some(list) => {
+                let own = own_list.map_or("no range list".to_owned(), |own| format!("the range list {own}"));
+                Err(format!(
+                    "its run used {own}, and this is the list {list}: it is of another round, so run its range again"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_destination(&self, other: &Self) -> Result<(), MergeError> {
+        if self.destination == other.destination {
+            return Ok(());
+        }
+        Err(MergeError::Destinations {
+            one: self.run_id.clone(),
+            first: self.destination.clone(),
+            other: other.run_id.clone(),
+            second: other.destination.clone(),
+        })
+    }
+
+    /// Returns why another report is not of the same sync.
+    fn check_beside(&self, other: &Self) -> Result<(), String> {
+        if !Path::new(&self.source).components().eq(Path::new(&other.source).components()) {
+            return Err(format!("its source is {}, and that of others is {}", other.source, self.source));
+        }
+        let list = |report: &Self| report.range.as_ref().map(|range| (range.list.clone(), range.count));
+        if list(self) != list(other) {
+            return Err("its run used another range list than others, so it is of another round: run its range again"
+                .to_owned());
+        }
+        self.settings.difference(&other.settings).map_or(Ok(()), Err)
+    }
+
+    /// Returns the exit code that the report's numbers allow, if they are worse than its own.
+    fn proven_exit_code(&self) -> ExitCode {
+        let Self { counts, .. } = self;
+        let is_normal = |name: &str| Guard::ALL.iter().any(|guard| guard.name() == name && guard.is_normal());
+        let withheld: u64 = self.withheld_because.iter().map(|withheld| withheld.count).sum();
+        let is_complete = self.error.is_none()
+            && counts.failed == 0
+            && counts.deletes_failed == 0
+            && self.failures_count == 0
+            && self.failures.is_empty()
+            && !self.skipped_because.contains_key(&SkipReason::Interrupted)
+            && self.withheld_because.iter().all(|withheld| is_normal(&withheld.guard))
+            && withheld == counts.deletes_withheld
+            && counts.add_up();
+        if is_complete { self.exit_code } else { self.exit_code.worse(ExitCode::Incomplete) }
     }
 
     fn after(&self) -> &str {
@@ -107,7 +207,6 @@ impl Report {
         self.failures.extend(other.failures);
         self.failures.truncate(LIST_LIMIT);
         self.error = self.error.take().or(other.error);
-        self.exit_code = self.exit_code.worse(other.exit_code);
     }
 }
 

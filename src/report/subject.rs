@@ -5,11 +5,15 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use super::settings::RunSettings;
 use crate::datasync::DataSyncSection;
+use crate::destination::headers::HeaderRule;
 use crate::key_range::KeyRange;
+use crate::range_list::RangeOfList;
+use crate::recorded_options::RecordedOptions;
 
 /// The commands that write a report.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names of the commands")]
 pub enum CommandName {
@@ -18,6 +22,19 @@ pub enum CommandName {
     Plan,
     Apply,
     Verify,
+}
+
+impl CommandName {
+    /// The name on the command line.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Sync => "sync",
+            Self::Plan => "plan",
+            Self::Apply => "apply",
+            Self::Verify => "verify",
+        }
+    }
 }
 
 /// The run that a report describes.
@@ -30,6 +47,10 @@ pub struct Subject {
     pub(crate) destination: String,
     /// `None` if the run is for all keys.
     pub(crate) keys: Option<KeyRange>,
+    /// `None` if the run is not over a range of a range list.
+    pub(crate) range_of_list: Option<RangeOfList>,
+    /// What decides what the run writes and deletes.
+    pub(crate) settings: RunSettings,
     pub(crate) started: SystemTime,
     pub(crate) route: Route,
     /// The result of the attempt with DataSync, if there was one.
@@ -45,10 +66,19 @@ impl Subject {
             source: source.display().to_string(),
             destination: destination.to_owned(),
             keys: None,
+            range_of_list: None,
+            settings: RunSettings::default(),
             started: SystemTime::now(),
             route: Route::Direct,
             datasync: None,
         }
+    }
+}
+
+impl Subject {
+    /// Records the options in force, and the header rules of the config file.
+    pub(crate) fn record_options(&mut self, options: &RecordedOptions, headers: Vec<HeaderRule>) {
+        self.settings = RunSettings::new(options, headers);
     }
 }
 

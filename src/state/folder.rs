@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -144,15 +144,4 @@ fn lock(path: &Path) -> io::Result<File> {
             Err(errno) => return Err(errno.into()),
         }
     }
-}
-
-/// Returns the path with its links resolved, as far as it exists.
-pub(super) fn resolved(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    path.ancestors()
-        .find_map(|existing| {
-            let rest = path.strip_prefix(existing).ok()?;
-            Some(fs::canonicalize(existing).ok()?.join(rest))
-        })
-        .unwrap_or(path)
 }

@@ -1,14 +1,45 @@
 //! The changes file: a JSON line for each key that was written or deleted, so that a CDN can be invalidated.
+//!
+//! A thread appends the lines as soon as they arrive, whole lines only, and syncs them to disk within a second. So a run
+//! that is killed loses no line of a change that it made a second before. The run never replaces or shortens the file: its
+//! reader renames it away, and the run then creates a new one.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+mod file;
+
 use super::plan_file::Action;
 use super::reason::Reason;
+use super::verdict::Write;
 use crate::key::ObjectKey;
+use crate::result_place::ResultPlace;
+use file::AppendedFile;
+
+/// How many lines wait for the file at most, each of some 200 bytes.
+const MOST_WAITING: usize = 4096;
+/// The largest write.
+const MOST_BATCH_BYTES: usize = 256 << 10;
+/// How old a written line is at most before it is synced to disk.
+const SYNC_AFTER: Duration = Duration::from_millis(500);
+/// How long the file may take to accept a line.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_millis(5);
+
+/// The place of the changes file, if the command line names one.
+#[derive(Clone, Debug, Default)]
+pub struct Changes(Option<ResultPlace>);
+
+/// The changes file of a run that may write. Clones write to the same file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChangesWriter(Option<Arc<Writer>>);
 
 /// One line of the file.
 #[derive(Serialize)]
@@ -20,39 +51,266 @@ struct Change {
     size: Option<u64>,
 }
 
-/// The changes file, if the command line names one.
-#[derive(Debug, Default)]
-pub struct Changes(Option<(PathBuf, BufWriter<File>)>);
+#[derive(Debug)]
+struct Writer {
+    path: PathBuf,
+    to_thread: SyncSender<Message>,
+    /// Lines that the thread did not accept in time.
+    refused: AtomicU64,
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// Ends the thread, which responds with its result.
+    End(std::sync::mpsc::Sender<Result<(), Lost>>),
+}
+
+/// Lines that are not in the file.
+#[derive(Debug)]
+struct Lost {
+    lines: u64,
+    error: String,
+}
 
 impl Changes {
-    /// Creates the file, before the work starts.
+    /// Checks that a file can be appended to at this place. Creates nothing: a run that cannot start leaves the file as it
+    /// is.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be created.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self(Some((path.to_owned(), BufWriter::new(File::create(path)?)))))
+    /// Returns an error if the file cannot be written, or created in its folder.
+    pub(crate) fn at(place: ResultPlace) -> io::Result<Self> {
+        file::check(place.path())?;
+        Ok(Self(Some(place)))
     }
 
-    /// Writes a line. A full disk does not stop the sync: the run warns once, and writes no more lines.
-    pub(crate) fn note(&mut self, action: Action, key: ObjectKey, reason: Reason, size: Option<u64>) {
-        let Some((path, file)) = &mut self.0 else {
+    /// Opens the file, and creates it if it does not exist.
+    ///
+    /// # Errors
+    /// Returns what failed, with the path.
+    pub(crate) fn open(self) -> Result<ChangesWriter, String> {
+        let Some(place) = self.0 else {
+            return Ok(ChangesWriter::default());
+        };
+        let path = place.given().to_owned();
+        let file = AppendedFile::open(place.path())
+            .map_err(|error| format!("cannot write the changes file to {}: {error}", path.display()))?;
+        let (to_thread, lines) = sync_channel(MOST_WAITING);
+        thread::spawn(move || append_all(file, &lines));
+        Ok(ChangesWriter(Some(Arc::new(Writer { path, to_thread, refused: AtomicU64::new(0) }))))
+    }
+}
+
+impl ChangesWriter {
+    /// Records a write, at the moment at which its response proves it: whatever follows, the object is another one.
+    pub(crate) fn note_write(&self, key: ObjectKey, write: &Write) {
+        match write {
+            Write::Upload(reason, stored) => self.note(Action::Upload, key, *reason, Some(stored.stat.size_bytes)),
+            Write::Rewrite(_) => self.note(Action::RewriteMetadata, key, Reason::Metadata, None),
+        }
+    }
+
+    /// Records a delete.
+    pub(crate) fn note_delete(&self, key: ObjectKey) {
+        self.note(Action::Delete, key, Reason::Orphan, None);
+    }
+
+    fn note(&self, action: Action, key: ObjectKey, reason: Reason, size: Option<u64>) {
+        let Some(writer) = &self.0 else {
             return;
         };
-        let change = Change { action, key, reason, size };
-        let written =
-            serde_json::to_writer(&mut *file, &change).map_err(io::Error::from).and_then(|()| file.write_all(b"\n"));
-        if let Err(error) = written {
-            tracing::warn!(path = %path.display(), %error, "cannot write the changes file: it ends here");
-            self.0 = None;
+        // Strings and numbers always serialize.
+        let mut line = serde_json::to_vec(&Change { action, key, reason, size }).unwrap_or_default();
+        line.push(b'\n');
+        // Once the file has refused a line, the run waits for it no longer.
+        let timeout = if writer.refused.load(Ordering::Relaxed) == 0 { TIMEOUT } else { Duration::ZERO };
+        if !writer.send(Message::Line(line), timeout) {
+            writer.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Writes what the buffer still holds.
-    pub(crate) fn finish(&mut self) {
-        if let Some((path, mut file)) = self.0.take()
-            && let Err(error) = file.flush()
-        {
-            tracing::warn!(path = %path.display(), %error, "cannot write the changes file: its end is missing");
+    /// Writes what still waits. Returns an error if changes are missing in the file.
+    pub(crate) fn finish(&self) -> Option<String> {
+        let writer = self.0.as_ref()?;
+        let (sender, result) = channel();
+        let in_time = writer.send(Message::End(sender), TIMEOUT).then(|| result.recv_timeout(TIMEOUT).ok()).flatten();
+        let refused = writer.refused.load(Ordering::Relaxed);
+        let (lines, error) = match in_time {
+            Some(Ok(())) if refused == 0 => return None,
+            Some(Ok(())) => (Some(refused), "it did not respond in time".to_owned()),
+            Some(Err(Lost { lines, error })) => (Some(lines + refused), error),
+            None => (None, "it does not respond".to_owned()),
+        };
+        let path = writer.path.display();
+        let lines = lines.map_or("some".to_owned(), |lines| lines.to_string());
+        Some(format!(
+            "cannot write the changes file to {path}: {error}. {lines} changes of this run are not in it: invalidate \
+             everything, or read them from the bucket"
+        ))
+    }
+}
+
+impl Writer {
+    /// Passes a message on to the thread. Waits while too many wait there.
+    fn send(&self, mut message: Message, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.to_thread.try_send(message) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(unsent)) if Instant::now() < deadline => message = unsent,
+                Err(_) => return false,
+            }
+            thread::sleep(RETRY);
         }
+    }
+}
+
+/// Appends lines until the run ends. After the first error it only counts them: a file with holes would look whole.
+fn append_all(mut file: AppendedFile, lines: &Receiver<Message>) {
+    let mut lost: Option<Lost> = None;
+    // Lines that are written and not yet synced, and since when.
+    let mut unsynced: Option<(Instant, u64)> = None;
+    loop {
+        let first = match unsynced {
+            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some((since, _)) => lines.recv_timeout(SYNC_AFTER.saturating_sub(since.elapsed())),
+        };
+        let (mut batch, mut count, mut end) = (Vec::new(), 0_u64, None);
+        let mut next = match first {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        while let Some(message) = next.take() {
+            match message {
+                Message::Line(line) => {
+                    batch.extend(line);
+                    count += 1;
+                    next = if batch.len() < MOST_BATCH_BYTES { lines.try_recv().ok() } else { None };
+                }
+                Message::End(sender) => end = Some(sender),
+            }
+        }
+        if let Some(lost) = &mut lost {
+            lost.lines += count;
+        } else if count > 0 {
+            match file.append(&batch) {
+                Ok(()) => {
+                    let (since, lines) = unsynced.unwrap_or((Instant::now(), 0));
+                    unsynced = Some((since, lines + count));
+                }
+                Err(error) => lost = Some(Lost { lines: count, error: error.to_string() }),
+            }
+        }
+        if let Some((since, lines)) = unsynced
+            && (end.is_some() || since.elapsed() >= SYNC_AFTER)
+        {
+            unsynced = None;
+            if let Err(error) = file.sync() {
+                let lost = lost.get_or_insert(Lost { lines: 0, error: error.to_string() });
+                lost.lines += lines;
+            }
+        }
+        if let Some(sender) = end {
+            let _ = sender.send(lost.map_or(Ok(()), Err));
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::key::{Prefix, RelativeKey};
+
+    fn changes(path: &Path) -> ChangesWriter {
+        Changes::at(ResultPlace::anywhere(path)).unwrap().open().unwrap()
+    }
+
+    fn note(writer: &ChangesWriter, name: &str) {
+        let key = Prefix::new("www").unwrap().object_key(&RelativeKey::new(name));
+        writer.note(Action::Upload, key, Reason::Absent, Some(1));
+    }
+
+    fn keys(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        lines.filter_map(|line| Some(line.ok()?["key"].as_str()?.to_owned())).collect()
+    }
+
+    #[test]
+    fn lines_are_appended_and_appear_while_the_run_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes");
+        std::fs::write(&path, "{\"key\":\"before\"}\n{\"key\":\"to").unwrap();
+        let checked = Changes::at(ResultPlace::anywhere(&path)).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("\"to"), "checking writes nothing");
+        let writer = checked.open().unwrap();
+        note(&writer, "a");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while keys(&path) != ["before", "www/a"] {
+            assert!(Instant::now() < deadline, "{:?}", keys(&path));
+            thread::sleep(Duration::from_millis(5));
+        }
+        for number in 0..10_000 {
+            note(&writer, &number.to_string());
+        }
+        assert_eq!(writer.finish(), None);
+        assert_eq!(keys(&path).len(), 10_002);
+    }
+
+    #[test]
+    fn runs_append_to_the_same_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes");
+        thread::scope(|scope| {
+            for run in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    let writer = changes(path);
+                    (0..1000).for_each(|number| note(&writer, &format!("{run}/{number}")));
+                    assert_eq!(writer.finish(), None);
+                });
+            }
+        });
+        assert_eq!(keys(&path).len(), 4000);
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_away_gets_a_successor() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, read) = (folder.path().join("changes"), folder.path().join("read"));
+        let writer = changes(&path);
+        note(&writer, "a");
+        while !path.exists() || keys(&path).is_empty() {
+            thread::sleep(Duration::from_millis(5));
+        }
+        std::fs::rename(&path, &read).unwrap();
+        note(&writer, "b");
+        assert_eq!(writer.finish(), None);
+        assert_eq!((keys(&read), keys(&path)), (vec!["www/a".to_owned()], vec!["www/b".to_owned()]));
+    }
+
+    #[test]
+    fn a_failed_write_is_an_error_that_names_the_file_and_counts_the_lines() {
+        let writer = changes(Path::new("/dev/full"));
+        note(&writer, "a");
+        thread::sleep(Duration::from_millis(50));
+        note(&writer, "b");
+        let error = writer.finish().unwrap();
+        assert!(error.contains("/dev/full") && error.contains("2 changes"), "{error}");
+        assert_eq!(ChangesWriter::default().finish(), None);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_an_error_before_the_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none/changes");
+        assert!(Changes::at(ResultPlace::anywhere(&missing)).is_err());
+        assert!(Changes::at(ResultPlace::anywhere(folder.path())).is_err());
+        Changes::at(ResultPlace::anywhere(&folder.path().join("new"))).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::ByteBudget;
+use super::changes::ChangesWriter;
 use super::clocks::Clocks;
 use super::dialect::DialectInUse;
 use super::rules::{DeleteRules, Rules};
@@ -48,6 +49,8 @@ pub(crate) struct Context {
     pub(crate) multipart_threshold: u64,
     pub(crate) list_concurrency: usize,
     pub(crate) memory: Memory,
+    /// Records each write and delete for readers outside.
+    pub(crate) changes: ChangesWriter,
     pub(crate) shutdown: Shutdown,
     pub(crate) progress: Progress,
     pub(crate) read_for_compare: AtomicU64,

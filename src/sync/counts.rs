@@ -64,6 +64,12 @@ pub(crate) struct Seconds {
 }
 
 impl Counts {
+    /// Whether something became of each entry of the source.
+    pub(crate) const fn add_up(&self) -> bool {
+        self.files + self.directories + self.symlinks
+            == self.unchanged + self.uploaded + self.metadata_rewritten + self.filtered + self.skipped + self.failed
+    }
+
     /// Adds those of another run.
     pub(crate) const fn add(&mut self, other: &Self) {
         self.files += other.files;

@@ -17,14 +17,11 @@ mod withhold;
 use orphan::{Orphans, spill_guard};
 use withhold::guard_of_run;
 
-use super::changes::Changes;
 use super::context::Context;
 use super::failure::Failure;
 use super::fatal::Fatal;
 use super::guard::Guard;
 use super::outlook::Outlook;
-use super::plan_file::Action;
-use super::reason::Reason;
 use super::rules::DeleteRules;
 use super::tally::Tally;
 use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
@@ -40,9 +37,8 @@ pub(crate) async fn delete_orphans(
     orphans: Orphans,
     rules: &DeleteRules,
     tally: &mut Tally,
-    changes: &mut Changes,
 ) -> Result<(), Fatal> {
-    let mut deletes = Deletes { context, changes, outlook: Outlook::default(), fatal: None };
+    let mut deletes = Deletes { context, outlook: Outlook::default(), fatal: None };
     for_each_batch(context, orphans, rules, tally, async |batch, tally| deletes.delete_batch(batch, tally).await).await;
     match deletes.fatal {
         Some(error) => Err(Fatal::destination(&context.destination, error)),
@@ -114,7 +110,6 @@ fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &
 /// The deletes of a run.
 struct Deletes<'a> {
     context: &'a Context,
-    changes: &'a mut Changes,
     outlook: Outlook,
     /// The error after which no other delete can succeed.
     fatal: Option<S3Error>,
@@ -156,7 +151,7 @@ impl Deletes<'_> {
             DeleteOutcome::Deleted => {
                 self.outlook.succeeded();
                 tally.counts.deleted += 1;
-                self.changes.note(Action::Delete, key, Reason::Orphan, None);
+                self.context.changes.note_delete(key);
             }
             DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
             DeleteOutcome::Failed(error) if error.kind == ErrorKind::Interrupted => {

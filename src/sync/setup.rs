@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::changes::ChangesWriter;
 use super::context::{Context, Memory};
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
@@ -30,11 +31,11 @@ pub struct Doubt {
 
 impl Setup {
     /// The context of the run, and what its survey reads.
-    pub(crate) fn start(self, memory: Memory, doubt: Doubt) -> (Arc<Context>, Input) {
+    pub(crate) fn start(self, memory: Memory, doubt: Doubt, changes: ChangesWriter) -> (Arc<Context>, Input) {
         let Context { rules, delete_rules, .. } = self.context;
         let rules = Rules { suspect: doubt.suspect, ..rules };
         let Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
         let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
-        (Arc::new(Context { rules, delete_rules, memory, ..self.context }), self.input)
+        (Arc::new(Context { rules, delete_rules, memory, changes, ..self.context }), self.input)
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Tally {
     pub(crate) unknown_directories: u64,
     /// Whether the source has no entry at all; known once the survey has ended.
     pub(crate) source_is_empty: bool,
+    /// Why changes are missing in the changes file.
+    pub(crate) lost_changes: Option<String>,
     /// Uploads to keys without an object that failed at the destination.
     pub(crate) absent_uploads_failed: u64,
 }
@@ -146,6 +148,7 @@ impl Tally {
     /// Whether the run is incomplete (exit code 3).
     pub(crate) fn is_incomplete(&self) -> bool {
         self.counts.failed > 0
+            || self.lost_changes.is_some()
             || self.counts.deletes_failed > 0
             || self.withheld.iter().any(|withheld| !withheld.is_normal)
     }

@@ -23,14 +23,11 @@ mod upload;
 use carry_out::carry_out;
 use upload::{SETTLED, settles_in};
 
-use super::changes::Changes;
 use super::context::Context;
 use super::failure::Failure;
 use super::fatal::Fatal;
 use super::job::Job;
 use super::outlook::Outlook;
-use super::plan_file::Action;
-use super::reason::Reason;
 use super::tally::Tally;
 use super::verdict::{FileError, Outcome, Stored, Write};
 use crate::destination::error::S3Error;
@@ -51,7 +48,6 @@ pub(crate) struct Transfers {
     unsettled: VecDeque<(Instant, Job)>,
     outlook: Outlook,
     last_error: Option<S3Error>,
-    changes: Changes,
     /// When the first file started, and when the last one ended.
     time: Option<(Instant, Instant)>,
 }
@@ -65,14 +61,13 @@ struct Ended {
 }
 
 impl Transfers {
-    pub(crate) fn new(context: Arc<Context>, changes: Changes) -> Self {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
         Self {
             context,
             in_flight: JoinSet::new(),
             unsettled: VecDeque::new(),
             outlook: Outlook::default(),
             last_error: None,
-            changes,
             time: None,
         }
     }
@@ -131,11 +126,6 @@ impl Transfers {
     /// The seconds from the start of the first file to the end of the last one.
     pub(crate) fn seconds(&self) -> f64 {
         self.time.map_or(0.0, |(first, last)| (last - first).as_secs_f64())
-    }
-
-    /// The changes file, for the deletes that follow.
-    pub(crate) fn changes(&mut self) -> &mut Changes {
-        &mut self.changes
     }
 
     async fn make_room(&mut self, for_unsettled: bool, tally: &mut Tally) -> Result<(), Fatal> {
@@ -261,13 +251,13 @@ impl Transfers {
 
     /// Counts what the run wrote at a key, also if the file failed afterwards.
     fn account_write(&mut self, key: &RelativeKey, write: Write, tally: &mut Tally) {
-        let (action, reason, Stored { proof, stat }) = match write {
-            Write::Upload(reason, stored) => (Action::Upload, reason, stored),
-            Write::Rewrite(stored) => (Action::RewriteMetadata, Reason::Metadata, stored),
+        let Stored { proof, stat } = match write {
+            Write::Upload(_, stored) => {
+                tally.bytes.uploaded += stored.stat.size_bytes;
+                stored
+            }
+            Write::Rewrite(stored) => stored,
         };
         self.context.record_written(key, proof.etag(), &stat);
-        let size = (action == Action::Upload).then_some(stat.size_bytes);
-        tally.bytes.uploaded += size.unwrap_or_default();
-        self.changes.note(action, self.context.key(key), reason, size);
     }
 }

@@ -839,7 +839,7 @@ fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> FinishedRun {
 fn full_disk_loses_the_report_but_no_upload() {
     let trial = Trial::new();
     trial.write("a", "1");
-    let run = on_a_full_disk(&trial, "sync", "--changes").expect(0);
+    let run = on_a_full_disk(&trial, "sync", "--changes").expect(3);
     assert!(run.stderr.contains("cannot write the changes file"), "{}", run.stderr);
     trial.assert_same();
     trial.write("b", "2");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -44,7 +45,10 @@ fn words<'a>(command: &'a str, source: &'a str, more: &[&'a str]) -> Vec<&'a str
 fn split(trial: &Trial, more: &[&str]) -> Vec<Value> {
     let source = trial.tree().display().to_string();
     let ended = trial.run_words(&words("ranges", &source, more), &[]).expect(0);
-    serde_json::from_str(&ended.stdout).unwrap()
+    let mut ranges: Vec<Value> = serde_json::from_str(&ended.stdout).unwrap();
+    // Each list has an ID of its own.
+    assert!(ranges.iter_mut().all(|range| range.as_object_mut().unwrap().remove("list").is_some()));
+    ranges
 }
 
 /// Runs one process for each range, all at the same time.
@@ -385,6 +389,167 @@ fn reports_are_merged_only_if_they_cover_every_key_once() {
     fs::write(&nonsense, "{}").unwrap();
     trial.run_words(&["report", "merge", nonsense.to_str().unwrap()], &[]).expect(2);
     trial.run_words(&["report", "merge"], &[]).expect(2);
+}
+
+/// Two ranges of a list, each with its report: `0.json` and `1.json`.
+struct Round {
+    trial: Trial,
+    list: String,
+}
+
+impl Round {
+    fn new() -> Self {
+        let trial = Trial::new();
+        for number in 0..20 {
+            trial.write(format!("f{number:02}"), "x");
+        }
+        let list = trial.folder.path().join("ranges.json").display().to_string();
+        let round = Self { trial, list };
+        round.make_list();
+        round
+    }
+
+    fn make_list(&self) {
+        let source = self.trial.tree().display().to_string();
+        let options = ["--count", "2", "--mode", "plain", "-o", &self.list];
+        self.trial.run_words(&words("ranges", &source, &options), &[]).expect(0);
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.trial.folder.path().join(name).display().to_string()
+    }
+
+    /// Runs a command over a range, and writes its report to `N.json`.
+    fn run(&self, command: &str, index: usize, options: &[&str]) -> FinishedRun {
+        let source = self.trial.tree().display().to_string();
+        self.run_on(&words(command, &source, options), index)
+    }
+
+    fn run_on(&self, words: &[&str], index: usize) -> FinishedRun {
+        let (number, report) = (index.to_string(), self.path(&format!("{index}.json")));
+        let range = ["--mode", "plain", "--ranges", &self.list, "--range-index", &number, "--report", &report];
+        self.trial.run_words(&[words, &range[..]].concat(), &[])
+    }
+
+    fn merge(&self) -> FinishedRun {
+        self.trial.run_words(&["report", "merge", &self.path("0.json"), &self.path("1.json")], &[])
+    }
+
+    /// Changes a report.
+    fn edit(&self, index: usize, change: impl FnOnce(&mut Value)) {
+        let path = self.path(&format!("{index}.json"));
+        let mut report = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        change(&mut report);
+        fs::write(path, report.to_string()).unwrap();
+    }
+
+    #[track_caller]
+    fn assert_refused(&self, why: &str) {
+        let ended = self.merge().expect(1);
+        assert!(ended.stderr.contains("1.json") && ended.stderr.contains(why), "{why}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn merge_refuses_reports_of_another_sync() {
+    let round = Round::new();
+    round.run("sync", 0, &[]).expect(0);
+    round.run("sync", 1, &[]).expect(0);
+    round.merge().expect(0);
+    for command in ["plan", "verify"] {
+        round.run(command, 1, &[]).expect(0);
+        round.assert_refused(&format!("`{command}`"));
+    }
+    round.run("sync", 1, &["--dry-run"]).expect(0);
+    round.assert_refused("`plan`");
+
+    let other = round.path("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(Path::new(&other).join("f19"), "x").unwrap();
+    round.run_on(&words("sync", &other, &[]), 1).expect(0);
+    round.assert_refused("its source is");
+
+    for options in
+        [["--delete"].as_slice(), &["--exclude", "*.tmp"], &["--compare", "size-only"], &["--overwrite", "never"]]
+    {
+        round.run("sync", 1, options).expect(0);
+        round.assert_refused(options[0]);
+    }
+    // Limits may differ.
+    round.run("sync", 1, &["--concurrency", "3", "--retries", "1", "--memory", "32MiB"]).expect(0);
+    round.merge().expect(0);
+}
+
+#[test]
+fn merge_refuses_reports_of_another_round() {
+    let round = Round::new();
+    let state = round.path("state");
+    let sum = |expected: i32| {
+        let words = ["report", "merge", "--state", &state, "--ranges", &round.list, "--destination", "s3://site/www"];
+        round.trial.run_words(&words, &[]).expect(expected)
+    };
+    let on_state = ["--state", state.as_str()];
+    round.run("sync", 0, &on_state).expect(0);
+    round.run("sync", 1, &on_state).expect(0);
+    assert_eq!(sum(0).counted("files"), 20);
+    // The same ranges again, in a new list.
+    round.make_list();
+    round.run("sync", 0, &on_state).expect(0);
+    assert!(sum(1).stderr.contains("another round"));
+    round.assert_refused("another round");
+    // A run without a list.
+    round.run("sync", 1, &on_state).expect(0);
+    round.merge().expect(0);
+    round.edit(1, |report| drop(report.as_object_mut().unwrap().remove("range")));
+    round.assert_refused("another round");
+    sum(0);
+    let ranges = fs::read_to_string(&round.list).unwrap();
+    let mut foreign: Value = serde_json::from_str(&ranges).unwrap();
+    for range in foreign.as_array_mut().unwrap() {
+        range.as_object_mut().unwrap().remove("list");
+    }
+    fs::write(&round.list, foreign.to_string()).unwrap();
+    assert!(sum(1).stderr.contains("has no ID"));
+}
+
+#[test]
+fn merged_exit_code_follows_from_the_numbers() {
+    let round = Round::new();
+    round.run("sync", 0, &[]).expect(0);
+    round.run("sync", 1, &[]).expect(0);
+    let whole = fs::read_to_string(round.path("1.json")).unwrap();
+    let edits: [(&str, i32, fn(&mut Value)); 8] = [
+        ("failures and exit code 0", 3, |report| {
+            (report["counts"]["failed"], report["counts"]["uploaded"]) = (json!(5), json!(5));
+        }),
+        ("a list of failures", 3, |report| report["failures_count"] = json!(1)),
+        ("deletes that failed", 3, |report| report["counts"]["deletes_failed"] = json!(1)),
+        ("an error", 3, |report| report["error"] = json!("cannot write the changes file")),
+        ("files of which nothing became", 3, |report| report["counts"]["files"] = json!(11)),
+        ("interrupted files", 3, |report| report["skipped_because"] = json!({ "interrupted": 1 })),
+        ("withheld deletes", 3, |report| {
+            report["counts"]["deletes_withheld"] = json!(1);
+            report["withheld_because"] = json!([{ "guard": "limit", "count": 1, "keys": [], "message": "" }]);
+        }),
+        ("a guard that is normal", 0, |report| {
+            report["counts"]["deletes_withheld"] = json!(1);
+            report["withheld_because"] = json!([{ "guard": "still_gone", "count": 1, "keys": [], "message": "" }]);
+        }),
+    ];
+    for (what, code, edit) in edits {
+        fs::write(round.path("1.json"), &whole).unwrap();
+        round.edit(1, edit);
+        let ended = round.merge();
+        assert_eq!(ended.code, code, "{what}: {}", ended.stderr);
+        assert_eq!(ended.report["exit_code"], code, "{what}");
+    }
+    fs::write(round.path("1.json"), &whole).unwrap();
+    round.edit(1, |report| report["schema"] = json!(2));
+    round.assert_refused("its schema is 2");
+    fs::write(round.path("1.json"), &whole).unwrap();
+    // The report of an older version, without options.
+    round.edit(1, |report| drop(report.as_object_mut().unwrap().remove("options")));
+    round.assert_refused("this version");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -896,6 +897,68 @@ fn sigterm_ends_a_run_cleanly_and_the_next_run_completes_it() {
 fn sigint_ends_a_run_cleanly_and_the_next_run_completes_it() {
     let (trial, run) = stopped_in_the_middle("-INT");
     assert_ended_well(&trial, run, 130);
+}
+
+#[test]
+fn sighup_ends_a_run_as_sigterm_does() {
+    let (trial, run) = stopped_in_the_middle("-HUP");
+    assert_ended_well(&trial, run, 143);
+}
+
+#[test]
+fn sighup_stays_ignored_under_nohup() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let source = trial.tree().display().to_string();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync", &source]);
+    let slow = Fault::before(|| thread::sleep(Duration::from_secs(1)));
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(slow));
+    command.args(["s3://site/www", "--mode", "plain"]);
+    let run = trial.spawn(command, &[]);
+    wait_until("the listing is requested", || trial.count(Operation::ListObjectsV2) > 0);
+    run.signal("-HUP");
+    run.end().expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn a_stop_before_the_session_is_open_ends_every_command() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.create_bucket("state");
+    trial.s3.create_bucket("lists");
+    let source = trial.tree().display().to_string();
+    let plan = trial.folder.path().join("plan").display().to_string();
+    trial.plan(&["-o", &plan]).expect(0);
+    let fault = Fault::status(503, "SlowDown");
+    trial.s3.rule(Rule::on(Operation::GetObject).always().does(fault));
+    let (to, state) = ("s3://site/www", ["--state", "s3://state/here"]);
+    let list = "s3://lists/ranges.json";
+    let in_list = ["--ranges", list, "--range-index", "0"];
+    for words in [
+        [&["sync", &source, to], &state[..]].concat(),
+        [&["sync", &source, to], &in_list[..]].concat(),
+        [&["plan", &source, to], &in_list[..]].concat(),
+        [&["verify", &source, to], &in_list[..]].concat(),
+        [&["apply", &plan], &state[..]].concat(),
+        [&["ranges", &source, to, "--count", "2"], &state[..]].concat(),
+        [&["run", "--source", &source, to, "--policy", "direct-only"], &state[..]].concat(),
+        [&["report", "merge", "--destination", to, "--ranges", list], &state[..]].concat(),
+    ] {
+        for signal in ["-HUP", "-TERM", "-INT"] {
+            trial.s3.clear_log();
+            let environment = [("EFS2S3_RETRIES", "100")];
+            let run = trial.start_words(&words, &environment);
+            trial.wait_for_requests(Operation::GetObject, 1);
+            run.signal(signal);
+            let code = if signal == "-INT" { 130 } else { 143 };
+            let run = run.end().expect(code);
+            let has_report = !matches!(words[0], "ranges" | "report");
+            assert!(!has_report || run.report["exit_code"] == code, "{words:?}: {}", run.report);
+        }
+    }
+    assert_eq!(trial.count(WRITES), 0);
 }
 
 #[test]

@@ -36,6 +36,15 @@ pub(crate) struct FinishedRun {
     pub(crate) report: Value,
 }
 
+/// The program, without the variables of these tests, which are not its options.
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("EFS2S3_TEST_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 impl Server {
     /// Returns the server's URL, or `None` if it does not run. With `CI=true` each server has to run.
     fn url(self) -> Option<String> {
@@ -120,7 +129,7 @@ impl Site {
     pub(crate) fn sync_in(&self, mode: &str, options: &[&str]) -> FinishedRun {
         let report = self.folder.path().join("report.json");
         let _ = fs::remove_file(&report);
-        let output = Command::new(env!("CARGO_BIN_EXE_efs2s3"))
+        let output = program()
             .arg("sync")
             .arg(self.tree())
             .arg(format!("s3://{}/www", self.bucket))
@@ -137,7 +146,7 @@ impl Site {
 
     /// `efs2s3 run` with these options.
     pub(crate) fn run(&self, options: &[&str]) -> FinishedRun {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_efs2s3"));
+        let mut command = program();
         command.args(["run", "--endpoint-url", &self.url, "--source"]).arg(self.tree()).args(options);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

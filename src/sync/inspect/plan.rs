@@ -1,12 +1,12 @@
 //! The plan: what a sync would do, a line for each key in key order, deletes last. It writes nothing at the destination.
 
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::destination::delete::DeleteTarget;
 use crate::result_file::ResultFile;
+use crate::result_place::ResultPlace;
 use crate::sync::context::Context;
 use crate::sync::delete::for_each_batch;
 use crate::sync::fatal::Fatal;
@@ -24,8 +24,8 @@ pub(crate) struct PlanSink {
 
 impl PlanSink {
     /// Creates a file that starts with a header. It appears when the plan is complete.
-    pub(crate) fn create(path: &Path, header: &PlanHeader) -> io::Result<Self> {
-        let mut file = BufWriter::new(ResultFile::create(path)?);
+    pub(crate) fn create(place: &ResultPlace, header: &PlanHeader) -> io::Result<Self> {
+        let mut file = BufWriter::new(ResultFile::create(place)?);
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
         file.flush()?;

@@ -52,6 +52,7 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     };
     let expected = ExpectedObject::Present(proof.etag().clone());
     let written = Write::Rewrite(Stored { proof, stat });
+    context.changes.note_write(context.key(&job.file().key), &written);
     match context.source.re_stat(&job.file().key, &job.file().entry).await {
         Ok(now) if !now.is_same_content(&stat) => upload(expected, Some(written)),
         // If the file no longer exists, the next run deletes its object.

@@ -65,7 +65,9 @@ async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result
     let proof = sending.send().await?;
     to_upload.expected = ExpectedObject::Present(proof.etag().clone());
     let stored = Stored { proof, stat: *open.stat() };
-    to_upload.written = Some(Write::Upload(to_upload.reason, stored.clone()));
+    let written = Write::Upload(to_upload.reason, stored.clone());
+    context.changes.note_write(context.key(&file.key), &written);
+    to_upload.written = Some(written);
     match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
         // If the file no longer exists, the next run deletes its object.

@@ -1,0 +1,139 @@
+//! A result place: where a command writes a result. It is outside the source, which is published, and it is neither an
+//! input nor the place of another result of the same command.
+
+use std::cell::OnceCell;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::boundary::{Boundary, resolved};
+
+/// The path of a result.
+#[derive(Clone, Debug)]
+pub(crate) struct ResultPlace {
+    given: PathBuf,
+    resolved: PathBuf,
+}
+
+/// What a command reads and writes: each new place is compared with these.
+#[derive(Debug)]
+pub(crate) struct ResultPlaces {
+    source: Option<PathBuf>,
+    boundary: OnceCell<Boundary>,
+    taken: Vec<(&'static str, PathBuf)>,
+}
+
+/// Why a result cannot be written to a place.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    #[error("{option} {path} is inside the source, where it would be published: name a path outside the source")]
+    InsideSource { option: &'static str, path: String },
+    #[error("{option} {path} is also the file of {other}: name another file")]
+    Taken { option: &'static str, path: String, other: &'static str },
+}
+
+impl ResultPlaces {
+    /// The places of a command that reads this source.
+    pub(crate) fn outside(source: &Path) -> Self {
+        Self { source: Some(source.to_owned()), boundary: OnceCell::new(), taken: Vec::new() }
+    }
+
+    /// The places of a command without a source.
+    pub(crate) const fn anywhere() -> Self {
+        Self { source: None, boundary: OnceCell::new(), taken: Vec::new() }
+    }
+
+    /// Keeps results from this file, which the command reads.
+    pub(crate) fn reads(&mut self, what: &'static str, path: &Path) {
+        self.taken.push((what, resolved(path)));
+    }
+
+    /// Returns the place at `path`; `-` is stdout.
+    ///
+    /// # Errors
+    /// Returns an error if the path leads into the source, or to a file of the command.
+    pub(crate) fn result(&mut self, option: &'static str, path: &Path) -> Result<ResultPlace, PlaceError> {
+        let place = ResultPlace::of(path);
+        let shown = || path.display().to_string();
+        let boundary = self.source.as_ref().map(|source| self.boundary.get_or_init(|| Boundary::of(source)));
+        if boundary.is_some_and(|source| source.contains(&place.resolved)) {
+            return Err(PlaceError::InsideSource { option, path: shown() });
+        }
+        if place.is_device() {
+            return Ok(place);
+        }
+        if let Some((other, _)) = self.taken.iter().find(|(_, taken)| is_same_file(taken, &place.resolved)) {
+            return Err(PlaceError::Taken { option, path: shown(), other });
+        }
+        self.taken.push((option, place.resolved.clone()));
+        Ok(place)
+    }
+}
+
+impl ResultPlace {
+    fn of(path: &Path) -> Self {
+        let resolved = resolved(if path == Path::new("-") { Path::new("/proc/self/fd/1") } else { path });
+        Self { given: path.to_owned(), resolved }
+    }
+
+    /// Any place, for a test.
+    #[cfg(test)]
+    pub(crate) fn anywhere(path: &Path) -> Self {
+        Self::of(path)
+    }
+
+    /// The path as given, for messages.
+    pub(crate) fn given(&self) -> &Path {
+        &self.given
+    }
+
+    /// Whether the place is stdout.
+    pub(crate) fn is_stdout(&self) -> bool {
+        self.given == Path::new("-")
+    }
+
+    /// Whether there is a pipe, a terminal or another device.
+    pub(crate) fn is_device(&self) -> bool {
+        self.is_stdout() || self.given.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir())
+    }
+
+    /// The path to open: without links, or that of a device as given.
+    pub(crate) fn path(&self) -> &Path {
+        if self.is_device() { &self.given } else { &self.resolved }
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|stat| (stat.dev(), stat.ino()));
+    one == other || identity(one).is_some() && identity(one) == identity(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_refused_inside_the_source_and_on_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("tree")).unwrap();
+        fs::write(at("plan"), "x").unwrap();
+        symlink("plan", at("link")).unwrap();
+        fs::hard_link(at("plan"), at("hard")).unwrap();
+        let mut places = ResultPlaces::outside(&at("tree"));
+        places.reads("the plan", &at("plan"));
+        assert!(matches!(places.result("--report", &at("tree/r")), Err(PlaceError::InsideSource { .. })));
+        for name in ["plan", "link", "hard", "tree/../plan"] {
+            assert!(matches!(places.result("--report", &at(name)), Err(PlaceError::Taken { .. })), "{name}");
+        }
+        places.result("--report", &at("r")).unwrap();
+        let error = places.result("--changes", &at("r")).unwrap_err().to_string();
+        assert!(error.contains("--changes") && error.contains("--report"), "{error}");
+        for _ in 0..2 {
+            places.result("--changes", Path::new("/dev/null")).unwrap();
+            places.result("--report", Path::new("-")).unwrap();
+        }
+    }
+}

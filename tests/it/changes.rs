@@ -1,0 +1,197 @@
+//! The changes file: appended, complete lines only, and no change missing without an error.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use fake_aws::s3::{Fault, Operation, Rule};
+use serde_json::Value;
+
+use crate::trial::{Trial, wait_until};
+
+/// The keys of the lines below the prefix. Each line is complete.
+#[track_caller]
+fn keys(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    let key = |line: &str| serde_json::from_str::<Value>(line).unwrap()["key"].as_str().unwrap().to_owned();
+    let mut keys: Vec<String> = text.lines().map(|line| key(line).strip_prefix("www/").unwrap().to_owned()).collect();
+    keys.sort();
+    keys
+}
+
+#[test]
+fn runs_append_and_one_that_cannot_start_changes_nothing() {
+    let trial = Trial::new();
+    let (path, state) = (trial.folder.path().join("changes"), trial.folder.path().join("state").display().to_string());
+    let changes = ["--changes", path.to_str().unwrap(), "--state", &state];
+    let missing = ["sync", "none", "s3://site/www", "--changes", path.to_str().unwrap()];
+    trial.run_words(&missing, &[]).expect(1);
+    assert!(!path.exists(), "a run that cannot start creates no file");
+    trial.write("first", "1");
+    trial.sync(&changes).expect(0);
+    trial.write("second", "2");
+    trial.sync(&changes).expect(0);
+    assert_eq!(keys(&path), ["first", "second"]);
+
+    trial.run_words(&missing, &[]).expect(1);
+    trial.sync(&[&changes[..], &["--require-mount"]].concat()).expect(1);
+    trial.sync(&[&changes[..], &["--part-size", "1KiB"]].concat()).expect(2);
+    // Another run holds the lease.
+    trial.write("third", "3");
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(3))));
+    let holder = trial.start(&changes);
+    trial.wait_for_requests(Operation::PutObject, 3);
+    trial.sync(&changes).expect(11);
+    assert_eq!(keys(&path), ["first", "second"]);
+    holder.end().expect(0);
+    assert_eq!(keys(&path), ["first", "second", "third"]);
+}
+
+#[test]
+fn a_killed_run_has_recorded_each_change_that_it_made() {
+    let trial = Trial::new();
+    for number in 0..20 {
+        trial.write(format!("a{number:02}"), "x");
+    }
+    trial.write("z", "x");
+    Trial::settle();
+    // The last upload hangs, so the run waits with the others done. Nothing but a kill ends it.
+    let hangs = Fault::Stall(Duration::from_secs(80));
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("z").always().does(hangs));
+    let path = trial.folder.path().join("changes");
+    fs::write(&path, "{\"key\":\"www/before\"}\n{\"key\":\"www/to").unwrap();
+    let run = trial.start(&["--changes", path.to_str().unwrap()]);
+    wait_until("the others are stored", || trial.names().len() == 20);
+    thread::sleep(Duration::from_secs(1));
+    run.signal("-KILL");
+    run.end();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("{\"key\":\"www/before\"}\n{\"key\":\"www/to\n{"), "{text}");
+    assert_eq!(text.lines().count(), 22, "{text}");
+}
+
+#[test]
+fn a_change_is_recorded_although_its_file_then_fails() {
+    let trial = Trial::new();
+    let file = trial.write("a", "1");
+    Trial::settle();
+    // S3 stores the object. Then the file cannot be looked up any more.
+    let folder = trial.folder.path().join("folder");
+    let moved = folder.clone();
+    let swap = Fault::before(move || {
+        fs::rename(&file, &moved).unwrap();
+        fs::create_dir(&file).unwrap();
+    });
+    trial.s3.rule(Rule::on(Operation::PutObject).does(swap));
+    let path = trial.folder.path().join("changes");
+    trial.sync(&["--changes", path.to_str().unwrap()]);
+    assert!(trial.has("a"));
+    assert_eq!(keys(&path), ["a"]);
+}
+
+#[test]
+fn lines_that_cannot_be_written_are_exit_3_and_the_sync_goes_on() {
+    let trial = Trial::new();
+    for number in 0..30 {
+        trial.write(format!("f{number:02}"), "x");
+    }
+    trial.object("orphan", "x", Duration::from_secs(1000));
+    let run = trial.sync(&["--changes", "/dev/full", "--delete"]).expect(3);
+    trial.assert_same();
+    assert_eq!(run.stderr.matches("/dev/full").count(), 1, "{}", run.stderr);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("/dev/full") && error.contains("31 changes"), "{error}");
+    assert_eq!((run.counted("uploaded"), run.counted("deleted"), run.counted("failed")), (30, 1, 0));
+    trial.sync(&["--changes", "/dev/full"]).expect(0);
+}
+
+#[test]
+fn a_disk_that_becomes_full_holds_complete_lines() {
+    let trial = Trial::new();
+    for number in 0..200 {
+        trial.write(format!("f{number:03}"), "x");
+    }
+    let full = trial.folder.path().join("full");
+    fs::create_dir(&full).unwrap();
+    let kept = trial.folder.path().join("kept");
+    // The file keeps what fits on the small disk.
+    let script = format!(
+        "mount -t tmpfs -o size=8k none {0} && head -c 4096 /dev/zero > {0}/other && \"$@\"; code=$?; cp {0}/file {1}; exit $code",
+        full.display(),
+        kept.display()
+    );
+    let (source, file) = (trial.tree().display().to_string(), full.join("file").display().to_string());
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        &script,
+        "sh",
+        env!("CARGO_BIN_EXE_efs2s3"),
+        "sync",
+        &source,
+        "s3://site/www",
+    ]);
+    command.args(["--mode", "plain", "--concurrency", "2", "--changes", &file]);
+    let run = trial.spawn(command, &[]).end().expect(3);
+    assert!(run.report["error"].as_str().unwrap().contains("No space left"), "{}", run.report["error"]);
+    trial.assert_same();
+    let written = keys(&kept).len();
+    assert!(written < 200, "{written}");
+}
+
+#[test]
+fn a_pipe_that_closes_is_exit_3() {
+    let trial = Trial::new();
+    for number in 0..300 {
+        trial.write(format!("f{number:03}"), "x");
+    }
+    Trial::settle();
+    let pipe = trial.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(20))));
+    let run = trial.start(&["--changes", pipe.to_str().unwrap(), "--concurrency", "2"]);
+    let mut reader = fs::File::open(&pipe).unwrap();
+    let mut some = [0; 40];
+    reader.read_exact(&mut some).unwrap();
+    drop(reader);
+    let run = run.end().expect(3);
+    assert!(run.report["error"].as_str().unwrap().contains("pipe"), "{}", run.report["error"]);
+    trial.assert_same();
+}
+
+#[test]
+fn a_stop_ends_a_run_that_waits_for_the_reader_of_a_pipe() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let pipe = trial.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let run = trial.start(&["--changes", pipe.to_str().unwrap()]);
+    thread::sleep(Duration::from_secs(1));
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    assert_eq!(run.report["exit_code"], 143);
+    assert!(trial.names().is_empty());
+}
+
+#[test]
+fn the_reader_may_rename_the_file_away_during_a_run() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    trial.write("b", "x");
+    Trial::settle();
+    let (path, read) = (trial.folder.path().join("changes"), trial.folder.path().join("read"));
+    let (from, to) = (path.clone(), read.clone());
+    let rename = Fault::before(move || {
+        wait_until("the first line is written", || keys(&from).len() == 1);
+        fs::rename(&from, &to).unwrap();
+    });
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("b").does(rename));
+    trial.sync(&["--changes", path.to_str().unwrap(), "--concurrency", "1"]).expect(0);
+    assert_eq!((keys(&read), keys(&path)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+}

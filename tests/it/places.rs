@@ -1,0 +1,205 @@
+//! Where results and the state may be: outside the source and the destination, and not on another file of the command.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use fake_aws::s3::Operations;
+
+use crate::trial::{FinishedRun, Trial};
+
+/// What is below a folder, with the contents of files.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path.clone());
+            }
+            found.push((path.display().to_string(), fs::read(&path).unwrap_or_default()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Each command with each option that names a result, or the state.
+fn commands<'a>(tree: &'a str, plan: &'a str, at: &'a str) -> Vec<Vec<&'a str>> {
+    let (to, plain) = ("s3://site/www", ["--mode", "plain"]);
+    let of = |command, option| [&[command, tree, to, option, at], &plain[..]].concat();
+    let mut commands: Vec<Vec<&str>> = Vec::new();
+    commands.extend(["--report", "--changes", "--state"].map(|option| of("sync", option)));
+    commands.extend(["--report", "--output", "--state"].map(|option| of("plan", option)));
+    commands.push(of("verify", "--report"));
+    commands.extend(["--report", "--changes", "--state"].map(|option| vec!["apply", plan, option, at]));
+    commands.extend(["--output", "--state"].map(|option| vec!["ranges", tree, to, "--count", "2", option, at]));
+    commands.extend(
+        ["--report", "--changes", "--state"]
+            .map(|option| vec!["run", "--source", tree, to, "--policy", "direct-only", option, at]),
+    );
+    commands
+}
+
+fn planned(trial: &Trial) -> String {
+    let plan = trial.folder.path().join("plan.jsonl").display().to_string();
+    trial.plan(&["-o", &plan]).expect(0);
+    trial.s3.clear_log();
+    plan
+}
+
+#[track_caller]
+fn assert_refused(trial: &Trial, run: FinishedRun, words: &[&str]) {
+    assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
+    assert!(run.stderr.contains("inside the source") || run.stderr.contains("overlaps the source"), "{}", run.stderr);
+    assert_eq!(trial.count(Operations::all()), 0, "{words:?}");
+}
+
+#[test]
+fn results_inside_the_source_are_refused_by_every_command() {
+    let trial = Trial::new();
+    trial.write("d/file", "x");
+    let plan = planned(&trial);
+    let tree = trial.tree().display().to_string();
+    symlink("tree/d", trial.folder.path().join("link")).unwrap();
+    symlink(trial.tree().join("d/new"), trial.folder.path().join("dangling")).unwrap();
+    let before = contents(&trial.tree());
+    for at in ["tree/result", "tree/none/result", "link/result", "link/../result", "none/../tree/result", "dangling"] {
+        let at = trial.folder.path().join(at).display().to_string();
+        for words in commands(&tree, &plan, &at) {
+            // The trial's own report.
+            let environment: &[(&str, &str)] = &[];
+            assert_refused(&trial, trial.run_words(&words, environment), &words);
+        }
+    }
+    // Relative to the working directory, and with the source through a link.
+    symlink("tree", trial.folder.path().join("source")).unwrap();
+    let words = ["sync", "source", "s3://site/www", "--report", "tree/d/../r"];
+    assert_refused(&trial, trial.run_words(&words, &[]), &words);
+    let onto_stdout = format!("exec \"$@\" > {tree}/r");
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &onto_stdout,
+        "sh",
+        env!("CARGO_BIN_EXE_efs2s3"),
+        "sync",
+        &tree,
+        "s3://site/www",
+        "--report",
+        "-",
+    ]);
+    assert_refused(&trial, trial.spawn(command, &[]).end(), &["--report", "-"]);
+    trial.remove("r");
+    assert_eq!(contents(&trial.tree()), before);
+    // A name that only starts like the source's.
+    let beside = trial.folder.path().join("tree-report").display().to_string();
+    trial.sync(&["--report", &beside]).expect(0);
+}
+
+#[test]
+fn results_in_a_bind_mount_of_the_source_are_refused() {
+    let trial = Trial::new();
+    trial.write("d/deep/file", "x");
+    let plan = planned(&trial);
+    let tree = trial.tree().display().to_string();
+    let folder = trial.folder.path().display().to_string();
+    fs::create_dir(trial.folder.path().join("mounted")).unwrap();
+    let before = contents(&trial.tree());
+    // The tree itself, a directory of it, and one of a file system that is mounted inside it.
+    let mounts = [
+        "mount --bind tree mounted",
+        "mount --bind tree/d mounted",
+        "mount -t tmpfs none tree/d && mkdir -p tree/d/deep/x && mount --bind tree/d/deep mounted",
+    ];
+    for mount in mounts {
+        let script = format!("cd {folder} && {mount} && exec \"$@\"");
+        for at in ["mounted/result", "mounted/x/../result", "mounted/new/result"] {
+            let at = format!("{folder}/{at}");
+            for words in commands(&tree, &plan, &at) {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_efs2s3")]).args(&words);
+                assert_refused(&trial, trial.spawn(command, &[]).end(), &words);
+            }
+        }
+    }
+    // A directory outside that is mounted inside the source is published too.
+    fs::create_dir(trial.folder.path().join("outside")).unwrap();
+    let script = format!("cd {folder} && mount --bind outside tree/d && exec \"$@\"");
+    let at = format!("{folder}/outside/result");
+    let words = ["sync", &tree, "s3://site/www", "--changes", &at];
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_efs2s3")]).args(words);
+    assert_refused(&trial, trial.spawn(command, &[]).end(), &words);
+    assert_eq!(contents(&trial.tree()), before);
+}
+
+#[test]
+fn a_result_on_another_file_of_the_command_is_refused() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let at = |name: &str| trial.folder.path().join(name).display().to_string();
+    let (plan, tree) = (planned(&trial), trial.tree().display().to_string());
+    let to = "s3://site/www";
+    fs::write(at("manifest"), "/a\n").unwrap();
+    fs::write(at("config"), "").unwrap();
+    symlink("plan.jsonl", at("link")).unwrap();
+    let ranges = ["ranges", &tree, to, "--count", "2", "-o", &at("ranges")];
+    trial.run_words(&ranges, &[]).expect(0);
+    trial.sync(&["--ranges", &at("ranges"), "--range-index", "0", "--report", &at("0.json")]).expect(0);
+    trial.s3.clear_log();
+    for words in [
+        vec!["sync", &tree, to, "--report", &at("both"), "--changes", &at("both")],
+        vec!["plan", &tree, to, "--report", &at("both"), "-o", &at("both")],
+        vec!["apply", &plan, "--report", &plan],
+        vec!["apply", &plan, "--changes", &at("link")],
+        vec!["sync", &tree, to, "--from-manifest", &at("manifest"), "--report", &at("manifest")],
+        vec!["sync", &tree, to, "--config", &at("config"), "--changes", &at("config")],
+        vec!["sync", &tree, to, "--ranges", &at("ranges"), "--range-index", "0", "--report", &at("ranges")],
+        vec!["report", "merge", &at("0.json"), "--report", &at("0.json")],
+    ] {
+        let run = trial.run_words(&words, &[]);
+        assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
+        assert!(run.stderr.contains("name another file"), "{words:?}: {}", run.stderr);
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+    assert!(!Path::new(&at("both")).exists());
+    assert!(fs::read_to_string(&plan).unwrap().starts_with("{\"plan\":1"));
+    // A device, and the range list that the new one replaces.
+    trial.sync(&["--report", "/dev/null", "--changes", "/dev/null"]).expect(0);
+    let state = at("state");
+    let previous = at("ranges");
+    let again = [&ranges[..], &["--previous", &previous, "--state", &state]].concat();
+    trial.run_words(&again, &[]).expect(0);
+}
+
+#[test]
+fn state_that_overlaps_the_destination_is_refused() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let plan = planned(&trial);
+    let tree = trial.tree().display().to_string();
+    let to = "s3://site/www";
+    // The destination is s3://site/www.
+    for state in ["s3://site", "s3://site/", "s3://site/www", "s3://site/www/", "s3://site/www/state"] {
+        for words in [
+            vec!["sync", &tree, to, "--state", state],
+            vec!["plan", &tree, to, "--state", state],
+            vec!["apply", &plan, "--state", state],
+            vec!["ranges", &tree, to, "--count", "2", "--state", state],
+            vec!["run", "--source", &tree, to, "--policy", "direct-only", "--state", state],
+        ] {
+            let run = trial.run_words(&words, &[]);
+            assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
+            assert!(run.stderr.contains("--state overlaps"), "{words:?}: {}", run.stderr);
+        }
+    }
+    let run = trial.run_words(&["ranges", &tree, to, "--count", "2", "-o", "s3://site/www/ranges.json"], &[]).expect(2);
+    assert!(run.stderr.contains("inside the destination"), "{}", run.stderr);
+    assert_eq!(trial.count(Operations::all()), 0);
+    for state in ["s3://site/www-old", "s3://site/ww"] {
+        trial.sync(&["--state", state]).expect(0);
+    }
+}
