@@ -29,7 +29,7 @@ use crate::sync::budget::ByteBudget;
 use crate::sync::changes::ChangesWriter;
 use crate::sync::context::{Context, Memory};
 use crate::sync::dialect::DialectInUse;
-use crate::sync::rules::{CompareBy, Rules};
+use crate::sync::rules::{CompareBy, DeleteRules, Rules};
 use crate::sync::setup::Setup;
 use crate::sync::survey::Input;
 
@@ -240,7 +240,7 @@ impl SyncConfig {
             destination,
             rules: config.rules(),
             filter: config.reading.filter,
-            delete_rules: config.deleting.rules,
+            delete_rules: DeleteRules { limit_share: config.range.limit_share(), ..config.deleting.rules },
             headers: config.uploading.headers,
             dialect: config.comparing.dialect.map_or_else(DialectInUse::default, DialectInUse::fixed),
             budget: ByteBudget::new(config.limits.memory.unwrap_or_else(memory::default_budget_bytes)),

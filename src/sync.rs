@@ -114,7 +114,7 @@ pub(crate) async fn sync(
             seconds.delete = start.elapsed().as_secs_f64();
         }
         Ok(()) => tally.withheld_many(&Guard::Interrupted, orphans.count()),
-        Err(_) => tally.withheld_many(&Guard::Listing, orphans.count()),
+        Err(fatal) => tally.withheld_many(&Guard::Listing { error: fatal.to_string() }, orphans.count()),
     }
     tally.lost_changes = context.changes.finish();
     write_index(context).await;

@@ -2,6 +2,7 @@
 
 use crate::cli::DeleteArgs;
 use crate::source::Requirements;
+use crate::sync::guard::LimitShare;
 use crate::sync::rules::DeleteRules;
 
 #[derive(Debug)]
@@ -21,6 +22,8 @@ impl Deleting {
             delete: args.delete && !has_manifest,
             rules: DeleteRules {
                 max_delete: args.max_delete,
+                // Known once the run has its key range.
+                limit_share: LimitShare::Unknown,
                 allow_empty_source: args.allow_empty_source,
                 ignore_errors: args.ignore_errors,
                 task_unknown: false,

@@ -7,6 +7,7 @@ use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
 use crate::location::{FileLocation, Location};
 use crate::range_list::{RangeList, RangeListError, RangeOfList};
+use crate::sync::guard::LimitShare;
 
 /// The keys of one of several runs.
 #[derive(Debug)]
@@ -69,6 +70,15 @@ impl ChosenRange {
         match self {
             Self::Listed(_, range) => Some(range),
             Self::Keys(_) | Self::InList { .. } | Self::Nothing(_) => None,
+        }
+    }
+
+    /// Returns which share of the default delete limit the run has.
+    pub(super) fn limit_share(&self) -> LimitShare {
+        match self {
+            Self::Keys(keys) if keys.is_all() => LimitShare::Whole,
+            Self::Listed(_, range) => LimitShare::OneOf(u64::try_from(range.count).unwrap_or(u64::MAX)),
+            Self::Keys(_) | Self::InList { .. } | Self::Nothing(_) => LimitShare::Unknown,
         }
     }
 

@@ -9,8 +9,9 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the message shows what each number is")]
 pub enum Guard {
-    /// The run failed before its deletes: in the walk, the listing or the uploads.
-    Listing,
+    /// The run ended with this error before its deletes, or between them: in the walk, the listing, the uploads or the
+    /// deletes.
+    Listing { error: String },
     /// The run was asked to stop before these deletes.
     Interrupted,
     /// DataSync did not describe the task, so the run does not know what the task excludes.
@@ -26,7 +27,7 @@ pub enum Guard {
     /// The source is empty, as a directory is on which nothing is mounted.
     EmptySource { deletes: u64 },
     /// There are more deletes than `--max-delete` allows.
-    Limit { deletes: u64, objects: u64, allowed: MaxDelete },
+    Limit { deletes: u64, objects: u64, allowed: MaxDelete, share: LimitShare },
     /// The temporary file that holds the list of deletes failed.
     Spill { deletes: u64, error: String },
     /// No file can have this name.
@@ -44,7 +45,7 @@ pub enum Guard {
 impl Guard {
     /// One of each.
     pub const ALL: [Self; 15] = [
-        Self::Listing,
+        Self::Listing { error: String::new() },
         Self::Interrupted,
         Self::TaskUnknown,
         Self::DatasyncMayStillRun,
@@ -52,7 +53,7 @@ impl Guard {
         Self::Unknown,
         Self::Uploads { failed: 0, deletes: 0 },
         Self::EmptySource { deletes: 0 },
-        Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default },
+        Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
         Self::Spill { deletes: 0, error: String::new() },
         Self::ImpossiblePath,
         Self::ChangedSincePlan,
@@ -65,7 +66,7 @@ impl Guard {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Listing => "listing",
+            Self::Listing { .. } => "listing",
             Self::Interrupted => "interrupted",
             Self::TaskUnknown => "task_unknown",
             Self::DatasyncMayStillRun => "datasync_may_still_run",
@@ -87,7 +88,7 @@ impl Guard {
     pub(crate) const fn is_normal(&self) -> bool {
         match self {
             Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
-            Self::Listing
+            Self::Listing { .. }
             | Self::Interrupted
             | Self::TaskUnknown
             | Self::DatasyncMayStillRun
@@ -106,7 +107,9 @@ impl Guard {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Listing => "the run failed before its deletes: read `error`, and run again".to_owned(),
+            Self::Listing { error } => {
+                format!("the run ended before these deletes ({error}): remove the cause, and run again")
+            }
             Self::Interrupted => "the run was asked to stop before these deletes: the next run does them".to_owned(),
             Self::TaskUnknown => {
                 "DataSync did not describe the task, so this run cannot know what the task excludes and whether it \
@@ -137,8 +140,9 @@ impl Guard {
                 "withheld {deletes} deletes: the source is empty, as it looks if it is not mounted. Mount it and run \
                  again, or pass --allow-empty-source if it is meant to be empty"
             ),
-            Self::Limit { deletes, objects, allowed } => format!(
-                "withheld {deletes} deletes of {objects} objects: {allowed}. Pass --max-delete {deletes} to allow them"
+            Self::Limit { deletes, objects, allowed, share } => format!(
+                "withheld {deletes} deletes of {objects} objects in scope: {}. Pass --max-delete {deletes} to allow them",
+                allowed.exceeded(*share)
             ),
             Self::Spill { deletes, error } => format!(
                 "withheld {deletes} deletes: cannot keep their list in the temporary folder ({error}). Free some space \
@@ -163,16 +167,38 @@ impl Guard {
 /// How many deletes one run may do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MaxDelete {
-    /// The run refuses more than 100 that are also more than 10 % of the listed objects.
+    /// The run refuses more than its share of 100 that are also more than 10 % of the objects in scope.
     Default,
     /// Up to this many objects.
     Count(u64),
-    /// Up to this share of the listed objects, in percent.
+    /// Up to this share of the objects in scope, in percent.
     Percent(f64),
 }
 
+/// Which share of the default 100 deletes a run has: several runs over key ranges may delete 100 together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LimitShare {
+    /// The run is for all keys.
+    Whole,
+    /// The run is for one of this many key ranges.
+    OneOf(u64),
+    /// The run is for a key range, and the number of ranges is unknown. Only the 10 % count.
+    Unknown,
+}
+
+impl LimitShare {
+    /// Returns how many of the default 100 deletes the run has.
+    const fn deletes(self) -> u64 {
+        match self {
+            Self::Whole | Self::OneOf(0) => 100,
+            Self::OneOf(ranges) => 100 / ranges,
+            Self::Unknown => 0,
+        }
+    }
+}
+
 impl MaxDelete {
-    /// Returns how many of `objects` listed objects a run may delete.
+    /// Returns how many of `objects` objects in scope a run with this share may delete.
     #[must_use]
     #[allow(
         clippy::as_conversions,
@@ -181,21 +207,26 @@ impl MaxDelete {
         clippy::cast_sign_loss,
         reason = "a share of a count"
     )]
-    pub(crate) fn of(self, objects: u64) -> u64 {
+    pub(crate) fn of(self, objects: u64, share: LimitShare) -> u64 {
         match self {
-            Self::Default => (objects / 10).max(100),
+            Self::Default => (objects / 10).max(share.deletes()),
             Self::Count(count) => count,
             Self::Percent(percent) => (objects as f64 * percent / 100.0).floor() as u64,
         }
     }
-}
 
-impl std::fmt::Display for MaxDelete {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Default => f.write_str("more than 100 and more than 10 %"),
-            Self::Count(count) => write!(f, "more than {count}"),
-            Self::Percent(percent) => write!(f, "more than {percent} %"),
+    /// Says which number was exceeded.
+    fn exceeded(self, share: LimitShare) -> String {
+        match (self, share) {
+            (Self::Default, LimitShare::Whole) => "more than 100 and more than 10 %".to_owned(),
+            (Self::Default, LimitShare::OneOf(ranges)) => {
+                format!("more than {}, the share of one of {ranges} ranges in 100, and more than 10 %", share.deletes())
+            }
+            (Self::Default, LimitShare::Unknown) => {
+                "more than 10 % (a range that is not from a range list has no share of 100)".to_owned()
+            }
+            (Self::Count(count), _) => format!("more than {count}"),
+            (Self::Percent(percent), _) => format!("more than {percent} %"),
         }
     }
 }
@@ -228,7 +259,7 @@ mod tests {
         assert_eq!(names.len(), Guard::ALL.len());
         for guard in Guard::ALL {
             let position = match guard {
-                Guard::Listing => 0,
+                Guard::Listing { .. } => 0,
                 Guard::Interrupted => 1,
                 Guard::TaskUnknown => 2,
                 Guard::DatasyncMayStillRun => 3,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::metadata::Preserve;
-use crate::sync::guard::MaxDelete;
+use crate::sync::guard::{LimitShare, MaxDelete};
 use crate::time::EpochNanos;
 
 /// What a decision depends on besides the file and the object.
@@ -65,6 +65,8 @@ impl Suspect {
 pub struct DeleteRules {
     /// How many deletes are allowed.
     pub max_delete: MaxDelete,
+    /// Which share of the default number this run has.
+    pub limit_share: LimitShare,
     /// Whether an empty source may delete everything.
     pub allow_empty_source: bool,
     /// Whether an unreadable directory withholds only the deletes below it.

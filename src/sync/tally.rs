@@ -50,6 +50,8 @@ pub(crate) struct Tally {
     pub(crate) source_is_empty: bool,
     /// Why changes are missing in the changes file.
     pub(crate) lost_changes: Option<String>,
+    /// Listed objects that belong to the sync: admitted by the filters, not reserved, inside the key range.
+    pub(crate) objects_in_scope: u64,
     /// Uploads to keys without an object that failed at the destination.
     pub(crate) absent_uploads_failed: u64,
 }

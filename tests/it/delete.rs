@@ -491,6 +491,43 @@ fn exceeding_max_delete_withholds_every_delete() {
     trial.assert_same();
 }
 
+#[test]
+fn delete_limit_counts_only_objects_in_scope() {
+    for (options, deletes) in [
+        (vec!["--exclude", "/logs", "--max-delete", "10%"], 20),
+        (vec!["--include", "/site"], 120),
+        (vec!["--include", "/site", "--mode", "datasync"], 120),
+    ] {
+        let trial = Trial::new();
+        for number in 0..2000 {
+            trial.object(&format!("logs/{number:04}"), "x", LONG_AGO);
+        }
+        for number in 0..deletes {
+            trial.object(&format!("site/{number:04}"), "x", LONG_AGO);
+        }
+        trial.write("site/one", "1");
+        let run = trial.sync(&[&["--delete"], &options[..]].concat()).expect(3);
+        assert_eq!(run.withheld_by("limit"), deletes, "{options:?}");
+        assert_eq!(run.counted("objects"), 2000 + deletes, "the report counts what was listed");
+        let (_, _, message) = withheld(&run, "limit");
+        assert!(message.contains(&format!("of {deletes} objects in scope")), "{message}");
+        assert_eq!(trial.count(DELETES), 0);
+    }
+}
+
+#[test]
+fn delete_limit_does_not_count_reserved_objects() {
+    let trial = Trial::new();
+    trial.write("one", "1");
+    for number in 0..2000 {
+        trial.object(&format!("hourly.snapshot/{number:04}"), "x", LONG_AGO);
+    }
+    for number in 0..120 {
+        trial.object(&format!("{number:03}"), "x", LONG_AGO);
+    }
+    assert_eq!(trial.datasync(&["--delete"]).expect(3).withheld_by("limit"), 120);
+}
+
 // --- guards 5 and 6: the re-check ---
 
 /// Runs a hook while the run uploads a new file: after the walk, before the deletes.

@@ -259,12 +259,48 @@ fn deletes_do_not_depend_on_where_the_keys_are_split() {
 }
 
 #[test]
+fn ranges_have_one_default_delete_limit_together() {
+    let trial = Trial::new();
+    for number in 0..300 {
+        trial.object(&format!("f{number:03}"), "x", HOUR);
+        if number % 15 == 0 {
+            trial.write_aged(format!("f{number:03}"), "x", HOUR);
+        }
+    }
+    let file = trial.folder.path().join("ranges.json").display().to_string();
+    let bounds = ["", "f075", "f150", "f225", ""];
+    let ranges: Vec<Value> = (0..4)
+        .map(|index| json!({"index": index, "after": bounds[index], "to": bounds[index + 1], "entries": 5}))
+        .collect();
+    fs::write(&file, serde_json::to_string(&ranges).unwrap()).unwrap();
+    for run in run_ranges(&trial, &file, 4, &["--delete", "--mode", "plain"]) {
+        let count = run.expect(3).withheld_by("limit");
+        assert!((69..=71).contains(&count), "{count}");
+    }
+    assert_eq!(trial.names().len(), 300);
+    let removed = trial.names().into_iter().filter(|name| name.as_str() >= "f150").collect::<Vec<_>>();
+    for name in removed.iter().step_by(4) {
+        trial.s3.remove("site", &format!("www/{name}"));
+    }
+    for (index, run) in
+        run_ranges(&trial, &file, 4, &["--delete", "--mode", "plain", "--max-delete", "60"]).into_iter().enumerate()
+    {
+        assert_eq!(run.code, if index < 2 { 3 } else { 0 }, "a number counts for each run: range {index}");
+    }
+}
+
+#[test]
 fn an_empty_range_of_a_source_with_files_is_not_an_empty_source() {
     let trial = Trial::new();
     trial.write_aged("elsewhere", "x", HOUR);
     trial.object("m/1", "x", HOUR);
     trial.object("m/2", "x", HOUR);
-    let range = ["--delete", "--range-after", "k", "--range-to", "n"];
+    // A range that is not from a list has no share of the 100 deletes of the default.
+    let range = ["--delete", "--max-delete", "2", "--range-after", "k", "--range-to", "n"];
+    assert_eq!(
+        trial.sync(&range[..1].iter().chain(&range[3..]).copied().collect::<Vec<_>>()).expect(3).withheld_by("limit"),
+        2
+    );
     assert_eq!(trial.sync(&range).expect(0).counted("deleted"), 2);
 
     // Without any file, the source is empty.
@@ -284,7 +320,9 @@ fn an_unreadable_directory_withholds_deletes_in_every_range_that_it_reaches_into
         trial.object(name, "x", HOUR);
     }
     fs::set_permissions(trial.tree().join("d/e"), fs::Permissions::from_mode(0o000)).unwrap();
-    let sync = |after: &str, to: &str| trial.sync_as_nobody(&["--delete", "--range-after", after, "--range-to", to]);
+    let sync = |after: &str, to: &str| {
+        trial.sync_as_nobody(&["--delete", "--max-delete", "9", "--range-after", after, "--range-to", to])
+    };
     assert_eq!(sync("", "d/e/5").expect(3).counted("deletes_withheld"), 0);
     assert_eq!(sync("d/e/5", "e").expect(3).withheld_by("walk"), 1);
     assert_eq!(sync("e", "").expect(0).counted("deleted"), 1);

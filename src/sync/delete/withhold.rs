@@ -6,7 +6,7 @@ use crate::sync::tally::Tally;
 
 /// Returns the first guard that withholds `deletes` deletes of a run with this tally.
 pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
-    let objects = tally.counts.objects;
+    let objects = tally.objects_in_scope;
     if deletes == 0 {
         None
     } else if rules.task_unknown {
@@ -19,8 +19,8 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
         Some(Guard::Uploads { failed: tally.absent_uploads_failed, deletes })
     } else if tally.source_is_empty && !rules.allow_empty_source {
         Some(Guard::EmptySource { deletes })
-    } else if deletes > rules.max_delete.of(objects) {
-        Some(Guard::Limit { deletes, objects, allowed: rules.max_delete })
+    } else if deletes > rules.max_delete.of(objects, rules.limit_share) {
+        Some(Guard::Limit { deletes, objects, allowed: rules.max_delete, share: rules.limit_share })
     } else {
         None
     }
@@ -29,10 +29,11 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::guard::MaxDelete;
+    use crate::sync::guard::{LimitShare, MaxDelete};
 
     const RULES: DeleteRules = DeleteRules {
         max_delete: MaxDelete::Default,
+        limit_share: LimitShare::Whole,
         allow_empty_source: false,
         ignore_errors: false,
         task_unknown: false,
@@ -40,8 +41,8 @@ mod tests {
     };
 
     fn tally(files: u64, objects: u64) -> Tally {
-        let mut tally = Tally { source_is_empty: files == 0, ..Tally::default() };
-        (tally.counts.files, tally.counts.objects) = (files, objects);
+        let mut tally = Tally { source_is_empty: files == 0, objects_in_scope: objects, ..Tally::default() };
+        (tally.counts.files, tally.counts.objects) = (files, 100 * objects);
         tally
     }
 
@@ -108,6 +109,20 @@ mod tests {
             assert_eq!(guard(most, &tally(1, 1000), &rules), None);
             assert_eq!(guard(most + 1, &tally(1, 1000), &rules), Some("limit"));
         }
+    }
+
+    #[test]
+    fn a_run_over_a_range_has_its_share_of_a_hundred_deletes() {
+        for (share, most) in [(LimitShare::OneOf(4), 25), (LimitShare::OneOf(1), 100), (LimitShare::OneOf(1000), 10)] {
+            let rules = DeleteRules { limit_share: share, ..RULES };
+            assert_eq!(guard(most, &tally(1, 100), &rules), None, "{share:?}");
+            assert_eq!(guard(most + 1, &tally(1, 101), &rules), Some("limit"), "{share:?}");
+        }
+        let rules = DeleteRules { limit_share: LimitShare::Unknown, ..RULES };
+        assert_eq!(guard(5, &tally(1, 50), &rules), None);
+        assert_eq!(guard(6, &tally(1, 50), &rules), Some("limit"), "no share of 100");
+        let rules = DeleteRules { max_delete: MaxDelete::Count(60), limit_share: LimitShare::OneOf(4), ..RULES };
+        assert_eq!(guard(60, &tally(1, 100), &rules), None, "a number counts for each run");
     }
 
     #[test]

@@ -60,7 +60,9 @@ pub(super) async fn survey(
         let (line, checked) = checked.map_err(Fatal::ReadPlan)?;
         match checked {
             Ok(Some(step)) => {
+                // A plan has only lines of objects in scope.
                 tally.counts.objects += u64::from(line.etag.is_some());
+                tally.objects_in_scope += u64::from(line.etag.is_some());
                 if let Step::Do(job) = &step {
                     let stat = job.file().entry.stat;
                     tally.saw(stat.kind);

@@ -56,6 +56,9 @@ pub(super) async fn survey(
                 Err(error) => return Err(unusable(error)),
                 Ok(Some(objects)) => {
                     tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
+                    let in_scope =
+                        objects.iter().filter(|object| is_in_scope(&object.key, &context.rules, &context.filter));
+                    tally.objects_in_scope += u64::try_from(in_scope.count()).unwrap_or(u64::MAX);
                     pairs.add(objects);
                     false
                 }
