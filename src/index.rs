@@ -100,6 +100,12 @@ impl Index {
         }
     }
 
+    /// Returns whether an earlier run recorded a row with such a key.
+    pub(crate) async fn has_row(&self, is_wanted: impl Fn(&RelativeKey) -> bool) -> bool {
+        let Some(rows) = self.old_rows().await else { return false };
+        rows.map_while(Result::ok).any(|row| is_wanted(&row.key))
+    }
+
     /// Calls `each` with the key of each row, in order. Returns `false` if there is no index, or if it is damaged.
     pub(crate) async fn for_each_key(&self, mut each: impl FnMut(&RelativeKey)) -> bool {
         let mut rows = self.rows.lock().await;

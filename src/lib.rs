@@ -34,6 +34,7 @@ pub mod report;
 mod result_file;
 mod result_place;
 pub mod scope;
+mod served;
 pub mod session;
 pub mod shutdown;
 pub mod source;

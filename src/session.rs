@@ -1,7 +1,7 @@
 //! A session: one run over a source and a destination, from the lease to the report.
 //!
 //! ```text
-//! open     fetch what the config names, open the state, take the lease, open both sides
+//! open     fetch what the config names, open the state, take the lease, mark the destination as served, open both sides
 //! sync, plan, verify, apply     load what earlier runs recorded, do the work, derive the exit code
 //! end      store the report in the state, release the lease
 //! ```
@@ -23,8 +23,9 @@ use crate::location::Location;
 use crate::progress::Progress;
 use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
+use crate::served::InnerDestinations;
 use crate::shutdown::Shutdown;
-use crate::state::{State, StateLocation};
+use crate::state::{State, StateError, StateLocation};
 use crate::sync::changes::{Changes, ChangesWriter};
 use crate::sync::context::{Context, Memory};
 use crate::sync::counts::Seconds;
@@ -77,6 +78,7 @@ pub struct Session {
     state: Option<Arc<State>>,
     lease: Option<Lease>,
     scope: Scope,
+    inner: InnerDestinations,
     requests: Arc<Requests>,
     /// What the report is about.
     pub subject: Subject,
@@ -111,6 +113,8 @@ pub enum SessionError {
     /// A stop request, after which the source or S3 did not respond in time.
     #[error("stop requested before the work started: wrote nothing")]
     Stopped(ExitCode),
+    #[error("cannot read or mark in the state which destinations it serves: {0}")]
+    Served(#[from] StateError),
 }
 
 impl SessionError {
@@ -121,7 +125,7 @@ impl SessionError {
             Self::StateInside => ExitCode::Usage,
             Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
             Self::Stopped(exit_code) => *exit_code,
-            Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) => ExitCode::Fatal,
+            Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
         }
     }
 }
@@ -210,11 +214,20 @@ impl Session {
             }
             Some(_) | None => None,
         };
+        let inner = match served(state.as_deref(), &scope, access).await {
+            Ok(inner) => inner,
+            Err(error) => {
+                if let Some(lease) = lease {
+                    lease.release().await;
+                }
+                return Err(error.into());
+            }
+        };
         let config = config.behind(lease.as_ref().map(Lease::fence).unwrap_or_default());
         let requests = config.requests();
         let shutdown = control.shutdown.clone();
         match config.open(control.shutdown, control.progress).await {
-            Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, requests, subject }))),
+            Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, inner, requests, subject }))),
             Err(error) => {
                 // What a stop request interrupts fails because of it.
                 let (error, exit_code) = match shutdown.exit_code() {
@@ -328,8 +341,8 @@ impl Session {
         changes: ChangesWriter,
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
-        let Self { setup, state, lease, scope, requests, subject } = self;
-        let memory = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await;
+        let Self { setup, state, lease, scope, inner, requests, subject } = self;
+        let memory = Memory { inner, ..load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let (context, own_input) = setup.start(memory, doubt, changes);
@@ -377,6 +390,8 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
     match (result, stopped) {
         (Err(_), _) => ExitCode::Fatal,
         (Ok(()), Some(stopped)) => stopped,
+        // Beside an empty source, no difference is proven.
+        (Ok(()), None) if done.tally.empty_source().is_some() => ExitCode::Incomplete,
         (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
         (Ok(()), None) if done.tally.is_incomplete() || done.unguarded_deletes => ExitCode::Incomplete,
         (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,
@@ -392,7 +407,16 @@ async fn load_memory(context: &Context, state: Option<&Arc<State>>, scope: &Scop
     let index = Index::open(state, scope, context.rules.preserve).await;
     let fence = context.destination.fence().clone();
     let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
-    Memory { state: Some(Arc::clone(state)), index: Some(index), uploads }
+    Memory { state: Some(Arc::clone(state)), index: Some(index), uploads, ..Memory::default() }
+}
+
+/// Returns the destinations inside this one. A run that writes marks its own destination before its first write.
+async fn served(state: Option<&State>, scope: &Scope, access: Access) -> Result<InnerDestinations, StateError> {
+    match (state, access) {
+        (None, _) => Ok(InnerDestinations::default()),
+        (Some(state), Access::Write) => InnerDestinations::register(state, scope).await,
+        (Some(state), Access::Read) => InnerDestinations::read(state, scope.destination.clone()).await,
+    }
 }
 
 /// Stores the report in the state, and releases the lease. The report counts the requests of both.

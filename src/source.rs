@@ -1,7 +1,8 @@
 //! The source: a directory tree on EFS or any other file system, which is only read.
 //!
 //! The only home of calls to the file system below the source directory. Its methods: `walk` and `stat_named` here,
-//! `open_file` and `re_stat` in `read`, `presences` in `presence`.
+//! `open_file` and `re_stat` in `read`, `presences` in `presence`, `content` in `content`,
+//! `learn_sizes` in `sizes`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::key::RelativeKey;
 
+pub(crate) mod content;
 pub mod entry;
 pub(crate) mod mount;
 pub mod operations;
@@ -19,6 +21,7 @@ pub(crate) mod read;
 mod resolution;
 pub mod root;
 mod root_path;
+pub(crate) mod sizes;
 mod timeout;
 pub(crate) mod tree_range;
 pub mod walk;
@@ -30,9 +33,6 @@ use root::{Root, RootError};
 use timeout::CallTimeout;
 use tree_range::TreeRange;
 use walk::{WalkError, WalkOptions};
-
-/// The look-ahead of a walk that ends at one of its first entries.
-const FEW_ENTRIES: usize = 64;
 
 /// An opened source.
 #[derive(Debug)]
@@ -89,12 +89,6 @@ impl Source {
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
     pub(crate) fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
         walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
-    }
-
-    /// The same walk for a caller that needs only its first entries: it reads little ahead of them.
-    pub(crate) fn walk_first(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
-        let options = WalkOptions { look_ahead_entries: FEW_ENTRIES, batch_entries: 1, ..self.walk.clone() };
-        walk::start(Arc::clone(&self.root), options, Arc::clone(&self.operations), Arc::default())
     }
 
     /// Stats the path that a manifest or plan names, and returns what the walk would find there.

@@ -57,6 +57,15 @@ impl<R: SpoolRecord> Spool<R> {
         }
     }
 
+    /// Calls `each` with every record, in no order. Of several records with the same key, all are passed.
+    pub(crate) fn each(&self, mut each: impl FnMut(&R)) -> io::Result<()>
+    where
+        R: Send + 'static,
+    {
+        self.in_memory.iter().for_each(&mut each);
+        self.chunks.iter().cloned().flat_map(read_chunk).try_for_each(|record| record.map(|record| each(&record)))
+    }
+
     /// Whether no record was pushed.
     pub(crate) const fn is_empty(&self) -> bool {
         self.in_memory.is_empty() && self.chunks.is_empty()

@@ -15,7 +15,8 @@
 //!   transfer/upload, rewrite    write what differs
 //!   transfer/sending            send an open file
 //! delete/orphan               keep orphans on disk until the end of the run
-//! delete/withhold             ask the guards of the whole run
+//! unpublished                 remember the sizes of files that could not be published
+//! delete/withhold             ask the guards of the whole run, and those of each size
 //! delete                      look up each orphan again, and delete it
 //! ```
 //!
@@ -44,6 +45,7 @@ pub mod setup;
 pub mod survey;
 pub(crate) mod tally;
 pub(crate) mod transfer;
+pub(crate) mod unpublished;
 pub(crate) mod verdict;
 
 use context::Context;
@@ -117,7 +119,10 @@ pub(crate) async fn sync(
         Err(fatal) => tally.withheld_many(&Guard::Listing { error: fatal.to_string() }, orphans.count()),
     }
     tally.lost_changes = context.changes.finish();
-    write_index(context).await;
+    // The index still has to show that a source without content had some.
+    if tally.empty_source().is_none() {
+        write_index(context).await;
+    }
     transferred
 }
 

@@ -47,11 +47,14 @@ pub(crate) struct DeleteArgs {
     pub(crate) delete: bool,
     /// Delete up to N objects, or P% of all; if more, none
     ///
-    /// If there are more to delete, a guard withholds all deletes. P% is a share of the objects that the run lists
-    /// [default: the larger of 100 objects and 10%]
+    /// If there are more to delete, a guard withholds all deletes. P% is a share of the objects that the filters admit
+    /// [default: the larger of 100 objects and 10%; one of N ranges has 1/N of the 100]
     #[arg(long, value_name = "N|P%", default_value = "default", hide_default_value = true)]
     pub(crate) max_delete: MaxDelete,
     /// Let an empty source delete objects, up to --max-delete
+    ///
+    /// Without this option, a source that holds no file of the sync is exit code 3 in every command, if the destination
+    /// has objects
     #[arg(long)]
     pub(crate) allow_empty_source: bool,
     /// Delete even if the walk could not read some directories, but never below those directories

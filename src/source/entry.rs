@@ -126,8 +126,9 @@ pub enum Found {
     Filtered(EntryKind),
     /// This entry alone failed; its object stays.
     Failed(EntryKind, Problem),
-    /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked.
-    Nameless(EntryKind, Problem),
+    /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked. The last field is its
+    /// path relative to the source.
+    Nameless(EntryKind, Problem, Box<[u8]>),
     /// What belongs here is out of sight, so it is unknown at this key and below it.
     Unknown(EntryKind, Unknown),
     /// A directory that the walk could not read from this key on: never empty.

@@ -1,6 +1,4 @@
-//! A tree range: the part of the walk inside a key range. Outside it, a walk records only that the tree has entries.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! A tree range: the part of the walk inside a key range.
 
 use super::entry::{Entry, Found};
 use crate::key_range::KeyRange;
@@ -9,31 +7,23 @@ use crate::key_range::KeyRange;
 #[derive(Debug, Default)]
 pub struct TreeRange {
     keys: KeyRange,
-    saw_beyond: AtomicBool,
 }
 
 impl TreeRange {
-    pub(crate) fn of(keys: KeyRange) -> Self {
-        Self { keys, saw_beyond: AtomicBool::new(false) }
+    pub(crate) const fn of(keys: KeyRange) -> Self {
+        Self { keys }
     }
 
     pub(crate) const fn keys(&self) -> &KeyRange {
         &self.keys
     }
 
-    /// Whether the walk saw anything outside this range: then the source is not empty.
-    pub(crate) fn saw_beyond(&self) -> bool {
-        self.saw_beyond.load(Ordering::Relaxed)
-    }
-
     /// Whether the walk emits an entry: its key is in the range, or it covers keys that are.
     pub(super) fn takes(&self, entry: &Entry) -> bool {
-        self.note(
-            self.keys.contains(entry.key.as_bytes())
-                // It has no key; `may_take` has already tested its name.
-                || matches!(entry.found, Found::Nameless(..))
-                || self.has_covered(entry),
-        )
+        self.keys.contains(entry.key.as_bytes())
+            // It has no key; `may_take` has already tested its name.
+            || matches!(entry.found, Found::Nameless(..))
+            || self.has_covered(entry)
     }
 
     fn has_covered(&self, entry: &Entry) -> bool {
@@ -44,19 +34,12 @@ impl TreeRange {
 
     /// Whether keys below a directory may be in the range.
     pub(super) fn reaches(&self, directory: &str) -> bool {
-        self.note(self.keys.may_contain_below(directory.as_bytes()))
+        self.keys.may_contain_below(directory.as_bytes())
     }
 
     /// Whether `path` may be in the range as a file, or as a directory with what is below it.
     pub(super) fn may_take(&self, path: &[u8], is_file: bool, is_directory: bool) -> bool {
         let below = || self.keys.may_contain_below(&[path, b"/"].concat());
-        self.note(self.keys.is_all() || is_file && self.keys.contains(path) || is_directory && below())
-    }
-
-    fn note(&self, is_inside: bool) -> bool {
-        if !is_inside {
-            self.saw_beyond.store(true, Ordering::Relaxed);
-        }
-        is_inside
+        self.keys.is_all() || is_file && self.keys.contains(path) || is_directory && below()
     }
 }

@@ -17,6 +17,7 @@ use crate::key::{ObjectKey, RelativeKey};
 use crate::metadata::{Dialect, is_attribute_key};
 use crate::object::{ETag, Object};
 use crate::progress::Progress;
+use crate::served::InnerDestinations;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::entry::{EntryKind, Stat};
@@ -64,6 +65,8 @@ pub(crate) struct Memory {
     pub(crate) index: Option<Index>,
     /// The unfinished multipart uploads.
     pub(crate) uploads: Option<Uploads>,
+    /// The destinations inside this one that runs with the same state write to.
+    pub(crate) inner: InnerDestinations,
 }
 
 impl Context {

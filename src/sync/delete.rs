@@ -1,6 +1,6 @@
 //! Deleting orphans: the last step of a run, guarded, and re-checked key by key.
 //!
-//! First the guards for the whole run ([`withhold`]). If none of them applies, two more check each delete:
+//! First the guards that need the result of the whole run ([`withhold`]). Two more check each delete that they allow:
 //!
 //! - `still_gone` withholds the delete if a fresh lookup finds the file, `unknown` if what is there is out of sight by now,
 //!   `still_gone_unknown` if the lookup fails;
@@ -15,7 +15,7 @@ pub(crate) mod orphan;
 mod withhold;
 
 use orphan::{Orphans, spill_guard};
-use withhold::guard_of_run;
+use withhold::RunGuards;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -54,33 +54,39 @@ pub(crate) async fn for_each_batch(
     tally: &mut Tally,
     mut each: impl AsyncFnMut(Vec<DeleteTarget>, &mut Tally),
 ) {
-    let guard = guard_of_run(orphans.count(), tally, rules).or_else(|| orphans.spill_guard());
-    if let Some(guard) = &guard {
-        tracing::warn!("{}", guard.message());
+    if orphans.count() == 0 {
+        return;
     }
+    let guards = RunGuards::ask(context, &orphans, tally, rules).await;
+    guards.of_many().for_each(|guard| tracing::warn!("{}", guard.message()));
     let mut remaining = orphans.count();
     let result = async {
         for batch in orphans.batches()? {
             let batch = batch?;
             remaining = remaining.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
-            if let Some(guard) = &guard {
-                withhold(context, &batch, guard, tally);
-            } else {
-                let gone = if context.shutdown.is_requested() {
-                    withhold(context, &batch, &Guard::Interrupted, tally);
-                    continue;
-                } else {
-                    still_gone(context, batch, tally).await
-                };
+            let mut allowed = Vec::with_capacity(batch.len());
+            for target in batch {
+                match guards.of(&target) {
+                    Some(guard) => tally.withheld(&guard, &context.key(&target.key)),
+                    None => allowed.push(target),
+                }
+            }
+            if context.shutdown.is_requested() {
+                withhold(context, &allowed, &Guard::Interrupted, tally);
+            } else if !allowed.is_empty() {
+                let gone = still_gone(context, allowed, tally).await;
                 each(gone, tally).await;
             }
         }
-        io::Result::Ok(())
+        if remaining == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::other("the temporary file holds fewer orphans than the run found"))
+        }
     };
-    let lost = result.await.err().map(|error| spill_guard(&error, remaining));
     // Orphans whose names the temporary file did not give back are withheld too.
-    if let (Some(guard), 1..) = (lost.or(guard), remaining) {
-        tally.withheld_many(&guard, remaining);
+    if let Err(error) = result.await {
+        tally.withheld_many(&spill_guard(&error, remaining), remaining);
     }
 }
 
@@ -137,7 +143,7 @@ impl Deletes<'_> {
     /// Withholds the deletes if the run ends.
     fn withholds(&self, targets: &[DeleteTarget], tally: &mut Tally) -> bool {
         let guard = match &self.fatal {
-            Some(_) => Guard::Listing,
+            Some(error) => Guard::Listing { error: self.context.destination.explain(error) },
             None if self.context.shutdown.is_requested() => Guard::Interrupted,
             None => return false,
         };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::key::ObjectKey;
+use crate::served::InnerDestination;
 use crate::source::entry::Problem;
 use crate::sync::verdict::FileError;
 
@@ -50,6 +51,16 @@ impl Failure {
             message: message.to_owned(),
             request_id: None,
         }
+    }
+
+    /// Of an entry whose key belongs to a destination inside this one.
+    pub(crate) fn of_other_destination(key: ObjectKey, inner: &InnerDestination) -> Self {
+        let marker = inner.marker();
+        let message = format!(
+            "this key belongs to {inner}, which runs with the same state write to: exclude it here (--exclude), or remove \
+             {marker} from the state if that destination is retired"
+        );
+        Self { key, operation: "state".to_owned(), kind: "other_destination".to_owned(), message, request_id: None }
     }
 
     /// Of a plan line whose file or object has changed.

@@ -5,6 +5,8 @@
 
 use std::str::FromStr;
 
+use crate::served::InnerDestination;
+
 /// A guard that withholds deletes, with the numbers that its message gives.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the message shows what each number is")]
@@ -24,10 +26,16 @@ pub enum Guard {
     Unknown,
     /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
     Uploads { failed: u64, deletes: u64 },
-    /// The source is empty, as a directory is on which nothing is mounted.
-    EmptySource { deletes: u64 },
+    /// A file with a new key could not be published for a reason in the source, and this object has its size: it may be
+    /// the file's old name. If the size cannot be learned, every orphan may be.
+    MayBeRenamed { unknown_size: Option<String> },
+    /// The source has no content, as a directory on which nothing is mounted. It applies without deletes too. `objects`
+    /// are those in scope that the run knows of.
+    EmptySource { objects: u64 },
     /// There are more deletes than `--max-delete` allows.
     Limit { deletes: u64, objects: u64, allowed: MaxDelete, share: LimitShare },
+    /// The object belongs to a destination inside this one, which runs with the same state write to.
+    OtherDestination { destination: String, marker: String },
     /// The temporary file that holds the list of deletes failed.
     Spill { deletes: u64, error: String },
     /// No file can have this name.
@@ -43,8 +51,13 @@ pub enum Guard {
 }
 
 impl Guard {
+    /// The guard of the objects of a destination inside this one.
+    pub(crate) fn other_destination(inner: &InnerDestination) -> Self {
+        Self::OtherDestination { destination: inner.to_string(), marker: inner.marker() }
+    }
+
     /// One of each.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Listing { error: String::new() },
         Self::Interrupted,
         Self::TaskUnknown,
@@ -52,8 +65,10 @@ impl Guard {
         Self::Walk { directories: 0, deletes: 0 },
         Self::Unknown,
         Self::Uploads { failed: 0, deletes: 0 },
-        Self::EmptySource { deletes: 0 },
+        Self::MayBeRenamed { unknown_size: None },
+        Self::EmptySource { objects: 0 },
         Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
+        Self::OtherDestination { destination: String::new(), marker: String::new() },
         Self::Spill { deletes: 0, error: String::new() },
         Self::ImpossiblePath,
         Self::ChangedSincePlan,
@@ -73,8 +88,10 @@ impl Guard {
             Self::Walk { .. } => "walk",
             Self::Unknown => "unknown",
             Self::Uploads { .. } => "uploads",
+            Self::MayBeRenamed { .. } => "may_be_renamed",
             Self::EmptySource { .. } => "empty_source",
             Self::Limit { .. } => "limit",
+            Self::OtherDestination { .. } => "other_destination",
             Self::Spill { .. } => "spill",
             Self::ImpossiblePath => "impossible_path",
             Self::ChangedSincePlan => "changed_since_plan",
@@ -87,7 +104,8 @@ impl Guard {
     /// Whether it is normal for this guard to withhold deletes: it causes no exit code 3.
     pub(crate) const fn is_normal(&self) -> bool {
         match self {
-            Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
+            // A file that failed causes exit code 3 itself, and a young one does not.
+            Self::MayBeRenamed { .. } | Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
             Self::Listing { .. }
             | Self::Interrupted
             | Self::TaskUnknown
@@ -97,6 +115,7 @@ impl Guard {
             | Self::Uploads { .. }
             | Self::EmptySource { .. }
             | Self::Limit { .. }
+            | Self::OtherDestination { .. }
             | Self::Spill { .. }
             | Self::ChangedSincePlan
             | Self::StillGoneUnknown { .. } => false,
@@ -136,13 +155,33 @@ impl Guard {
                 "withheld {deletes} deletes: {failed} new files could not be uploaded, and one of them may be the new \
                  name of a deleted file. The next run deletes, once the uploads succeed"
             ),
-            Self::EmptySource { deletes } => format!(
-                "withheld {deletes} deletes: the source is empty, as it looks if it is not mounted. Mount it and run \
-                 again, or pass --allow-empty-source if it is meant to be empty"
-            ),
+            Self::MayBeRenamed { unknown_size } => {
+                let size = match unknown_size {
+                    None => "and has the size of this object".to_owned(),
+                    Some(why) => format!("and its size is unknown ({why})"),
+                };
+                format!(
+                    "a file without an object could not be published, {size}: this object may be its old name. The file \
+                     failed (read `failures`), or is younger than --min-age. Kept the object until a run publishes the file"
+                )
+            }
+            Self::EmptySource { objects } => {
+                let beside = match objects {
+                    0 => "earlier runs, the manifest or the plan name some".to_owned(),
+                    objects => format!("the destination has {objects} objects in scope"),
+                };
+                format!(
+                    "withheld every delete: the source has no file that is part of the sync, as if it were not mounted, \
+                     but {beside}. Mount it and run again, or pass --allow-empty-source if it is meant to be empty"
+                )
+            }
             Self::Limit { deletes, objects, allowed, share } => format!(
                 "withheld {deletes} deletes of {objects} objects in scope: {}. Pass --max-delete {deletes} to allow them",
                 allowed.exceeded(*share)
+            ),
+            Self::OtherDestination { destination, marker } => format!(
+                "these objects belong to {destination}, which runs with the same state write to: kept them. Exclude its \
+                 keys here (--exclude). If that destination is retired, remove {marker} from the state"
             ),
             Self::Spill { deletes, error } => format!(
                 "withheld {deletes} deletes: cannot keep their list in the temporary folder ({error}). Free some space \
@@ -266,14 +305,16 @@ mod tests {
                 Guard::Walk { .. } => 4,
                 Guard::Unknown => 5,
                 Guard::Uploads { .. } => 6,
-                Guard::EmptySource { .. } => 7,
-                Guard::Limit { .. } => 8,
-                Guard::Spill { .. } => 9,
-                Guard::ImpossiblePath => 10,
-                Guard::ChangedSincePlan => 11,
-                Guard::StillGone => 12,
-                Guard::StillGoneUnknown { .. } => 13,
-                Guard::StillTheSame => 14,
+                Guard::MayBeRenamed { .. } => 7,
+                Guard::EmptySource { .. } => 8,
+                Guard::Limit { .. } => 9,
+                Guard::OtherDestination { .. } => 10,
+                Guard::Spill { .. } => 11,
+                Guard::ImpossiblePath => 12,
+                Guard::ChangedSincePlan => 13,
+                Guard::StillGone => 14,
+                Guard::StillGoneUnknown { .. } => 15,
+                Guard::StillTheSame => 16,
             };
             assert_eq!(Guard::ALL[position], guard);
         }

@@ -60,6 +60,7 @@ pub struct PlanHeader {
 pub struct PlanFile {
     path: PathBuf,
     header: PlanHeader,
+    objects: u64,
 }
 
 /// Why a file is not a plan that `apply` can carry out.
@@ -90,14 +91,18 @@ impl PlanFile {
         if !header.is_known() {
             return Err(PlanError::OtherVersion(shown));
         }
+        let mut objects = 0;
         for (line, number) in lines.zip(2..) {
-            serde_json::from_str::<PlanLine>(&line.map_err(unreadable)?).map_err(|source| PlanError::Line {
-                path: shown.clone(),
-                line: number,
-                source,
-            })?;
+            let line: PlanLine = serde_json::from_str(&line.map_err(unreadable)?)
+                .map_err(|source| PlanError::Line { path: shown.clone(), line: number, source })?;
+            objects += u64::from(line.etag.is_some());
         }
-        Ok(Self { path: path.to_owned(), header })
+        Ok(Self { path: path.to_owned(), header, objects })
+    }
+
+    /// How many lines name an object that existed when the plan was made. Each was in scope.
+    pub(crate) const fn objects(&self) -> u64 {
+        self.objects
     }
 
     /// What the plan was made from.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+mod content;
 pub mod decide;
 mod entry;
 mod listing;
@@ -17,6 +18,7 @@ use super::fatal::Fatal;
 use super::job::{Job, Kept};
 use super::plan_file::PlanFile;
 use super::tally::Tally;
+use crate::key::RelativeKey;
 use crate::manifest::Manifest;
 use crate::object::Object;
 
@@ -42,6 +44,11 @@ pub(crate) enum Step {
     Orphan(Object),
 }
 
+/// Whether an object belongs to this sync, and to no destination inside this one.
+fn is_own(context: &Context, key: &RelativeKey) -> bool {
+    decide::is_in_scope(key, &context.rules, &context.filter) && context.memory.inner.of_object(key).is_none()
+}
+
 /// Calls `take` with each step, in key order.
 ///
 /// # Errors
@@ -53,8 +60,10 @@ pub(crate) async fn survey(
     take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
     match input {
-        Input::Walk => walked::survey(context, tally, take).await,
-        Input::Manifest(manifest) => named::survey(context, manifest, tally, take).await,
-        Input::Plan(plan) => planned::survey(context, plan, tally, take).await,
+        Input::Walk => walked::survey(context, tally, take).await?,
+        Input::Manifest(manifest) => named::survey(context, manifest, tally, take).await?,
+        Input::Plan(plan) => planned::survey(context, plan, tally, take).await?,
     }
+    content::settle(context, input, tally).await;
+    Ok(())
 }

@@ -11,6 +11,7 @@ use crate::source::entry::{EntryKind, SkipReason};
 use crate::sync::counts::{ByteCounts, Counts};
 use crate::sync::failure::Failure;
 use crate::sync::guard::Guard;
+use crate::sync::unpublished::Unpublished;
 
 /// How many entries of a list a report holds.
 pub(crate) const LIST_LIMIT: usize = 1000;
@@ -31,6 +32,19 @@ pub(crate) struct Withheld {
     pub(crate) is_normal: bool,
 }
 
+impl Withheld {
+    /// The entry of a guard, still without deletes.
+    fn by(guard: &Guard) -> Self {
+        Self {
+            guard: Cow::Borrowed(guard.name()),
+            count: 0,
+            keys: Vec::new(),
+            message: guard.message(),
+            is_normal: guard.is_normal(),
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -46,14 +60,28 @@ pub(crate) struct Tally {
     pub(crate) withheld: Vec<Withheld>,
     /// Directories that the walk could not read to their end.
     pub(crate) unknown_directories: u64,
-    /// Whether the source has no entry at all; known once the survey has ended.
-    pub(crate) source_is_empty: bool,
     /// Why changes are missing in the changes file.
     pub(crate) lost_changes: Option<String>,
+    /// Files without an object that could not be published for a reason in the source.
+    pub(crate) unpublished: Unpublished,
+    /// What the survey has seen of the source's content.
+    pub(crate) content: SourceContent,
     /// Listed objects that belong to the sync: admitted by the filters, not reserved, inside the key range.
     pub(crate) objects_in_scope: u64,
     /// Uploads to keys without an object that failed at the destination.
     pub(crate) absent_uploads_failed: u64,
+}
+
+/// What a survey has seen of the source's content: files and followed links that are part of the sync.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SourceContent {
+    /// None so far, or none that matters: there are no objects beside it, or an empty source is allowed.
+    #[default]
+    Unseen,
+    /// At least one file or followed link.
+    Seen,
+    /// There is none, and there should be: the run knows of `objects` in scope.
+    Missing { objects: u64 },
 }
 
 impl Tally {
@@ -67,10 +95,21 @@ impl Tally {
         }
     }
 
-    /// Records the end of the walk; `saw_beyond` is whether the source has entries outside the run's key range.
-    pub(super) fn end_of_walk(&mut self, saw_beyond: bool) {
-        let Counts { files, directories, symlinks, special_skipped, .. } = self.counts;
-        self.source_is_empty = !saw_beyond && files + directories + symlinks + special_skipped == 0;
+    /// Returns the guard that applies if the source is empty and should not be.
+    pub(crate) const fn empty_source(&self) -> Option<Guard> {
+        match self.content {
+            SourceContent::Missing { objects } => Some(Guard::EmptySource { objects }),
+            SourceContent::Unseen | SourceContent::Seen => None,
+        }
+    }
+
+    /// Records that the source has no content although the run knows of `objects` in scope: the run is incomplete, even
+    /// if there is nothing to delete.
+    pub(super) fn content_is_missing(&mut self, objects: u64) {
+        self.content = SourceContent::Missing { objects };
+        let guard = Guard::EmptySource { objects };
+        tracing::warn!("{}", guard.message());
+        self.withheld.push(Withheld::by(&guard));
     }
 
     pub(crate) fn skipped(&mut self, reason: SkipReason) {
@@ -127,13 +166,7 @@ impl Tally {
         self.counts.deletes_withheld += count;
         match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name()) {
             Some(withheld) => withheld.count += count,
-            None => self.withheld.push(Withheld {
-                guard: Cow::Borrowed(guard.name()),
-                count,
-                keys: Vec::new(),
-                message: guard.message(),
-                is_normal: guard.is_normal(),
-            }),
+            None => self.withheld.push(Withheld { count, ..Withheld::by(guard) }),
         }
     }
 
@@ -161,14 +194,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_without_files_is_not_an_empty_source_if_there_are_entries_beyond_it() {
+    fn an_empty_source_is_incomplete_without_deletes_and_has_one_entry_with_them() {
         let mut tally = Tally::default();
-        tally.end_of_walk(true);
-        assert!(!tally.source_is_empty);
-        tally.end_of_walk(false);
-        assert!(tally.source_is_empty);
-        tally.saw(EntryKind::Special);
-        tally.end_of_walk(false);
-        assert!(!tally.source_is_empty);
+        assert!(!tally.is_incomplete() && tally.empty_source().is_none());
+        tally.content_is_missing(7);
+        assert!(tally.is_incomplete());
+        let guard = tally.empty_source().unwrap();
+        assert!(guard.message().contains("7 objects"), "{}", guard.message());
+        tally.withheld(&guard, &ObjectKey::new("a"));
+        assert_eq!((tally.withheld.len(), tally.withheld[0].count, tally.withheld[0].keys.len()), (1, 1, 1));
     }
 }

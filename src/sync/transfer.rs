@@ -32,7 +32,7 @@ use super::tally::Tally;
 use super::verdict::{FileError, Outcome, Stored, Write};
 use crate::destination::error::S3Error;
 use crate::key::RelativeKey;
-use crate::source::entry::SkipReason;
+use crate::source::entry::{EntryKind, SkipReason};
 use crate::time::EpochNanos;
 
 /// How many unsettled files may wait. At this number the walk waits too.
@@ -216,7 +216,13 @@ impl Transfers {
                     self.context.record_equal(object, &stat, true);
                 }
             }
-            Outcome::Skipped(reason) => tally.skipped(reason),
+            Outcome::Skipped(reason) => {
+                // A file that vanished after the walk may have another name that the walk did not see.
+                if job.object().is_none() {
+                    tally.unpublished.add(&job.file().entry.stat);
+                }
+                tally.skipped(reason);
+            }
             Outcome::Uploaded(reason, stored) => {
                 self.outlook.succeeded();
                 tally.counts.uploaded += 1;
@@ -227,13 +233,29 @@ impl Transfers {
                 tally.counts.metadata_rewritten += 1;
                 self.account_write(key, Write::Rewrite(stored), tally);
             }
+            Outcome::NeverSettled(problem, sizes, written) => {
+                if let Some(written) = written {
+                    self.outlook.succeeded();
+                    self.account_write(key, written, tally);
+                }
+                if job.object().is_none() && job.file().entry.stat.kind != EntryKind::Directory {
+                    tally.unpublished.add(&job.file().entry.stat);
+                    sizes.into_iter().for_each(|size| tally.unpublished.add_size(size));
+                }
+                tally.failed(Failure::of_source(self.context.key(key), problem));
+            }
             Outcome::Failed(error, written) => {
                 if let Some(written) = written {
                     self.outlook.succeeded();
                     self.account_write(key, written, tally);
                 }
                 match error {
-                    FileError::Source(problem) => tally.failed(Failure::of_source(self.context.key(key), problem)),
+                    FileError::Source(problem) => {
+                        if job.object().is_none() {
+                            tally.unpublished.add(&job.file().entry.stat);
+                        }
+                        tally.failed(Failure::of_source(self.context.key(key), problem));
+                    }
                     FileError::Destination(error) => {
                         tally.absent_uploads_failed += u64::from(job.object().is_none());
                         tally.failed(Failure::of_request(self.context.key(key), &error));

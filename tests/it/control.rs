@@ -551,7 +551,7 @@ fn report_adds_up_and_counts_every_request() {
     trial.s3.put("site", "www/parts", equal.clone(), Seed::aged(LONG_AGO).in_parts_of(6 * MIB));
     trial.write("parts", equal);
     trial.write("denied", "1");
-    trial.write_raw_name(b"caf\xe9", b"1");
+    trial.write_raw_name(b"caf\xe9", b"of another size than the orphans");
     trial.write("left-out", "1");
     trial.link("nowhere", "broken");
     trial.object("odd\u{1}orphan", "o", LONG_AGO);

@@ -32,6 +32,7 @@ mod faults;
 mod filters;
 mod floors;
 mod guarded;
+mod guards;
 mod index;
 mod lambda;
 mod lease;

@@ -193,6 +193,7 @@ fn an_entry_that_changes_its_kind_is_deleted_and_written_again() {
 #[test]
 fn a_link_with_a_new_target_of_equal_length_is_uploaded() {
     let trial = Trial::new();
+    trial.write("f", "x");
     trial.link("releases/1", "current");
     trial.datasync(&[]).expect(0);
     trial.remove("current");
@@ -692,11 +693,13 @@ fn keys_that_no_path_can_have_are_reported_and_kept() {
 }
 
 #[test]
-fn a_tree_of_only_directories_is_not_an_empty_source() {
+fn a_tree_of_only_directories_is_an_empty_source() {
     let trial = Trial::new();
     fs::create_dir_all(trial.tree().join("d/e")).unwrap();
     trial.object("orphan", "o", LONG_AGO);
-    trial.datasync(&["--delete", "--max-delete", "100%"]).expect(0);
+    let run = trial.datasync(&["--delete", "--max-delete", "100%"]).expect(3);
+    assert_eq!((run.withheld_by("empty_source"), trial.names().len()), (1, 3), "the directories are uploaded");
+    trial.datasync(&["--delete", "--max-delete", "100%", "--allow-empty-source"]).expect(0);
     assert_as_datasync(&trial);
     shell("rm -r d", &trial.tree());
     let run = trial.datasync(&["--delete", "--max-delete", "100%"]).expect(3);
@@ -708,6 +711,7 @@ fn a_tree_of_only_directories_is_not_an_empty_source() {
 #[test]
 fn an_entry_that_changes_its_kind_during_the_run_is_skipped() {
     let trial = Trial::new();
+    trial.write("f", "x");
     for number in 0..40 {
         trial.link("nowhere", &format!("d/{number:02}"));
         fs::create_dir(trial.tree().join(format!("d/{number:02}dir"))).unwrap();

@@ -205,7 +205,7 @@ fn a_run_over_a_range_deletes_nothing_outside_it() {
     for name in ["a", "f", "m/below", "n", "z"] {
         trial.object(name, "x", HOUR);
     }
-    let run = trial.sync(&["--delete", "--range-after", "a", "--range-to", "n"]).expect(0);
+    let run = trial.sync(&["--delete", "--max-delete", "3", "--range-after", "a", "--range-to", "n"]).expect(0);
     assert_eq!(run.counted("deleted"), 3);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["a", "m", "z"]);
     assert_eq!(run.report["keys"], json!({ "after": "a", "to": "n" }));
@@ -247,7 +247,8 @@ fn deletes_do_not_depend_on_where_the_keys_are_split() {
                 ranges.reverse();
             }
             for (after, to) in ranges {
-                let options = ["--mode", mode, "--delete", "--range-after", after, "--range-to", to];
+                let options =
+                    ["--mode", mode, "--delete", "--max-delete", "99", "--range-after", after, "--range-to", to];
                 let words = words("sync", &source, &options);
                 let ended = runtime.block_on(within::run_on(&trial.s3, &words, None));
                 assert_eq!(ended.code, 0, "{mode} at {bound:?}: {}", ended.stderr);
@@ -600,7 +601,8 @@ fn apply_of_a_plan_for_a_range_stays_in_the_range() {
     Trial::settle();
     let source = trial.tree().display().to_string();
     let plan = trial.folder.path().join("plan").display().to_string();
-    let options = ["--mode", "plain", "--delete", "--range-after", "k", "--range-to", "p", "-o", &plan];
+    let options =
+        ["--mode", "plain", "--delete", "--max-delete", "1", "--range-after", "k", "--range-to", "p", "-o", &plan];
     trial.run_words(&words("plan", &source, &options), &[]).expect(0);
     trial.run_words(&["apply", &plan], &[]).expect(0);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["m"]);

@@ -9,7 +9,7 @@ use crate::destination::list::PageStart;
 use crate::key::RelativeKey;
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
-use crate::sync::guard::MaxDelete;
+use crate::sync::guard::{LimitShare, MaxDelete};
 
 /// With fewer keys, a sample proves nothing.
 const LEAST_KEYS: usize = 100;
@@ -101,7 +101,7 @@ impl SampledKeys {
     pub(super) fn allow_deletes(self, limit: MaxDelete) -> bool {
         let orphans = (self.absent * self.listed).div_ceil(self.sampled.max(1));
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.is_complete && count(orphans) <= limit.of(count(self.listed))
+        self.is_complete && count(orphans) <= limit.of(count(self.listed), LimitShare::Whole)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The check of the source before DataSync sees it: DataSync itself has no guard against an empty or a wrong folder.
 
 use super::key_sample::{KeySample, SampledKeys};
-use crate::source::entry::{EntryKind, Found};
+use crate::source::content::Content;
 use crate::sync::context::Context;
 use crate::sync::guard::Guard;
 
@@ -33,12 +33,12 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
         });
     }
     let objects = sample.as_ref().map_or(1, |sample| sample.count().max(1));
-    match content(context).await {
+    match context.source.content().await {
         Content::Some => {}
         Content::None if context.delete_rules.allow_empty_source || !before_datasync => {
             return SourceCheck::Passed(None);
         }
-        Content::None => return SourceCheck::Withheld(Guard::EmptySource { deletes: objects }, objects),
+        Content::None => return SourceCheck::Withheld(Guard::EmptySource { objects }, objects),
         Content::Unknown if before_datasync => {
             return SourceCheck::Withheld(Guard::Walk { directories: 1, deletes: objects }, objects);
         }
@@ -56,38 +56,4 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
         ));
     }
     SourceCheck::Passed(Some(sampled))
-}
-
-/// Whether the source has a file that is part of the sync.
-enum Content {
-    Some,
-    None,
-    /// No file was found, and a directory could not be read.
-    Unknown,
-}
-
-/// Walks the source up to its first file.
-async fn content(context: &Context) -> Content {
-    let Ok(mut walk) = context.source.walk_first() else {
-        return Content::Unknown;
-    };
-    let mut content = Content::None;
-    while let Some(entries) = walk.recv().await {
-        for entry in entries {
-            match entry.found {
-                Found::File(_) => return Content::Some,
-                Found::Unread { .. } | Found::Failed(EntryKind::Directory, _) => content = Content::Unknown,
-                Found::Symlink(_)
-                | Found::Directory(_)
-                | Found::Special
-                | Found::Unknown(..)
-                | Found::Named(_)
-                | Found::Skipped(..)
-                | Found::Filtered(_)
-                | Found::Failed(..)
-                | Found::Nameless(..) => {}
-            }
-        }
-    }
-    content
 }

@@ -84,7 +84,8 @@ impl Classifier<'_> {
         let Ok(text) = std::str::from_utf8(name.bytes) else {
             let slash = if kind == EntryKind::Directory { "/" } else { "" };
             let key = format!("{}{}{slash}", self.directory.key, escaped(name.bytes));
-            return Ok(Entry::new(key, Found::Nameless(kind, Problem::not_utf8())));
+            let path = [self.directory.key.as_bytes(), name.bytes].concat().into_boxed_slice();
+            return Ok(Entry::new(key, Found::Nameless(kind, Problem::not_utf8(), path)));
         };
         let key = format!("{}{text}", self.directory.key);
         let found = match name.hint {

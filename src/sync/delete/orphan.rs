@@ -47,6 +47,13 @@ impl Orphans {
         self.count
     }
 
+    /// How many orphans are like this.
+    pub(super) fn count_of(&self, is_counted: impl Fn(&DeleteTarget) -> bool) -> io::Result<u64> {
+        let mut count = 0;
+        self.spool.each(|target| count += u64::from(is_counted(target)))?;
+        Ok(count)
+    }
+
     /// The guard that applies if not all orphans could be spooled.
     pub(super) fn spill_guard(&self) -> Option<Guard> {
         self.spool.error.as_ref().map(|error| spill_guard(error, self.count))

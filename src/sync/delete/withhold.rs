@@ -1,12 +1,87 @@
-//! The guards that check the whole run before it deletes anything. The first one that applies withholds every delete.
+//! The guards that are asked before the first delete, in their order. Some withhold every delete, others those of some
+//! objects: the first one that applies to an object counts.
 
+use super::orphan::{Orphans, spill_guard};
+use crate::destination::delete::DeleteTarget;
+use crate::served::InnerDestinations;
+use crate::sync::context::Context;
 use crate::sync::guard::Guard;
 use crate::sync::rules::DeleteRules;
 use crate::sync::tally::Tally;
+use crate::sync::unpublished::RenamedSizes;
 
-/// Returns the first guard that withholds `deletes` deletes of a run with this tally.
-pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
-    let objects = tally.objects_in_scope;
+/// The guards of one run.
+#[derive(Debug, Default)]
+pub(super) struct RunGuards {
+    /// Withholds every delete.
+    first: Option<Guard>,
+    /// Withhold the deletes of objects of these sizes.
+    renamed: RenamedSizes,
+    /// Withhold the deletes of objects of these destinations.
+    inner: InnerDestinations,
+    /// Withholds all other deletes.
+    last: Option<Guard>,
+}
+
+impl RunGuards {
+    /// Asks the guards about the orphans of a run with this tally.
+    pub(super) async fn ask(context: &Context, orphans: &Orphans, tally: &mut Tally, rules: &DeleteRules) -> Self {
+        if let Some(guard) = guard_of_all(orphans.count(), tally, rules).or_else(|| orphans.spill_guard()) {
+            return Self::of_all(guard);
+        }
+        let renamed = tokio::select! {
+            renamed = tally.unpublished.learn(&context.source) => renamed,
+            () = context.shutdown.requested() => return Self::of_all(Guard::Interrupted),
+        };
+        let inner = match &context.memory.state {
+            None => InnerDestinations::default(),
+            // Another destination may have had its first run since this run started.
+            Some(state) => match context.memory.inner.read_again(state).await {
+                Ok(inner) => inner,
+                Err(error) => {
+                    let error = format!("cannot read in the state which destinations it serves: {error}");
+                    return Self::of_all(Guard::Listing { error });
+                }
+            },
+        };
+        let mut guards = Self { renamed, inner, ..Self::default() };
+        match guards.count_withheld(orphans) {
+            Ok(withheld) => guards.last = guard_of_rest(orphans.count() - withheld, tally, rules),
+            Err(error) => guards.first = Some(spill_guard(&error, orphans.count())),
+        }
+        guards
+    }
+
+    fn of_all(guard: Guard) -> Self {
+        Self { first: Some(guard), ..Self::default() }
+    }
+
+    /// How many orphans a guard of some objects withholds.
+    fn count_withheld(&self, orphans: &Orphans) -> std::io::Result<u64> {
+        if self.renamed.is_empty() && self.inner.is_empty() {
+            return Ok(0);
+        }
+        orphans.count_of(|target| self.of_object(target).is_some())
+    }
+
+    /// The guards that withhold more than some objects.
+    pub(super) fn of_many(&self) -> impl Iterator<Item = &Guard> {
+        self.first.iter().chain(&self.last)
+    }
+
+    /// Returns the first guard that withholds this delete.
+    pub(super) fn of(&self, target: &DeleteTarget) -> Option<Guard> {
+        self.first.clone().or_else(|| self.of_object(target)).or_else(|| self.last.clone())
+    }
+
+    fn of_object(&self, target: &DeleteTarget) -> Option<Guard> {
+        let renamed = self.renamed.guard(target.key.as_str(), target.size_bytes);
+        renamed.or_else(|| self.inner.of_object(&target.key).map(Guard::other_destination))
+    }
+}
+
+/// Returns the first guard that withholds all of `deletes` deletes.
+fn guard_of_all(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
     if deletes == 0 {
         None
     } else if rules.task_unknown {
@@ -17,8 +92,18 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
         Some(Guard::Walk { directories: tally.unknown_directories, deletes })
     } else if tally.absent_uploads_failed > 0 {
         Some(Guard::Uploads { failed: tally.absent_uploads_failed, deletes })
-    } else if tally.source_is_empty && !rules.allow_empty_source {
-        Some(Guard::EmptySource { deletes })
+    } else {
+        None
+    }
+}
+
+/// Returns the first guard that withholds the `deletes` deletes that no guard of some objects withholds.
+fn guard_of_rest(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
+    let objects = tally.objects_in_scope;
+    if deletes == 0 {
+        None
+    } else if let Some(guard) = tally.empty_source() {
+        Some(guard)
     } else if deletes > rules.max_delete.of(objects, rules.limit_share) {
         Some(Guard::Limit { deletes, objects, allowed: rules.max_delete, share: rules.limit_share })
     } else {
@@ -29,7 +114,10 @@ pub(super) fn guard_of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::RelativeKey;
+    use crate::object::ETag;
     use crate::sync::guard::{LimitShare, MaxDelete};
+    use crate::sync::tally::SourceContent;
 
     const RULES: DeleteRules = DeleteRules {
         max_delete: MaxDelete::Default,
@@ -41,13 +129,37 @@ mod tests {
     };
 
     fn tally(files: u64, objects: u64) -> Tally {
-        let mut tally = Tally { source_is_empty: files == 0, objects_in_scope: objects, ..Tally::default() };
+        let content = if files == 0 { SourceContent::Missing { objects } } else { SourceContent::Seen };
+        let mut tally = Tally { content, objects_in_scope: objects, ..Tally::default() };
         (tally.counts.files, tally.counts.objects) = (files, 100 * objects);
         tally
     }
 
+    fn of_run(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
+        guard_of_all(deletes, tally, rules).or_else(|| guard_of_rest(deletes, tally, rules))
+    }
+
     fn guard(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<&'static str> {
-        guard_of_run(deletes, tally, rules).map(|guard| guard.name())
+        of_run(deletes, tally, rules).map(|guard| guard.name())
+    }
+
+    fn target(key: &str, size_bytes: u64) -> DeleteTarget {
+        DeleteTarget { key: RelativeKey::new(key), etag: ETag::new("e"), size_bytes }
+    }
+
+    #[test]
+    fn a_guard_of_some_objects_comes_between_those_of_all() {
+        let renamed = || RenamedSizes::of([7]);
+        let name = |guards: &RunGuards, size| guards.of(&target("a", size)).map(|guard| guard.name());
+        let first = RunGuards { first: Some(Guard::DatasyncMayStillRun), renamed: renamed(), ..RunGuards::default() };
+        assert_eq!(
+            (name(&first, 7), name(&first, 6)),
+            (Some("datasync_may_still_run"), Some("datasync_may_still_run"))
+        );
+        let last = RunGuards { renamed: renamed(), last: tally(0, 10).empty_source(), ..RunGuards::default() };
+        assert_eq!((name(&last, 7), name(&last, 6)), (Some("may_be_renamed"), Some("empty_source")));
+        let none = RunGuards { renamed: renamed(), ..RunGuards::default() };
+        assert_eq!((name(&none, 7), name(&none, 6)), (Some("may_be_renamed"), None));
     }
 
     #[test]
@@ -77,7 +189,6 @@ mod tests {
     #[test]
     fn an_empty_source_withholds_every_delete() {
         assert_eq!(guard(1, &tally(0, 10), &RULES), Some("empty_source"));
-        assert_eq!(guard(1, &tally(0, 10), &DeleteRules { allow_empty_source: true, ..RULES }), None);
         assert_eq!(guard(0, &tally(0, 10), &RULES), None);
     }
 
@@ -127,7 +238,7 @@ mod tests {
 
     #[test]
     fn the_message_names_the_option_and_the_number() {
-        let message = guard_of_run(150, &tally(251, 401), &RULES).unwrap().message();
+        let message = of_run(150, &tally(251, 401), &RULES).unwrap().message();
         assert!(message.contains("--max-delete 150") && message.contains("401"), "{message}");
     }
 }

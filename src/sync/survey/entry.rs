@@ -10,7 +10,7 @@ use crate::sync::failure::Failure;
 use crate::sync::job::{Job, Kept, SourceFile};
 use crate::sync::reason::Reason;
 use crate::sync::rules::CompareBy;
-use crate::sync::tally::Tally;
+use crate::sync::tally::{SourceContent, Tally};
 
 /// Counts an entry, and returns what is left to be done about it.
 pub(super) fn step_of_entry(
@@ -20,6 +20,9 @@ pub(super) fn step_of_entry(
     row: Option<&Row>,
     tally: &mut Tally,
 ) -> Option<Step> {
+    if entry.is_content() {
+        tally.content = SourceContent::Seen;
+    }
     let key = entry.key;
     match entry.found {
         // A directory is not an object in plain mode. A marker that a console made for it stays.
@@ -54,8 +57,17 @@ pub(super) fn step_of_entry(
             tally.counts.filtered += 1;
             None
         }
-        Found::Failed(kind, problem) | Found::Nameless(kind, problem) => {
+        Found::Failed(kind, problem) => {
             tally.saw(kind);
+            if object.is_none() {
+                tally.unpublished.add_place(key.as_bytes());
+            }
+            tally.failed(Failure::of_source(context.key(&key), problem));
+            None
+        }
+        Found::Nameless(kind, problem, path) => {
+            tally.saw(kind);
+            tally.unpublished.add_place(&path);
             tally.failed(Failure::of_source(context.key(&key), problem));
             None
         }
@@ -80,6 +92,13 @@ pub(super) fn step_of_entry(
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => {
             tally.saw(entry.stat.kind);
             tally.bytes.source += entry.stat.size_bytes;
+            if let Some(inner) = context.memory.inner.of_entry(&key) {
+                if object.is_none() {
+                    tally.unpublished.add(&entry.stat);
+                }
+                tally.failed(Failure::of_other_destination(context.key(&key), inner));
+                return None;
+            }
             step_of_file(context, SourceFile { key, entry }, object, row, tally)
         }
     }
@@ -95,6 +114,7 @@ fn step_of_file(
     let (rules, clocks) = (&context.rules, context.clocks());
     let Some(object) = object else {
         if let Some(reason) = skip(&file.entry, rules, clocks) {
+            tally.unpublished.add(&file.entry.stat);
             tally.skipped(reason);
             return None;
         }

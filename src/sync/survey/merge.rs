@@ -281,7 +281,10 @@ mod tests {
 
     #[test]
     fn a_name_that_can_be_no_key_takes_part_in_no_comparison() {
-        let nameless = Entry { key: RelativeKey::new("caf\\xE9"), found: Found::Nameless(EntryKind::File, problem()) };
+        let nameless = Entry {
+            key: RelativeKey::new("caf\\xE9"),
+            found: Found::Nameless(EntryKind::File, problem(), Box::default()),
+        };
         let entries = vec![special("cag"), nameless, special("d")];
         assert_eq!(merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(), "cag+ caf\\xE9< d+");
     }

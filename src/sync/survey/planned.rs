@@ -11,6 +11,7 @@ use futures::StreamExt;
 
 use super::Step;
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::served::InnerDestination;
 use crate::source::entry::{EntryKind, FileEntry, Found};
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
@@ -19,7 +20,7 @@ use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
 use crate::sync::job::{Job, SourceFile};
 use crate::sync::plan_file::{Action, PlanFile, PlanLine};
-use crate::sync::tally::Tally;
+use crate::sync::tally::{SourceContent, Tally};
 
 /// Why a line is not carried out.
 enum Refusal {
@@ -37,10 +38,7 @@ pub(super) async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
-    tally.source_is_empty = tokio::select! {
-        is_empty = source_is_empty(context) => is_empty,
-        () = context.shutdown.requested() => return Ok(()),
-    };
+    tally.objects_in_scope = plan.objects();
     let lines = plan.lines().map_err(Fatal::ReadPlan)?;
     let lines = lines.filter(|line| !line.as_ref().is_ok_and(|line| line.action == Action::Keep));
     let checks = lines.map(|line| async move {
@@ -58,13 +56,19 @@ pub(super) async fn survey(
             return Ok(());
         };
         let (line, checked) = checked.map_err(Fatal::ReadPlan)?;
+        let key = context.destination.prefix().relative(&line.key);
+        if let Some(inner) = key.as_ref().and_then(|key| context.memory.inner.of_object(key)) {
+            refuse_other(line, inner, tally);
+            continue;
+        }
         match checked {
             Ok(Some(step)) => {
-                // A plan has only lines of objects in scope.
                 tally.counts.objects += u64::from(line.etag.is_some());
-                tally.objects_in_scope += u64::from(line.etag.is_some());
                 if let Step::Do(job) = &step {
                     let stat = job.file().entry.stat;
+                    if stat.kind == EntryKind::File {
+                        tally.content = SourceContent::Seen;
+                    }
                     tally.saw(stat.kind);
                     tally.bytes.source += stat.size_bytes;
                 }
@@ -90,15 +94,14 @@ pub(super) async fn survey(
     }
 }
 
-/// A plan counts only its own lines, so the walk has to show whether the source has any entry at all.
-async fn source_is_empty(context: &Context) -> bool {
-    if context.delete_rules.allow_empty_source {
-        return false;
+/// Another destination has this key since the plan was made.
+fn refuse_other(line: PlanLine, inner: &InnerDestination, tally: &mut Tally) {
+    if line.action == Action::Delete {
+        return tally.withheld(&Guard::other_destination(inner), &line.key);
     }
-    match context.source.walk() {
-        Ok(mut walk) => walk.recv().await.is_none_or(|entries| entries.is_empty()),
-        Err(_) => true,
-    }
+    tally.saw(EntryKind::File);
+    tally.absent_uploads_failed += u64::from(line.etag.is_none());
+    tally.failed(Failure::of_other_destination(line.key, inner));
 }
 
 fn refuse(line: PlanLine, what: &str, tally: &mut Tally) {

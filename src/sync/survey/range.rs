@@ -191,8 +191,10 @@ mod tests {
     async fn a_range_never_ends_at_a_name_that_is_no_key() {
         let mut entries: Vec<Entry> = (0..1_001).map(file).collect();
         let problem = Problem { operation: "name", kind: "not_utf8", message: String::new() };
-        entries
-            .insert(1_000, Entry { key: RelativeKey::new("f\\xE9"), found: Found::Nameless(EntryKind::File, problem) });
+        entries.insert(
+            1_000,
+            Entry { key: RelativeKey::new("f\\xE9"), found: Found::Nameless(EntryKind::File, problem, Box::default()) },
+        );
         entries.push(file(1_001));
         let ranges = ranges(entries).await;
         assert_eq!(ranges[0].range.up_to.as_ref().map(RelativeKey::as_str), Some("f0000999"));

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Step;
-use super::decide::{OrphanDecision, decide_orphan, is_in_scope};
+use super::decide::{OrphanDecision, decide_orphan};
 use super::entry::step_of_entry;
 use super::listing::Listing;
 use super::merge::{Merge, Pair};
 use super::range;
+use super::{Step, is_own};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::entry::Cover;
 use crate::sync::context::Context;
@@ -39,7 +39,6 @@ pub(super) async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some((mut pages, entries)) = next else {
-            tally.end_of_walk(tree.saw_beyond());
             if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
                 index.remove_remaining().await;
             }
@@ -56,8 +55,7 @@ pub(super) async fn survey(
                 Err(error) => return Err(unusable(error)),
                 Ok(Some(objects)) => {
                     tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
-                    let in_scope =
-                        objects.iter().filter(|object| is_in_scope(&object.key, &context.rules, &context.filter));
+                    let in_scope = objects.iter().filter(|object| is_own(context, &object.key));
                     tally.objects_in_scope += u64::try_from(in_scope.count()).unwrap_or(u64::MAX);
                     pairs.add(objects);
                     false
@@ -92,7 +90,7 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
         Pair::Entry(_, None) | Pair::Orphan(_) => None,
     };
     if let (Some(Cover::Unknown), Some(key)) = (cover, pair.key())
-        && is_in_scope(key, &context.rules, &context.filter)
+        && is_own(context, key)
     {
         tally.withheld(&Guard::Unknown, &context.key(key));
     }
@@ -104,7 +102,13 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
                 index.remove(&row.key);
             }
             match decide_orphan(&object.key, &context.rules, &context.filter) {
-                OrphanDecision::Delete => Some(Step::Orphan(object)),
+                OrphanDecision::Delete => match context.memory.inner.of_object(&object.key) {
+                    None => Some(Step::Orphan(object)),
+                    Some(inner) => {
+                        tally.withheld(&Guard::other_destination(inner), &context.key(&object.key));
+                        None
+                    }
+                },
                 OrphanDecision::Keep => None,
                 OrphanDecision::KeepImpossible => {
                     tally.withheld(&Guard::ImpossiblePath, &context.key(&object.key));

@@ -18,7 +18,7 @@ use crate::source::read::{OpenFile, ReadError};
 use crate::sync::context::Context;
 use crate::sync::job::{Job, SourceFile};
 use crate::sync::reason::Reason;
-use crate::sync::verdict::{FileError, Outcome, StepError, Stored, Write};
+use crate::sync::verdict::{Outcome, StepError, Stored, Write};
 use crate::time::EpochNanos;
 
 /// How many times the run tries to upload a file that changes.
@@ -40,8 +40,9 @@ pub(super) struct Upload {
 
 /// Uploads the file of a job.
 pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) -> Outcome {
+    let mut sizes = Vec::new();
     for _ in 0..ATTEMPTS {
-        match publish(context, job, &mut to_upload).await {
+        match publish(context, job, &mut to_upload, &mut sizes).await {
             Ok(stored) => return Outcome::Uploaded(to_upload.reason, stored),
             Err(error) => {
                 if let Some(outcome) = error.outcome(to_upload.written.as_ref()) {
@@ -50,13 +51,23 @@ pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) 
             }
         }
     }
-    Outcome::Failed(FileError::Source(Problem::never_settled(ATTEMPTS)), to_upload.written)
+    if let Ok(last) = context.source.re_stat(&job.file().key, &job.file().entry).await {
+        sizes.push(last.size_bytes);
+    }
+    Outcome::NeverSettled(Problem::never_settled(ATTEMPTS), sizes, to_upload.written)
 }
 
 /// One attempt: wait until the file has settled, read it, send it, and check that it has not changed.
-async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result<Stored, StepError> {
+async fn publish(
+    context: &Context,
+    job: &Job,
+    to_upload: &mut Upload,
+    sizes: &mut Vec<u64>,
+) -> Result<Stored, StepError> {
     let file = job.file();
-    let open = open_settled(context, file).await?;
+    let open = context.source.open_file(&file.key, &file.entry).await?;
+    sizes.push(open.stat().size_bytes);
+    settle(context, file, &open).await?;
     let headers = match &to_upload.headers {
         Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
         None => context.headers(&file.key, open.stat(), job.object()).await,
@@ -76,19 +87,17 @@ async fn publish(context: &Context, job: &Job, to_upload: &mut Upload) -> Result
     }
 }
 
-/// Opens the file once its last change is old enough.
-async fn open_settled(context: &Context, file: &SourceFile) -> Result<OpenFile, StepError> {
-    let open = context.source.open_file(&file.key, &file.entry).await?;
+/// Waits until the last change of the open file is old enough.
+async fn settle(context: &Context, file: &SourceFile, open: &OpenFile) -> Result<(), StepError> {
     let has_changed = !open.stat().is_same_content(&file.entry.stat);
     let Some(wait) = settles_in(open.stat(), EpochNanos::now()).or(has_changed.then_some(SETTLED)) else {
-        return Ok(open);
+        return Ok(());
     };
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
         () = context.shutdown.requested() => return Err(StepError::Skipped(SkipReason::Interrupted)),
     }
-    open.check_unchanged().await?;
-    Ok(open)
+    Ok(open.check_unchanged().await?)
 }
 
 /// Returns how long it takes until the last change is old enough; `None` if it is.

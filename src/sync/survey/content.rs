@@ -1,0 +1,47 @@
+//! The end of a survey: whether the source has content, or looks like a directory on which nothing is mounted.
+//!
+//! An empty source is a failure in every command, with and without deletes, if the run knows of anything that the source
+//! should hold. A survey of the whole tree has seen all of it. Any other one asks the source, if it saw no content itself.
+
+use super::{Input, is_own};
+use crate::source::content::Content;
+use crate::sync::context::Context;
+use crate::sync::tally::{SourceContent, Tally};
+
+/// Records whether the source has content.
+pub(super) async fn settle(context: &Context, input: &Input, tally: &mut Tally) {
+    let is_settled = tally.content == SourceContent::Seen
+        || context.delete_rules.allow_empty_source
+        || context.shutdown.is_requested();
+    if is_settled || !should_have_content(context, input, tally).await {
+        return;
+    }
+    let saw_all = matches!(input, Input::Walk) && context.source.tree_range().keys().is_all();
+    if !saw_all {
+        let content = tokio::select! {
+            content = context.source.content() => content,
+            () = context.shutdown.requested() => return,
+        };
+        if content == Content::Some {
+            tally.content = SourceContent::Seen;
+            return;
+        }
+    }
+    tally.content_is_missing(tally.objects_in_scope);
+}
+
+/// Whether the run knows of anything that the source should hold.
+async fn should_have_content(context: &Context, input: &Input, tally: &Tally) -> bool {
+    if tally.objects_in_scope > 0 {
+        return true;
+    }
+    match input {
+        // It names at least one file.
+        Input::Manifest(_) => true,
+        Input::Plan(_) => false,
+        Input::Walk => match &context.memory.index {
+            Some(index) => index.has_row(|key| is_own(context, key)).await,
+            None => false,
+        },
+    }
+}
