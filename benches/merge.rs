@@ -28,6 +28,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         uid: 0,
         gid: 0,
         inode: (0, 0),
+        seen_at: EpochNanos(0),
     };
     let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false };
     let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);
@@ -52,6 +53,7 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         overwrite: true,
         preserve: None,
         suspect: None,
+        mode_changed: false,
     };
     let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now() };
     let mut merge = Merge::default();

@@ -225,6 +225,7 @@ impl SyncConfig {
             overwrite: self.comparing.overwrite,
             preserve: self.comparing.preserve,
             suspect: None,
+            mode_changed: false,
         }
     }
 

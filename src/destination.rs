@@ -15,6 +15,7 @@ use crate::fence::Fence;
 use crate::key::Prefix;
 use crate::location::Location;
 use crate::shutdown::Shutdown;
+use crate::store::Store;
 
 pub(crate) mod checksum;
 mod client;
@@ -68,6 +69,7 @@ pub(crate) struct SendOptions {
 pub struct Destination {
     client: aws_sdk_s3::Client,
     endpoint_url: Option<String>,
+    store: Store,
     bucket: String,
     prefix: Prefix,
     expected_owner: Option<String>,
@@ -87,9 +89,12 @@ impl Destination {
     ) -> Result<Self, ConnectError> {
         let clock = Arc::new(ServerClock::default());
         let (client, endpoint_url) = client::connect(endpoint, &clock).await?;
+        let region = client.config().region().map(ToString::to_string);
+        let store = Store::at(endpoint_url.as_deref(), region.as_deref());
         Ok(Self {
             client,
             endpoint_url,
+            store,
             bucket: location.bucket.as_str().to_owned(),
             prefix: location.prefix.clone(),
             expected_owner: options.expected_owner,
@@ -105,6 +110,15 @@ impl Destination {
             clock,
             conditional_writes: AtomicBool::new(true),
         })
+    }
+
+    pub(crate) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The servers that hold the bucket.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn prefix(&self) -> &Prefix {

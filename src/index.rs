@@ -8,7 +8,8 @@
 //! 3. *Rows are streamed*: the run reads them beside the merge, in key order. It spools what differs, and merges it with
 //!    the old rows at its end. A run in which nothing differs writes no index.
 //! 4. *An index is untrusted input*. The run reports, ignores and rebuilds an index that is damaged or truncated, or
-//!    that belongs to another destination, mode or schema.
+//!    that belongs to another destination, endpoint or schema.
+//! 5. *The rows of another mode* show only that the content of a file is equal (`DESIGN.md#change-of-mode`).
 
 use std::fs::File;
 use std::io;
@@ -21,6 +22,7 @@ use crate::metadata::Preserve;
 use crate::scope::Scope;
 use crate::spool::Spool;
 use crate::state::{State, StateError};
+use crate::store::Store;
 
 mod edit;
 mod file;
@@ -41,6 +43,7 @@ pub struct Index {
     head: Head,
     /// The old index, if there is one that can be used.
     file: Option<Arc<File>>,
+    is_of_other_mode: bool,
     rows: tokio::sync::Mutex<Rows>,
     edits: Mutex<Spool<Edit>>,
 }
@@ -55,8 +58,8 @@ struct Rows {
 
 impl Index {
     /// Opens the index of a scope. An index that cannot be used is reported and counts as absent.
-    pub async fn open(state: &State, scope: &Scope, preserve: Option<Preserve>) -> Self {
-        let (name, head) = (scope.file_name("index.csv.zst"), Head::new(scope, preserve));
+    pub async fn open(state: &State, scope: &Scope, store: &Store, preserve: Option<Preserve>) -> Self {
+        let (name, head) = (scope.file_name("index.csv.zst"), Head::new(scope, store, preserve));
         let file = match state.open_file(&name).await {
             Ok(file) => file.map(Arc::new),
             Err(error) => {
@@ -75,8 +78,17 @@ impl Index {
                 (None, None)
             }
         };
+        let is_of_other_mode = reader.as_ref().is_some_and(|reader| reader.is_of_other_mode);
+        if is_of_other_mode {
+            tracing::info!(name, "a run in another mode wrote the index: comparing links and directories again");
+        }
         let rows = tokio::sync::Mutex::new(Rows::read(reader));
-        Self { name, head, file, rows, edits: Mutex::default() }
+        Self { name, head, file, is_of_other_mode, rows, edits: Mutex::default() }
+    }
+
+    /// Whether a run in another mode wrote the index.
+    pub(crate) const fn is_of_other_mode(&self) -> bool {
+        self.is_of_other_mode
     }
 
     /// Takes the row of a key. Keys must ascend from call to call: the rows between two calls belong to no key of the

@@ -12,6 +12,17 @@ pub(crate) const MAX_KEY_BYTES: usize = 1024;
 #[serde(transparent)]
 pub struct RelativeKey(Box<str>);
 
+/// A path of the source: a relative key without an empty part, `.`, `..` or NUL. A directory's ends in `/`.
+///
+/// Only such a key reaches the file system. Any other key, from a listing, a plan or a manifest, names nothing there.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct SourcePath(RelativeKey);
+
+/// The error for a text that is not a path of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a path below the source: write it as folder/file, without '.', '..' or an empty part")]
+pub struct NotAPath;
+
 /// A key as S3 sees it, prefix included: `www/img/a.png`.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
@@ -56,6 +67,39 @@ impl RelativeKey {
     /// Returns whether this is the source itself, or the object whose key is the prefix.
     pub(crate) const fn is_root(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl SourcePath {
+    /// The path that has this key; `None` if no file or directory can have it.
+    pub(crate) fn of(key: &RelativeKey) -> Option<Self> {
+        let path = key.as_str().strip_suffix('/').unwrap_or(key.as_str());
+        let is_path = !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        is_path.then(|| Self(key.clone()))
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &RelativeKey {
+        &self.0
+    }
+
+    /// The text, relative to the source; of a directory, with its `/`.
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The path for a system call. With a `/` at its end, the system would follow a link there.
+    pub(crate) fn without_slash(&self) -> &str {
+        self.as_str().strip_suffix('/').unwrap_or(self.as_str())
+    }
+}
+
+impl std::str::FromStr for SourcePath {
+    type Err = NotAPath;
+
+    fn from_str(text: &str) -> Result<Self, NotAPath> {
+        Self::of(&RelativeKey::new(text)).ok_or(NotAPath)
     }
 }
 
@@ -118,6 +162,12 @@ impl fmt::Display for RelativeKey {
     }
 }
 
+impl fmt::Display for SourcePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -147,6 +197,16 @@ mod tests {
         assert_eq!(relative("img/a"), Some(RelativeKey::new("a")));
         assert_eq!(relative("img2/x"), None);
         assert_eq!(relative("img.txt"), None);
+    }
+
+    #[test]
+    fn a_key_with_an_empty_part_a_dot_or_two_is_not_a_path_of_the_source() {
+        for key in ["", "/", "a//b", "../x", "/abs", ".", "..", "a/./b", "a/..", "a/../", "a//", "a\0b", "./a"] {
+            assert_eq!(SourcePath::of(&RelativeKey::new(key)), None, "{key:?}");
+        }
+        for (key, path) in [("a/", "a"), ("a/b", "a/b"), ("a/..b", "a/..b"), ("...", "..."), ("a\u{1}", "a\u{1}")] {
+            assert_eq!(key.parse::<SourcePath>().unwrap().without_slash(), path);
+        }
     }
 
     #[test]

@@ -9,7 +9,9 @@
 //! 4. *Releasing* a lease keeps its file with `released: true`, so that the generations keep counting.
 //! 5. *Each key range has a lease of its own*. A run takes its lease, reads the other leases of the destination, and
 //!    releases its own if a valid one overlaps. Of two runs that do this, at least one sees the other.
-//! 6. *A damaged lease* counts as held by an unknown run until its time to live has passed since it was written.
+//! 6. *A server that ignores conditional writes* gives the same lease to two runs. The first run with a state on S3 finds
+//!    this out, and the lease records where they work (`DESIGN.md#lease-probe`).
+//! 7. *A damaged lease* counts as held by an unknown run until its time to live has passed since it was written.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -53,7 +55,7 @@ pub enum LeaseError {
         /// The process, its host, and the time since the last renewal.
         holder: String,
     },
-    #[error("cannot take the lease: {0}")]
+    #[error("cannot take the lease of this destination in the state: {0}")]
     State(#[from] StateError),
 }
 
@@ -69,6 +71,9 @@ struct LeaseRecord {
     renewed: String,
     ttl_seconds: f64,
     released: bool,
+    /// The store on which conditional writes were seen to work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    conditional_writes: Option<String>,
 }
 
 /// What the run and the task that renews its lease share.
@@ -95,6 +100,15 @@ enum LeaseStatus {
     Held { by: String, keys: KeyRange },
 }
 
+/// What the other leases of the destination show.
+#[derive(Debug, Default)]
+struct OtherLeases {
+    /// The holder of a lease with some of the same keys.
+    overlapping: Option<String>,
+    /// Whether one of them records that conditional writes work.
+    has_proof: bool,
+}
+
 impl Lease {
     /// Takes the lease of a scope. The run is requested to stop if it loses the lease.
     ///
@@ -110,31 +124,59 @@ impl Lease {
         let holder = Arc::new(LeaseHolder { state, name, ttl, fence, shutdown, held });
         let renewing = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&holder))));
         let lease = Self { holder, renewing };
-        let error = match lease.overlapping(scope).await {
-            Ok(None) => return Ok(lease),
-            Ok(Some(holder)) => LeaseError::Held { holder },
+        let error = match lease.others(scope).await {
+            Ok(OtherLeases { overlapping: Some(holder), .. }) => LeaseError::Held { holder },
+            Ok(OtherLeases { has_proof, .. }) => match lease.prove_conditions(has_proof).await {
+                Ok(()) => return Ok(lease),
+                Err(error) => error.into(),
+            },
             Err(error) => error.into(),
         };
         lease.release().await;
         Err(error)
     }
 
-    /// Returns the holder of a lease with some of the same keys.
-    async fn overlapping(&self, scope: &Scope) -> Result<Option<String>, StateError> {
+    /// Checks once that the server of the state refuses a conditional write; the next renewal records it.
+    async fn prove_conditions(&self, has_proof: bool) -> Result<(), StateError> {
+        let LeaseHolder { state, name, held, .. } = &*self.holder;
+        let Some(store) = state.store().map(ToString::to_string) else {
+            return Ok(());
+        };
+        let mut held = held.lock().await;
+        if held.record.conditional_writes.as_ref() == Some(&store) {
+            return Ok(());
+        }
+        if !has_proof {
+            // If the condition is ignored, the lease becomes free.
+            let probe = LeaseRecord { released: true, ..held.record.clone() };
+            state.check_conditions(name, &content(&probe)).await?;
+        }
+        held.record.conditional_writes = Some(store);
+        Ok(())
+    }
+
+    /// Reads the other leases of the destination.
+    async fn others(&self, scope: &Scope) -> Result<OtherLeases, StateError> {
+        let mut found = OtherLeases::default();
         let LeaseHolder { state, name, ttl, .. } = &*self.holder;
         let mut names = state.names(&scope.ranges_folder()).await?;
         names.push(Scope::whole(scope.destination.clone()).file_name(LEASE));
         names.retain(|other| other.ends_with(LEASE) && other != name);
         let mut others = futures::stream::iter(names.iter().map(|other| state.read(other))).buffered(PARALLEL_READS);
         while let Some(other) = others.next().await {
-            if let Some(other) = other?
-                && let LeaseStatus::Held { by, keys } = status(&other, *ttl)
+            let Some(other) = other? else {
+                continue;
+            };
+            found.has_proof |=
+                proof(&other).is_some_and(|store| state.store().is_some_and(|own| own.to_string() == store));
+            if let LeaseStatus::Held { by, keys } = status(&other, *ttl)
                 && keys.overlaps(&scope.keys)
             {
-                return Ok(Some(format!("{by}, on {keys}")));
+                found.overlapping = Some(format!("{by}, on {keys}"));
+                break;
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Returns the fence, which is open while the lease is valid.
@@ -159,10 +201,13 @@ impl Lease {
 
 async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result<(LeaseRecord, Version), LeaseError> {
     for _ in 0..ATTEMPTS {
-        let (expected, generation) = match state.read(name).await? {
-            None => (ExpectedVersion::Absent, 1),
+        let (expected, generation, conditional_writes) = match state.read(name).await? {
+            None => (ExpectedVersion::Absent, 1, None),
             Some(record) => match status(&record, ttl) {
-                LeaseStatus::Free { generation } => (ExpectedVersion::Is(record.version), generation + 1),
+                LeaseStatus::Free { generation } => {
+                    let proof = proof(&record);
+                    (ExpectedVersion::Is(record.version), generation + 1, proof)
+                }
                 LeaseStatus::Held { by, .. } => return Err(LeaseError::Held { holder: by }),
             },
         };
@@ -176,6 +221,7 @@ async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result
             renewed: now(),
             ttl_seconds: ttl.as_secs_f64(),
             released: false,
+            conditional_writes,
         };
         if let Some(version) = state.replace(name, content(&record), &expected).await? {
             return Ok((record, version));
@@ -203,6 +249,11 @@ fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
             keys: KeyRange::default(),
         },
     }
+}
+
+/// Returns the store on which a lease records that conditional writes work.
+fn proof(record: &StateRecord) -> Option<String> {
+    serde_json::from_slice::<LeaseRecord>(&record.content).ok()?.conditional_writes
 }
 
 /// Renews the lease until it is lost.

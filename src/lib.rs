@@ -40,6 +40,7 @@ pub mod shutdown;
 pub mod source;
 mod spool;
 pub mod state;
+pub mod store;
 pub mod sync;
 pub mod telemetry;
 pub mod time;

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::key::{MAX_KEY_BYTES, RelativeKey};
+use crate::key::{MAX_KEY_BYTES, NotAPath, SourcePath};
 
 /// The paths of a manifest, each once, in byte order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
-    paths: BTreeSet<RelativeKey>,
+    paths: BTreeSet<SourcePath>,
 }
 
 /// Why a manifest cannot be used.
@@ -46,27 +46,25 @@ impl Manifest {
                 continue;
             };
             let path = std::str::from_utf8(path).map_err(|_| wrong("is not UTF-8, and so cannot be a key"))?;
-            paths.insert(RelativeKey::new(checked(path).map_err(wrong)?));
+            paths.insert(checked(path).map_err(|what| wrong(&what))?);
         }
         if paths.is_empty() { Err(ManifestError::Empty) } else { Ok(Self { paths }) }
     }
 
     /// The paths, in byte order.
-    pub fn paths(&self) -> impl Iterator<Item = &RelativeKey> {
+    pub fn paths(&self) -> impl Iterator<Item = &SourcePath> {
         self.paths.iter()
     }
 }
 
-fn checked(path: &str) -> Result<&str, &'static str> {
+fn checked(path: &str) -> Result<SourcePath, String> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.len() > MAX_KEY_BYTES {
-        Err("has a path of more than 1,024 bytes, the longest key")
+        Err("has a path of more than 1,024 bytes, the longest key".to_owned())
     } else if path.ends_with('/') {
-        Err("names a folder: name its files one by one")
-    } else if path.contains('\0') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        Err("is not a path below the source: write it as folder/file, without '.', '..' or an empty part")
+        Err("names a folder: name its files one by one".to_owned())
     } else {
-        Ok(path)
+        path.parse().map_err(|error: NotAPath| error.to_string())
     }
 }
 

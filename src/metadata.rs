@@ -237,6 +237,7 @@ mod tests {
             uid: 1000,
             gid: 33,
             inode: (1, 1),
+            seen_at: EpochNanos(0),
         }
     }
 

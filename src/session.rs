@@ -195,7 +195,11 @@ impl Session {
             // Before the first request.
             check_place(place, config.source(), &config)?;
         }
-        let config = config.fetch_range(&control.shutdown).await?;
+        let shutdown = control.shutdown.clone();
+        let config = match config.fetch_range(&shutdown).await {
+            Ok(config) => config,
+            Err(error) => return stopped(&subject, &shutdown).ok_or(error.into()),
+        };
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
         }
@@ -210,7 +214,11 @@ impl Session {
         };
         let lease = match &state {
             Some(state) if access == Access::Write => {
-                Some(Lease::take(Arc::clone(state), &scope, ttl, control.shutdown.clone()).await?)
+                match Lease::take(Arc::clone(state), &scope, ttl, shutdown.clone()).await {
+                    Ok(lease) => Some(lease),
+                    Err(error @ LeaseError::Held { .. }) => return Err(error.into()),
+                    Err(error) => return stopped(&subject, &shutdown).ok_or(error.into()),
+                }
             }
             Some(_) | None => None,
         };
@@ -225,7 +233,6 @@ impl Session {
         };
         let config = config.behind(lease.as_ref().map(Lease::fence).unwrap_or_default());
         let requests = config.requests();
-        let shutdown = control.shutdown.clone();
         match config.open(control.shutdown, control.progress).await {
             Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, inner, requests, subject }))),
             Err(error) => {
@@ -364,6 +371,12 @@ impl Session {
     }
 }
 
+/// Returns the end of a run that was asked to stop before it held anything.
+fn stopped(subject: &Subject, shutdown: &Shutdown) -> Option<Opened> {
+    let exit_code = shutdown.exit_code()?;
+    Some(Opened::Failed(Box::new(Report::without_work(subject, None, exit_code))))
+}
+
 /// The result of the work.
 #[derive(Debug, Default)]
 struct Done {
@@ -404,7 +417,7 @@ async fn load_memory(context: &Context, state: Option<&Arc<State>>, scope: &Scop
     let Some(state) = state else {
         return Memory::default();
     };
-    let index = Index::open(state, scope, context.rules.preserve).await;
+    let index = Index::open(state, scope, context.destination.store(), context.rules.preserve).await;
     let fence = context.destination.fence().clone();
     let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
     Memory { state: Some(Arc::clone(state)), index: Some(index), uploads, ..Memory::default() }

@@ -4,12 +4,12 @@
 //! `open_file` and `re_stat` in `read`, `presences` in `presence`, `content` in `content`,
 //! `learn_sizes` in `sizes`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::key::RelativeKey;
+use crate::key::SourcePath;
 
 pub(crate) mod content;
 pub mod entry;
@@ -69,7 +69,7 @@ pub(crate) struct Requirements {
     /// It is a mount point, of a file system of this type.
     pub(crate) mount: RequiredMount,
     /// It contains this file.
-    pub(crate) sentinel: Option<PathBuf>,
+    pub(crate) sentinel: Option<SourcePath>,
 }
 
 impl Source {
@@ -92,12 +92,15 @@ impl Source {
     }
 
     /// Stats the path that a manifest or plan names, and returns what the walk would find there.
-    pub(crate) async fn stat_named(&self, key: &RelativeKey) -> Entry {
+    pub(crate) async fn stat_named(&self, path: &SourcePath) -> Entry {
         let (root, operations, options) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.walk.clone());
-        let name = key.clone();
-        let stat = move || walk::named_path::stat(&root, &operations, &options, name.as_str());
-        let found = self.call_timeout().run("stat", key.as_str(), stat).await;
-        Entry { key: key.clone(), found: found.unwrap_or_else(|problem| Found::Failed(EntryKind::File, problem)) }
+        let named = path.clone();
+        let stat = move || walk::named_path::stat(&root, &operations, &options, &named);
+        let found = self.call_timeout().run("stat", path.as_str(), stat).await;
+        Entry {
+            key: path.key().clone(),
+            found: found.unwrap_or_else(|problem| Found::Failed(EntryKind::File, problem)),
+        }
     }
 
     /// The part of the tree that is walked.
@@ -121,7 +124,7 @@ fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, So
     check_mount(&root, &requirements.mount)?;
     match &requirements.sentinel {
         Some(sentinel) if !root.holds(sentinel) => {
-            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.display().to_string() })
+            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.to_string() })
         }
         _ => Ok(root),
     }

@@ -13,6 +13,7 @@ use crate::boundary::Boundary;
 use crate::destination::Destination;
 use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
+use crate::store::Store;
 
 mod error;
 mod folder;
@@ -69,6 +70,30 @@ impl StateLocation {
 }
 
 impl State {
+    /// The servers that hold the state; `None` if it is in a folder.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Prefix(home) => Some(home.store()),
+        }
+    }
+
+    /// Whether a conditional write to a name that exists is refused, as a lease needs it. `content` must differ from
+    /// the stored content: an ignored condition replaces it.
+    pub(crate) async fn check_conditions(&self, name: &str, content: &Bytes) -> Result<(), StateError> {
+        let Self::Prefix(home) = self else {
+            return Ok(());
+        };
+        for (expected, header) in
+            [(ExpectedVersion::Absent, "If-None-Match"), (ExpectedVersion::Is(Version::of_nothing()), "If-Match")]
+        {
+            if prefix::replace(home, &RelativeKey::new(name), content.clone(), &expected).await?.is_some() {
+                return Err(StateError::NoConditions { bucket: home.bucket().to_owned(), header });
+            }
+        }
+        Ok(())
+    }
+
     /// Reads the record under a name.
     pub(crate) async fn read(&self, name: &str) -> Result<Option<StateRecord>, StateError> {
         match self {
@@ -143,7 +168,10 @@ impl State {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), StateError> {
         match self {
             Self::Folder(folder) => blocking(folder.join(name), folder::remove).await,
-            Self::Prefix(home) => Ok(home.delete_any(&RelativeKey::new(name)).await?),
+            Self::Prefix(home) => {
+                let removed = home.delete_any(&RelativeKey::new(name)).await;
+                removed.map_err(|error| StateError::in_bucket(home, &error))
+            }
         }
     }
 
@@ -154,7 +182,10 @@ impl State {
                 let beginning = beginning.to_owned();
                 blocking(folder.clone(), move |folder| folder::names(folder, &beginning)).await
             }
-            Self::Prefix(home) => Ok(home.keys(beginning).await?.into_iter().map(String::from).collect()),
+            Self::Prefix(home) => {
+                let keys = home.keys(beginning).await.map_err(|error| StateError::in_bucket(home, &error))?;
+                Ok(keys.into_iter().map(String::from).collect())
+            }
         }
     }
 }

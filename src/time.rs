@@ -15,6 +15,11 @@ impl EpochNanos {
         Self(self.0.saturating_add(i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)))
     }
 
+    /// Returns the start of the second.
+    pub(crate) const fn truncated_to_second(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(1_000_000_000)))
+    }
+
     /// Returns the time from `earlier` to this time; `None` if `earlier` is later.
     pub(crate) fn since(self, earlier: Self) -> Option<Duration> {
         let nanos = u128::try_from(self.0.checked_sub(earlier.0)?).ok()?;

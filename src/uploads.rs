@@ -50,6 +50,8 @@ pub(crate) struct RecordedUpload<'a> {
     pub(crate) upload: MultipartUpload<'a>,
     /// The parts that S3 already has, by part number.
     pub(crate) stored: BTreeMap<i32, StoredPart>,
+    /// When the upload was recorded, just before it was started.
+    pub(crate) since: EpochNanos,
     record_name: String,
 }
 
@@ -185,7 +187,8 @@ impl Uploads {
         }
         record.upload_id = Some(upload.id().to_owned());
         self.write(&record).await;
-        Ok(RecordedUpload { upload, stored: BTreeMap::new(), record_name: record.name })
+        let since = record.since();
+        Ok(RecordedUpload { upload, stored: BTreeMap::new(), since, record_name: record.name })
     }
 
     /// Deletes the record of an upload that was published or aborted.
@@ -254,9 +257,14 @@ impl Uploads {
 }
 
 impl UploadRecord {
+    /// When the record was written, by the clock of its run.
+    fn since(&self) -> EpochNanos {
+        EpochNanos::from(humantime::parse_rfc3339(&self.started).unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
     /// Returns the times, by S3's clock, at which the recorded upload can have started.
     fn started_between(&self, clock_difference: Duration) -> RangeInclusive<EpochNanos> {
-        let started = EpochNanos::from(humantime::parse_rfc3339(&self.started).unwrap_or(SystemTime::UNIX_EPOCH));
+        let started = self.since();
         // S3 truncates its times to the second.
         let margin = clock_difference.saturating_add(Duration::from_secs(1));
         started.minus(margin)..=started.plus(margin).plus(STARTED_WITHIN)
@@ -269,7 +277,7 @@ async fn resume<'a>(upload: MultipartUpload<'a>, record: &UploadRecord) -> Resul
     match upload.stored_parts().await {
         Ok(stored) => {
             tracing::info!(%key, parts = stored.len(), "resuming an unfinished upload of an earlier run");
-            Ok(Some(RecordedUpload { upload, stored, record_name: record.name.clone() }))
+            Ok(Some(RecordedUpload { upload, stored, since: record.since(), record_name: record.name.clone() }))
         }
         Err(error) if error.kind == ErrorKind::Interrupted => Err(error),
         Err(error) => {

@@ -2,7 +2,6 @@
 //!
 //! The first paragraph of an option's text is all that `-h` shows of it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +10,7 @@ use super::choice::{Addressing, Attribute, ChecksumChoice, Compare, MetadataDial
 use super::value::{self, Amount};
 use crate::destination::headers::ContentType;
 use crate::endpoint_url::EndpointUrl;
+use crate::key::SourcePath;
 use crate::location::FileLocation;
 use crate::source::mount::RequiredMount;
 use crate::state::StateLocation;
@@ -74,8 +74,8 @@ pub(crate) struct DeleteArgs {
     )]
     pub(crate) require_mount: RequiredMount,
     /// Exit without reading or writing anything unless FILE, a path relative to DIR, exists
-    #[arg(long, value_name = "FILE")]
-    pub(crate) sentinel: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = value::source_path)]
+    pub(crate) sentinel: Option<SourcePath>,
 }
 
 /// What the run copies.

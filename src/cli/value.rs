@@ -11,6 +11,7 @@ use clap::{Arg, Command, Error};
 use crate::endpoint_url::EndpointUrl;
 
 pub(super) use crate::destination::headers::header_value;
+use crate::key::SourcePath;
 
 /// The smallest part that S3 accepts, except for the last (S3 user guide, "Multipart upload limits").
 pub(crate) const MIN_PART_BYTES: u64 = 5 << 20;
@@ -99,6 +100,11 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be longer than 0s".to_owned()),
         some => Ok(some),
     }
+}
+
+/// Reads a path of the source.
+pub(super) fn source_path(text: &str) -> Result<SourcePath, String> {
+    text.parse().map_err(|error| format!("'{text}' {error}"))
 }
 
 pub(super) fn word(text: &str) -> Result<String, String> {

@@ -66,7 +66,9 @@ async fn sample_index(
 ) -> Result<Option<Sample>, CommandError> {
     let mut sample = Sample::new(count);
     let (whole, preserve) = (config.scope(), config.preserve());
-    if Index::open(state, whole, preserve).await.for_each_key(|key| sample.push(key)).await {
+    let home = config.connect_to(&whole.destination, Shutdown::default()).await.map_err(CommandError::fatal)?;
+    let store = home.store();
+    if Index::open(state, whole, store, preserve).await.for_each_key(|key| sample.push(key)).await {
         return Ok(Some(sample));
     }
     let Some(previous) = previous else {
@@ -80,7 +82,7 @@ async fn sample_index(
     let mut sample = Sample::new(count);
     for range in list.ranges() {
         let scope = Scope { keys: range.keys.clone(), ..whole.clone() };
-        if !Index::open(state, &scope, preserve).await.for_each_key(|key| sample.push(key)).await {
+        if !Index::open(state, &scope, store, preserve).await.for_each_key(|key| sample.push(key)).await {
             tracing::info!("no run over the {} has written an index: walking the tree", range.keys);
             return Ok(None);
         }

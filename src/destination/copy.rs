@@ -20,12 +20,21 @@ use super::operation::Operation;
 use super::proof::WriteProof;
 use crate::key::RelativeKey;
 use crate::object::ETag;
+use crate::time::EpochNanos;
 
 /// S3's limit for one copy (S3 API reference, "CopyObject").
 pub(crate) const MAX_COPY_BYTES: u64 = 5 << 30;
 
 /// The value of `x-amz-copy-source` is encoded like the path of a URL.
 const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// An object after its copy onto itself.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pub(crate) proof: WriteProof,
+    /// The time in S3's response, if there is one.
+    pub(crate) last_modified: Option<EpochNanos>,
+}
 
 impl Destination {
     /// Replaces the headers of the object that has this ETag.
@@ -37,7 +46,7 @@ impl Destination {
         key: &RelativeKey,
         headers: &ObjectHeaders,
         etag: &ETag,
-    ) -> Result<WriteProof, S3Error> {
+    ) -> Result<Copied, S3Error> {
         let object_key = String::from(self.prefix.object_key(key));
         let request = self
             .client
@@ -52,7 +61,10 @@ impl Destination {
         let request = set_headers!(request, headers);
         let attempt = |_| request.clone().send();
         let read = |response: CopyObjectOutput| {
-            WriteProof::of_response(response.copy_object_result().and_then(|result| result.e_tag()))
+            let copied = response.copy_object_result();
+            let proof = WriteProof::of_response(copied.and_then(|copied| copied.e_tag()))?;
+            let last_modified = copied.and_then(|copied| copied.last_modified());
+            Ok(Copied { proof, last_modified: last_modified.map(|time| EpochNanos(time.as_nanos())) })
         };
         let confirm = || self.find_own_copy(key, headers);
         match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm).await {
@@ -62,9 +74,11 @@ impl Destination {
     }
 
     /// Returns proof that the object has the metadata that this run sent.
-    async fn find_own_copy(&self, key: &RelativeKey, headers: &ObjectHeaders) -> Option<WriteProof> {
+    async fn find_own_copy(&self, key: &RelativeKey, headers: &ObjectHeaders) -> Option<Copied> {
         let found = self.head(key).await.ok()?;
-        (found.stored.metadata == headers.metadata).then(|| WriteProof::of_head(found.etag))
+        let last_modified = Some(found.last_modified);
+        (found.stored.metadata == headers.metadata)
+            .then(|| Copied { proof: WriteProof::of_head(found.etag), last_modified })
     }
 }
 

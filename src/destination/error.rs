@@ -12,7 +12,7 @@ use super::proof::IN_ITS_PLACE;
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
-pub struct S3Error {
+pub(crate) struct S3Error {
     pub(crate) operation: Operation,
     pub(crate) kind: ErrorKind,
     /// S3's error code, if the response contains one: `SlowDown`, `NoSuchBucket`, …

@@ -1,9 +1,10 @@
 //! Index file: CSV, compressed with zstd.
 //!
 //! ```text
-//! efs2s3 index,1,s3://site/www/,datasync mtime uid gid permissions,0.1.0      format, schema, destination, mode, program
+//! efs2s3 index,2,s3://site/www/,aws,datasync mtime uid gid permissions,0.1.0
+//!     format, schema, destination, store, mode, program
 //! key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode,metadata
-//! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     `<` before a time: written no later than then
+//! img/a.png,1234,9e107d9d372bb6826bd81d3542a419d6,1700000000000000000,…     two times with `..`: written in this interval
 //! end,1
 //! ```
 //!
@@ -19,21 +20,23 @@ use std::sync::Arc;
 use crc_fast::CrcAlgorithm;
 use csv::{ByteRecord, StringRecord};
 
-use super::row::{FileState, Row, Written};
+use super::row::{FileState, Row, RowMetadata, Written};
 use crate::key::RelativeKey;
 use crate::metadata::Preserve;
 use crate::object::ETag;
 use crate::scope::Scope;
 use crate::spool::FileSpan;
+use crate::store::Store;
 use crate::time::EpochNanos;
 
 const NAME: &str = "efs2s3 index";
-const SCHEMA: &str = "1";
+const SCHEMA: &str = "2";
 const COLUMNS: [&str; 11] =
     ["key", "size", "etag", "last_modified_ns", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "inode", "metadata"];
 const END: &str = "end";
 const SEEN: &str = "seen";
 const UNSEEN: &str = "";
+const OF_OTHER_MODE: &str = "other mode";
 /// zstd's default.
 const LEVEL: i32 = 3;
 
@@ -46,6 +49,8 @@ const TRAILER_BYTES: u64 = 16;
 pub(super) struct Head {
     /// The destination, with its key range if the run has one.
     pub(super) destination: String,
+    /// The servers that hold the bucket.
+    pub(super) store: String,
     /// The mode, and the attributes that it stores as metadata.
     pub(super) mode: String,
 }
@@ -69,7 +74,7 @@ pub(super) enum Damage {
 
 impl Head {
     /// `preserve` is what the mode stores as metadata.
-    pub(super) fn new(scope: &Scope, preserve: Option<Preserve>) -> Self {
+    pub(super) fn new(scope: &Scope, store: &Store, preserve: Option<Preserve>) -> Self {
         let mode = match preserve {
             None => "plain".to_owned(),
             Some(Preserve { mtime, atime, uid, gid, permissions }) => {
@@ -79,7 +84,7 @@ impl Head {
                 std::iter::once("datasync").chain(stored).collect::<Vec<_>>().join(" ")
             }
         };
-        Self { destination: scope.to_string(), mode }
+        Self { destination: scope.to_string(), store: store.to_string(), mode }
     }
 }
 
@@ -102,6 +107,8 @@ pub(super) struct RowReader {
     count: u64,
     last_key: Option<RelativeKey>,
     ended: bool,
+    /// Whether a run in another mode wrote the index (`DESIGN.md#change-of-mode`).
+    pub(super) is_of_other_mode: bool,
 }
 
 /// Passes on what is written, and computes its checksum.
@@ -115,7 +122,7 @@ impl<W: Write> RowWriter<W> {
         let sum = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
         let encoder = zstd::Encoder::new(Summed { inner, sum }, LEVEL)?;
         let mut rows = csv::WriterBuilder::new().flexible(true).from_writer(encoder);
-        rows.write_record([NAME, SCHEMA, &head.destination, &head.mode, env!("CARGO_PKG_VERSION")])?;
+        rows.write_record([NAME, SCHEMA, &head.destination, &head.store, &head.mode, env!("CARGO_PKG_VERSION")])?;
         rows.write_record(COLUMNS)?;
         Ok(Self { rows, count: 0 })
     }
@@ -156,14 +163,15 @@ impl RowReader {
         if fields.next() != Some(&head.destination) {
             return Err(Damage::Foreign("destination"));
         }
-        if fields.next() != Some(&head.mode) {
-            return Err(Damage::Foreign("mode"));
+        if fields.next() != Some(&head.store) {
+            return Err(Damage::Foreign("endpoint"));
         }
+        let is_of_other_mode = fields.next() != Some(&head.mode);
         rows.read_record(&mut record)?;
         if record.iter().ne(COLUMNS) {
             return Err(Damage::Content("other columns"));
         }
-        Ok(Self { rows, record, count: 0, last_key: None, ended: false })
+        Ok(Self { rows, record, count: 0, last_key: None, ended: false, is_of_other_mode })
     }
 
     fn read(&mut self) -> Result<Option<Row>, Damage> {
@@ -174,7 +182,10 @@ impl RowReader {
             let is_whole = self.record.get(0) == Some(END) && self.record.get(1) == Some(&self.count.to_string());
             return if is_whole { Ok(None) } else { Err(Damage::Content("rows are missing")) };
         }
-        let row = row_of(&self.record).ok_or(Damage::Content("a line is not a row"))?;
+        let mut row = row_of(&self.record).ok_or(Damage::Content("a line is not a row"))?;
+        if self.is_of_other_mode {
+            row.metadata = RowMetadata::OfOtherMode;
+        }
         if self.last_key.as_ref().is_some_and(|last| *last >= row.key) {
             return Err(Damage::Content("rows are out of order"));
         }
@@ -232,7 +243,7 @@ fn checked(file: &Arc<File>) -> Result<u64, Damage> {
 pub(super) fn fields(row: &Row) -> ByteRecord {
     let written = match row.written {
         Written::At(time) => time.0.to_string(),
-        Written::By(time) => format!("<{}", time.0),
+        Written::Within(from, to) => format!("{}..{}", from.0, to.0),
     };
     let FileState { mtime, ctime, mode, uid, gid, inode } = row.file;
     let numbers = [
@@ -251,7 +262,12 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
     for number in &numbers {
         record.push_field(number.as_bytes());
     }
-    record.push_field(if row.metadata_seen { SEEN } else { UNSEEN }.as_bytes());
+    let metadata = match row.metadata {
+        RowMetadata::Seen => SEEN,
+        RowMetadata::Unseen => UNSEEN,
+        RowMetadata::OfOtherMode => OF_OTHER_MODE,
+    };
+    record.push_field(metadata.as_bytes());
     record
 }
 
@@ -267,8 +283,8 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
         key: RelativeKey::new(key),
         size_bytes: size.parse().ok()?,
         etag: ETag::new(etag),
-        written: match written.strip_prefix('<') {
-            Some(by) => Written::By(time(by)?),
+        written: match written.split_once("..") {
+            Some((from, to)) => Written::Within(time(from)?, time(to)?),
             None => Written::At(time(written)?),
         },
         file: FileState {
@@ -279,9 +295,10 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
             gid: fields.next()?.parse().ok()?,
             inode: fields.next()?.parse().ok()?,
         },
-        metadata_seen: match fields.next()? {
-            SEEN => true,
-            UNSEEN => false,
+        metadata: match fields.next()? {
+            SEEN => RowMetadata::Seen,
+            UNSEEN => RowMetadata::Unseen,
+            OF_OTHER_MODE => RowMetadata::OfOtherMode,
             _ => return None,
         },
     })

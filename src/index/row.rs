@@ -7,6 +7,9 @@ use crate::object::{ETag, Object};
 use crate::source::entry::Stat;
 use crate::time::EpochNanos;
 
+/// A shorter interval stays in its row: to write the index only for the exact time would cost more than it shows.
+const LONG_INTERVAL: Duration = Duration::from_mins(1);
+
 /// An object, and the file that it equalled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -15,8 +18,7 @@ pub struct Row {
     pub(crate) etag: ETag,
     pub(crate) written: Written,
     pub(crate) file: FileState,
-    /// Whether a run has read or written the object's metadata. If not, only its content is known to be equal.
-    pub(crate) metadata_seen: bool,
+    pub(crate) metadata: RowMetadata,
 }
 
 /// When an object was written, by S3's clock.
@@ -24,8 +26,32 @@ pub struct Row {
 pub(crate) enum Written {
     /// At the listed LastModified.
     At(EpochNanos),
-    /// No later than this: this program uploaded the object (`DESIGN.md#rows-of-uploads`).
-    By(EpochNanos),
+    /// In this interval, both ends included: this program wrote the object (`DESIGN.md#rows-of-uploads`).
+    Within(EpochNanos, EpochNanos),
+}
+
+/// What is known of an object's metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowMetadata {
+    /// A run has read or written it.
+    Seen,
+    /// No run has read it: only the content is known to be equal.
+    Unseen,
+    /// A run in another mode recorded the row: only the content of a file is known to be equal.
+    OfOtherMode,
+}
+
+impl Written {
+    /// In the interval that starts with a request and ends with its response, by the host's clock.
+    pub(crate) fn between(request: EpochNanos, response: EpochNanos, margin: Duration) -> Self {
+        Self::Within(request.minus(margin), response.plus(margin))
+    }
+
+    /// At the time that S3 responded to a copy with. A listing may truncate it to the second.
+    pub(crate) fn copied(last_modified: EpochNanos) -> Self {
+        let second = last_modified.truncated_to_second();
+        if second == last_modified { Self::At(second) } else { Self::Within(second, last_modified) }
+    }
 }
 
 /// What shows that a file is unchanged.
@@ -42,29 +68,34 @@ pub(crate) struct FileState {
 }
 
 impl Row {
-    /// Returns the row of an object that equals the file with this stat. Returns `None` if the file's ctime is within
-    /// `margin` of now or later, because a later write could leave the same times.
-    pub(crate) fn of(object: &Object, stat: &Stat, metadata_seen: bool, margin: Duration) -> Option<Self> {
+    /// Returns the row of an object that equals the file with this stat. Returns `None` if the file had changed within
+    /// `margin` before the stat, because a later write could leave the same times.
+    pub(crate) fn of(object: &Object, stat: &Stat, metadata: RowMetadata, margin: Duration) -> Option<Self> {
         is_settled(stat, margin).then(|| Self {
             key: object.key.clone(),
             size_bytes: object.size_bytes,
             etag: object.etag.clone(),
             written: Written::At(object.last_modified),
             file: FileState::of(stat),
-            metadata_seen,
+            metadata,
         })
     }
 
     /// As [`Self::of`], for an object that this run has just written.
-    pub(crate) fn of_written(key: &RelativeKey, etag: &ETag, stat: &Stat, margin: Duration) -> Option<Self> {
+    pub(crate) fn of_written(
+        key: &RelativeKey,
+        etag: &ETag,
+        written: Written,
+        stat: &Stat,
+        margin: Duration,
+    ) -> Option<Self> {
         is_settled(stat, margin).then(|| Self {
             key: key.clone(),
             size_bytes: stat.size_bytes,
             etag: etag.clone(),
-            // LastModified is S3's time, truncated to the second.
-            written: Written::By(EpochNanos::now().plus(margin)),
+            written,
             file: FileState::of(stat),
-            metadata_seen: true,
+            metadata: RowMetadata::Seen,
         })
     }
 
@@ -72,7 +103,7 @@ impl Row {
     pub(crate) fn fits_object(&self, object: &Object) -> bool {
         let is_in_time = match self.written {
             Written::At(time) => object.last_modified == time,
-            Written::By(time) => object.last_modified <= time,
+            Written::Within(from, to) => (from..=to).contains(&object.last_modified),
         };
         is_in_time && self.has_content_of(object)
     }
@@ -83,15 +114,26 @@ impl Row {
         self.size_bytes == object.size_bytes && self.etag == object.etag && !self.etag.is_empty()
     }
 
+    /// Returns the row with the time of the listed object, if the row's interval is long.
+    pub(crate) fn made_exact(&self, object: &Object) -> Option<Self> {
+        let is_long = match self.written {
+            Written::At(_) => false,
+            Written::Within(from, to) => to.since(from).is_some_and(|length| length > LONG_INTERVAL),
+        };
+        let written = Written::At(object.last_modified);
+        (is_long && self.fits_object(object)).then(|| Self { written, ..self.clone() })
+    }
+
     /// Whether the file is unchanged since the row was recorded.
     pub(crate) fn fits_file(&self, stat: &Stat) -> bool {
         self.file == FileState::of(stat)
     }
 }
 
-/// Whether every change from now on gives the file another ctime.
+/// Whether every change since the stat gives the file another ctime. The row of a directory holds all that its object
+/// does.
 fn is_settled(stat: &Stat, margin: Duration) -> bool {
-    stat.ctime < EpochNanos::now().minus(margin)
+    !stat.has_content() || stat.ctime < stat.seen_at.minus(margin)
 }
 
 impl FileState {

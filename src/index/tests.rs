@@ -3,11 +3,12 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::*;
-use crate::index::row::Written;
+use crate::index::row::{RowMetadata, Written};
 use crate::object::StorageClass;
 use crate::object::{ETag, Object};
 use crate::source::entry::EntryKind;
 use crate::source::entry::Stat;
+use crate::store::Store;
 use crate::time::EpochNanos;
 
 const MARGIN: Duration = Duration::from_secs(2);
@@ -24,6 +25,7 @@ fn stat(mtime: i128) -> Stat {
         uid: 1000,
         gid: u32::MAX,
         inode: (1, 1),
+        seen_at: EpochNanos::now(),
     }
 }
 
@@ -38,7 +40,12 @@ fn object(key: &str) -> Object {
 }
 
 fn row(key: &str, mtime: i128) -> Row {
-    Row::of(&object(key), &stat(mtime), mtime % 2 == 0, MARGIN).unwrap()
+    Row::of(&object(key), &stat(mtime), if mtime % 2 == 0 { RowMetadata::Seen } else { RowMetadata::Unseen }, MARGIN)
+        .unwrap()
+}
+
+fn store() -> Store {
+    Store::at(Some("http://minio.local:9000"), None)
 }
 
 fn scope() -> Scope {
@@ -59,7 +66,7 @@ impl StateFolder {
     }
 
     async fn open(&self) -> Index {
-        Index::open(&self.state, &scope(), None).await
+        Index::open(&self.state, &scope(), &store(), None).await
     }
 
     async fn write(&self, rows: impl IntoIterator<Item = Row>) {
@@ -92,8 +99,10 @@ async fn rows_are_read_as_they_were_recorded_whatever_their_keys() {
     state.write(rows.iter().rev().cloned()).await;
     assert_eq!(state.rows().await, rows);
 
-    let mut by_us = Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), &stat(7), MARGIN).unwrap();
-    assert!(matches!(by_us.written, Written::By(_)));
+    let written = Written::between(WRITTEN, WRITTEN.plus(MARGIN), MARGIN);
+    let mut by_us =
+        Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), written, &stat(7), MARGIN).unwrap();
+    assert!(matches!(by_us.written, Written::Within(from, to) if from < WRITTEN && to > WRITTEN));
     by_us.file.mtime = EpochNanos(i128::MIN);
     state.write([by_us.clone()]).await;
     assert_eq!(state.open().await.take_row(&RelativeKey::new("b")).await, Some(by_us));
@@ -181,22 +190,22 @@ async fn damaged_or_truncated_index_is_not_used_and_is_rebuilt() {
 }
 
 #[tokio::test]
-async fn index_of_another_destination_mode_or_schema_is_not_used() {
+async fn index_of_another_destination_endpoint_or_schema_is_not_used() {
     let state = StateFolder::new();
     state.write([row("a", 1)]).await;
-    let head = Head::new(&scope(), None);
+    let head = Head::new(&scope(), &store(), None);
     let file = Arc::new(File::open(state.path()).unwrap());
     let rejected = |head: Head| file::RowReader::open(&file, &head).err().unwrap().to_string();
     assert_eq!(
         rejected(Head { destination: "s3://site/ww".to_owned(), ..head.clone() }),
         "belongs to another destination"
     );
-    assert_eq!(rejected(Head::new(&scope(), Some(Preserve::ALL))), "belongs to another mode");
+    assert_eq!(rejected(Head { store: "aws".to_owned(), ..head.clone() }), "belongs to another endpoint");
     assert!(file::RowReader::open(&file, &head).is_ok());
 
-    let newer = sealed(&zstd::encode_all(&b"efs2s3 index,2,s3://site/www,plain,9.0\n"[..], 3).unwrap());
+    let newer = sealed(&zstd::encode_all(&b"efs2s3 index,3,s3://site/www,aws,plain,9.0\n"[..], 3).unwrap());
     let rejected = file::RowReader::open(&newer, &head).err().unwrap().to_string();
-    assert_eq!(rejected, "is in another format ('efs2s3 index 2')");
+    assert_eq!(rejected, "is in another format ('efs2s3 index 3')");
 }
 
 /// A file with these bytes and their trailer.
@@ -216,7 +225,7 @@ async fn any_content_under_a_right_checksum_is_read_or_rejected() {
     state.write(["a", "b,\"c\"", "d"].map(|key| row(key, 1))).await;
     let text = zstd::decode_all(File::open(state.path()).unwrap()).unwrap();
     let packed = zstd::encode_all(&text[..], 1).unwrap();
-    let head = Head::new(&scope(), None);
+    let head = Head::new(&scope(), &store(), None);
     let mut random = fastrand::Rng::with_seed(1);
     let change = |bytes: &[u8], random: &mut fastrand::Rng| {
         let mut bytes = bytes.to_vec();
@@ -252,7 +261,7 @@ async fn zstd_and_a_csv_reader_show_an_index() {
     let shown = zstd::decode_all(File::open(state.path()).unwrap()).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let expected = format!(
-        "efs2s3 index,1,s3://site/www/,plain,{version}\n\
+        "efs2s3 index,2,s3://site/www/,http://minio.local:9000,plain,{version}\n\
          key,size,etag,last_modified_ns,mtime_ns,ctime_ns,mode,uid,gid,inode,metadata\n\
          \"a,b\",3,9e107d9d372bb6826bd81d3542a419d6,{time},5,{time},33188,1000,4294967295,1,\nend,1\n",
         time = WRITTEN.0
@@ -260,13 +269,35 @@ async fn zstd_and_a_csv_reader_show_an_index() {
     assert_eq!(String::from_utf8(shown).unwrap(), expected);
 }
 
+#[tokio::test]
+async fn rows_of_another_mode_do_not_show_metadata_whoever_carries_them_over() {
+    let state = StateFolder::new();
+    state.write(["a", "b"].map(|key| row(key, 2))).await;
+    let of_other_mode = |key| Row { metadata: RowMetadata::OfOtherMode, ..row(key, 2) };
+    let open = async || Index::open(&state.state, &scope(), &store(), Some(Preserve::ALL)).await;
+    let index = open().await;
+    assert!(index.is_of_other_mode());
+    assert_eq!(index.take_row(&RelativeKey::new("a")).await, Some(of_other_mode("a")));
+    index.record(row("a", 2));
+    index.write(&state.state).await;
+    let index = open().await;
+    assert!(!index.is_of_other_mode());
+    assert_eq!(index.take_row(&RelativeKey::new("a")).await, Some(row("a", 2)));
+    assert_eq!(index.take_row(&RelativeKey::new("b")).await, Some(of_other_mode("b")), "the run did not reach it");
+}
+
 #[test]
 fn file_changed_within_the_margin_or_in_the_future_has_no_row() {
-    let at = |ago: i128| Stat { ctime: EpochNanos(EpochNanos::now().0 - ago * 1_000_000_000), ..stat(1) };
-    assert!(Row::of(&object("a"), &at(1), true, MARGIN).is_none());
-    assert!(Row::of(&object("a"), &at(-60), true, MARGIN).is_none());
-    assert!(Row::of(&object("a"), &at(3), true, MARGIN).is_some());
-    assert!(Row::of(&object("a"), &at(3), true, Duration::from_mins(1)).is_none(), "the clocks may differ by a minute");
+    let at = |ago: i128| Stat { ctime: EpochNanos(stat(1).seen_at.0 - ago * 1_000_000_000), ..stat(1) };
+    let row = |stat: &Stat, margin| Row::of(&object("a"), stat, RowMetadata::Seen, margin);
+    assert!(row(&at(1), MARGIN).is_none());
+    assert!(row(&at(-60), MARGIN).is_none());
+    assert!(row(&at(3), MARGIN).is_some());
+    assert!(row(&at(3), Duration::from_mins(1)).is_none(), "the clocks may differ by a minute");
+    let seen_early = Stat { ctime: WRITTEN, seen_at: WRITTEN.plus(Duration::from_millis(1)), ..stat(1) };
+    assert!(row(&seen_early, MARGIN).is_none(), "its age counts from the stat, not from now");
+    let directory = Stat { kind: EntryKind::Directory, ..at(0) };
+    assert!(row(&directory, MARGIN).is_some(), "a later change shows in what the row holds");
 }
 
 #[test]
@@ -277,9 +308,17 @@ fn row_fits_an_object_by_size_etag_and_time() {
     let other = Object { etag: ETag::new("0"), ..object("a") };
     assert!(!exact.fits_object(&other) && !exact.has_content_of(&other));
     let nameless = Object { etag: ETag::new(""), ..object("a") };
-    assert!(!Row::of(&nameless, &stat(1), true, MARGIN).unwrap().fits_object(&nameless), "it may be any object");
-    let by = Row { written: Written::By(later.last_modified), ..exact };
-    assert!(by.fits_object(&object("a")) && by.fits_object(&later));
-    let latest = Object { last_modified: EpochNanos(WRITTEN.0 + 2_000_000_000), ..object("a") };
-    assert!(!by.fits_object(&latest));
+    let of_nameless = Row::of(&nameless, &stat(1), RowMetadata::Seen, MARGIN).unwrap();
+    assert!(!of_nameless.fits_object(&nameless), "it may be any object");
+    let at = |seconds: i128| Object { last_modified: EpochNanos(WRITTEN.0 + seconds * 1_000_000_000), ..object("a") };
+    let within = Row { written: Written::between(at(10).last_modified, at(11).last_modified, MARGIN), ..exact.clone() };
+    assert!(within.fits_object(&at(8)) && within.fits_object(&at(13)));
+    assert!(!within.fits_object(&at(7)), "an older version with the same content");
+    assert!(!within.fits_object(&at(14)));
+    assert_eq!((exact.made_exact(&object("a")), within.made_exact(&at(9))), (None, None));
+    let long = Row { written: Written::between(at(10).last_modified, at(99).last_modified, MARGIN), ..exact.clone() };
+    let expected = Row { written: Written::At(at(20).last_modified), ..exact.clone() };
+    assert_eq!((long.made_exact(&at(20)), long.made_exact(&at(200))), (Some(expected), None));
+    let copied = Row { written: Written::copied(EpochNanos(WRITTEN.0 + 1_500_000_000)), ..exact };
+    assert!(copied.fits_object(&at(1)) && !copied.fits_object(&at(2)) && !copied.fits_object(&at(0)));
 }

@@ -42,6 +42,8 @@ pub struct Stat {
     pub gid: u32,
     /// Device and inode number: the identity of the file.
     pub inode: (u64, u64),
+    /// When the stat was made, by the host's clock.
+    pub seen_at: EpochNanos,
 }
 
 impl Stat {
@@ -50,9 +52,18 @@ impl Stat {
         (self.ctime > self.mtime).then_some(self.ctime)
     }
 
+    /// Whether it has content that could be read while it changes. A directory has none, so its object is never torn.
+    pub(crate) fn has_content(&self) -> bool {
+        self.kind != EntryKind::Directory
+    }
+
     /// Whether `other` shows the same file with the same content: inode, size and times. The size of a link is not
-    /// compared: a link cannot be changed, only replaced, and not every file system reports its size.
+    /// compared: a link cannot be changed, only replaced, and not every file system reports its size. Directories have
+    /// no content that could differ.
     pub(crate) fn is_same_content(&self, other: &Self) -> bool {
+        if !self.has_content() && !other.has_content() {
+            return true;
+        }
         self.inode == other.inode
             && (self.size_bytes == other.size_bytes || self.kind == EntryKind::Symlink)
             && self.mtime == other.mtime

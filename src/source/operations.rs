@@ -213,6 +213,7 @@ fn stat_of(statx: &Statx) -> Stat {
         uid: statx.stx_uid,
         gid: statx.stx_gid,
         inode: (rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), statx.stx_ino),
+        seen_at: EpochNanos::now(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::entry::{Cover, Entry, EntryKind, FileEntry, Found, Problem};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::root::Root;
 use super::walk::{Links, named_path};
-use crate::key::RelativeKey;
+use crate::key::{RelativeKey, SourcePath};
 
 /// How many keys one thread checks.
 const KEYS_PER_THREAD: usize = 64;
@@ -63,6 +63,9 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn presence(&mut self, key: &RelativeKey) -> Presence {
+        if SourcePath::of(key).is_none() {
+            return Presence::Failed(Problem::not_a_path());
+        }
         match self.entry(key) {
             Ok(entry) => entry.presence_of(key),
             Err(Errno::NOENT | Errno::NOTDIR) => Presence::Absent,

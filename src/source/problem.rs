@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::entry::Problem;
+use crate::key::NotAPath;
 
 impl Problem {
     /// What `errno` means for `operation` on the source.
@@ -88,6 +89,11 @@ impl Problem {
             kind: "changing",
             message: format!("the file changed during each of {tries} reads: kept its object; the next run retries"),
         }
+    }
+
+    /// No file can have the key.
+    pub(super) fn not_a_path() -> Self {
+        Self { operation: "stat", kind: "other", message: format!("the key {NotAPath}") }
     }
 
     /// The name is not UTF-8.

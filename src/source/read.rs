@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::timeout::CallTimeout;
-use crate::key::RelativeKey;
+use crate::key::{RelativeKey, SourcePath};
 
 /// Why a file could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +55,10 @@ impl Source {
     /// Opens a file, link or directory that the walk found.
     pub(crate) async fn open_file(&self, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, timeout) = (path_of(key.as_str()).to_owned(), self.call_timeout());
+        let (path, timeout) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, self.call_timeout());
         let (kind, links) = (entry.stat.kind, if entry.through_link { AllowedLinks::Any } else { AllowedLinks::None });
         let (handle, stat) = call(timeout, "open", key, move || {
-            let handle = Handle::open(&operations, root.fd(), &path, kind, links)?;
+            let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
             let stat = handle.stat(&operations)?;
             Ok((handle, stat))
         })
@@ -73,10 +74,10 @@ impl Source {
     /// Stats a path again, past all caches.
     pub(crate) async fn re_stat(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, through_link) = (path_of(key.as_str()).to_owned(), entry.through_link);
+        let (path, through_link) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, entry.through_link);
         call(self.call_timeout(), "stat", key, move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
-            operations.fresh_stat(root.fd(), path.as_bytes(), last)
+            operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), last)
         })
         .await
     }
@@ -86,6 +87,13 @@ impl OpenFile {
     /// The stat at the time of the open.
     pub(crate) const fn stat(&self) -> &Stat {
         &self.stat
+    }
+
+    /// Waits for the last change of the file to settle; the stat is then a later one, which shows the same content.
+    pub(crate) async fn settled_after(self, wait: Duration) -> Result<Self, ReadError> {
+        tokio::time::sleep(wait).await;
+        let stat = self.check_unchanged().await?;
+        Ok(Self { stat, ..self })
     }
 
     /// Reads `length` bytes from `offset` on; [`ReadError::Changed`] if the file is shorter by now.
@@ -114,11 +122,11 @@ impl OpenFile {
         content.map(Bytes::from).ok_or(ReadError::Changed)
     }
 
-    /// Stats the open file again; [`ReadError::Changed`] if its content may have changed since the open.
-    pub(crate) async fn check_unchanged(&self) -> Result<(), ReadError> {
+    /// Stats the open file again, and returns that stat; [`ReadError::Changed`] if its content may have changed since the open.
+    pub(crate) async fn check_unchanged(&self) -> Result<Stat, ReadError> {
         let (handle, operations) = (Arc::clone(&self.handle), Arc::clone(&self.operations));
         let now = call(self.timeout, "stat", &self.key, move || handle.stat(&operations)).await?;
-        if self.stat.is_same_content(&now) { Ok(()) } else { Err(ReadError::Changed) }
+        if self.stat.is_same_content(&now) { Ok(now) } else { Err(ReadError::Changed) }
     }
 }
 
@@ -159,11 +167,6 @@ impl Handle {
             }
         }
     }
-}
-
-/// The path of a key, relative to the root. With a `/` at its end, the system would follow a link there.
-fn path_of(key: &str) -> &str {
-    key.strip_suffix('/').unwrap_or(key)
 }
 
 async fn call<T: Send + 'static>(

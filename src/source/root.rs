@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::mount::{FileSystemType, file_system_type};
 use super::operations::{LastLink, Operations};
 use super::root_path::RootPath;
+use crate::key::SourcePath;
 use crate::time::EpochNanos;
 
 /// How often the path is resolved again, if it leads elsewhere at that moment.
@@ -84,8 +85,8 @@ impl Root {
     }
 
     /// Whether the directory contains this path.
-    pub(super) fn holds(&self, path: &Path) -> bool {
-        rustix::fs::statx(self.fd(), path, AtFlags::empty(), StatxFlags::BASIC_STATS).is_ok()
+    pub(super) fn holds(&self, path: &SourcePath) -> bool {
+        rustix::fs::statx(self.fd(), path.as_str(), AtFlags::empty(), StatxFlags::BASIC_STATS).is_ok()
     }
 
     /// The directory to which every path is relative.

@@ -3,23 +3,31 @@
 use std::io;
 use std::path::Path;
 
+use crate::destination::Destination;
 use crate::destination::error::S3Error;
 
 /// Why the state cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages define the variants")]
 pub enum StateError {
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}. Check that this user can read and write the state's folder")]
     Folder { path: String, source: io::Error },
-    #[error(transparent)]
-    S3(#[from] S3Error),
+    /// Names the bucket, and what to do.
+    #[error("{0}")]
+    S3(String),
     #[error(
-        "this server has no conditional writes, so two runs could both take the lease there: keep the state in a folder"
+        "the server of the state in bucket '{bucket}' ignores or refuses conditional writes ({header}), so two runs could \
+         hold the lease at the same time: keep the state in a folder that all runs share, such as one on EFS outside the \
+         source, or on a server that has conditional writes"
     )]
-    NoConditions,
+    NoConditions { bucket: String, header: &'static str },
 }
 
 impl StateError {
+    pub(super) fn in_bucket(home: &Destination, error: &S3Error) -> Self {
+        Self::S3(home.explain(error))
+    }
+
     pub(crate) fn in_file(path: impl AsRef<Path>, source: io::Error) -> Self {
         Self::Folder { path: path.as_ref().display().to_string(), source }
     }

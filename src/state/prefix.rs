@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::error::StateError;
 use super::record::{ExpectedVersion, StateRecord, Version};
-use crate::destination::error::ErrorKind;
+use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::{ExpectedObject, NewObject};
 use crate::destination::{Destination, checksum};
@@ -29,7 +29,7 @@ pub(super) async fn read(home: &Destination, name: &RelativeKey) -> Result<Optio
             Ok(Some(StateRecord { content: got.content, version: Version(got.etag.text()), age }))
         }
         Err(error) if error.kind == ErrorKind::NotFound && error.code.as_deref() != Some("NoSuchBucket") => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(StateError::in_bucket(home, &error)),
     }
 }
 
@@ -48,13 +48,13 @@ pub(super) async fn replace(
     let object = NewObject { key: name, headers: &headers(), content: &content, digest: &digest, expected: &over };
     let put = home.put(&object).await;
     if *expected != ExpectedVersion::Any && !home.has_conditional_writes() {
-        return Err(StateError::NoConditions);
+        return Err(StateError::NoConditions { bucket: home.bucket().to_owned(), header: "If-None-Match" });
     }
     match put {
         Ok(proof) => Ok(Some(Version(proof.etag().text()))),
         // S3 responds with 404 if the object to be replaced no longer exists.
         Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(StateError::in_bucket(home, &error)),
     }
 }
 
@@ -63,11 +63,12 @@ pub(super) async fn open_file(home: &Destination, name: &RelativeKey) -> Result<
     match home.get_into(name, &mut file).await {
         Ok(()) => Ok(Some(file)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(StateError::in_bucket(home, &error)),
     }
 }
 
 pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File) -> Result<(), StateError> {
+    let failed = |error: S3Error| StateError::in_bucket(home, &error);
     let file_bytes = file.metadata().map_err(in_temporary_folder)?.len();
     let part = async |offset: u64| {
         let length = usize::try_from(PART_BYTES.min(file_bytes - offset)).unwrap_or_default();
@@ -79,17 +80,18 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
     if file_bytes <= PART_BYTES {
         let (content, digest) = part(0).await?;
         let (headers, expected) = (&headers(), &ExpectedObject::Any);
-        home.put(&NewObject { key: name, headers, content: &content, digest: &digest, expected }).await?;
+        let object = NewObject { key: name, headers, content: &content, digest: &digest, expected };
+        home.put(&object).await.map_err(failed)?;
         return Ok(());
     }
-    let upload = home.create_upload(name, &headers()).await?;
+    let upload = home.create_upload(name, &headers()).await.map_err(failed)?;
     let sent = async {
         let mut parts = Vec::new();
         for (number, offset) in (1..).zip((0..file_bytes).step_by(PART_STEP)) {
             let (content, digest) = part(offset).await?;
-            parts.push(upload.upload_part(number, content, digest).await?);
+            parts.push(upload.upload_part(number, content, digest).await.map_err(failed)?);
         }
-        upload.complete(parts, &ExpectedObject::Any).await?;
+        upload.complete(parts, &ExpectedObject::Any).await.map_err(failed)?;
         Ok(())
     };
     let sent = sent.await;

@@ -18,6 +18,13 @@ pub(crate) struct StateRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Version(pub(super) String);
 
+impl Version {
+    /// A version that no content has: an ETag of zeros.
+    pub(super) fn of_nothing() -> Self {
+        Self("0".repeat(32))
+    }
+}
+
 /// What a write may replace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ExpectedVersion {

@@ -8,14 +8,15 @@ use super::changes::ChangesWriter;
 use super::clocks::Clocks;
 use super::dialect::DialectInUse;
 use super::rules::{DeleteRules, Rules};
+use super::verdict::Stored;
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
 use crate::filter::Filter;
 use crate::index::Index;
-use crate::index::row::Row;
+use crate::index::row::{Row, RowMetadata};
 use crate::key::{ObjectKey, RelativeKey};
 use crate::metadata::{Dialect, is_attribute_key};
-use crate::object::{ETag, Object};
+use crate::object::Object;
 use crate::progress::Progress;
 use crate::served::InnerDestinations;
 use crate::shutdown::Shutdown;
@@ -92,18 +93,28 @@ impl Context {
     }
 
     /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.
-    pub(crate) fn record_equal(&self, object: &Object, stat: &Stat, metadata_seen: bool) {
+    pub(crate) fn record_equal(&self, object: &Object, stat: &Stat, metadata: RowMetadata) {
         if let Some(index) = &self.memory.index
-            && let Some(row) = Row::of(object, stat, metadata_seen, self.clocks().margin())
+            && let Some(row) = Row::of(object, stat, metadata, self.clocks().margin())
         {
             index.record(row);
         }
     }
 
     /// Records an object that this run has just written.
-    pub(crate) fn record_written(&self, key: &RelativeKey, etag: &ETag, stat: &Stat) {
+    pub(crate) fn record_written(&self, key: &RelativeKey, stored: &Stored) {
+        let Stored { proof, dated, stat } = stored;
         if let Some(index) = &self.memory.index
-            && let Some(row) = Row::of_written(key, etag, stat, self.clocks().margin())
+            && let Some(row) = Row::of_written(key, proof.etag(), *dated, stat, self.clocks().margin())
+        {
+            index.record(row);
+        }
+    }
+
+    /// Records the time of a listed object whose row has only a long interval.
+    pub(crate) fn record_time(&self, row: &Row, object: &Object) {
+        if let Some(index) = &self.memory.index
+            && let Some(row) = row.made_exact(object)
         {
             index.record(row);
         }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::key::ObjectKey;
+use crate::key::{NotAPath, ObjectKey};
 use crate::served::InnerDestination;
 use crate::source::entry::Problem;
 use crate::sync::verdict::FileError;
@@ -70,6 +70,17 @@ impl Failure {
             operation: "apply".to_owned(),
             kind: "changed_since_plan".to_owned(),
             message: format!("{what} since the plan was made: kept the object, make a new plan"),
+            request_id: None,
+        }
+    }
+
+    /// Of a plan line whose key no file of the source can have.
+    pub(crate) fn not_a_path(key: ObjectKey) -> Self {
+        Self {
+            key,
+            operation: "apply".to_owned(),
+            kind: "changed_since_plan".to_owned(),
+            message: format!("the key of this plan line {NotAPath}. Refused the line: make a new plan"),
             request_id: None,
         }
     }

@@ -66,9 +66,12 @@ impl Job {
     /// no time of the file has changed since the object was written.
     pub(crate) fn may_be_truncated(&self, margin: Duration) -> bool {
         let entry = &self.file().entry;
-        self.object().is_some_and(|object| {
-            let before = object.last_modified.minus(margin);
-            object.size_bytes != entry.stat.size_bytes && entry.stat.mtime < before && entry.effective_ctime < before
-        })
+        entry.stat.has_content()
+            && self.object().is_some_and(|object| {
+                let before = object.last_modified.minus(margin);
+                object.size_bytes != entry.stat.size_bytes
+                    && entry.stat.mtime < before
+                    && entry.effective_ctime < before
+            })
     }
 }

@@ -21,6 +21,8 @@ pub struct Rules {
     pub preserve: Option<Preserve>,
     /// Which objects DataSync may have written late.
     pub suspect: Option<Suspect>,
+    /// Whether the index was written in another mode.
+    pub mode_changed: bool,
 }
 
 /// How a file is compared with an object of the same size.

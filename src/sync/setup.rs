@@ -6,6 +6,7 @@ use super::changes::ChangesWriter;
 use super::context::{Context, Memory};
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
+use crate::index::Index;
 
 /// What a configuration opened: both sides, and the rules.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ impl Setup {
     /// The context of the run, and what its survey reads.
     pub(crate) fn start(self, memory: Memory, doubt: Doubt, changes: ChangesWriter) -> (Arc<Context>, Input) {
         let Context { rules, delete_rules, .. } = self.context;
-        let rules = Rules { suspect: doubt.suspect, ..rules };
+        let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
+        let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
         let Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
         let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
         (Arc::new(Context { rules, delete_rules, memory, changes, ..self.context }), self.input)

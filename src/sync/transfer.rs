@@ -29,8 +29,9 @@ use super::fatal::Fatal;
 use super::job::Job;
 use super::outlook::Outlook;
 use super::tally::Tally;
-use super::verdict::{FileError, Outcome, Stored, Write};
+use super::verdict::{FileError, Outcome, Write};
 use crate::destination::error::S3Error;
+use crate::index::row::RowMetadata;
 use crate::key::RelativeKey;
 use crate::source::entry::{EntryKind, SkipReason};
 use crate::time::EpochNanos;
@@ -213,7 +214,7 @@ impl Transfers {
             Outcome::Unchanged(stat) => {
                 tally.counts.unchanged += 1;
                 if let Some(object) = job.object() {
-                    self.context.record_equal(object, &stat, true);
+                    self.context.record_equal(object, &stat, RowMetadata::Seen);
                 }
             }
             Outcome::Skipped(reason) => {
@@ -273,13 +274,13 @@ impl Transfers {
 
     /// Counts what the run wrote at a key, also if the file failed afterwards.
     fn account_write(&mut self, key: &RelativeKey, write: Write, tally: &mut Tally) {
-        let Stored { proof, stat } = match write {
+        let stored = match write {
             Write::Upload(_, stored) => {
                 tally.bytes.uploaded += stored.stat.size_bytes;
                 stored
             }
             Write::Rewrite(stored) => stored,
         };
-        self.context.record_written(key, proof.etag(), &stat);
+        self.context.record_written(key, &stored);
     }
 }

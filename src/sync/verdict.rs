@@ -3,6 +3,7 @@
 use crate::destination::WriteProof;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::head::HeadResponse;
+use crate::index::row::Written;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::ReadError;
 use crate::sync::reason::Reason;
@@ -63,6 +64,8 @@ impl Write {
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) proof: WriteProof,
+    /// When S3 can have dated it.
+    pub(crate) dated: Written,
     /// What the file was when the run read it.
     pub(crate) stat: Stat,
 }

@@ -223,3 +223,65 @@ fn apply_with_state_saves_a_report_and_an_index() {
     trial.sync(&["--delete", "--state", &state]).expect(0);
     assert_eq!(trial.count(WRITES), 0);
 }
+
+/// A plan line that uploads the file at `path` under a key.
+fn forged(key: &str, path: &std::path::Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let stat = fs::metadata(path).unwrap();
+    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    let line = serde_json::json!({
+        "action": "upload", "key": key, "reason": "absent", "size": stat.size(), "etag": null,
+        "source_mtime_ns": nanos(stat.mtime(), stat.mtime_nsec()) as i64,
+        "source_ctime_ns": nanos(stat.ctime(), stat.ctime_nsec()) as i64,
+    });
+    line.to_string()
+}
+
+#[test]
+fn lines_whose_key_is_not_a_path_of_the_source_are_refused_by_name() {
+    for mode in ["plain", "datasync"] {
+        let trial = Trial::new();
+        let secret = trial.folder.path().join("secret");
+        fs::write(&secret, "secret of another folder").unwrap();
+        trial.write("d/inside", "inside");
+        trial.link("d", "l");
+        Trial::settle();
+        trial.object("a//b", "1", HOUR);
+        let source = trial.tree().display().to_string();
+        let words = ["plan", &source, "s3://site/www", "--mode", mode, "--delete", "-o", "plan.jsonl"];
+        trial.run_words(&words, &[]).expect(0);
+        let plan = trial.folder.path().join("plan.jsonl");
+        let mut lines = fs::read_to_string(&plan).unwrap();
+        let inside = trial.tree().join("d/inside");
+        let keys = [
+            ("www/../secret", &secret),
+            ("www/l/../../secret", &secret),
+            ("www/d/../../secret", &secret),
+            ("www/./d/inside", &inside),
+            ("www/d//inside", &inside),
+            ("www//d/inside", &inside),
+            ("www/d/../d/inside", &inside),
+        ];
+        for (key, path) in keys {
+            lines.push_str(&forged(key, path));
+            lines.push('\n');
+        }
+        let etag = trial.stored("a//b").etag.trim_matches('"').to_owned();
+        let delete = serde_json::json!({
+            "action": "delete", "key": "www/a//b", "reason": "orphan", "size": 1, "etag": etag,
+            "source_mtime_ns": null, "source_ctime_ns": null,
+        });
+        lines.push_str(&format!("{delete}\n"));
+        fs::write(&plan, lines).unwrap();
+        trial.s3.clear_log();
+        let ended = apply(&trial, &[]).expect(3);
+        let failed = ended.failed_keys();
+        for (key, _) in keys {
+            assert!(failed.iter().any(|failed| failed == key), "{mode} {key}: {failed:?}");
+        }
+        assert!(failed.contains(&"www/a//b".to_owned()) && trial.has("a//b"), "{mode}");
+        assert!(!trial.objects().values().any(|content| content.starts_with(b"secret")), "{mode}");
+        assert!(trial.has("d/inside"), "{mode}: the other lines are carried out");
+        ended.assert_adds_up();
+    }
+}

@@ -254,11 +254,108 @@ fn index_is_rebuilt_after(how: &str, damage: Damage) {
 }
 
 #[test]
-fn the_index_of_another_mode_is_ignored() {
+fn a_change_of_mode_compares_files_as_without_a_state() {
     let trial = synced("plain");
     let ended = sync(&trial, "datasync").expect(0);
-    assert!(ended.stderr.contains("belongs to another mode"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("a run in another mode wrote the index"), "{}", ended.stderr);
+    assert_eq!((ended.counted("unchanged"), ended.counted("uploaded")), (10, 2), "plain mode has no directories");
+    assert_eq!(ended.report["bytes"]["read_for_compare"], 0);
     assert_quiet(&trial, "datasync");
+    let ended = sync(&trial, "plain").expect(0);
+    assert_eq!((trial.count(READS), ended.counted("unchanged")), (0, 10), "plain mode compares no metadata");
+    // A file that is newer than its object has no metadata yet, and its row shows nothing about that.
+    trial.set_mtime("d0/f0", SystemTime::now());
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    assert_eq!(sync(&trial, "datasync").expect(0).counted("metadata_rewritten"), 1);
+}
+
+#[test]
+fn a_change_of_mode_compares_links_again() {
+    // In both directions, the object has the size of the other mode's object.
+    for (first, then) in [("plain", "datasync"), ("datasync", "plain")] {
+        let trial = Trial::new();
+        trial.write("release-40/f", "x");
+        trial.write("page-of-40", "CONTENT-40");
+        trial.link("page-of-40", "current");
+        trial.link("release-40", "linked");
+        Trial::settle();
+        sync(&trial, first).expect(0);
+        Trial::settle();
+        sync(&trial, then).expect(0);
+        let expected = if then == "plain" { "CONTENT-40" } else { "page-of-40" };
+        assert_eq!(trial.stored("current").body, expected, "{first} then {then}");
+        assert_eq!(trial.has("linked/f"), then == "plain", "{first} then {then}");
+        assert_quiet_but_for_directories(&trial, then);
+    }
+}
+
+#[track_caller]
+fn assert_quiet_but_for_directories(trial: &Trial, mode: &str) {
+    Trial::settle();
+    sync(trial, mode).expect(0);
+    sync(trial, mode).expect(0);
+    assert_eq!((trial.count(READS), trial.count(WRITES)), (0, 0), "{:?}", trial.s3.log());
+}
+
+#[test]
+fn the_index_of_another_endpoint_is_reported_ignored_and_rebuilt() {
+    let (trial, other) = (synced("datasync"), S3Server::start_blocking().unwrap());
+    other.create_bucket("site");
+    for name in trial.names() {
+        let object = trial.stored(&name);
+        other.put("site", &format!("www/{name}"), object.body, Seed::default());
+    }
+    let source = trial.tree().display().to_string();
+    let words = [
+        "sync",
+        source.as_str(),
+        "s3://site/www",
+        "--mode",
+        "datasync",
+        "--compare",
+        "metadata",
+        "--state",
+        &state(&trial),
+    ];
+    let secret = other.url().replace("http://", "http://user:secret@");
+    let run = |url: &str| trial.run_words(&words, &[("AWS_ENDPOINT_URL", url)]).expect(0);
+    let ended = run(&other.url());
+    assert!(ended.stderr.contains("the index belongs to another endpoint"), "{}", ended.stderr);
+    assert_eq!(ended.counted("metadata_rewritten"), 12, "10 files and 2 directories");
+    let ended = run(&secret);
+    assert!(!ended.stderr.contains("endpoint"), "credentials are not part of it: {}", ended.stderr);
+    assert_eq!(ended.counted("unchanged"), 12);
+    assert!(!rows_of(&trial).contains("secret"));
+}
+
+/// The text of the index.
+fn rows_of(trial: &Trial) -> String {
+    let content = zstd::decode_all(fs::File::open(index_file(trial)).unwrap()).unwrap();
+    String::from_utf8(content).unwrap()
+}
+
+#[test]
+fn an_older_version_with_the_same_etag_is_compared_again() {
+    // By a copy within S3, and by an upload of an object that S3 cannot copy.
+    for is_copied in [true, false] {
+        let trial = synced("datasync");
+        let first = trial.stored("d0/f0");
+        if !is_copied {
+            let refused = Fault::status(403, "InvalidObjectState");
+            trial.s3.rule(Rule::on(Operation::CopyObject).always().does(refused));
+        }
+        let permissions =
+            |mode| fs::set_permissions(trial.tree().join("d0/f0"), fs::Permissions::from_mode(mode)).unwrap();
+        permissions(0o600);
+        sync(&trial, "datasync").expect(0);
+        assert_eq!(trial.stored("d0/f0").metadata("file-permissions"), Some("0100600"));
+        assert_eq!(trial.count(Operation::PutObject), usize::from(!is_copied));
+        trial.s3.restore("site", "www/d0/f0", first);
+        sync(&trial, "datasync").expect(0);
+        assert_eq!(trial.stored("d0/f0").metadata("file-permissions"), Some("0100600"), "copied: {is_copied}");
+        assert_quiet(&trial, "datasync");
+    }
 }
 
 #[test]
@@ -350,7 +447,7 @@ fn object_copied_by_another_tool_after_a_change_is_not_read() {
 #[test]
 fn index_drops_the_rows_of_deleted_keys() {
     let trial = synced("plain");
-    let rows = || String::from_utf8(zstd::decode_all(fs::File::open(index_file(&trial)).unwrap()).unwrap()).unwrap();
+    let rows = || rows_of(&trial);
     assert!(rows().contains("\nd0/f0,") && rows().ends_with("\nend,10\n"), "{}", rows());
     trial.remove("d0/f0");
     trial.object("d0/older", "x", HOUR);

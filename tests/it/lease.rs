@@ -197,3 +197,67 @@ fn run_holds_its_lease_while_it_polls_datasync() {
     first.end().expect(0);
     trial.run(&datasync, &["--state", &state, "--stall-timeout", "20s"]).expect(0);
 }
+
+#[test]
+fn state_on_a_server_that_ignores_conditions_is_refused() {
+    let trial = slow(1, Duration::ZERO);
+    trial.s3.settings(|settings| settings.conditional_writes = ConditionalWrites::Ignored);
+    let [folder, state] = homes(&trial);
+    for attempt in 0..2 {
+        let run = trial.sync(&["--state", &state]).expect(1);
+        for part in ["conditional writes", "If-None-Match", "'state'", "keep the state in a folder"] {
+            assert!(run.stderr.contains(part), "{attempt} {part}: {}", run.stderr);
+        }
+        assert_eq!(uploads(&trial.s3), 0);
+    }
+    trial.sync(&["--state", &folder]).expect(0);
+}
+
+#[test]
+fn state_on_a_server_that_ignores_only_if_match_is_refused() {
+    let trial = slow(1, Duration::ZERO);
+    let state = homes(&trial)[1].clone();
+    let s3 = trial.s3.clone();
+    let ignores = move |request: &fake_aws::s3::LoggedRequest| {
+        let is_ignored = request.headers.contains_key("if-match");
+        s3.settings(|settings| {
+            settings.conditional_writes = if is_ignored { ConditionalWrites::Ignored } else { ConditionalWrites::On };
+        });
+        None
+    };
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::custom(ignores)));
+    let run = trial.sync(&["--state", &state]).expect(1);
+    assert!(run.stderr.contains("If-Match"), "{}", run.stderr);
+    assert_eq!(uploads(&trial.s3), 0);
+}
+
+#[test]
+fn conditional_writes_are_probed_once_for_a_destination() {
+    let trial = slow(1, Duration::ZERO);
+    let state = homes(&trial)[1].clone();
+    let requests = |options: &[&str]| {
+        trial.s3.clear_log();
+        let options = [&["--state", &state], options].concat();
+        let run = trial.sync(&options).expect(0);
+        (run.report["requests"]["put"].as_u64().unwrap(), run.report["requests"]["head"].as_u64().unwrap())
+    };
+    let (first, _) = requests(&[]);
+    assert_eq!(first, 7, "the file, the lease taken and released, two probes, the index and the report");
+    assert_eq!(requests(&[]), (3, 0), "the lease, taken and released, and the report");
+    // The lease of a key range is another one. It finds the proof in the first, and has an index of its own.
+    assert_eq!(requests(&["--range-after", "a"]), (4, 0));
+}
+
+#[test]
+fn an_error_of_the_state_names_its_bucket_and_what_to_do() {
+    let trial = slow(1, Duration::ZERO);
+    let state = homes(&trial)[1].clone();
+    let run = trial.sync(&["--state", "s3://no-such-bucket/state"]).expect(1);
+    assert!(run.stderr.contains("the bucket 'no-such-bucket' does not exist: check the name"), "{}", run.stderr);
+    let denied = Fault::status(403, "AccessDenied");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("of/efs2s3").always().does(denied));
+    let run = trial.sync(&["--state", &state]).expect(1);
+    assert!(run.stderr.contains("'state'") && run.stderr.contains("allow s3:"), "{}", run.stderr);
+    let run = trial.sync(&["--state", "/proc/no-state"]).expect(1);
+    assert!(run.stderr.contains("/proc/no-state") && run.stderr.contains("Check that"), "{}", run.stderr);
+}

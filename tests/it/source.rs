@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fake_aws::s3::{Fault, Operation, Rule};
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 
 use crate::trial::{FinishedRun, READS, Trial, WRITES};
 
@@ -99,9 +99,10 @@ fn a_source_link_turned_to_another_release_is_seen() {
         sync(&trial, &source, mode, &[]).expect(0);
         assert_quiet(&trial, sync(&trial, &source, mode, &[]));
         turn(&link, "releases/41");
+        // The link must be older than the objects, by the margin.
+        Trial::settle();
         sync(&trial, &source, mode, &[]).expect(0);
         assert_published(&trial, "41");
-        Trial::settle();
         assert_quiet(&trial, sync(&trial, &source, mode, &[]));
     }
 }
@@ -291,5 +292,68 @@ fn without_openat2_a_run_does_the_same() {
             assert_eq!(trial.names(), other.names(), "{errno} {mode}");
             assert_eq!(run.report["source_operations"]["readdir"], with.report["source_operations"]["readdir"]);
         }
+    }
+}
+
+#[test]
+fn a_sentinel_outside_the_source_is_a_usage_error() {
+    let trial = Trial::new();
+    fs::write(at(&trial, "outside"), "x").unwrap();
+    trial.write("d/inside", "x");
+    let absolute = trial.tree().join("d/inside").display().to_string();
+    for sentinel in ["../outside", &absolute, "d/../../outside", "d/../d/inside", "./d/inside", "d//inside", "", "."] {
+        let run = trial.sync(&["--sentinel", sentinel]).expect(2);
+        assert!(run.stderr.contains("--sentinel"), "{sentinel}: {}", run.stderr);
+    }
+    assert_eq!(trial.s3.log().len(), 0);
+    trial.start_with(&[], &[("EFS2S3_SENTINEL", "../outside")]).end().expect(2);
+    trial.sync(&["--sentinel", "d/inside"]).expect(0);
+}
+
+#[test]
+fn a_busy_directory_is_no_failure() {
+    let trial = Trial::new();
+    trial.write("f", "1");
+    fs::create_dir(trial.tree().join("cache")).unwrap();
+    let options = ["--exclude", "/cache/*", "--delete"];
+    trial.datasync(&options).expect(0);
+    let change = |tree: PathBuf| {
+        let path = tree.join("cache/session");
+        if path.exists() { fs::remove_file(path).unwrap() } else { fs::write(path, "x").unwrap() }
+    };
+    // The directory changes before and after each request that concerns it.
+    for operation in [Operation::HeadObject, Operation::CopyObject, Operation::PutObject] {
+        let tree = trial.tree();
+        let rule = Rule::on(operation).key_contains("cache/").always();
+        trial.s3.rule(rule.does(Fault::after(move || change(tree.clone()))));
+    }
+    for attempt in 0..2 {
+        change(trial.tree());
+        let run = trial.datasync(&options).expect(0);
+        assert_eq!(run.counted("metadata_rewritten"), 1, "{attempt}");
+        run.assert_adds_up();
+    }
+    // Its object has a body, and another one is absent.
+    trial.object("cache/", "a body", std::time::Duration::from_secs(1000));
+    fs::create_dir(trial.tree().join("new")).unwrap();
+    let run = trial.datasync(&options).expect(0);
+    assert_eq!(run.counted("uploaded"), 2);
+    assert_eq!(trial.objects()["cache/"], b"");
+}
+
+#[test]
+fn a_stop_while_the_manifest_is_fetched_is_not_an_error() {
+    let trial = Trial::new();
+    trial.write("f", "1");
+    trial.s3.create_bucket("lists");
+    trial.s3.put("lists", "m.csv", "f\n", Seed::default());
+    trial.s3.rule(Rule::on(Operation::GetObject).always().does(Fault::Stall(std::time::Duration::from_secs(80))));
+    for state in ["", "state"] {
+        trial.s3.clear_log();
+        let run = trial.start_with(&["--from-manifest", "s3://lists/m.csv"], &[("EFS2S3_STATE", state)]);
+        trial.wait_for_requests(Operation::GetObject, 1);
+        run.signal("-TERM");
+        let run = run.end().expect(143);
+        assert_eq!((&run.report["exit_code"], &run.report["error"]), (&143.into(), &serde_json::Value::Null));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
-use crate::key::RelativeKey;
+use crate::key::{RelativeKey, SourcePath};
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
 use crate::sync::guard::{LimitShare, MaxDelete};
@@ -59,7 +59,7 @@ impl KeySample {
                 // The end of the listing: continue inside the directory that was passed over.
                 (_, None) => depth += 1,
             }
-            let in_scope = |key: &RelativeKey| !key.is_root() && context.filter.admits(key.as_str());
+            let in_scope = |key: &RelativeKey| SourcePath::of(key).is_some() && context.filter.admits(key.as_str());
             keys.extend(page.objects.into_iter().map(|object| object.key).filter(in_scope));
             match behind(&last, depth) {
                 Some(next) if !is_complete => start = PageStart::After(next),

@@ -5,12 +5,14 @@ use rustix::io::Errno;
 use super::link_path;
 use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
+use crate::key::SourcePath;
 use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
 
 /// Returns what the walk would find at this path, relative to the root.
-pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &WalkOptions, path: &str) -> Found {
+pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &WalkOptions, path: &SourcePath) -> Found {
+    let path = path.as_str();
     if !options.filter.admits(path) {
         return Found::Filtered(EntryKind::File);
     }
@@ -112,7 +114,7 @@ mod tests {
             tree_range: Arc::default(),
             names_only: false,
         };
-        stat(&Root::open(folder).unwrap(), &Operations::default(), &options, path)
+        stat(&Root::open(folder).unwrap(), &Operations::default(), &options, &path.parse().unwrap())
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | present | | younger than `--min-age` | skip |
 //! | present | absent | | upload |
 //! | present | present | the sizes differ | upload |
-//! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata) |
+//! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata; if the mode stores metadata and the row is of another mode: as without a row) |
 //! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same MD5 ETag | compare metadata; keep if the mode stores none |
 //! | present | present | `auto`, `metadata`: either of them as in the row | compare content |
 //! | present | present | `size-only` | keep |
@@ -15,6 +15,7 @@
 //! | present | present | `mtime`: otherwise | keep |
 //! | present | present | `checksum` | compare content |
 //! | present | present | `auto`, `metadata`: mtime or effective ctime not before LastModified minus the margin | compare content |
+//! | present | present | `auto`, `metadata`: a link, what is behind one, or a directory, and the index is of another mode | compare content |
 //! | present | present | `metadata` | compare metadata, and content if the mtime differs |
 //! | present | present | `auto` | keep |
 //! | absent | present | `--delete`, not filtered, not reserved, a possible path | delete |
@@ -33,10 +34,10 @@
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
-use crate::index::row::Row;
-use crate::key::RelativeKey;
+use crate::index::row::{Row, RowMetadata};
+use crate::key::{RelativeKey, SourcePath};
 use crate::object::{ETagForm, Object};
-use crate::source::entry::{FileEntry, SkipReason};
+use crate::source::entry::{EntryKind, FileEntry, SkipReason};
 use crate::sync::clocks::Clocks;
 use crate::sync::reason::Reason;
 use crate::sync::rules::{CompareBy, Rules};
@@ -98,7 +99,7 @@ fn decide_by_comparison(
     }
     let margin = clocks.margin();
     let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
-    let row = row.filter(|row| suspect.is_none() || row.metadata_seen);
+    let row = row.filter(|row| suspect.is_none() || row.metadata == RowMetadata::Seen);
     if let Some(decision) = row.and_then(|row| decide_by_row(file, object, row, rules)) {
         return decision;
     }
@@ -111,7 +112,9 @@ fn decide_by_comparison(
             let settled_before = object.last_modified.minus(margin);
             // The plain mode compares the content instead of metadata.
             let without_mtime = rules.preserve.is_some_and(|preserve| !preserve.mtime);
+            let is_of_other_mode = rules.mode_changed && (file.through_link || file.stat.kind != EntryKind::File);
             let content_may_differ = suspect.is_some_and(|suspect| suspect.content || without_mtime)
+                || is_of_other_mode
                 || file.stat.mtime >= settled_before
                 || file.effective_ctime >= settled_before;
             if content_may_differ {
@@ -131,7 +134,9 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
         return None;
     }
     match (row.fits_file(&file.stat), row.fits_object(object)) {
-        (true, true) if rules.compare_by == CompareBy::Metadata && !row.metadata_seen => {
+        // What this mode stores besides the content is unknown.
+        (true, true) if row.metadata == RowMetadata::OfOtherMode && rules.preserve.is_some() => None,
+        (true, true) if rules.compare_by == CompareBy::Metadata && row.metadata == RowMetadata::Unseen => {
             Some(Decision::CompareMetadata)
         }
         (true, true) => Some(Decision::Keep(Reason::Remembered)),
@@ -149,7 +154,7 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
 pub(super) fn decide_orphan(key: &RelativeKey, rules: &Rules, filter: &Filter) -> OrphanDecision {
     if !rules.delete || !is_in_scope(key, rules, filter) {
         OrphanDecision::Keep
-    } else if is_possible_path(key.as_str()) {
+    } else if SourcePath::of(key).is_some() {
         OrphanDecision::Delete
     } else {
         OrphanDecision::KeepImpossible
@@ -163,12 +168,6 @@ pub(super) fn is_in_scope(key: &RelativeKey, rules: &Rules, filter: &Filter) -> 
     !key.is_root() && !is_reserved && filter.admits(key.as_str())
 }
 
-/// Whether a file or directory could have this key.
-fn is_possible_path(key: &str) -> bool {
-    let path = key.strip_suffix('/').unwrap_or(key);
-    !key.contains('\0') && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -177,7 +176,7 @@ mod tests {
     use crate::key::RelativeKey;
     use crate::metadata::Preserve;
     use crate::object::{ETag, StorageClass};
-    use crate::source::entry::{EntryKind, Stat};
+    use crate::source::entry::Stat;
     use crate::sync::rules::Suspect;
     use crate::time::EpochNanos;
 
@@ -204,6 +203,7 @@ mod tests {
             uid: 0,
             gid: 0,
             inode: (1, 1),
+            seen_at: NOW,
         };
         FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false }
     }
@@ -219,7 +219,15 @@ mod tests {
     }
 
     fn rules(compare_by: CompareBy) -> Rules {
-        Rules { compare_by, min_age: Duration::ZERO, delete: true, overwrite: true, preserve: None, suspect: None }
+        Rules {
+            compare_by,
+            min_age: Duration::ZERO,
+            delete: true,
+            overwrite: true,
+            preserve: None,
+            suspect: None,
+            mode_changed: false,
+        }
     }
 
     fn clocks(difference: Duration) -> Clocks {
@@ -348,9 +356,9 @@ mod tests {
             decide(&file(3, OLD, OLD), Some(&object(3)), Some(&row), &rules, clocks(Duration::ZERO))
         };
         let suspect = Some(Suspect { since: EpochNanos(WRITTEN), content: false });
-        assert_eq!(decided(true, suspect), Decision::Keep(Reason::Remembered));
-        assert_eq!(decided(false, None), Decision::Keep(Reason::Remembered));
-        assert_eq!(decided(false, suspect), Decision::CompareMetadata);
+        assert_eq!(decided(RowMetadata::Seen, suspect), Decision::Keep(Reason::Remembered));
+        assert_eq!(decided(RowMetadata::Unseen, None), Decision::Keep(Reason::Remembered));
+        assert_eq!(decided(RowMetadata::Unseen, suspect), Decision::CompareMetadata);
     }
 
     #[test]
@@ -386,7 +394,7 @@ mod tests {
     #[test]
     fn what_is_remembered_decides_where_it_is_of_this_file_or_of_this_object() {
         let later = WRITTEN + 50 * SECOND;
-        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, true, Duration::ZERO).unwrap();
+        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO).unwrap();
         let rewritten = Object { last_modified: EpochNanos(later), ..object(3) };
         let replaced = Object { etag: ETag::new("y"), ..rewritten.clone() };
         let decided = |file: &FileEntry, object: &Object, compare_by, preserve| {
@@ -407,7 +415,7 @@ mod tests {
 
         let md5 = Object { etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"), ..object(3) };
         let rewritten_md5 = Object { last_modified: EpochNanos(later), ..md5.clone() };
-        let row = Row::of(&md5, &file(3, OLD, OLD).stat, true, Duration::ZERO).unwrap();
+        let row = Row::of(&md5, &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO).unwrap();
         let decided_md5 = |preserve| {
             let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&rewritten_md5), Some(&row), &rules, clocks(Duration::ZERO))
@@ -422,7 +430,7 @@ mod tests {
 
         let metadata = decided(&file(3, OLD, OLD), &object(3), CompareBy::Metadata, Some(Preserve::ALL));
         assert_eq!(metadata, same);
-        let unseen = Row { metadata_seen: false, ..row };
+        let unseen = Row { metadata: RowMetadata::Unseen, ..row };
         let rules_of = |compare_by| Rules { preserve: Some(Preserve::ALL), ..rules(compare_by) };
         let by = |compare_by| {
             decide(&file(3, OLD, OLD), Some(&md5), Some(&unseen), &rules_of(compare_by), clocks(Duration::ZERO))
@@ -433,10 +441,32 @@ mod tests {
             "the option compares metadata that the index row does not hold"
         );
         assert_eq!(by(CompareBy::TimesOrContent), same);
+        let of_other_mode = Row { metadata: RowMetadata::OfOtherMode, ..unseen.clone() };
+        let in_mode = |preserve| {
+            let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
+            decide(&file(3, OLD, OLD), Some(&md5), Some(&of_other_mode), &rules, clocks(Duration::ZERO))
+        };
+        assert_eq!(in_mode(Some(Preserve::ALL)), Decision::Keep(Reason::Older), "as without a row");
+        assert_eq!(in_mode(None), same, "the content of a file is the same in each mode");
         let content = decided(&file(3, OLD, OLD), &object(3), CompareBy::Content, None);
         assert_eq!(content, Decision::Compare, "the option overrides the index row");
         let mtime = decided(&file(3, OLD, OLD + 1), &object(3), CompareBy::Mtime, None);
         assert_eq!(mtime, Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn a_change_of_mode_compares_links_and_directories_without_a_row() {
+        let decided = |mode_changed, entry: &FileEntry| {
+            let rules = Rules { mode_changed, ..rules(CompareBy::TimesOrContent) };
+            decide(entry, Some(&object(3)), None, &rules, clocks(Duration::ZERO))
+        };
+        let of_kind = |kind| FileEntry { stat: Stat { kind, ..file(3, OLD, OLD).stat }, ..file(3, OLD, OLD) };
+        let behind_link = FileEntry { through_link: true, ..file(3, OLD, OLD) };
+        for entry in [of_kind(EntryKind::Symlink), of_kind(EntryKind::Directory), behind_link] {
+            assert_eq!(decided(true, &entry), Decision::Compare);
+            assert_eq!(decided(false, &entry), Decision::Keep(Reason::Older));
+        }
+        assert_eq!(decided(true, &file(3, OLD, OLD)), Decision::Keep(Reason::Older));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::decide::{Decision, decide, skip};
-use crate::index::row::Row;
+use crate::index::row::{Row, RowMetadata};
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Unknown};
 use crate::sync::context::Context;
@@ -126,7 +126,7 @@ fn step_of_file(
             None
         }
         Decision::Keep(reason) => {
-            remember_older(context, &file.entry, &object, reason);
+            record_kept(context, &file.entry, &object, row, reason);
             Some(Step::Keep(Kept { file, object, reason }))
         }
         Decision::Upload(reason) => Some(Step::Do(Job::Upload { file, object: Some(object), reason })),
@@ -135,9 +135,14 @@ fn step_of_file(
     }
 }
 
-/// All times of a file prove that it is equal to its object. The mtime alone does not.
-fn remember_older(context: &Context, file: &FileEntry, object: &Object, reason: Reason) {
-    if reason == Reason::Older && context.rules.compare_by != CompareBy::Mtime {
-        context.record_equal(object, &file.stat, false);
+/// Records what a decision without a comparison showed. All times of a file prove that it is equal to its object; the
+/// mtime alone does not.
+fn record_kept(context: &Context, file: &FileEntry, object: &Object, row: Option<&Row>, reason: Reason) {
+    match (reason, row) {
+        (Reason::Remembered, Some(row)) => context.record_time(row, object),
+        (Reason::Older, _) if context.rules.compare_by != CompareBy::Mtime => {
+            context.record_equal(object, &file.stat, RowMetadata::Unseen);
+        }
+        _ => {}
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn survey(
     let checks = manifest.paths().map(|path| async move {
         let entry = context.source.stat_named(path).await;
         let is_wanted = matches!(entry.found, Found::File(_) | Found::Symlink(_));
-        let object = if is_wanted { context.destination.object(path).await } else { Ok(None) };
+        let object = if is_wanted { context.destination.object(path.key()).await } else { Ok(None) };
         (entry, object)
     });
     let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.max_requests()));

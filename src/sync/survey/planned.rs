@@ -11,6 +11,7 @@ use futures::StreamExt;
 
 use super::Step;
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::key::SourcePath;
 use crate::served::InnerDestination;
 use crate::source::entry::{EntryKind, FileEntry, Found};
 use crate::source::presence::Presence;
@@ -28,6 +29,8 @@ enum Refusal {
     Changed(String),
     /// What the source has at the key of a delete is out of sight.
     Unknown,
+    /// No file can have the key: `plan` did not write the line.
+    NotAPath,
     /// S3 did not say what the object is.
     Failed(S3Error),
 }
@@ -77,6 +80,10 @@ pub(super) async fn survey(
             Ok(None) => tracing::info!(key = %line.key, "already deleted"),
             Err(Refusal::Unknown) => tally.withheld(&Guard::Unknown, &line.key),
             Err(Refusal::Changed(what)) => refuse(line, &what, tally),
+            Err(Refusal::NotAPath) => {
+                tally.saw(EntryKind::File);
+                tally.failed(Failure::not_a_path(line.key));
+            }
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Interrupted => return Ok(()),
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Unusable => {
                 return Err(Fatal::destination(&context.destination, error));
@@ -121,6 +128,7 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     let Some(key) = context.destination.prefix().relative(&line.key) else {
         return changed("the destination changed, and no longer includes this key");
     };
+    let path = SourcePath::of(&key).ok_or(Refusal::NotAPath)?;
     let object = context.destination.object(&key).await.map_err(Refusal::Failed)?;
     let is_delete = line.action == Action::Delete;
     if is_delete && object.is_none() {
@@ -139,7 +147,7 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
             Some(Presence::Present) | None => changed("the file is there again"),
         };
     }
-    let entry = match context.source.stat_named(&key).await.found {
+    let entry = match context.source.stat_named(&path).await.found {
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => entry,
         Found::Failed(_, problem) => return changed(&format!("the file has changed ({})", problem.message)),
         Found::Unknown(..) => {

@@ -138,6 +138,7 @@ mod tests {
             uid: 0,
             gid: 0,
             inode: (0, 0),
+            seen_at: EpochNanos(0),
         };
         Entry {
             key: RelativeKey::new(format!("f{number:07}")),

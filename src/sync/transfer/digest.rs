@@ -55,12 +55,12 @@ pub(super) async fn digest_file(
         .await;
         offset += length;
     }
-    open.check_unchanged().await?;
+    let stat = open.check_unchanged().await?;
     context.count_read_for_compare(size);
     Ok(Digests {
         parts: by_parts.into_iter().map(PartHasher::finish).collect(),
         checksum: whole.finish().checksum,
-        stat: *open.stat(),
+        stat,
     })
 }
 

@@ -6,9 +6,10 @@
 //! refusal both decide.
 
 use super::upload::{Upload, settles_in};
-use crate::destination::copy::MAX_COPY_BYTES;
+use crate::destination::copy::{Copied, MAX_COPY_BYTES};
 use crate::destination::head::HeadResponse;
 use crate::destination::put::ExpectedObject;
+use crate::index::row::Written;
 use crate::source::read::ReadError;
 use crate::sync::context::Context;
 use crate::sync::job::Job;
@@ -30,15 +31,16 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     let upload = |expected, written| {
         Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, headers: None, written })
     };
-    if settles_in(&stat, EpochNanos::now()).is_some() {
+    if stat.has_content() && settles_in(&stat, stat.seen_at).is_some() {
         return upload(job.expected(), None);
     }
     let headers = context.rewritten(stored, &stat).await;
+    let started = EpochNanos::now();
     let rewritten = if size_bytes > MAX_COPY_BYTES {
         None
     } else {
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
-            Ok(proof) => Some(proof),
+            Ok(copied) => Some(copied),
             Err(error) if error.cannot_copy() => None,
             Err(error) => {
                 let outcome = StepError::from(error).outcome(None);
@@ -46,12 +48,14 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
             }
         }
     };
-    let Some(proof) = rewritten else {
+    let Some(Copied { proof, last_modified }) = rewritten else {
         let (expected, headers) = (ExpectedObject::Present(etag), Some(headers));
         return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, headers, written: None });
     };
     let expected = ExpectedObject::Present(proof.etag().clone());
-    let written = Write::Rewrite(Stored { proof, stat });
+    let dated = last_modified
+        .map_or_else(|| Written::between(started, EpochNanos::now(), context.clocks().margin()), Written::copied);
+    let written = Write::Rewrite(Stored { proof, dated, stat });
     context.changes.note_write(context.key(&job.file().key), &written);
     match context.source.re_stat(&job.file().key, &job.file().entry).await {
         Ok(now) if !now.is_same_content(&stat) => upload(expected, Some(written)),

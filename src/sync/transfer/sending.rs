@@ -15,6 +15,7 @@ use crate::source::read::OpenFile;
 use crate::sync::context::Context;
 use crate::sync::job::SourceFile;
 use crate::sync::verdict::StepError;
+use crate::time::EpochNanos;
 use crate::uploads::UploadFingerprint;
 
 /// How many parts of one file are read ahead of their requests, at most.
@@ -32,15 +33,24 @@ pub(super) struct Sending<'a> {
     pub(super) expected: &'a ExpectedObject,
 }
 
+/// What S3 has stored.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) proof: WriteProof,
+    /// When the request was started, by the host's clock. S3 dates an object in parts at the start of its upload, which an
+    /// earlier run may have made.
+    pub(super) started: EpochNanos,
+}
+
 impl Sending<'_> {
     /// Sends the file: in parts, if it is large.
-    pub(super) async fn send(&self) -> Result<WriteProof, StepError> {
+    pub(super) async fn send(&self) -> Result<Sent, StepError> {
         let is_small = self.open.stat().size_bytes < self.context.multipart_threshold;
         if is_small { send_whole(self).await } else { send_in_parts(self).await }
     }
 }
 
-async fn send_whole(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
+async fn send_whole(sending: &Sending<'_>) -> Result<Sent, StepError> {
     let Sending { context, file, open, headers, expected } = sending;
     let size = open.stat().size_bytes;
     let _permit = context.budget.take(size).await;
@@ -48,17 +58,19 @@ async fn send_whole(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
     open.check_unchanged().await?;
     let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
     let object = NewObject { key: &file.key, headers, content: &body, digest: &digest, expected };
-    Ok(context.destination.put(&object).await?)
+    let started = EpochNanos::now();
+    Ok(Sent { proof: context.destination.put(&object).await?, started })
 }
 
 /// Uploads a file in parts, and resumes the upload of an earlier run if there is one.
-async fn send_in_parts(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
+async fn send_in_parts(sending: &Sending<'_>) -> Result<Sent, StepError> {
     let Sending { context, file, open, headers, .. } = sending;
     let part_bytes = part_size(open.stat().size_bytes, context.part_size);
     let Some(uploads) = &context.memory.uploads else {
+        let started = EpochNanos::now();
         let upload = context.destination.create_upload(&file.key, headers).await?;
         let (published, _) = send_and_complete(sending, &upload, part_bytes, &BTreeMap::new()).await;
-        return published;
+        return Ok(Sent { proof: published?, started });
     };
     let fingerprint = UploadFingerprint::new(open.stat(), part_bytes, headers);
     let started = uploads.start(&context.destination, &file.key, headers, fingerprint).await?;
@@ -66,7 +78,7 @@ async fn send_in_parts(sending: &Sending<'_>) -> Result<WriteProof, StepError> {
     if is_over {
         uploads.delete_record(&started).await;
     }
-    published
+    Ok(Sent { proof: published?, started: started.since })
 }
 
 /// Sends the parts and publishes the object, or aborts the upload. Also returns whether the upload is finished or aborted.

@@ -10,9 +10,10 @@
 
 use std::time::Duration;
 
-use super::sending::Sending;
+use super::sending::{Sending, Sent};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::ExpectedObject;
+use crate::index::row::Written;
 use crate::source::entry::{Problem, SkipReason, Stat};
 use crate::source::read::{OpenFile, ReadError};
 use crate::sync::context::Context;
@@ -67,15 +68,16 @@ async fn publish(
     let file = job.file();
     let open = context.source.open_file(&file.key, &file.entry).await?;
     sizes.push(open.stat().size_bytes);
-    settle(context, file, &open).await?;
+    let open = settled(context, file, open).await?;
     let headers = match &to_upload.headers {
         Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
         None => context.headers(&file.key, open.stat(), job.object()).await,
     };
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
-    let proof = sending.send().await?;
+    let Sent { proof, started } = sending.send().await?;
+    let dated = Written::between(started, EpochNanos::now(), context.clocks().margin());
     to_upload.expected = ExpectedObject::Present(proof.etag().clone());
-    let stored = Stored { proof, stat: *open.stat() };
+    let stored = Stored { proof, dated, stat: *open.stat() };
     let written = Write::Upload(to_upload.reason, stored.clone());
     context.changes.note_write(context.key(&file.key), &written);
     to_upload.written = Some(written);
@@ -87,20 +89,23 @@ async fn publish(
     }
 }
 
-/// Waits until the last change of the open file is old enough.
-async fn settle(context: &Context, file: &SourceFile, open: &OpenFile) -> Result<(), StepError> {
+/// Waits until the last change of the open file is old enough. A directory need not settle: its object has no content that
+/// could be torn, and its metadata is that of one stat.
+async fn settled(context: &Context, file: &SourceFile, open: OpenFile) -> Result<OpenFile, StepError> {
+    if !open.stat().has_content() {
+        return Ok(open);
+    }
     let has_changed = !open.stat().is_same_content(&file.entry.stat);
-    let Some(wait) = settles_in(open.stat(), EpochNanos::now()).or(has_changed.then_some(SETTLED)) else {
-        return Ok(());
+    let Some(wait) = settles_in(open.stat(), open.stat().seen_at).or(has_changed.then_some(SETTLED)) else {
+        return Ok(open);
     };
     tokio::select! {
-        () = tokio::time::sleep(wait) => {}
-        () = context.shutdown.requested() => return Err(StepError::Skipped(SkipReason::Interrupted)),
+        open = open.settled_after(wait) => Ok(open?),
+        () = context.shutdown.requested() => Err(StepError::Skipped(SkipReason::Interrupted)),
     }
-    Ok(open.check_unchanged().await?)
 }
 
-/// Returns how long it takes until the last change is old enough; `None` if it is.
+/// Returns how long it takes from `now` until the last change is old enough; `None` if it is.
 pub(super) fn settles_in(stat: &Stat, now: EpochNanos) -> Option<Duration> {
     // A time in the future is a wrong clock: it counts as now.
     let age = now.since(stat.ctime).unwrap_or(Duration::ZERO);
@@ -126,6 +131,7 @@ mod tests {
             uid: 0,
             gid: 0,
             inode: (1, 1),
+            seen_at: changed,
         };
         let at = |nanos| settles_in(&stat, EpochNanos(changed.0 + nanos));
         assert_eq!(at(0), Some(SETTLED));

@@ -134,6 +134,12 @@ impl S3Server {
         bucket.objects.insert(key.to_owned(), object);
     }
 
+    /// Puts an object back as it was, with its time: an older version whose successors were deleted.
+    pub fn restore(&self, bucket: &str, key: &str, object: Object) {
+        let mut store = self.state.store();
+        store.buckets.entry(bucket.to_owned()).or_default().objects.insert(key.to_owned(), object);
+    }
+
     /// Deletes an object as another writer would.
     pub fn remove(&self, bucket: &str, key: &str) {
         if let Ok(bucket) = self.state.store().bucket_mut(bucket) {
