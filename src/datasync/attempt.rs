@@ -340,7 +340,7 @@ impl Followed {
     /// Whether the execution deletes itself, as far as DataSync shows its options.
     fn may_delete(&self) -> bool {
         let options = self.last.as_ref().and_then(|last| last.options.as_ref());
-        options.is_none_or(|options| options.delete())
+        options.is_none_or(ExecutionOptions::delete)
     }
 
     fn has_ended(&self) -> bool {

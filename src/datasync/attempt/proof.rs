@@ -1,7 +1,7 @@
 //! The proof of a success: why the success of an execution does not show that the destination matches the source.
 
 use super::{Followed, OwnDeletes};
-use crate::datasync::Task;
+use crate::datasync::{ExecutionOptions, Task};
 
 /// A reason why a comparison must follow the success of an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn unproven(followed: &Followed, task: &Task, deletes: OwnDeletes) ->
         return reasons;
     };
     let asked_for_none = !followed.attached && deletes.override_of(task).is_some();
-    let deleted_nevertheless = last.deleted > 0 || last.options.as_ref().is_some_and(|options| options.delete());
+    let deleted_nevertheless = last.deleted > 0 || last.options.as_ref().is_some_and(ExecutionOptions::delete);
     if asked_for_none && deleted_nevertheless {
         reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
     }

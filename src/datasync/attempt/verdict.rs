@@ -163,11 +163,9 @@ impl AttemptVerdict {
     }
 
     /// The same verdict, with the reasons why it does not show that the destination matches.
-    pub(super) fn but(mut self, reasons: &[Unproven]) -> Self {
-        for reason in reasons {
-            self.evidence.push_str(&format!("; {reason}"));
-        }
-        self
+    pub(super) fn but(self, reasons: &[Unproven]) -> Self {
+        let evidence = reasons.iter().fold(self.evidence, |evidence, reason| format!("{evidence}; {reason}"));
+        Self { evidence, ..self }
     }
 
     pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {
