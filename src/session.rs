@@ -44,7 +44,7 @@ use crate::uploads::Uploads;
 pub(crate) mod past;
 
 /// How long the source and S3 may take to respond to the set-up after a stop request.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
@@ -174,13 +174,9 @@ impl Session {
         control: Control,
     ) -> Result<Opened, SessionError> {
         let shutdown = control.shutdown.clone();
-        let not_in_time = async {
-            shutdown.requested().await;
-            tokio::time::sleep(STOP_GRACE).await;
-        };
         tokio::select! {
             opened = Box::pin(Self::open_to_its_end(config, state, access, subject, control)) => opened,
-            () = not_in_time => Err(SessionError::Stopped(shutdown.exit_code().unwrap_or(ExitCode::Interrupted))),
+            () = shutdown.overdue(STOP_GRACE) => Err(SessionError::Stopped(shutdown.exit_code().unwrap_or(ExitCode::Interrupted))),
         }
     }
 
@@ -349,7 +345,12 @@ impl Session {
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
         let Self { setup, state, lease, scope, inner, requests, subject } = self;
-        let memory = Memory { inner, ..load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()).await };
+        let loaded = tokio::select! {
+            loaded = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
+            // The work ends at once.
+            () = setup.context.shutdown.overdue(STOP_GRACE) => Memory::default(),
+        };
+        let memory = Memory { inner, ..loaded };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let (context, own_input) = setup.start(memory, doubt, changes);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -67,6 +68,12 @@ impl Shutdown {
     /// Returns when a stop is requested.
     pub async fn requested(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Returns once a stop request is `grace` old: what has not ended then does not respond.
+    pub(crate) async fn overdue(&self, grace: Duration) {
+        self.requested().await;
+        tokio::time::sleep(grace).await;
     }
 
     /// The exit code of a run that a signal or a lost lease stopped.

@@ -45,7 +45,7 @@ pub struct RunCommand {
     /// Write the report (JSON) to FILE; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Write a line of JSON to FILE for each key that the direct sync writes or deletes
+    /// Append a line of JSON to FILE for each key that the direct sync writes or deletes
     #[arg(long, value_name = "FILE")]
     pub(crate) changes: Option<PathBuf>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct SyncCommand {
     /// The run writes nothing to the destination
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Write a line of JSON per written or deleted key to FILE
+    /// Append a line of JSON per written or deleted key to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) changes: Option<PathBuf>,
     /// The state.
@@ -113,7 +113,7 @@ pub struct ApplyCommand {
     /// Write the report (JSON) to FILE; `-` is stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Write a line of JSON per written or deleted key to FILE
+    /// Append a line of JSON per written or deleted key to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) changes: Option<PathBuf>,
     #[command(flatten)]
@@ -181,7 +181,8 @@ pub struct RangesCommand {
 pub enum ReportCommand {
     /// Merge the reports of parallel runs into one
     ///
-    /// The exit code is the worst of theirs, or 1 if a key was in no range or in two
+    /// The reports must be of one sync over one range list. The exit code follows from their counts and exit codes; it is 1 if a
+    /// key was in no range or in two
     Merge(MergeCommand),
 }
 

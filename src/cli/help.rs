@@ -34,7 +34,7 @@ Exit codes:
    10  plan --exit-code found something to do, or verify found a difference
    11  another run holds the lease, or took it over
   130  interrupted by SIGINT
-  143  interrupted by SIGTERM";
+  143  interrupted by SIGTERM or SIGHUP";
 
 pub(super) const RUN: &str = "\
 Examples:

@@ -18,12 +18,20 @@ use crate::range_list::sample::Sample;
 use crate::result_file::ResultFile;
 use crate::result_place::ResultPlaces;
 use crate::scope::Scope;
-use crate::session::{Control, open_state};
+use crate::session::{Control, STOP_GRACE, open_state};
 use crate::shutdown::Shutdown;
 use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
 
 pub(super) async fn run(command: RangesCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
+    let stopped = control.clone();
+    tokio::select! {
+        done = Box::pin(split(command, inputs, control)) => done,
+        () = stopped.shutdown.overdue(STOP_GRACE) => Err(CommandError::stopped(stopped.exit_code_of_stop())),
+    }
+}
+
+async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
     let source = command.source.display().to_string();
     let args = inputs.options.sync_args(&source, &command.destination.to_string());
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;

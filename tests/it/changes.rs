@@ -172,7 +172,8 @@ fn a_stop_ends_a_run_that_waits_for_the_reader_of_a_pipe() {
     let pipe = trial.folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let run = trial.start(&["--changes", pipe.to_str().unwrap()]);
-    thread::sleep(Duration::from_secs(1));
+    // The run sends no request before it writes: give it time to start.
+    thread::sleep(Duration::from_secs(4));
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert_eq!(run.report["exit_code"], 143);
