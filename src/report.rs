@@ -60,7 +60,7 @@ pub struct Report {
     #[serde(default)]
     keys: Option<KeyRange>,
     /// `None` if the run was not over a range of a range list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     range: Option<RangeOfList>,
     #[serde(flatten)]
     settings: RunSettings,

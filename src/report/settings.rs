@@ -43,10 +43,10 @@ const INCIDENTAL: [&str; 29] = [
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct RunSettings {
     /// `None` in the report of an older version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     options: Option<RecordedOptions>,
     /// The header rules of the config file.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     headers: Vec<HeaderRule>,
 }
 
