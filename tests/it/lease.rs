@@ -242,7 +242,8 @@ fn conditional_writes_are_probed_once_for_a_destination() {
         (run.report["requests"]["put"].as_u64().unwrap(), run.report["requests"]["head"].as_u64().unwrap())
     };
     let (first, _) = requests(&[]);
-    assert_eq!(first, 7, "the file, the lease taken and released, two probes, the index and the report");
+    let what = "the file, the lease taken and released, two probes, the index, the served destination and the report";
+    assert_eq!(first, 8, "{what}");
     assert_eq!(requests(&[]), (3, 0), "the lease, taken and released, and the report");
     // The lease of a key range is another one. It finds the proof in the first, and has an index of its own.
     assert_eq!(requests(&["--range-after", "a"]), (4, 0));
