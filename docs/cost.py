@@ -40,13 +40,23 @@ def datasync(files):
     return RUNS * (walk(files) + ceil(files / 1000) * LIST + files * HEAD) + CHANGED_GB * DATASYNC_GB
 
 
+def comparison(files):
+    """The walk and the listing of a run that has nothing to do."""
+    return walk(files) + ceil(files / 1000) * LIST
+
+
+def minutes(files):
+    """The time of the walk."""
+    return files / STATS_A_SECOND / 60
+
+
 def with_task(files):
-    return datasync(files) + RUNS * (fargate(WATCH_MINUTES) + state())
+    """With --deletes guarded, the run compares after each execution."""
+    return datasync(files) + RUNS * (comparison(files) + fargate(WATCH_MINUTES + minutes(files)) + state())
 
 
 def direct(files):
-    minutes = max(1, files / STATS_A_SECOND / 60)
-    return RUNS * (walk(files) + ceil(files / 1000) * LIST + fargate(minutes) + state()) + CHANGED_GB * 1e9 * EFS_READ
+    return RUNS * (comparison(files) + fargate(max(1, minutes(files))) + state()) + CHANGED_GB * 1e9 * EFS_READ
 
 
 def table():

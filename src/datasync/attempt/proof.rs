@@ -57,8 +57,8 @@ pub(super) fn unproven(followed: &Followed, task: &Task, deletes: OwnDeletes) ->
         reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
     }
     if let (Some(task), Some(options)) = (&task.options, &last.options) {
-        // What a started execution was asked to preserve is no difference.
-        let expected = if followed.attached { task.clone() } else { task.with_deletes_of(options) };
+        // Deletes despite an override are a reason of their own.
+        let expected = if asked_for_none { task.with_deletes_of(options) } else { task.clone() };
         let differences = options.differences(&expected);
         if !differences.is_empty() {
             reasons.push(Unproven::OtherOptions(differences));
