@@ -55,7 +55,7 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         suspect: None,
         mode_changed: false,
     };
-    let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now() };
+    let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now(), latest: EpochNanos::now() };
     let mut merge = Merge::default();
     let is_kept = |pair: Pair| match pair {
         Pair::Entry(Entry { found: Found::File(file), .. }, Some(object)) => {

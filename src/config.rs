@@ -27,6 +27,7 @@ use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
 use crate::sync::changes::ChangesWriter;
+use crate::sync::clocks::KeptByTimes;
 use crate::sync::context::{Context, Memory};
 use crate::sync::dialect::DialectInUse;
 use crate::sync::rules::{CompareBy, DeleteRules, Rules};
@@ -253,6 +254,7 @@ impl SyncConfig {
             shutdown,
             progress,
             read_for_compare: AtomicU64::new(0),
+            kept_by_times: KeptByTimes::default(),
         };
         Ok(Setup { context, input })
     }

@@ -16,6 +16,7 @@ use crate::key::Prefix;
 use crate::location::Location;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
+use crate::time::EpochNanos;
 
 pub(crate) mod checksum;
 mod client;
@@ -133,6 +134,11 @@ impl Destination {
     /// The most that S3's clock can differ from the host's.
     pub(crate) fn clock_difference(&self) -> Duration {
         self.clock.difference()
+    }
+
+    /// The latest time that S3's clock can show now. An object with a later date was written by another clock.
+    pub(crate) fn latest_time(&self) -> EpochNanos {
+        self.clock.latest()
     }
 
     /// The most requests that can ever be in flight.

@@ -103,6 +103,7 @@ pub(crate) async fn sync(
     if context.shutdown.is_requested() {
         transfers.stop(tally).await;
     }
+    tally.close_reopened();
     seconds.transfer = transfers.seconds();
 
     match &transferred {

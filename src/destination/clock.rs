@@ -1,7 +1,12 @@
-//! S3's clock, as the Date headers of its responses show it.
+//! S3's clock, as the Date headers of its responses and the dates of its objects show it.
+//!
+//! A proxy can write a Date header of its own. If an object is dated after the Date header, the store has another clock,
+//! which is ahead by at least that much: the difference grows by it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::time::EpochNanos;
 
 /// How far S3's clock is ahead of the host's: an offset between two bounds, in seconds.
 ///
@@ -17,12 +22,14 @@ struct ClockOffset {
     bounds: Option<(f64, f64)>,
     /// The largest distance by bounds that a later response contradicted: a clock was set meanwhile.
     earlier: f64,
+    /// How far an object was dated after the Date header, at most.
+    ahead: f64,
 }
 
 impl ServerClock {
     pub(super) fn observe(&self, date: SystemTime, sent: SystemTime, received: SystemTime) {
         let (low, high) = (seconds(date) - seconds(received), seconds(date) + 1.0 - seconds(sent));
-        let mut offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offset = self.offset();
         offset.bounds = Some(match offset.bounds {
             Some((l, h)) if l.max(low) <= h.min(high) => (l.max(low), h.min(high)),
             Some(contradicted) => {
@@ -35,9 +42,36 @@ impl ServerClock {
 
     /// Returns the most that the two clocks can differ, or 0 if the headers allow that they are equal.
     pub(super) fn difference(&self) -> Duration {
-        let offset = self.offset.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = offset.bounds.map_or(0.0, distance).max(offset.earlier);
+        let offset = self.offset();
+        let seconds = offset.bounds.map_or(0.0, distance).max(offset.earlier) + offset.ahead;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// Returns the latest time that the Date header of a response can have now. Without a header: the host's time.
+    pub(super) fn latest(&self) -> EpochNanos {
+        let high = self.offset().bounds.map_or(0.0, |(_, high)| high);
+        let offset = Duration::try_from_secs_f64(high.abs()).unwrap_or(Duration::MAX);
+        if high < 0.0 { EpochNanos::now().minus(offset) } else { EpochNanos::now().plus(offset) }
+    }
+
+    /// Takes in the date of an object, which is not in the future by the clock that wrote it.
+    pub(super) fn observe_object(&self, last_modified: EpochNanos) {
+        let Some(ahead) = last_modified.since(self.latest()).filter(|ahead| !ahead.is_zero()) else {
+            return;
+        };
+        let mut offset = self.offset();
+        if offset.ahead == 0.0 {
+            tracing::warn!(
+                ahead = %humantime::format_duration(Duration::from_secs(ahead.as_secs())),
+                "an object is dated after the Date header of S3's responses, so another clock dates the objects: comparing \
+                 by content where this difference matters"
+            );
+        }
+        offset.ahead = offset.ahead.max(ahead.as_secs_f64());
+    }
+
+    fn offset(&self) -> MutexGuard<'_, ClockOffset> {
+        self.offset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,5 +123,18 @@ mod tests {
         clock.observe(at(1500.0), at(1001.0), at(1001.1));
         clock.observe(at(1002.0), at(1002.0), at(1002.1));
         assert!(clock.difference() >= Duration::from_secs(498));
+    }
+
+    #[test]
+    fn an_object_from_the_future_widens_the_difference() {
+        let clock = ServerClock::default();
+        let (sent, hour) = (SystemTime::now(), Duration::from_hours(1));
+        clock.observe(sent, sent, sent);
+        clock.observe_object(EpochNanos::from(sent).minus(hour));
+        assert_eq!(clock.difference(), Duration::ZERO);
+        clock.observe_object(EpochNanos::from(sent).plus(hour));
+        clock.observe_object(EpochNanos::from(sent).plus(hour / 2));
+        let difference = clock.difference();
+        assert!(difference <= hour && difference > hour - Duration::from_mins(1), "{difference:?}");
     }
 }

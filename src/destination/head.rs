@@ -74,7 +74,9 @@ impl Destination {
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = |_| request.clone().send();
-        self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none())).await
+        let head = self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none())).await?;
+        self.clock.observe_object(head.last_modified);
+        Ok(head)
     }
 }
 

@@ -109,11 +109,15 @@ impl Destination {
         };
         let send = |activity| request.clone().customize().interceptor(activity).send();
         let response = self.sender.send(Operation::List, send, Ok).await?;
-        check_subject(&response, &self.bucket, self.prefix.object_key(prefix).as_str())
+        let page = check_subject(&response, &self.bucket, self.prefix.object_key(prefix).as_str())
             .and_then(|()| read_page(response, &self.prefix, start))
             .map_err(|cause| {
                 S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
-            })
+            })?;
+        if let Some(latest) = page.objects.iter().map(|object| object.last_modified).max() {
+            self.clock.observe_object(latest);
+        }
+        Ok(page)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::budget::ByteBudget;
 use super::changes::ChangesWriter;
-use super::clocks::Clocks;
+use super::clocks::{Clocks, KeptByTimes};
 use super::dialect::DialectInUse;
 use super::rules::{DeleteRules, Rules};
 use super::verdict::Stored;
@@ -56,6 +56,7 @@ pub(crate) struct Context {
     pub(crate) shutdown: Shutdown,
     pub(crate) progress: Progress,
     pub(crate) read_for_compare: AtomicU64,
+    pub(crate) kept_by_times: KeptByTimes,
 }
 
 /// What earlier runs recorded, if there is a state.
@@ -89,7 +90,11 @@ impl Context {
 
     /// What is known of the clocks now.
     pub(crate) fn clocks(&self) -> Clocks {
-        Clocks { difference: self.destination.clock_difference(), now: EpochNanos::now() }
+        Clocks {
+            difference: self.destination.clock_difference(),
+            now: EpochNanos::now(),
+            latest: self.destination.latest_time(),
+        }
     }
 
     /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.

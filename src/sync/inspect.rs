@@ -105,6 +105,7 @@ async fn inspect(
     }
     // After a stop request, comparisons end where they are.
     (0..comparing.len()).for_each(|_| tally.skipped(SkipReason::Interrupted));
+    tally.close_reopened();
     Ok(orphans)
 }
 

@@ -11,6 +11,7 @@ pub mod merge;
 mod named;
 mod planned;
 mod range;
+mod reopened;
 mod walked;
 
 use super::context::Context;
@@ -57,10 +58,13 @@ pub(crate) async fn survey(
     context: &Arc<Context>,
     input: &Input,
     tally: &mut Tally,
-    take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
+    mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
     match input {
-        Input::Walk => walked::survey(context, tally, take).await?,
+        Input::Walk => {
+            walked::survey(context, tally, &mut take).await?;
+            reopened::survey(context, tally, take).await?;
+        }
         Input::Manifest(manifest) => named::survey(context, manifest, tally, take).await?,
         Input::Plan(plan) => planned::survey(context, plan, tally, take).await?,
     }

@@ -68,6 +68,8 @@ pub(crate) struct Tally {
     pub(crate) content: SourceContent,
     /// Listed objects that belong to the sync: admitted by the filters, not reserved, inside the key range.
     pub(crate) objects_in_scope: u64,
+    /// Files that count as unchanged, although the run decided about them again.
+    pub(crate) reopened: u64,
     /// Uploads to keys without an object that failed at the destination.
     pub(crate) absent_uploads_failed: u64,
 }
@@ -110,6 +112,11 @@ impl Tally {
         let guard = Guard::EmptySource { objects };
         tracing::warn!("{}", guard.message());
         self.withheld.push(Withheld::by(&guard));
+    }
+
+    /// Leaves the files that were decided about again to their last outcome.
+    pub(crate) fn close_reopened(&mut self) {
+        self.counts.unchanged = self.counts.unchanged.saturating_sub(std::mem::take(&mut self.reopened));
     }
 
     pub(crate) fn skipped(&mut self, reason: SkipReason) {

@@ -124,7 +124,7 @@ fn assert_a_release_is_detected(trial: &Trial) {
 
 #[test]
 fn stopped_or_failed_run_writes_its_uploads_to_the_index() {
-    for (code, trouble) in [(143, Fault::Delay(Duration::from_secs(5))), (1, Fault::ResetBefore)] {
+    for (code, trouble) in [(143, Fault::Delay(Duration::from_secs(5))), (1, Fault::status(404, "NoSuchBucket"))] {
         let trial = Trial::new();
         trial.write("site/page", "release 1");
         trial.write("site.new/page", "release 2");

@@ -332,6 +332,74 @@ fn an_object_that_drips_is_requested_again() {
     assert_eq!(trial.count(Operation::GetObject), 2);
 }
 
+// --- clocks ---
+
+/// A proxy sends its own Date header, and the store's clock is this much ahead.
+fn store_ahead(trial: &Trial) {
+    trial.s3.settings(|settings| (settings.date_of_proxy, settings.clock_offset_seconds) = (true, 3600));
+}
+
+#[test]
+fn a_change_is_seen_although_the_store_dates_objects_ahead() {
+    for options in [&["--mode", "plain"][..], &["--mode", "datasync"], &["--mode", "plain", "--state", "state"]] {
+        let trial = Trial::new();
+        store_ahead(&trial);
+        trial.write("a", "version 1");
+        Trial::settle();
+        let source = trial.tree().display().to_string();
+        let sync = || trial.run_words(&[&["sync", &source, "s3://site/www"], options].concat(), &[]).expect(0);
+        sync();
+        Trial::settle();
+        trial.write("a", "version 2");
+        Trial::settle();
+        let run = sync();
+        assert_eq!(trial.stored("a").body, "version 2", "{options:?}");
+        assert!(run.stderr.contains("dated after the Date header"), "{}", run.stderr);
+        assert_eq!(sync().counted("uploaded"), 0, "{options:?}: compared, and equal");
+    }
+}
+
+/// Files whose objects are dated a few seconds after the files, and an object on the last page that is dated ahead. The
+/// content of one file was changed after its object was written.
+fn dated_ahead_on_a_late_page() -> Trial {
+    let trial = Trial::new();
+    store_ahead(&trial);
+    let dated = |name: &str, content: &str, seconds: u64| {
+        trial.object(name, content.to_owned(), Duration::from_secs(3600 - seconds));
+    };
+    for number in 0..10 {
+        trial.write(format!("{number}"), "same");
+        dated(&format!("{number}"), "same", 6);
+    }
+    trial.write("2", "new2");
+    trial.write("z", "same");
+    dated("2", "old2", 6);
+    dated("z", "same", 60);
+    std::thread::sleep(Duration::from_secs(8));
+    trial.s3.settings(|settings| settings.page_size = 4);
+    let late = Rule::on(Operation::ListObjectsV2).skip(2).times(1);
+    trial.s3.rule(late.does(Fault::Delay(Duration::from_secs(2))));
+    trial
+}
+
+#[test]
+fn a_late_page_from_the_future_reopens_earlier_decisions() {
+    let trial = dated_ahead_on_a_late_page();
+    let run = trial.sync(&["--delete"]).expect(0);
+    trial.assert_same();
+    assert!(run.stderr.contains("surveying again"), "{}", run.stderr);
+    assert_eq!((run.counted("uploaded"), run.counted("unchanged")), (1, 10));
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_plan_has_reopened_decisions() {
+    let trial = dated_ahead_on_a_late_page();
+    let plan = trial.plan(&[]).expect(0);
+    assert!(plan.stdout.contains("www/2"), "{}", plan.stdout);
+    assert_eq!(plan.counted("unchanged"), 10);
+}
+
 // --- refused keys ---
 
 #[test]

@@ -9,11 +9,12 @@
 //! | present | present | the sizes differ | upload |
 //! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata; if the mode stores metadata and the row is of another mode: as without a row) |
 //! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same MD5 ETag | compare metadata; keep if the mode stores none |
-//! | present | present | `auto`, `metadata`: either of them as in the row | compare content |
+//! | present | present | `auto`, `metadata`: either of them as in the row, or the object has the row's content | compare content |
 //! | present | present | `size-only` | keep |
 //! | present | present | `mtime`: mtime after LastModified | upload |
 //! | present | present | `mtime`: otherwise | keep |
 //! | present | present | `checksum` | compare content |
+//! | present | present | `auto`, `metadata`: LastModified is in the future | compare content |
 //! | present | present | `auto`, `metadata`: mtime or effective ctime not before LastModified minus the margin | compare content |
 //! | present | present | `auto`, `metadata`: a link, what is behind one, or a directory, and the index is of another mode | compare content |
 //! | present | present | `metadata` | compare metadata, and content if the mtime differs |
@@ -31,6 +32,8 @@
 //!
 //! The run always subtracts the margin, so a wrong clock costs a comparison and never a missed change. S3 truncates
 //! LastModified to the second, which only makes the object older.
+
+use std::time::Duration;
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
@@ -115,6 +118,8 @@ fn decide_by_comparison(
             let is_of_other_mode = rules.mode_changed && (file.through_link || file.stat.kind != EntryKind::File);
             let content_may_differ = suspect.is_some_and(|suspect| suspect.content || without_mtime)
                 || is_of_other_mode
+                // The date of an object from the future does not show when the object was written.
+                || object.last_modified > clocks.latest
                 || file.stat.mtime >= settled_before
                 || file.effective_ctime >= settled_before;
             if content_may_differ {
@@ -126,6 +131,11 @@ fn decide_by_comparison(
             }
         }
     }
+}
+
+/// Returns the time from the last change of a file to its object, if the object is later.
+pub(super) fn distance(file: &FileEntry, object: &Object) -> Option<Duration> {
+    object.last_modified.since(file.stat.mtime.max(file.effective_ctime))
 }
 
 /// The index row decides if it is about this file or this object.
@@ -146,6 +156,8 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
             Some(if is_stored { Decision::CompareMetadata } else { Decision::Keep(Reason::Remembered) })
         }
         (true, false) | (false, true) => Some(Decision::Compare),
+        // The object has the row's content, and the file has changed since: the dates need not show when.
+        (false, false) if row.has_content_of(object) => Some(Decision::Compare),
         (false, false) => None,
     }
 }
@@ -170,8 +182,6 @@ pub(super) fn is_in_scope(key: &RelativeKey, rules: &Rules, filter: &Filter) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::key::RelativeKey;
     use crate::metadata::Preserve;
@@ -231,7 +241,7 @@ mod tests {
     }
 
     fn clocks(difference: Duration) -> Clocks {
-        Clocks { difference, now: NOW }
+        Clocks { difference, now: NOW, latest: NOW }
     }
 
     fn auto(file: &FileEntry) -> Decision {
@@ -478,7 +488,7 @@ mod tests {
                 Some(&extreme),
                 None,
                 &rules(CompareBy::TimesOrContent),
-                Clocks { difference: Duration::MAX, now: EpochNanos(time) },
+                Clocks { difference: Duration::MAX, now: EpochNanos(time), latest: EpochNanos(time) },
             );
         }
     }

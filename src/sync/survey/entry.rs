@@ -1,7 +1,7 @@
 //! One entry of the source: counted, and decided about if the mode stores it as an object.
 
 use super::Step;
-use super::decide::{Decision, decide, skip};
+use super::decide::{Decision, decide, distance, skip};
 use crate::index::row::{Row, RowMetadata};
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Unknown};
@@ -127,6 +127,11 @@ fn step_of_file(
         }
         Decision::Keep(reason) => {
             record_kept(context, &file.entry, &object, row, reason);
+            if let (Reason::Older, CompareBy::TimesOrContent) = (reason, rules.compare_by)
+                && let Some(distance) = distance(&file.entry, &object)
+            {
+                context.kept_by_times.note(&file.key, distance, clocks.margin());
+            }
             Some(Step::Keep(Kept { file, object, reason }))
         }
         Decision::Upload(reason) => Some(Step::Do(Job::Upload { file, object: Some(object), reason })),

@@ -20,13 +20,31 @@ pub(super) async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
+    let is_whole = each_pair(context, tally, async |pair, tally| match step(context, pair, tally).await {
+        Some(step) => take(step, tally).await,
+        None => Ok(()),
+    });
+    if is_whole.await?
+        && let Some(index) = &context.memory.index
+    {
+        index.remove_remaining().await;
+    }
+    Ok(())
+}
+
+/// Calls `each` with each pair, in key order. Returns whether these were all; if not, a stop was requested.
+pub(super) async fn each_pair(
+    context: &Arc<Context>,
+    tally: &mut Tally,
+    mut each: impl AsyncFnMut(Pair, &mut Tally) -> Result<(), Fatal>,
+) -> Result<bool, Fatal> {
     let unusable = |error: S3Error| Fatal::destination(&context.destination, error);
     let opened = tokio::select! {
         opened = Listing::open(Arc::clone(context)) => opened,
-        () = context.shutdown.requested() => return Ok(()),
+        () = context.shutdown.requested() => return Ok(false),
     };
     let listing = match opened {
-        Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+        Err(error) if error.kind == ErrorKind::Interrupted => return Ok(false),
         opened => Arc::new(opened.map_err(unusable)?),
     };
     let tree = context.source.tree_range();
@@ -39,19 +57,16 @@ pub(super) async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some((mut pages, entries)) = next else {
-            if let Some(index) = context.memory.index.as_ref().filter(|_| !context.shutdown.is_requested()) {
-                index.remove_remaining().await;
-            }
-            return Ok(());
+            return Ok(!context.shutdown.is_requested());
         };
         let mut pairs = merge.pairs(entries);
         loop {
             let page = tokio::select! {
                 page = pages.next_page() => page,
-                () = context.shutdown.requested() => return Ok(()),
+                () = context.shutdown.requested() => return Ok(false),
             };
             let is_last = match page {
-                Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),
+                Err(error) if error.kind == ErrorKind::Interrupted => return Ok(false),
                 Err(error) => return Err(unusable(error)),
                 Ok(Some(objects)) => {
                     tally.counts.objects += u64::try_from(objects.len()).unwrap_or(u64::MAX);
@@ -66,9 +81,7 @@ pub(super) async fn survey(
                 }
             };
             for pair in pairs.by_ref() {
-                if let Some(step) = step(context, pair?, tally).await {
-                    take(step, tally).await?;
-                }
+                each(pair?, tally).await?;
             }
             context.progress.show(|| tally.line());
             if is_last {

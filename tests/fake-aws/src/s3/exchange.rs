@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use hyper::Response;
 use tokio::time::sleep;
@@ -36,7 +37,11 @@ pub(super) async fn respond(
     let reply = reply.with("x-amz-request-id", format!("{:016X}", number + 1));
     let reply = match reply.header("date") {
         Some(_) => reply,
-        None => reply.with("Date", clock::http_date(state.store().now())),
+        None => {
+            let store = state.store();
+            let now = if store.settings.date_of_proxy { SystemTime::now() } else { store.now() };
+            reply.with("Date", clock::http_date(now))
+        }
     };
     state.log().responded(number, reply.status);
     Ok(response(reply, pace, head))

@@ -42,6 +42,8 @@ pub enum ListOrder {
 pub struct Settings {
     /// The seconds by which the server's clock is ahead of the host's.
     pub clock_offset_seconds: i64,
+    /// A proxy replaces the `Date` header by its own, which is the host's time.
+    pub date_of_proxy: bool,
     /// Refuse requests whose `x-amz-date` differs from the server's clock by more than this.
     pub clock_tolerance: Option<Duration>,
     /// Encrypt with a KMS key, so that no `ETag` is an MD5.
@@ -80,6 +82,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             clock_offset_seconds: 0,
+            date_of_proxy: false,
             clock_tolerance: None,
             kms: false,
             conditional_writes: ConditionalWrites::On,
