@@ -187,8 +187,8 @@ async fn run_work(
             Opened::Failed(report) => return Ok(Ended::Report(report)),
         };
         Ok(Ended::Report(Box::new(match work {
-            Work::Sync(changes) => session.sync(changes, Doubt::default()).await,
-            Work::Apply(plan, changes) => session.apply(*plan, changes).await,
+            Work::Sync(changes) => Box::pin(session.sync(changes, Doubt::default())).await,
+            Work::Apply(plan, changes) => Box::pin(session.apply(*plan, changes)).await,
             Work::Plan { sink, all, exit_code } => session.plan(sink, all, exit_code).await,
             Work::Verify(options) => session.verify(options).await,
         })))

@@ -154,7 +154,7 @@ async fn work(
         Direct::Nothing => session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Success)).await,
         Direct::Forbidden(evidence) => session.end(Some(evidence), ExitCode::Fatal).await,
         Direct::Cancelled(evidence) => session.end(Some(evidence), ExitCode::Incomplete).await,
-        Direct::Sync(doubt) => session.sync(changes, doubt).await,
+        Direct::Sync(doubt) => Box::pin(session.sync(changes, doubt)).await,
     }
 }
 

@@ -18,11 +18,11 @@ pub(super) async fn settle(context: &Context, input: &Input, tally: &mut Tally) 
     }
     let saw_all = matches!(input, Input::Walk) && context.source.tree_range().keys().is_all();
     if !saw_all {
-        let content = tokio::select! {
-            content = context.source.content() => content,
+        let found = tokio::select! {
+            found = context.source.content() => found,
             () = context.shutdown.requested() => return,
         };
-        if content == Content::Some {
+        if found == Content::Some {
             tally.content = SourceContent::Seen;
             return;
         }

@@ -211,19 +211,13 @@ impl std::fmt::Debug for Story {
 
 /// What the program does not handle yet: edits, and other parts of a story.
 const OFF: &[&str] = &[
-    "Hide",
     "Link",
     "Lock",
     "Turn",
     "Mount",
     "Unmount",
-    "Empty",
     "MountOver",
-    "inner",
-    "min_age",
     "login",
-    "empty",
-    "share",
 ];
 
 /// Whether the stories use this kind of edit.
