@@ -210,15 +210,7 @@ impl std::fmt::Debug for Story {
 }
 
 /// What the program does not handle yet: edits, and other parts of a story.
-const OFF: &[&str] = &[
-    "Link",
-    "Lock",
-    "Turn",
-    "Mount",
-    "Unmount",
-    "MountOver",
-    "login",
-];
+const OFF: &[&str] = &["Link", "Lock", "Turn", "Mount", "Unmount", "MountOver", "login"];
 
 /// Whether the stories use this kind of edit.
 pub(super) fn is_on(edit: &Edit) -> bool {
