@@ -29,6 +29,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         gid: 0,
         inode: (0, 0),
         seen_at: EpochNanos(0),
+        is_mount_point: false,
     };
     let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false };
     let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);

@@ -39,6 +39,7 @@ fn walk(root: &Path, walkers: usize) -> usize {
         max_key_bytes: 1024,
         filter: Arc::new(Filter::default()),
         tree_range: Arc::default(),
+        mount_points: Arc::default(),
         names_only: false,
     };
     let root = Arc::new(Root::open(root).unwrap());

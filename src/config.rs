@@ -23,6 +23,7 @@ use crate::range_list::RangeOfList;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
+use crate::source::mount_points::MountPoints;
 use crate::source::tree_range::TreeRange;
 use crate::source::walk::WalkOptions;
 use crate::sync::budget::ByteBudget;
@@ -214,6 +215,7 @@ impl SyncConfig {
             max_key_bytes: self.scope.destination.prefix.room_bytes(),
             filter: Arc::clone(&self.reading.filter),
             tree_range: Arc::new(TreeRange::of(self.scope.keys.clone())),
+            mount_points: Arc::new(MountPoints::new(self.deleting.allow_missing_mounts)),
             names_only: self.names_only,
         }
     }

@@ -26,6 +26,7 @@ pub mod location;
 pub mod manifest;
 pub mod metadata;
 mod mount_table;
+mod mounts;
 pub mod object;
 pub mod progress;
 mod range_list;

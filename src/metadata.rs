@@ -238,6 +238,7 @@ mod tests {
             gid: 33,
             inode: (1, 1),
             seen_at: EpochNanos(0),
+            is_mount_point: false,
         }
     }
 

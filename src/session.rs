@@ -20,6 +20,7 @@ use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
 use crate::location::Location;
+use crate::mounts::{Mounts, MountsError};
 use crate::progress::Progress;
 use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
@@ -314,6 +315,7 @@ impl Session {
             if !found.is_empty() {
                 done.differences = Differences::Proven;
             }
+            done.is_incomplete = found.not_compared > 0;
             result
         })
         .await
@@ -344,18 +346,25 @@ impl Session {
         changes: ChangesWriter,
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
-        let Self { setup, state, lease, scope, inner, requests, subject } = self;
+        let Self { mut setup, state, lease, scope, inner, requests, subject } = self;
+        let shutdown = setup.context.shutdown.clone();
         let loaded = tokio::select! {
-            loaded = load_memory(&setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
+            loaded = load_memory(&mut setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
             // The work ends at once.
-            () = setup.context.shutdown.overdue(STOP_GRACE) => Memory::default(),
+            () = shutdown.overdue(STOP_GRACE) => Ok(Memory::default()),
         };
-        let memory = Memory { inner, ..loaded };
+        let (memory, unusable) = match loaded {
+            Ok(memory) => (Memory { inner, ..memory }, None),
+            Err(error) => (Memory { inner, ..Memory::default() }, Some(Fatal::Mounts(error))),
+        };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let (context, own_input) = setup.start(memory, doubt, changes);
         let mut done = Done { unguarded_deletes: doubt.unguarded_deletes, ..Done::default() };
-        let result = Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await;
+        let result = match unusable {
+            None => Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await,
+            Some(fatal) => Err(fatal),
+        };
         let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
         done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
         let lost_changes = done.tally.lost_changes.take();
@@ -387,6 +396,8 @@ struct Done {
     differences: Differences,
     /// Whether DataSync deleted what no guard has seen.
     unguarded_deletes: bool,
+    /// Whether something was left out, although nothing failed.
+    is_incomplete: bool,
 }
 
 /// Whether the work found differences that its exit code shows.
@@ -407,21 +418,32 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
         // Beside an empty source, no difference is proven.
         (Ok(()), None) if done.tally.empty_source().is_some() => ExitCode::Incomplete,
         (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
-        (Ok(()), None) if done.tally.is_incomplete() || done.unguarded_deletes => ExitCode::Incomplete,
+        (Ok(()), None) if done.tally.is_incomplete() || done.is_incomplete || done.unguarded_deletes => {
+            ExitCode::Incomplete
+        }
         (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,
         (Ok(()), None) => ExitCode::Success,
     }
 }
 
-/// Loads what earlier runs recorded; their unfinished uploads only for a run that writes.
-async fn load_memory(context: &Context, state: Option<&Arc<State>>, scope: &Scope, writes: bool) -> Memory {
+/// Loads what earlier runs recorded; their unfinished uploads only for a run that writes. The source learns which mount
+/// points inside it earlier runs have seen.
+async fn load_memory(
+    context: &mut Context,
+    state: Option<&Arc<State>>,
+    scope: &Scope,
+    writes: bool,
+) -> Result<Memory, MountsError> {
     let Some(state) = state else {
-        return Memory::default();
+        return Ok(Memory::default());
     };
+    let mounts = Mounts::open(Arc::clone(state), scope).await?;
+    context.source.remember_mount_points(mounts.remembered().await).await;
     let index = Index::open(state, scope, context.destination.store(), context.rules.preserve).await;
     let fence = context.destination.fence().clone();
     let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
-    Memory { state: Some(Arc::clone(state)), index: Some(index), uploads, ..Memory::default() }
+    let mounts = Some(mounts).filter(|_| writes);
+    Ok(Memory { state: Some(Arc::clone(state)), index: Some(index), uploads, mounts, ..Memory::default() })
 }
 
 /// Returns the destinations inside this one. A run that writes marks its own destination before its first write.

@@ -14,6 +14,8 @@ use crate::key::SourcePath;
 pub(crate) mod content;
 pub mod entry;
 pub(crate) mod mount;
+mod mount_check;
+pub mod mount_points;
 pub mod operations;
 pub(crate) mod presence;
 mod problem;

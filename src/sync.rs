@@ -119,6 +119,7 @@ pub(crate) async fn sync(
         Ok(()) => tally.withheld_many(&Guard::Interrupted, orphans.count()),
         Err(fatal) => tally.withheld_many(&Guard::Listing { error: fatal.to_string() }, orphans.count()),
     }
+    context.record_mounts().await;
     tally.lost_changes = context.changes.finish();
     // The index still has to show that a source without content had some.
     if tally.empty_source().is_none() {

@@ -57,6 +57,12 @@ pub(crate) struct DeleteArgs {
     /// has objects
     #[arg(long)]
     pub(crate) allow_empty_source: bool,
+    /// Delete what lies below a file system that is no longer mounted inside DIR, and forget the mount; needs --state
+    ///
+    /// With --state, a run remembers the mount points inside DIR. If one of them is missing, a guard withholds the deletes
+    /// at and below it, and the run copies nothing there
+    #[arg(long)]
+    pub(crate) allow_missing_mounts: bool,
     /// Delete even if the walk could not read some directories, but never below those directories
     #[arg(long)]
     pub(crate) ignore_errors: bool,

@@ -10,6 +10,7 @@ pub(super) struct Deleting {
     pub(super) delete: bool,
     pub(super) rules: DeleteRules,
     pub(super) requirements: Requirements,
+    pub(super) allow_missing_mounts: bool,
 }
 
 impl Deleting {
@@ -29,6 +30,7 @@ impl Deleting {
                 task_unknown: false,
                 datasync_may_still_run: false,
             },
+            allow_missing_mounts: args.allow_missing_mounts,
             requirements: Requirements { mount: args.require_mount, sentinel: args.sentinel },
         }
     }

@@ -26,6 +26,7 @@ fn stat(mtime: i128) -> Stat {
         gid: u32::MAX,
         inode: (1, 1),
         seen_at: EpochNanos::now(),
+        is_mount_point: false,
     }
 }
 

@@ -3,7 +3,9 @@
 use bytesize::ByteSize;
 
 use super::{CommandName, Report, Route};
+use crate::source::entry::SkipReason;
 use crate::sync::counts::Counts;
+use crate::sync::guard::Guard;
 
 impl Report {
     /// Returns the last log line of the run. The alarm filters in `deploy/` match its end, `exit 0`.
@@ -32,12 +34,15 @@ impl Report {
                 format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted")
             }
         };
-        for (count, what) in [
+        let is_verify = matches!(self.command, CommandName::Verify);
+        let not_compared = if is_verify { self.not_compared() } else { [(0, ""); 3] };
+        let deletes_withheld = if is_verify { 0 } else { deletes_withheld };
+        for (count, what) in not_compared.into_iter().chain([
             (skipped, "skipped"),
             (failed, "failed"),
             (deletes_failed, "deletes failed"),
             (deletes_withheld, "deletes withheld"),
-        ] {
+        ]) {
             if count > 0 {
                 text.extend([", ", &count.to_string(), " ", what]);
             }
@@ -48,6 +53,17 @@ impl Report {
             self.seconds.total,
             self.exit_code.code()
         )
+    }
+
+    /// What `verify` could not compare, although nothing failed.
+    fn not_compared(&self) -> [(u64, &'static str); 3] {
+        let skipped = |reason| self.skipped_because.get(&reason).copied().unwrap_or_default();
+        let unknown = self.withheld_because.iter().filter(|withheld| withheld.guard == Guard::Unknown.name());
+        [
+            (skipped(SkipReason::TooYoung), "too young to compare"),
+            (skipped(SkipReason::Vanished), "vanished"),
+            (unknown.map(|withheld| withheld.count).sum(), "objects out of sight"),
+        ]
     }
 
     fn request_count(&self) -> u64 {

@@ -44,6 +44,8 @@ pub struct Stat {
     pub inode: (u64, u64),
     /// When the stat was made, by the host's clock.
     pub seen_at: EpochNanos,
+    /// Whether a file system is mounted at the path of this stat, or is going to be at its first use.
+    pub is_mount_point: bool,
 }
 
 impl Stat {
@@ -161,7 +163,10 @@ pub enum Unknown {
     /// More links on its path than the system follows. A failure of this entry.
     TooManyLinks,
     /// The file system that an earlier run found here is not mounted.
-    MissingMount,
+    MissingMount {
+        /// Whether something else may be here now, which is not copied: a failure of this entry.
+        hides_files: bool,
+    },
 }
 
 /// What an entry that is not copied proves about the objects at its key and below it. An object that is covered is not an

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::{Cover, Entry, EntryKind, FileEntry, Found, Problem};
+use super::entry::{Cover, Entry, EntryKind, FileEntry, Found, Problem, Unknown};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::root::Root;
-use super::walk::{Links, named_path};
+use super::walk::{Links, WalkOptions, named_path};
 use crate::key::{RelativeKey, SourcePath};
 
 /// How many keys one thread checks.
@@ -42,9 +42,9 @@ impl Source {
     async fn presences_in_chunk(&self, keys: &[RelativeKey]) -> Vec<Presence> {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
         let first = keys.first().map_or("", RelativeKey::as_str);
-        let links = self.walk.links;
+        let options = self.walk.clone();
         let check = move || {
-            let mut check = Check { root: &root, operations: &operations, links, above: None };
+            let mut check = Check::new(&root, &operations, &options);
             names.iter().map(|key| check.presence(key)).collect()
         };
         let found = self.call_timeout().run("stat", first, check).await;
@@ -56,12 +56,18 @@ impl Source {
 struct Check<'a> {
     root: &'a Root,
     operations: &'a Operations,
-    links: Links,
+    options: &'a WalkOptions,
     /// The last directory above a key, and what was found there: most keys have the directory of the one before.
     above: Option<(String, Result<Found, Errno>)>,
+    /// The last mount point at or above a key, and whether its mount is missing.
+    mount_point: Option<(String, Result<bool, Errno>)>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(root: &'a Root, operations: &'a Operations, options: &'a WalkOptions) -> Self {
+        Self { root, operations, options, above: None, mount_point: None }
+    }
+
     fn presence(&mut self, key: &RelativeKey) -> Presence {
         if SourcePath::of(key).is_none() {
             return Presence::Failed(Problem::not_a_path());
@@ -76,17 +82,23 @@ impl Check<'_> {
     /// The entry that the walk would emit at the path of this key, or the one above it that covers the key.
     fn entry(&mut self, key: &RelativeKey) -> Result<Entry, Errno> {
         let path = key.as_str().strip_suffix('/').unwrap_or(key.as_str());
+        if let Some(place) = self.options.mount_points.nearest(path)
+            && self.is_missing_mount(place)?
+        {
+            let missing = Unknown::MissingMount { hides_files: false };
+            return Ok(Entry::new(place, Found::Unknown(EntryKind::Directory, missing)));
+        }
         let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
         let opened = self.open(above);
         // Only if links are kept, an open without links shows that no link hides what is below.
-        if self.links != Links::Keep && above != "." {
+        if self.options.links != Links::Keep && above != "." {
             let entry = Entry::new(above, self.found_above(above)?);
             if entry.cover_of(key).is_some() {
                 return Ok(entry);
             }
         }
         let stat = self.operations.fresh_stat(opened?.as_fd(), name.as_bytes(), LastLink::Keep)?;
-        if stat.kind == EntryKind::Symlink && self.links != Links::Keep {
+        if stat.kind == EntryKind::Symlink && self.options.links != Links::Keep {
             return Ok(Entry::new(path, self.descend(path)?));
         }
         let entry = FileEntry::new(stat, None, false);
@@ -103,10 +115,10 @@ impl Check<'_> {
 
     /// Opens the directory above a key, which fetches its attributes from the server.
     fn open(&self, above: &str) -> Result<OwnedFd, Errno> {
-        let allowed = if self.links == Links::Keep { AllowedLinks::None } else { AllowedLinks::Any };
+        let allowed = if self.options.links == Links::Keep { AllowedLinks::None } else { AllowedLinks::Any };
         match self.operations.open_directory(self.root.fd(), above.as_bytes(), allowed) {
             // If links are copied as links, nothing exists behind one.
-            Err(Errno::LOOP) if self.links == Links::Keep => Err(Errno::NOTDIR),
+            Err(Errno::LOOP) if self.options.links == Links::Keep => Err(Errno::NOTDIR),
             opened => opened,
         }
     }
@@ -122,9 +134,23 @@ impl Check<'_> {
         found
     }
 
+    fn is_missing_mount(&mut self, place: &str) -> Result<bool, Errno> {
+        if let Some((last, is_missing)) = &self.mount_point
+            && last == place
+        {
+            return *is_missing;
+        }
+        let is_missing = match self.descend(place) {
+            Ok(Found::Unknown(_, Unknown::MissingMount { .. })) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(true),
+            found => found.map(|_| false),
+        };
+        self.mount_point = Some((place.to_owned(), is_missing));
+        is_missing
+    }
+
     fn descend(&self, path: &str) -> Result<Found, Errno> {
         let stat = |path: &[u8]| self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep);
-        named_path::descend(self.root, self.operations, self.links, path, stat)
+        named_path::descend(self.root, self.operations, self.options, path, stat)
     }
 }
 
@@ -151,7 +177,8 @@ mod tests {
     use super::*;
 
     fn presence(root: &Root, key: &str, links: Links) -> Presence {
-        Check { root, operations: &Operations::default(), links, above: None }.presence(&RelativeKey::new(key))
+        let options = WalkOptions { links, ..WalkOptions::for_tests() };
+        Check::new(root, &Operations::default(), &options).presence(&RelativeKey::new(key))
     }
 
     #[test]

@@ -127,6 +127,14 @@ impl Problem {
         Self { operation: "stat", kind: "too_many_links", message: message.to_owned() }
     }
 
+    /// No file system is mounted where an earlier run found one.
+    pub(crate) fn missing_mount() -> Self {
+        let message = "no file system is mounted here, where an earlier run found one: copied nothing at or below this \
+                       path, and kept the objects. Mount it, or pass --allow-missing-mounts if it will not be mounted \
+                       there again";
+        Self { operation: "stat", kind: "missing_mount", message: message.to_owned() }
+    }
+
     /// The walk ended early.
     pub(super) fn broken_off() -> Self {
         let message = "the walk ended before it had seen everything: run again".to_owned();

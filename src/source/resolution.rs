@@ -20,7 +20,7 @@ pub(super) struct Step {
     pub(super) stat: Stat,
 }
 
-/// Resolves `rest` from the first step on, passes each link and directory to `each`, and returns the stat of the target.
+/// Resolves `rest` from the first step on, passes each link and directory to `each`, with its name, and returns the stat of the target.
 /// `links` counts the links on the whole path.
 ///
 /// # Errors
@@ -31,11 +31,12 @@ pub(super) fn resolve(
     first: Step,
     rest: &[u8],
     links: &mut usize,
-    mut each: impl FnMut(&Stat),
+    mut each: impl FnMut(&Stat, &[u8]),
 ) -> Result<Stat, Errno> {
     let Step { mut place, path: mut here, mut stat } = first;
     // The steps ahead, the next one last.
     let mut ahead: Vec<Vec<u8>> = steps(rest).collect();
+    let mut name = Vec::new();
     // The links whose own steps are not all done, and how many steps were ahead of each.
     let mut resolving: Vec<((u64, u64), usize)> = Vec::new();
     let mut is_loop = false;
@@ -47,7 +48,7 @@ pub(super) fn resolve(
                 return Err(if is_loop { Errno::LOOP } else { Errno::MLINK });
             }
             resolving.push((stat.inode, ahead.len()));
-            each(&stat);
+            each(&stat, &name);
             let target = operations.readlink(base, &here)?;
             ahead.extend(steps(&target));
             if target.starts_with(b"/") {
@@ -55,7 +56,7 @@ pub(super) fn resolve(
                 ahead.push(b"/".to_vec());
             }
         } else if stat.kind == EntryKind::Directory {
-            each(&stat);
+            each(&stat, &name);
             place = here;
             place.push(b'/');
         } else if !ahead.is_empty() {
@@ -66,6 +67,7 @@ pub(super) fn resolve(
         };
         resolving.retain(|(_, steps)| ahead.len() >= *steps);
         here = [place.as_slice(), step.as_slice()].concat();
+        name = step;
         stat = operations.stat(base, &here, LastLink::Keep)?;
     }
 }

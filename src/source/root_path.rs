@@ -31,7 +31,7 @@ impl RootPath {
         let root = operations.stat(CWD, b"/", LastLink::Keep)?;
         let first = Step { place: Vec::new(), path: b"/".to_vec(), stat: root };
         let (mut links, mut directories) = (None, Vec::new());
-        let target = resolve(&operations, CWD, first, path.as_os_str().as_bytes(), &mut 0, |stat| {
+        let target = resolve(&operations, CWD, first, path.as_os_str().as_bytes(), &mut 0, |stat, _| {
             if stat.kind == EntryKind::Symlink {
                 links = links.max(Some(stat.ctime));
             } else {

@@ -16,6 +16,7 @@ use crate::index::Index;
 use crate::index::row::{Row, RowMetadata};
 use crate::key::{ObjectKey, RelativeKey};
 use crate::metadata::{Dialect, is_attribute_key};
+use crate::mounts::Mounts;
 use crate::object::Object;
 use crate::progress::Progress;
 use crate::served::InnerDestinations;
@@ -69,6 +70,8 @@ pub(crate) struct Memory {
     pub(crate) uploads: Option<Uploads>,
     /// The destinations inside this one that runs with the same state write to.
     pub(crate) inner: InnerDestinations,
+    /// The mount points inside the source, if this run records them.
+    pub(crate) mounts: Option<Mounts>,
 }
 
 impl Context {
@@ -94,6 +97,15 @@ impl Context {
             difference: self.destination.clock_difference(),
             now: EpochNanos::now(),
             latest: self.destination.latest_time(),
+        }
+    }
+
+    /// Records the mount points that this run has seen so far.
+    pub(crate) async fn record_mounts(&self) {
+        if let Some(mounts) = &self.memory.mounts
+            && self.destination.fence().may_write()
+        {
+            mounts.record(self.source.mount_points()).await;
         }
     }
 

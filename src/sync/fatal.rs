@@ -5,6 +5,7 @@ use std::io;
 use crate::destination::Destination;
 use crate::destination::error::S3Error;
 use crate::key::RelativeKey;
+use crate::mounts::MountsError;
 use crate::source::walk::WalkError;
 
 /// Why a run ends early.
@@ -15,6 +16,8 @@ pub(crate) enum Fatal {
     Destination { advice: String, source: Box<S3Error> },
     #[error("{0}: cannot compare a listing that is out of order; the run deleted nothing")]
     OutOfOrder(#[source] Box<OutOfOrder>),
+    #[error(transparent)]
+    Mounts(#[from] MountsError),
     /// The walk did not start.
     #[error(transparent)]
     Walk(#[from] WalkError),
@@ -22,6 +25,11 @@ pub(crate) enum Fatal {
     ReadPlan(#[source] io::Error),
     #[error("cannot write the plan: {0}")]
     WritePlan(#[source] io::Error),
+    #[error(
+        "cannot keep the list of objects without a file in the temporary folder ({0}): free some space there, or set \
+         TMPDIR to another folder"
+    )]
+    SpoolOrphans(#[source] io::Error),
     #[error("cannot write the result: {0}")]
     WriteResult(#[source] io::Error),
 }

@@ -142,6 +142,7 @@ fn account(
         Verdict::Upload(reason) => Finding::Upload(reason),
         Verdict::Rewrite(_) => Finding::Rewrite,
         Verdict::Skip(reason) => {
+            tally.lost_files += u64::from(reason == SkipReason::Vanished && job.object().is_some());
             tally.skipped(reason);
             return Ok(());
         }

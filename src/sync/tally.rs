@@ -70,6 +70,8 @@ pub(crate) struct Tally {
     pub(crate) objects_in_scope: u64,
     /// Files that count as unchanged, although the run decided about them again.
     pub(crate) reopened: u64,
+    /// Objects whose file vanished, or lies in a directory that vanished or failed by itself.
+    pub(crate) lost_files: u64,
     /// Uploads to keys without an object that failed at the destination.
     pub(crate) absent_uploads_failed: u64,
 }
@@ -175,6 +177,11 @@ impl Tally {
             Some(withheld) => withheld.count += count,
             None => self.withheld.push(Withheld { count, ..Withheld::by(guard) }),
         }
+    }
+
+    /// How many deletes this guard withheld.
+    pub(crate) fn withheld_by(&self, guard: &Guard) -> u64 {
+        self.withheld.iter().filter(|withheld| withheld.guard == guard.name()).map(|withheld| withheld.count).sum()
     }
 
     /// The progress line.

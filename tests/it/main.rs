@@ -37,6 +37,7 @@ mod index;
 mod lambda;
 mod lease;
 mod metadata;
+mod mounts;
 mod names;
 mod permissions;
 mod places;

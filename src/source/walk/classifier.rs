@@ -12,6 +12,7 @@ use super::names::{KindHint, Name};
 use super::options::Links;
 use crate::filter::reserved;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
+use crate::source::mount_points::{MountPoint, mounts_between};
 use crate::source::operations::LastLink;
 
 /// What a name is.
@@ -176,6 +177,9 @@ impl Classifier<'_> {
             return Item::Entry(Entry::new(key, found));
         }
         if self.walk.options.links == Links::Keep {
+            if self.is_missing_mount(&key, link, None) {
+                return Item::Entry(missing_mount(EntryKind::Symlink, key, true));
+            }
             let (inherited, through_link) = (self.directory.inherited_ctime, self.directory.through_link());
             return Item::Entry(Entry::new(key, Found::Symlink(FileEntry::new(*link, inherited, through_link))));
         }
@@ -197,7 +201,11 @@ impl Classifier<'_> {
     fn file(&self, name: Name<'_>, key: String, stat: Stat, target: Option<&Target>) -> Item {
         let kind = if target.is_some() { EntryKind::Symlink } else { EntryKind::File };
         let leftover = || std::str::from_utf8(name.bytes).ok().filter(|_| target.is_none()).and_then(leftover);
-        let found = self.file_by_key(kind, &key).or_else(leftover).unwrap_or_else(|| {
+        let found = self.file_by_key(kind, &key).or_else(leftover);
+        if found.is_none() && self.is_missing_mount(&key, &stat, target) {
+            return Item::Entry(missing_mount(kind, key, true));
+        }
+        let found = found.unwrap_or_else(|| {
             let through_link = self.directory.through_link() || target.is_some();
             let link_path_ctime = target.map(|target| target.link_path_ctime);
             Found::File(FileEntry::new(stat, self.directory.inherited_ctime.max(link_path_ctime), through_link))
@@ -209,11 +217,27 @@ impl Classifier<'_> {
         match self.directory_by_key(EntryKind::Directory, key + "/") {
             Ok(entry) => Item::Entry(entry),
             Err(key) => {
+                let is_missing = self.is_missing_mount(key.strip_suffix('/').unwrap_or(&key), &stat, target);
                 let directory = Directory::below(self.directory, key, &stat, target);
+                if is_missing {
+                    let hides_files = !directory.is_empty(self.walk);
+                    return Item::Entry(missing_mount(EntryKind::Directory, directory.key, hides_files));
+                }
                 let entry = FileEntry::new(stat, directory.inherited_ctime, directory.through_link());
                 Item::Directory(Arc::new(directory), entry)
             }
         }
+    }
+
+    /// Notes a mount, and returns whether one is missing that was there in an earlier run.
+    fn is_missing_mount(&self, path: &str, stat: &Stat, target: Option<&Target>) -> bool {
+        let mounts = match target {
+            Some(target) if target.stat.kind == EntryKind::Directory => target.mounts,
+            Some(_) => 0,
+            None => mounts_between(self.directory.device(), stat),
+        };
+        let through_link = self.directory.through_link() || target.is_some();
+        self.walk.options.mount_points.is_missing(path, MountPoint { mounts, through_link })
     }
 
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {
@@ -222,7 +246,10 @@ impl Classifier<'_> {
 
     fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<Result<Target, Unknown>, Errno> {
         let links_before = self.directory.links;
-        self.call(name, key, |base, path| link_path::follow(&self.walk.operations, base, path, link, links_before))
+        let device = self.directory.device();
+        self.call(name, key, |base, path| {
+            link_path::follow(&self.walk.operations, base, path, link, device, links_before)
+        })
     }
 
     fn call<T>(
@@ -242,6 +269,10 @@ impl Classifier<'_> {
             result => result,
         }
     }
+}
+
+fn missing_mount(kind: EntryKind, key: String, hides_files: bool) -> Entry {
+    Entry::new(key, Found::Unknown(kind, Unknown::MissingMount { hides_files }))
 }
 
 /// The entry of a name whose stat fails.

@@ -12,6 +12,9 @@ use crate::source::entry::Stat;
 use crate::source::operations::AllowedLinks;
 use crate::time::EpochNanos;
 
+/// Room for some names.
+const BUFFER_BYTES: usize = 4096;
+
 /// If more directories than this are open, the walk closes the next ones, and stats their entries relative to the root.
 const MAX_HELD_OPEN: usize = 128;
 
@@ -62,6 +65,11 @@ impl Directory {
         self.links > 0
     }
 
+    /// The device that it lies on.
+    pub(super) const fn device(&self) -> u64 {
+        self.inode.0
+    }
+
     /// Whether this directory or one of its parents has that inode.
     pub(super) fn lies_in(&self, inode: (u64, u64)) -> bool {
         std::iter::successors(Some(self), |directory| directory.parent.as_deref())
@@ -72,6 +80,16 @@ impl Directory {
     pub(super) fn path(&self) -> &[u8] {
         let path = self.key.strip_suffix('/').unwrap_or(&self.key);
         if path.is_empty() { b"." } else { path.as_bytes() }
+    }
+
+    /// Whether it can be read and has no names.
+    pub(super) fn is_empty(&self, walk: &WalkContext) -> bool {
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+        let mut is_empty = true;
+        let read = self.open(walk).and_then(|open| {
+            walk.operations.read_names(open.fd(), buffer.spare_capacity_mut(), true, |_, _| is_empty = false)
+        });
+        read.is_ok() && is_empty
     }
 
     pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {

@@ -25,6 +25,8 @@ pub(super) struct Emitter {
     stop: Arc<AtomicBool>,
     /// The directories that are being emitted, each in the one before it.
     path: Vec<Emitting>,
+    /// Entries for mount points that do not exist, the next one last.
+    absent_mounts: Vec<Entry>,
 }
 
 /// A directory in the middle of its emission.
@@ -43,12 +45,13 @@ struct StoppedEarly;
 impl Emitter {
     pub(super) fn new(scheduler: Arc<Scheduler>, sender: mpsc::Sender<Vec<Entry>>, stop: Arc<AtomicBool>) -> Self {
         let outbox = Outbox::new(sender, scheduler.walk.options.batch_entries.max(1));
-        Self { scheduler, outbox, stop, path: Vec::new() }
+        let absent_mounts = scheduler.walk.options.mount_points.absent_entries().rev().collect();
+        Self { scheduler, outbox, stop, path: Vec::new(), absent_mounts }
     }
 
     /// Emits everything. If the walk stops early, the outbox emits a last entry when it is dropped.
     pub(super) fn run(mut self) {
-        let result = self.enter_root().and_then(|()| self.emit_below_root());
+        let result = self.enter_root().and_then(|()| self.emit_below_root()).and_then(|()| self.emit_absent(None));
         if result.is_ok() {
             self.outbox.complete = true;
         }
@@ -138,6 +141,24 @@ impl Emitter {
         if !self.scheduler.walk.options.tree_range.takes(&entry) {
             return Ok(());
         }
+        if !self.absent_mounts.is_empty() && !matches!(entry.found, Found::Nameless(..)) {
+            self.emit_absent(Some(&entry.key))?;
+        }
+        self.push(entry)
+    }
+
+    /// Emits the mount points that do not exist, up to this key.
+    fn emit_absent(&mut self, before: Option<&RelativeKey>) -> Result<(), StoppedEarly> {
+        while let Some(next) = self.absent_mounts.pop_if(|next| before.is_none_or(|key| next.key <= *key)) {
+            // By now something is there, and its entry shows what is missing.
+            if before != Some(&next.key) {
+                self.push(next)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Entry) -> Result<(), StoppedEarly> {
         if self.outbox.push(entry)? {
             if self.stop.load(Ordering::Relaxed) {
                 return Err(StoppedEarly);

@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::source::entry::{EntryKind, Stat, Unknown};
+use crate::source::mount_points::mounts_between;
 use crate::source::operations::Operations;
 use crate::source::resolution::{Step, resolve};
 use crate::time::EpochNanos;
@@ -21,26 +22,35 @@ pub(in crate::source) struct Target {
     pub(in crate::source) link_path_ctime: EpochNanos,
     /// How many links the whole path has, with those before this link.
     pub(in crate::source) links: usize,
+    /// How many mounts the link path goes down into.
+    pub(in crate::source) mounts: u32,
 }
 
-/// Follows the link at `path`, with as many links on the path before it as `links_before`.
+/// Follows the link at `path`, in a directory on this device, with as many links on the path before it as `links_before`.
 pub(in crate::source) fn follow(
     operations: &Operations,
     base: BorrowedFd<'_>,
     path: &[u8],
     link: &Stat,
+    mut device: u64,
     links_before: usize,
 ) -> Result<Result<Target, Unknown>, Errno> {
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
     let place = path.get(..name_at).unwrap_or_default().to_vec();
     let first = Step { place, path: path.to_vec(), stat: *link };
-    let (mut link_path_ctime, mut links) = (link.ctime, links_before);
-    let resolved = resolve(operations, base, first, b"", &mut links, |stat| {
+    let (mut link_path_ctime, mut links, mut mounts) = (link.ctime, links_before, 0);
+    let resolved = resolve(operations, base, first, b"", &mut links, |stat, name| {
         let in_place = if stat.kind == EntryKind::Symlink { Some(stat.ctime) } else { stat.moved_at() };
         link_path_ctime = in_place.map_or(link_path_ctime, |in_place| link_path_ctime.max(in_place));
+        if stat.kind == EntryKind::Directory {
+            // These names lead up, or nowhere.
+            let is_down = !matches!(name, b"/" | b"." | b"..");
+            mounts += if is_down { mounts_between(device, stat) } else { 0 };
+            device = stat.inode.0;
+        }
     });
     match resolved {
-        Ok(stat) => Ok(Ok(Target { stat, link_path_ctime, links })),
+        Ok(stat) => Ok(Ok(Target { stat, link_path_ctime, links, mounts })),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Err(Unknown::BrokenLink)),
         Err(Errno::MLINK) => Ok(Err(Unknown::TooManyLinks)),
         Err(errno) => Err(errno),

@@ -7,6 +7,7 @@ use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
 use crate::key::SourcePath;
 use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
+use crate::source::mount_points::{MountPoint, mounts_between};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
 
@@ -24,7 +25,7 @@ pub(in crate::source) fn stat(root: &Root, operations: &Operations, options: &Wa
     }
     let (bare, wants_directory) = path.strip_suffix('/').map_or((path, false), |bare| (bare, true));
     let stat = |path: &[u8]| operations.stat(root.fd(), path, LastLink::Keep);
-    match descend(root, operations, options.links, bare, stat) {
+    match descend(root, operations, options, bare, stat) {
         Ok(Found::Directory(_)) if !wants_directory => {
             Found::Failed(EntryKind::Directory, Problem::named_and_directory())
         }
@@ -43,49 +44,57 @@ fn missing() -> Found {
 pub(in crate::source) fn descend(
     root: &Root,
     operations: &Operations,
-    links: Links,
+    options: &WalkOptions,
     path: &str,
     stat: impl Fn(&[u8]) -> Result<Stat, Errno>,
 ) -> Result<Found, Errno> {
-    let root_stat = stat(b".")?;
-    let mut inherited = root.inherited_ctime().max(root_stat.moved_at());
-    let mut above = vec![root_stat.inode];
-    let mut links_before = 0;
+    let mut directory = stat(b".")?;
+    let mut inherited = root.inherited_ctime().max(directory.moved_at());
+    let mut above = vec![directory.inode];
+    let mut links = 0;
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     for end in ends {
-        let here = path.get(..end).unwrap_or(path).as_bytes();
+        let here = path.get(..end).unwrap_or(path);
         let is_last = end == path.len();
-        let mut stat = stat(here)?;
-        if stat.kind == EntryKind::Symlink {
-            match links {
-                Links::Skip => return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed)),
-                Links::Keep if is_last => return Ok(Found::Symlink(FileEntry::new(stat, inherited, false))),
-                // If links are copied as links, nothing exists behind one.
-                Links::Keep => return Err(Errno::NOTDIR),
-                Links::Follow => match link_path::follow(operations, root.fd(), here, &stat, links_before)? {
-                    Ok(target) if above.contains(&target.stat.inode) => {
-                        return Ok(Found::Unknown(EntryKind::Symlink, Unknown::LinkLoop));
-                    }
-                    Ok(target) => {
-                        (stat, links_before) = (target.stat, target.links);
-                        inherited = inherited.max(Some(target.link_path_ctime));
-                    }
-                    Err(unknown) => return Ok(Found::Unknown(EntryKind::Symlink, unknown)),
-                },
+        let mut stat = stat(here.as_bytes())?;
+        let mut mounts = mounts_between(directory.inode.0, &stat);
+        let is_link = stat.kind == EntryKind::Symlink;
+        if is_link && options.links == Links::Skip {
+            return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed));
+        }
+        if is_link && options.links == Links::Follow {
+            match link_path::follow(operations, root.fd(), here.as_bytes(), &stat, directory.inode.0, links)? {
+                Ok(target) if above.contains(&target.stat.inode) => {
+                    return Ok(Found::Unknown(EntryKind::Symlink, Unknown::LinkLoop));
+                }
+                Ok(target) => {
+                    (stat, links) = (target.stat, target.links);
+                    mounts = if stat.kind == EntryKind::Directory { target.mounts } else { 0 };
+                    inherited = inherited.max(Some(target.link_path_ctime));
+                }
+                Err(unknown) => return Ok(Found::Unknown(EntryKind::Symlink, unknown)),
             }
         }
-        let entry = |inherited| FileEntry::new(stat, inherited, links_before > 0);
-        match stat.kind {
-            EntryKind::Directory => {
-                inherited = inherited.max(stat.moved_at());
-                above.push(stat.inode);
-                if is_last {
-                    return Ok(Found::Directory(entry(inherited)));
-                }
-            }
-            _ if !is_last => return Err(Errno::NOTDIR),
-            EntryKind::File => return Ok(Found::File(entry(inherited))),
-            EntryKind::Symlink | EntryKind::Special => return Ok(Found::Special),
+        let through_link = links > 0;
+        if options.mount_points.is_missing(here, MountPoint { mounts, through_link }) {
+            return Ok(Found::Unknown(stat.kind, Unknown::MissingMount { hides_files: true }));
+        }
+        if stat.kind == EntryKind::Directory {
+            inherited = inherited.max(stat.moved_at());
+            above.push(stat.inode);
+            directory = stat;
+        } else if !is_last {
+            // If links are copied as links, nothing exists behind one.
+            return Err(Errno::NOTDIR);
+        }
+        if is_last {
+            let entry = FileEntry::new(stat, inherited, through_link);
+            return Ok(match stat.kind {
+                EntryKind::Directory => Found::Directory(entry),
+                EntryKind::File => Found::File(entry),
+                EntryKind::Symlink if is_link && options.links == Links::Keep => Found::Symlink(entry),
+                EntryKind::Symlink | EntryKind::Special => Found::Special,
+            });
         }
     }
     Err(Errno::NOENT)
@@ -95,25 +104,13 @@ pub(in crate::source) fn descend(
 mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::filter::Filter;
 
     fn found(folder: &std::path::Path, links: Links, path: &str) -> Found {
-        let options = WalkOptions {
-            walkers: 1,
-            look_ahead_entries: 1,
-            batch_entries: 1,
-            source_timeout: Duration::from_mins(1),
-            warn_after: Duration::from_mins(1),
-            links,
-            max_key_bytes: 20,
-            filter: Arc::new(Filter::new(None, Some("*.tmp")).unwrap()),
-            skip_reserved: true,
-            tree_range: Arc::default(),
-            names_only: false,
-        };
+        let filter = Arc::new(Filter::new(None, Some("*.tmp")).unwrap());
+        let options = WalkOptions { links, max_key_bytes: 20, filter, ..WalkOptions::for_tests() };
         stat(&Root::open(folder).unwrap(), &Operations::default(), &options, &path.parse().unwrap())
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::filter::Filter;
+use crate::source::mount_points::MountPoints;
 use crate::source::timeout::CallTimeout;
 use crate::source::tree_range::TreeRange;
 
@@ -26,6 +27,8 @@ pub struct WalkOptions {
     pub max_key_bytes: usize,
     /// Which keys belong to the sync.
     pub filter: Arc<Filter>,
+    /// The mount points inside the source.
+    pub mount_points: Arc<MountPoints>,
     /// The part of the tree to walk.
     pub tree_range: Arc<TreeRange>,
     /// Whether to stat no file whose kind the directory shows.
@@ -48,5 +51,23 @@ pub enum Links {
 impl WalkOptions {
     pub(in crate::source) const fn call_timeout(&self) -> CallTimeout {
         CallTimeout { warn_after: self.warn_after, timeout: self.source_timeout }
+    }
+
+    #[cfg(test)]
+    pub(in crate::source) fn for_tests() -> Self {
+        Self {
+            walkers: 1,
+            look_ahead_entries: 1,
+            batch_entries: 1,
+            source_timeout: Duration::from_mins(1),
+            warn_after: Duration::from_mins(1),
+            links: Links::Follow,
+            max_key_bytes: 1024,
+            filter: Arc::default(),
+            mount_points: Arc::default(),
+            tree_range: Arc::default(),
+            names_only: false,
+            skip_reserved: true,
+        }
     }
 }

@@ -44,6 +44,7 @@ impl Trial {
                 max_key_bytes: 1_024,
                 filter: Arc::default(),
                 tree_range: Arc::default(),
+                mount_points: Arc::default(),
                 names_only: false,
             },
             kinds_unknown: false,

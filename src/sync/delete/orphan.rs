@@ -59,6 +59,11 @@ impl Orphans {
         self.spool.error.as_ref().map(|error| spill_guard(error, self.count))
     }
 
+    /// Why not all orphans could be spooled.
+    pub(in crate::sync) fn spool_error(&mut self) -> Option<io::Error> {
+        self.spool.error.take()
+    }
+
     /// The orphans in batches, in order.
     pub(in crate::sync) fn batches(&mut self) -> io::Result<impl Iterator<Item = io::Result<Vec<DeleteTarget>>>> {
         let mut orphans = std::mem::take(&mut self.spool).in_order()?;

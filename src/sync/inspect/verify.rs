@@ -1,5 +1,8 @@
 //! The verification: whether the destination is what a sync would leave, by the content of everything.
 //!
+//! What it could not compare is never equal: files that failed or that `--min-age` leaves out, objects
+//! whose file vanished, and objects at or below something unknown make the result incomplete.
+//!
 //! It reads every file. It compares objects by their ETag, or by the checksum that S3 stores. If neither can show whether
 //! the content is equal, as under SSE-KMS without a checksum, it reads the object with `--read`, and otherwise counts the
 //! file as failed.
@@ -12,9 +15,11 @@ use serde::Serialize;
 use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::key::ObjectKey;
 use crate::result_file::ResultFile;
+use crate::source::entry::SkipReason;
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
+use crate::sync::guard::Guard;
 use crate::sync::reason::Reason;
 use crate::sync::survey::Input;
 use crate::sync::tally::Tally;
@@ -49,6 +54,8 @@ pub(crate) struct VerifyCounts {
     pub(crate) metadata_differences: u64,
     /// Objects without a file.
     pub(crate) orphans: u64,
+    /// Files and objects that were not compared, although nothing failed.
+    pub(crate) not_compared: u64,
 }
 
 impl VerifyCounts {
@@ -75,8 +82,11 @@ pub(crate) async fn verify(
     if context.shutdown.is_requested() {
         return Ok(());
     }
-    for batch in orphans.batches().map_err(Fatal::WriteResult)? {
-        for target in batch.map_err(Fatal::WriteResult)? {
+    if let Some(error) = orphans.spool_error() {
+        return Err(Fatal::SpoolOrphans(error));
+    }
+    for batch in orphans.batches().map_err(Fatal::SpoolOrphans)? {
+        for target in batch.map_err(Fatal::SpoolOrphans)? {
             // Nothing proves that these files are gone.
             if let Some(guard) = tally.empty_source() {
                 tally.withheld(&guard, &context.key(&target.key));
@@ -87,6 +97,18 @@ pub(crate) async fn verify(
             lines.write(&Difference { key: &key, reason: Reason::Orphan, size: target.size_bytes, etag })?;
         }
     }
+    let too_young = tally.skipped_because.get(&SkipReason::TooYoung).copied().unwrap_or_default();
+    for (count, what) in [
+        (too_young, "files are younger than --min-age"),
+        (tally.lost_files, "objects had a file that vanished or could not be read"),
+        (tally.withheld_by(&Guard::Unknown), "objects lie at or below a broken link or a missing mount"),
+        (tally.counts.failed, "files failed"),
+    ] {
+        if count > 0 {
+            tracing::warn!("not compared: {count} {what}");
+        }
+    }
+    lines.found.not_compared = too_young + tally.lost_files;
     Ok(())
 }
 

@@ -214,6 +214,7 @@ mod tests {
             gid: 0,
             inode: (1, 1),
             seen_at: NOW,
+            is_mount_point: false,
         };
         FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false }
     }

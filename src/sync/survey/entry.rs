@@ -76,7 +76,10 @@ pub(super) fn step_of_entry(
             match unknown {
                 Unknown::BrokenLink => tally.skipped(SkipReason::BrokenLink),
                 Unknown::LinkLoop => tally.skipped(SkipReason::LinkLoop),
-                Unknown::MissingMount => tally.skipped(SkipReason::MissingMount),
+                Unknown::MissingMount { hides_files: false } => tally.skipped(SkipReason::MissingMount),
+                Unknown::MissingMount { hides_files: true } => {
+                    tally.failed(Failure::of_source(context.key(&key), Problem::missing_mount()));
+                }
                 Unknown::TooManyLinks => {
                     tally.failed(Failure::of_source(context.key(&key), Problem::too_many_links()));
                 }

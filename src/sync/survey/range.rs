@@ -139,6 +139,7 @@ mod tests {
             gid: 0,
             inode: (0, 0),
             seen_at: EpochNanos(0),
+            is_mount_point: false,
         };
         Entry {
             key: RelativeKey::new(format!("f{number:07}")),

@@ -9,7 +9,7 @@ use super::merge::{Merge, Pair};
 use super::range;
 use super::{Step, is_own};
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::source::entry::Cover;
+use crate::source::entry::{Cover, Entry, Found};
 use crate::sync::context::Context;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
@@ -80,6 +80,8 @@ pub(super) async fn each_pair(
                     true
                 }
             };
+            // Before anything below a mount is uploaded: the next run must know the mount, even if this one is killed.
+            context.record_mounts().await;
             for pair in pairs.by_ref() {
                 each(pair?, tally).await?;
             }
@@ -97,16 +99,7 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
         (Some(index), Some(key)) => index.take_row(key).await,
         _ => None,
     };
-    let cover = match &pair {
-        Pair::Entry(entry, Some(_)) => entry.found.coverage(&entry.key).map(|coverage| coverage.cover),
-        Pair::Covered(_, cover) => Some(*cover),
-        Pair::Entry(_, None) | Pair::Orphan(_) => None,
-    };
-    if let (Some(Cover::Unknown), Some(key)) = (cover, pair.key())
-        && is_own(context, key)
-    {
-        tally.withheld(&Guard::Unknown, &context.key(key));
-    }
+    count_covered(context, &pair, tally);
     match pair {
         Pair::Entry(entry, object) => step_of_entry(context, entry, object, row.as_ref(), tally),
         Pair::Covered(..) => None,
@@ -129,5 +122,23 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
                 }
             }
         }
+    }
+}
+
+/// Counts an object for which the run cannot say whether it is an orphan.
+fn count_covered(context: &Context, pair: &Pair, tally: &mut Tally) {
+    let cover = match pair {
+        Pair::Entry(Entry { found: Found::Failed(..), .. }, _) | Pair::Entry(_, None) | Pair::Orphan(_) => None,
+        Pair::Entry(entry, Some(_)) => entry.found.coverage(&entry.key).map(|coverage| coverage.cover),
+        Pair::Covered(_, cover) => Some(*cover),
+    };
+    let Some(key) = pair.key().filter(|key| is_own(context, key)) else {
+        return;
+    };
+    match cover {
+        Some(Cover::Unknown) => tally.withheld(&Guard::Unknown, &context.key(key)),
+        Some(Cover::Failed) => tally.lost_files += 1,
+        // The failure of the directory counts already.
+        Some(Cover::Unread | Cover::OutOfScope) | None => {}
     }
 }

@@ -132,6 +132,7 @@ mod tests {
             gid: 0,
             inode: (1, 1),
             seen_at: changed,
+            is_mount_point: false,
         };
         let at = |nanos| settles_in(&stat, EpochNanos(changed.0 + nanos));
         assert_eq!(at(0), Some(SETTLED));

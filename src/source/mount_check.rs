@@ -1,0 +1,102 @@
+//! The check of the mount points that earlier runs remember: whether their file systems are mounted now.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::Source;
+use super::entry::Found;
+use super::mount_points::{MountPoint, MountPoints, MountPointsByPath};
+use super::operations::{LastLink, Operations};
+use super::root::Root;
+use super::walk::{Links, WalkOptions, named_path};
+use crate::filter::reserved::is_reserved;
+/// What a lookup of a remembered mount point shows.
+enum MountState {
+    Mounted,
+    /// A directory or file is there, and nothing is mounted on it.
+    Bare,
+    Absent,
+}
+
+impl Source {
+    /// Takes over the mount points that earlier runs remember, and checks which of the mounts are missing now.
+    pub(crate) async fn remember_mount_points(&mut self, mut remembered: MountPointsByPath) {
+        remembered.retain(|path, mount_point| concerns(&self.walk, path, *mount_point));
+        if remembered.is_empty() {
+            return;
+        }
+        let (root, operations, options) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.walk.clone());
+        let (first, points) = (remembered.keys().next().cloned().unwrap_or_default(), remembered.clone());
+        let check = move || -> Vec<(String, MountState)> {
+            let checked = |(path, point): (String, MountPoint)| {
+                let state = state_of(&root, &operations, &options, &path, point);
+                (path, state)
+            };
+            points.into_iter().map(checked).collect()
+        };
+        // If the check fails, the walk meets the same trouble.
+        let checked = self.walk.call_timeout().run("stat", &first, check).await.unwrap_or_default();
+        let allow_missing = self.walk.mount_points.allow_missing;
+        let mut mount_points = MountPoints::new(allow_missing);
+        mount_points.remembered = remembered;
+        for (path, state) in checked {
+            match state {
+                MountState::Mounted => {}
+                MountState::Bare | MountState::Absent if allow_missing => {
+                    tracing::warn!(path, "no file system is mounted here any more: --allow-missing-mounts forgets it");
+                    mount_points.remembered.remove(&path);
+                    mount_points.forgotten.insert(path);
+                }
+                MountState::Bare => warn_of_missing(&path),
+                MountState::Absent => {
+                    warn_of_missing(&path);
+                    mount_points.absent.push(path);
+                }
+            }
+        }
+        self.walk.mount_points = Arc::new(mount_points);
+    }
+
+    /// The mount points inside the source.
+    pub(crate) fn mount_points(&self) -> &MountPoints {
+        &self.walk.mount_points
+    }
+}
+
+fn warn_of_missing(path: &str) {
+    tracing::warn!(
+        path,
+        "no file system is mounted here, where an earlier run found one: this run neither writes nor deletes anything at \
+         or below this path"
+    );
+}
+
+/// Whether a run with these options walks to the mount point.
+fn concerns(options: &WalkOptions, path: &str, mount_point: MountPoint) -> bool {
+    let keys = options.tree_range.keys();
+    let below = format!("{path}/");
+    let is_in_range = keys.contains(path.as_bytes()) || keys.may_contain_below(below.as_bytes());
+    let mut directories = below.match_indices('/').filter_map(|(end, _)| below.get(..=end));
+    is_in_range
+        && (!mount_point.through_link || options.links == Links::Follow)
+        && !(options.skip_reserved && is_reserved(path))
+        && !directories.any(|directory| options.filter.excludes_directory(directory))
+}
+
+fn state_of(
+    root: &Root,
+    operations: &Operations,
+    options: &WalkOptions,
+    path: &str,
+    remembered: MountPoint,
+) -> MountState {
+    let stat = |path: &[u8]| operations.fresh_stat(root.fd(), path, LastLink::Keep);
+    match named_path::descend(root, operations, options, path, stat) {
+        Err(Errno::NOENT | Errno::NOTDIR) => MountState::Absent,
+        // Whatever hides it is unknown or out of scope itself, and the walk meets the same error.
+        Err(_) | Ok(Found::Unknown(..) | Found::Skipped(..)) => MountState::Mounted,
+        Ok(_) if options.mount_points.known(path) < remembered.mounts => MountState::Bare,
+        Ok(_) => MountState::Mounted,
+    }
+}

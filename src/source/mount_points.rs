@@ -1,0 +1,98 @@
+//! The mount points inside the source: places where another file system is mounted, now or in an earlier run.
+//!
+//! A file system that is not mounted leaves an empty directory, or none: all its files look deleted. A walk notices each
+//! mount by the stats that it needs anyway. With a state, the next run knows them, and what lies at or below one that is
+//! missing is [`Unknown::MissingMount`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Entry, EntryKind, Found, Stat, Unknown};
+
+/// The most mount points that a run remembers: links to directories of another file system count too.
+const MOST: usize = 10_000;
+
+/// One mount point.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MountPoint {
+    /// How many mounts lie between it and the directory above it: 1, or more on the path of a followed link.
+    pub(crate) mounts: u32,
+    /// Whether any part of its path is a followed link. A run that follows no links ignores such a mount point.
+    pub(crate) through_link: bool,
+}
+
+/// Mount points by their paths relative to the source, without a `/` at the end.
+pub(crate) type MountPointsByPath = BTreeMap<String, MountPoint>;
+
+/// What a run knows about the mount points inside its source.
+#[derive(Debug, Default)]
+pub struct MountPoints {
+    /// Whether the run forgets mounts that are missing at its start.
+    pub(super) allow_missing: bool,
+    /// Those of earlier runs that concern this run.
+    pub(super) remembered: MountPointsByPath,
+    /// Those among them whose path did not even exist at the start, in the order of their keys.
+    pub(super) absent: Vec<String>,
+    /// Those that were missing at the start, if that is allowed.
+    pub(super) forgotten: BTreeSet<String>,
+    seen: RwLock<MountPointsByPath>,
+}
+
+impl MountPoints {
+    pub(crate) fn new(allow_missing: bool) -> Self {
+        Self { allow_missing, ..Self::default() }
+    }
+
+    /// Notes what a path leads to, with as many mounts as `here.mounts` on its last part. Returns whether a mount that was
+    /// there in an earlier run, or earlier in this run, is missing.
+    pub(super) fn is_missing(&self, path: &str, here: MountPoint) -> bool {
+        if self.known(path) > here.mounts {
+            return true;
+        }
+        if here.mounts > 0 {
+            let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+            if seen.len() < MOST {
+                seen.insert(path.to_owned(), here);
+            }
+        }
+        false
+    }
+
+    /// How many mounts are known on the last part of this path.
+    pub(super) fn known(&self, path: &str) -> u32 {
+        let remembered = self.remembered.get(path).map_or(0, |known| known.mounts);
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        remembered.max(seen.get(path).map_or(0, |seen| seen.mounts))
+    }
+
+    /// The known mount point that is the nearest at or above this path.
+    pub(super) fn nearest<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let above = path.rmatch_indices('/').filter_map(|(end, _)| path.get(..end));
+        std::iter::once(path).chain(above).find(|path| self.known(path) > 0)
+    }
+
+    /// Entries that stand for the mount points that do not exist, in the order of their keys.
+    pub(super) fn absent_entries(&self) -> impl DoubleEndedIterator<Item = Entry> {
+        let found = || Found::Unknown(EntryKind::Directory, Unknown::MissingMount { hides_files: false });
+        self.absent.iter().map(move |path| Entry::new(path.as_str(), found()))
+    }
+
+    /// What this run saw so far.
+    pub(crate) fn found(&self) -> MountPointsByPath {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What this run forgets.
+    pub(crate) const fn forgotten(&self) -> &BTreeSet<String> {
+        &self.forgotten
+    }
+}
+
+/// How many mounts lie between a directory and what is found in it: none or one. An automount that is not triggered yet
+/// counts as mounted. On an overlay file system, only directories have the device of the mount.
+pub(super) fn mounts_between(directory_device: u64, stat: &Stat) -> u32 {
+    let is_other_device = stat.kind == EntryKind::Directory && stat.inode.0 != directory_device;
+    u32::from(stat.is_mount_point || is_other_device)
+}
