@@ -161,7 +161,8 @@ async fn run_verify(command: VerifyCommand, inputs: Inputs, control: Control) ->
     let places = places::of_sync(&command.options, inputs.config.as_deref());
     let json = command.json || !std::io::stdout().is_terminal();
     let work = Work::Verify(VerifyOptions { read: command.read, json });
-    run_work(CommandName::Verify, command.options, &StateArgs::default(), inputs, places, work, control).await
+    let state = StateArgs { state: command.state, ..StateArgs::default() };
+    run_work(CommandName::Verify, command.options, &state, inputs, places, work, control).await
 }
 
 /// What these commands share: the report can be written, and the options are valid, before the work starts.

@@ -137,6 +137,11 @@ pub struct VerifyCommand {
     /// Print JSON lines even on a terminal
     #[arg(long)]
     pub(crate) json: bool,
+    /// Read the mount points inside DIR that earlier runs recorded here
+    ///
+    /// A folder, or `s3://bucket/prefix`. What lies at or below one that is missing cannot be compared
+    #[arg(long, value_name = "DIR|S3_URL", help_heading = "State")]
+    pub(crate) state: Option<StateLocation>,
     #[command(flatten)]
     pub(crate) options: SyncArgs,
 }

@@ -285,3 +285,15 @@ fn lines_whose_key_is_not_a_path_of_the_source_are_refused_by_name() {
         ended.assert_adds_up();
     }
 }
+
+#[test]
+fn a_delete_line_whose_object_cannot_be_read_is_a_failed_delete() {
+    let trial = planned(&[]);
+    trial
+        .s3
+        .rule(Rule::on(Operation::HeadObject).key_contains("orphan1").always().does(Fault::status(403, "Forbidden")));
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!((ended.counted("failed"), ended.counted("deletes_failed"), ended.counted("deleted")), (0, 1, 1));
+    assert!(trial.has("orphan1") && !trial.has("orphan2"));
+    ended.assert_adds_up();
+}

@@ -823,6 +823,29 @@ fn full_temporary_disk_withholds_deletes_but_not_uploads() {
     assert_withheld(&trial, run);
 }
 
+#[test]
+fn full_temporary_disk_fails_a_verify() {
+    let (trial, temporary) = many_orphans();
+    fs::create_dir(&temporary).unwrap();
+    let script = r#"mount -t tmpfs -o size=1m none "$TMPDIR" && exec "$@""#;
+    let source = trial.tree().display().to_string();
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_efs2s3"),
+        "verify",
+        &source,
+        "s3://site/www",
+    ]);
+    command.args(["--mode", "plain", "--delete"]);
+    let run = trial.spawn(command, &[("TMPDIR", temporary.to_str().unwrap())]).end().expect(1);
+    assert!(run.stderr.contains("TMPDIR"), "{}", run.stderr);
+}
+
 /// Runs a command in a mount namespace where the directory `full` is a full file system.
 fn on_a_full_disk(trial: &Trial, command: &str, option: &str) -> FinishedRun {
     let folder = trial.folder.path().join("full");

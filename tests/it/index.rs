@@ -392,7 +392,7 @@ fn on_s3_the_index_is_read_and_written_as_in_a_folder() {
     let ended = run();
     assert_eq!(ended.report["source_operations"]["open"], 2, "the directories");
     assert_eq!(ended.report["requests"]["put"], 3, "the lease, taken and released, and the report");
-    assert_eq!(ended.report["requests"]["get"], 3, "the lease, the index, and since when objects are suspect");
+    assert_eq!(ended.report["requests"]["get"], 4, "the lease, the index, since when objects are suspect, the mounts");
     trial.s3.put("site", "www/d/f0", "CONTENT 0", Seed::aged(Duration::ZERO));
     run();
     assert_eq!(trial.stored("d/f0").body, "content 0");

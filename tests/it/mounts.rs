@@ -88,6 +88,7 @@ fn objects_of_a_missing_mount_stay_until_it_is_allowed_to_be_missing() {
     for state in [None, Some("s3://states/of/site")] {
         for mode in ["plain", "datasync"] {
             let trial = trial();
+            trial.s3.create_bucket("states");
             let folder = self::state(&trial);
             let options = [&ALL[..], &["--state", state.unwrap_or(&folder)]].concat();
             let sync = |script: &str, more: &[&str]| run(&trial, script, "sync", mode, &[&options[..], more].concat());
@@ -365,7 +366,8 @@ fn a_link_that_breaks_after_the_plan_hides_its_objects_from_apply() {
     let trial = Trial::new();
     let outside = trial.folder.path().join("outside");
     fs::create_dir_all(&outside).unwrap();
-    fs::write(outside.join("new"), "n").unwrap();
+    fs::write(outside.join("changed"), "now").unwrap();
+    trial.object("link/changed", "then", HOUR);
     trial.write("a", "a");
     trial.link(&outside, "link");
     trial.object("link/orphan", "o", HOUR);
@@ -375,7 +377,7 @@ fn a_link_that_breaks_after_the_plan_hides_its_objects_from_apply() {
     let run = trial.run_words(&["apply", "plan.jsonl"], &[]).expect(3);
     assert_hidden(&trial, &run, &["link/orphan"]);
     assert!(!trial.has("orphan") && trial.has("a"));
-    assert_eq!(run.counted("failed"), 1, "the upload of link/new");
+    assert_eq!(run.counted("failed"), 1, "the upload of link/changed");
 }
 
 #[test]

@@ -164,3 +164,42 @@ fn verify_refuses_compare() {
     let ended = verify(&trial, &["--compare", "size-only"]).expect(2);
     assert!(ended.stderr.contains("remove --compare"), "{}", ended.stderr);
 }
+
+#[test]
+fn verify_is_incomplete_if_it_leaves_a_young_file_out() {
+    let trial = synced("plain");
+    trial.write("new", "not synced yet");
+    let ended = verify(&trial, &["--min-age", "1h"]).expect(3);
+    assert!(ended.stderr.contains("5 too young to compare"), "{}", ended.stderr);
+    assert_eq!(ended.report["skipped_because"]["too_young"], 5);
+    verify(&trial, &[]).expect(10);
+}
+
+#[test]
+fn verify_is_incomplete_if_a_file_with_an_object_vanishes_before_it_is_compared() {
+    for (name, code) in [("e", 3), ("without-an-object", 0)] {
+        let trial = synced("plain");
+        let path = trial.write(name, "content of e");
+        trial.s3.settings(|settings| settings.page_size = 2);
+        // The walk has found the file when the second page arrives.
+        let remove = move || {
+            std::thread::sleep(Duration::from_millis(800));
+            let _ = fs::remove_file(&path);
+        };
+        trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(1).does(Fault::before(remove)));
+        let ended = verify(&trial, &[]).expect(code);
+        assert_eq!(ended.report["skipped_because"]["vanished"], 1);
+        assert!(ended.stderr.contains("1 vanished"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn verify_is_incomplete_if_objects_lie_behind_a_broken_link() {
+    let trial = synced("plain");
+    trial.link("nowhere", "link");
+    verify(&trial, &[]).expect(0);
+    trial.object("link/below", "x", HOUR);
+    let ended = verify(&trial, &[]).expect(3);
+    assert!(ended.stderr.contains("1 objects out of sight"), "{}", ended.stderr);
+    verify(&trial, &["--exclude", "/link"]).expect(0);
+}
