@@ -263,12 +263,12 @@ impl Session {
 
     /// Makes the destination match the source.
     pub async fn sync(self, changes: Changes, doubt: Doubt) -> Report {
-        self.write(changes, doubt, None).await
+        Box::pin(self.write(changes, doubt, None)).await
     }
 
     /// Carries out a reviewed plan.
     pub(crate) async fn apply(self, plan: PlanFile, changes: Changes) -> Report {
-        self.write(changes, Doubt::default(), Some(Input::Plan(plan))).await
+        Box::pin(self.write(changes, Doubt::default(), Some(Input::Plan(plan)))).await
     }
 
     /// Writes, now that the run may: it holds the lease, and both sides are open.

@@ -236,7 +236,7 @@ mod tests {
     fn keys(path: &Path) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'));
-        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line));
+        let lines = text.lines().map(serde_json::from_str::<serde_json::Value>);
         lines.filter_map(|line| Some(line.ok()?["key"].as_str()?.to_owned())).collect()
     }
 
