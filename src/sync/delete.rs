@@ -110,7 +110,9 @@ async fn still_gone(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tal
 }
 
 fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &mut Tally) {
-    targets.iter().for_each(|target| tally.withheld(guard, &context.key(&target.key)));
+    for target in targets {
+        tally.withheld(guard, &context.key(&target.key));
+    }
 }
 
 /// The deletes of a run.

@@ -62,8 +62,8 @@ pub(crate) async fn survey(
 ) -> Result<(), Fatal> {
     match input {
         Input::Walk => {
-            walked::survey(context, tally, &mut take).await?;
-            reopened::survey(context, tally, take).await?;
+            Box::pin(walked::survey(context, tally, &mut take)).await?;
+            Box::pin(reopened::survey(context, tally, take)).await?;
         }
         Input::Manifest(manifest) => named::survey(context, manifest, tally, take).await?,
         Input::Plan(plan) => planned::survey(context, plan, tally, take).await?,

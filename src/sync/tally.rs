@@ -140,9 +140,10 @@ impl Tally {
         let Failure { key, operation, kind, message, request_id } = &failure;
         let logged = self.failures_logged.entry((operation.clone(), kind.clone())).or_default();
         *logged += 1;
-        match *logged {
-            ..=LOGGED_OF_A_KIND => tracing::warn!(%key, operation, kind, request_id, "{message}"),
-            _ => tracing::debug!(%key, operation, kind, request_id, "{message}"),
+        if *logged <= LOGGED_OF_A_KIND {
+            tracing::warn!(%key, operation, kind, request_id, "{message}");
+        } else {
+            tracing::debug!(%key, operation, kind, request_id, "{message}");
         }
         if *logged == LOGGED_OF_A_KIND {
             tracing::warn!(

@@ -35,13 +35,12 @@ pub(super) async fn respond(
         Some(fault) => apply(&state, request, fault).await?,
     };
     let reply = reply.with("x-amz-request-id", format!("{:016X}", number + 1));
-    let reply = match reply.header("date") {
-        Some(_) => reply,
-        None => {
-            let store = state.store();
-            let now = if store.settings.date_of_proxy { SystemTime::now() } else { store.now() };
-            reply.with("Date", clock::http_date(now))
-        }
+    let reply = if reply.header("date").is_some() {
+        reply
+    } else {
+        let store = state.store();
+        let now = if store.settings.date_of_proxy { SystemTime::now() } else { store.now() };
+        reply.with("Date", clock::http_date(now))
     };
     state.log().responded(number, reply.status);
     Ok(response(reply, pace, head))
