@@ -485,6 +485,22 @@ fn files_that_datasync_skipped_or_left_wrong_are_repaired_and_no_others() {
 }
 
 #[test]
+fn change_during_an_execution_is_found_although_its_mtime_was_restored() {
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(4)), ("SUCCESS", STEP)]);
+    let (tree, server) = (trial.tree(), trial.s3.clone());
+    datasync.change(|service| {
+        service.on_success = Some(Box::new(move |options| {
+            Copy::new(&tree, &server, "site", "www/").with(options).run().unwrap();
+            // DataSync read the file before its last change, which left the mtime as it was.
+            let headers = server.object("site", "www/d0/f0").unwrap().headers;
+            server.put("site", "www/d0/f0", "x", Seed { headers, ..Seed::default() });
+        }));
+    });
+    trial.run(&datasync, &["--audit"]).expect(0);
+    assert_eq!(trial.objects()["d0/f0"], b"0");
+}
+
+#[test]
 fn an_audit_repairs_what_a_successful_execution_skipped() {
     let (trial, datasync) = trial(&succeeding());
     thread::sleep(Duration::from_secs(3));

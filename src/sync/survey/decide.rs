@@ -26,8 +26,9 @@
 //!
 //! If the mode stores metadata, equal content is not enough: the run also compares the object's metadata, and rewrites it
 //! if it differs. What DataSync wrote in this run, or in an execution that did not succeed, is suspect. The run compares it
-//! as with `metadata`, because DataSync may have read the file before its last change. It compares the content if DataSync
-//! itself reported mismatches, or if no stored mtime shows what DataSync read. A row counts for a suspect object only if a
+//! as with `metadata`, because DataSync may have read the file before its last change. It compares the content if the file
+//! changed since the execution started, if DataSync itself reported mismatches, or if no stored mtime shows what DataSync
+//! read. A row counts for a suspect object only if a
 //! run compared them: dates alone prove nothing about it.
 //!
 //! The run always subtracts the margin, so a wrong clock costs a comparison and never a missed change. S3 truncates
@@ -112,7 +113,9 @@ fn decide_by_comparison(
         CompareBy::Mtime => Decision::Keep(Reason::Older),
         CompareBy::Content => Decision::Compare,
         CompareBy::TimesOrContent | CompareBy::Metadata => {
-            let settled_before = object.last_modified.minus(margin);
+            // A suspect object holds the file as it was at some time since the start of the execution.
+            let read_at = suspect.map_or(object.last_modified, |suspect| suspect.since.min(object.last_modified));
+            let settled_before = read_at.minus(margin);
             // The plain mode compares the content instead of metadata.
             let without_mtime = rules.preserve.is_some_and(|preserve| !preserve.mtime);
             let is_of_other_mode = rules.mode_changed && (file.through_link || file.stat.kind != EntryKind::File);
