@@ -7,8 +7,9 @@
 //! A few cases run the program. Most run the same pipeline within this process, where dropping a run kills it. Those mostly
 //! wait for files to settle, so hundreds of them run in parallel.
 //!
-//! `EFS2S3_PROPERTY_CASES` is the number of cases, and `EFS2S3_PROPERTY_SEED` is the seed of the first one. To repeat a case
-//! that failed, set its seed and one case. `EFS2S3_PROPERTY_SHRINKS` is the number of smaller versions of it to try.
+//! `EFS2S3_PROPERTY_CASES` is the number of cases within this process; a tenth as many run the program.
+//! `EFS2S3_PROPERTY_SEED` is the seed of the first one. To repeat a case that failed, set its seed and one case.
+//! `EFS2S3_PROPERTY_SHRINKS` is the number of smaller versions of it to try.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -20,6 +21,7 @@ use case::{Place, tell};
 use story::story;
 
 mod case;
+mod execution;
 mod filter;
 mod mount;
 mod oracle;
@@ -28,14 +30,17 @@ mod story;
 mod tree;
 mod view;
 
-/// Cases that run the program, one process for each run.
-const CASES: u64 = 6;
-const PARALLEL: usize = 6;
-const CASES_WITHIN: u64 = 500;
+/// Cases within this process. A tenth as many run the program, one process for each run.
+const CASES: u64 = 500;
+const PARALLEL: usize = 20;
 const PARALLEL_WITHIN: usize = 250;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+fn cases() -> u64 {
+    number("EFS2S3_PROPERTY_CASES", CASES)
 }
 
 /// Runs the case of this seed. Returns the error if it fails.
@@ -48,7 +53,8 @@ fn run_seed(seed: u64, place: &Place) -> Option<String> {
     };
     let bytes: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let result = runner.run(&story(), |story| {
+    let runs = if matches!(place, Place::Program) { 20 } else { 0 };
+    let result = runner.run(&story(runs), |story| {
         tell(&story, place.clone());
         Ok(())
     });
@@ -58,7 +64,7 @@ fn run_seed(seed: u64, place: &Place) -> Option<String> {
 
 fn run_seeds(cases: u64, parallel: usize, place: &Place) {
     let first = number("EFS2S3_PROPERTY_SEED", 1);
-    let last = first + number("EFS2S3_PROPERTY_CASES", cases);
+    let last = first + cases;
     let next = AtomicU64::new(first);
     let failures: Vec<String> = thread::scope(|scope| {
         let worker = || {
@@ -74,7 +80,7 @@ fn run_seeds(cases: u64, parallel: usize, place: &Place) {
 #[test]
 fn reports_stay_true_under_faults_and_a_clean_run_converges() {
     within::apart("property::reports_stay_true_under_faults_and_a_clean_run_converges", || {
-        run_seeds(CASES, PARALLEL, &Place::Program);
+        run_seeds(cases().div_ceil(10), PARALLEL, &Place::Program);
     });
 }
 
@@ -82,6 +88,6 @@ fn reports_stay_true_under_faults_and_a_clean_run_converges() {
 fn reports_stay_true_and_runs_converge_within_this_process() {
     within::apart("property::reports_stay_true_and_runs_converge_within_this_process", || {
         let runtime = within::runtime();
-        run_seeds(CASES_WITHIN, PARALLEL_WITHIN, &Place::Within(runtime.handle().clone()));
+        run_seeds(cases(), PARALLEL_WITHIN, &Place::Within(runtime.handle().clone()));
     });
 }

@@ -128,7 +128,7 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Finish
     let subject = Subject::new(CommandName::Sync, Path::new(""), "");
     let opening = Box::pin(Session::open(config, &command.state, Access::Write, subject, control));
     let report = match opening.await.unwrap() {
-        Opened::Ready(session) => session.sync(Changes::default(), Doubt::default()).await,
+        Opened::Ready(session) => Box::pin(session.sync(Changes::default(), Doubt::default())).await,
         Opened::Failed(report) => *report,
         Opened::NothingToDo(why) => panic!("{why}"),
     };

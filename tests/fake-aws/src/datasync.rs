@@ -74,6 +74,11 @@ impl DataSyncServer {
         self.service().start_execution()
     }
 
+    /// Lets the executions that have ended do their work now, as the next request would.
+    pub fn settle(&self) {
+        self.service().finish_executions();
+    }
+
     /// The operations and bodies of the requests so far, in order of arrival.
     #[must_use]
     pub fn log(&self) -> Vec<(String, Value)> {

@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use fake_aws::datasync::DataSyncServer;
 use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 
+use super::execution::{self, CHANGE, Deleted, TRANSFER};
 use super::oracle::{Evidence, History, Objects, is_inner};
 use super::scope::{INNER, Scope};
-use super::story::{How, Moment, NAMES, Round, Rules, SIZES, Story, Trouble, is_on};
+use super::story::{
+    Edit, End, Execution, How, Moment, NAMES, Policy, Round, Rules, SIZES, Story, Trouble, is_on, replaces_source,
+};
 use super::tree::Tree;
 use super::view::{Mode, View};
 use crate::trial::{FinishedRun, Trial, WRITES};
@@ -35,9 +39,10 @@ struct Case<'a> {
     tree: Tree,
     history: History,
     remembered_mounts: BTreeSet<String>,
-    /// Whether a run was killed: it records nothing of what it wrote.
-    any_killed: bool,
+    /// Whether the state lacks what a run wrote: the run was killed, or was over a key range.
+    lacks_rows: bool,
     has_inner: bool,
+    datasync: Option<DataSyncServer>,
 }
 
 /// What the source holds during a run: each change adds a moment.
@@ -48,6 +53,16 @@ struct Step<'a> {
     words: Vec<String>,
     troubles: &'a [Trouble],
     is_whole: bool,
+    /// What DataSync deletes on behalf of another client, or because the run lets it.
+    deleted_by_others: Deleted,
+    /// Whether everything that the run does follows the last change of the source.
+    judge_by_end: bool,
+}
+
+impl<'a> Step<'a> {
+    fn new(words: Vec<String>, troubles: &'a [Trouble], is_whole: bool) -> Self {
+        Self { words, troubles, is_whole, deleted_by_others: Deleted::default(), judge_by_end: false }
+    }
 }
 
 impl Drop for Case<'_> {
@@ -137,7 +152,10 @@ impl Case<'_> {
                     };
                     Rule::on(Operation::PutObject).does(note(tree.clone(), Arc::clone(moments), Box::new(change)))
                 }
-                Trouble::ConcurrentEdit(moment, edit) if is_on(&edit) => {
+                // Without state, the next run cannot know that this run copied the source as it was before.
+                Trouble::ConcurrentEdit(moment, edit)
+                    if is_on(&edit) && (self.story.with_state || !replaces_source(&edit)) =>
+                {
                     let change = move |tree: &Tree| {
                         let _ = tree.edit(&edit);
                     };
@@ -163,15 +181,15 @@ impl Case<'_> {
 
     /// Runs one command, and checks what it did.
     fn run(&mut self, scope: &Scope, step: &Step<'_>) -> FinishedRun {
-        self.run_during(scope, step, |_| {})
+        self.run_during(scope, step, |_, _| {})
     }
 
-    fn run_during(&mut self, scope: &Scope, step: &Step<'_>, first: impl FnOnce(&mut Self)) -> FinishedRun {
+    fn run_during(&mut self, scope: &Scope, step: &Step<'_>, first: impl FnOnce(&mut Self, &Moments)) -> FinishedRun {
         let moments: Moments = Arc::new(Mutex::new(vec![self.tree.view(self.story.mode)]));
         let (before, uploads) = (self.objects(), self.trial.s3.uploads().len());
         self.trial.s3.clear_rules();
         self.trial.s3.clear_log();
-        first(self);
+        first(self, &moments);
         self.troubles(step.troubles, &moments);
         moments.lock().unwrap().push(self.tree.view(self.story.mode));
         let run = self.ended(step);
@@ -181,7 +199,7 @@ impl Case<'_> {
             self.remember(view);
         }
         let stopped = stop(step.troubles).is_some();
-        self.any_killed |= run.report.is_null();
+        self.lacks_rows |= run.report.is_null();
         let after = self.objects();
         let inner = |objects: &Objects| {
             objects.iter().filter(|(key, _)| is_inner(key)).map(|(key, object)| (key.clone(), object.clone())).collect()
@@ -189,9 +207,10 @@ impl Case<'_> {
         let (inner_before, inner_after): (Objects, Objects) = (inner(&before), inner(&after));
         assert_eq!(inner_before, inner_after, "a run changed another destination: {}", run.stderr);
         let (before, after) = (without_inner(before), without_inner(after));
+        let judged = if step.judge_by_end { moments.len() - 1 } else { 0 };
         Evidence {
             scope,
-            moments: &moments,
+            moments: &moments[judged..],
             before: &before,
             after: &after,
             log: &self.trial.s3.log(),
@@ -199,7 +218,7 @@ impl Case<'_> {
             run: &run,
             is_stopped: stopped,
             is_restructured: step.troubles.iter().any(|trouble| matches!(trouble, Trouble::ConcurrentEdit(..))),
-            deleted_by_others: &BTreeSet::new(),
+            deleted_by_others: &step.deleted_by_others.lock().unwrap(),
             is_whole: step.is_whole,
         }
         .check();
@@ -220,7 +239,7 @@ impl Case<'_> {
 
     /// Makes visible what a run without a record of the last one cannot see.
     fn show_moves(&self) {
-        if !self.story.with_state || self.any_killed {
+        if !self.story.with_state || self.lacks_rows {
             self.tree.renew_moved();
         }
     }
@@ -228,7 +247,10 @@ impl Case<'_> {
     fn ended(&self, step: &Step<'_>) -> FinishedRun {
         let words: Vec<&str> = step.words.iter().map(String::as_str).collect();
         match &self.place {
-            Place::Program => run_program(&self.trial, &words, step.troubles),
+            Place::Program => {
+                let url = self.datasync.as_ref().map(DataSyncServer::url).unwrap_or_default();
+                run_program(&self.trial, &words, step.troubles, &[("AWS_ENDPOINT_URL_DATASYNC", &url)])
+            }
             Place::Within(runtime) if words[0] == "sync" => {
                 runtime.block_on(within::run_on(&self.trial.s3, &words, stop(step.troubles)))
             }
@@ -245,10 +267,10 @@ impl Case<'_> {
             self.sync_inner();
         }
         match &round.how {
-            How::Sync => drop(self.sync(&scope, &round.troubles)),
             How::Ranges(names) => {
                 let key: Vec<&str> = names.iter().map(|name| self.tree.names[*name]).collect();
                 let key = Some(key.join("/"));
+                self.lacks_rows = true;
                 for keys in [(None, key.clone()), (key, None)] {
                     self.show_moves();
                     drop(self.sync(&Scope { keys, ..scope.clone() }, &round.troubles));
@@ -265,24 +287,28 @@ impl Case<'_> {
                 let scope = Scope { named: Some(named), ..scope };
                 let mut words = self.words("sync", &scope);
                 words.extend(["--from-manifest".to_owned(), path.display().to_string()]);
-                self.run(&scope, &Step { words, troubles: &round.troubles, is_whole: true });
+                self.run(&scope, &Step::new(words, &round.troubles, true));
             }
             How::PlanAndApply(edits) => {
                 let path = self.trial.folder.path().join("plan.jsonl").display().to_string();
                 let mut words = self.words("plan", &scope);
                 words.extend(["-o".to_owned(), path.clone()]);
-                let plan = self.run(&scope, &Step { words, troubles: &[], is_whole: false });
+                let plan = self.run(&scope, &Step::new(words, &[], false));
                 if ![0, 3].contains(&plan.code) {
                     return;
                 }
                 let words = vec!["apply".to_owned(), path];
-                let is_whole = false;
-                self.run_during(&scope, &Step { words, troubles: &without_stops(&round.troubles), is_whole }, |case| {
+                let troubles = without_stops(&round.troubles);
+                self.run_during(&scope, &Step::new(words, &troubles, false), |case, _| {
                     for edit in edits.iter().filter(|edit| is_on(edit)) {
                         let _ = case.tree.edit(edit);
                     }
                 });
             }
+            How::Run(execution) if scope.mode == Mode::DataSync && matches!(self.place, Place::Program) => {
+                self.run_task(&scope, execution);
+            }
+            How::Sync | How::Run(_) => drop(self.sync(&scope, &round.troubles)),
             How::Verify => {
                 self.sync(&scope, &round.troubles);
                 self.show_moves();
@@ -293,13 +319,103 @@ impl Case<'_> {
 
     fn sync(&mut self, scope: &Scope, troubles: &[Trouble]) -> FinishedRun {
         let words = self.words("sync", scope);
-        self.run(scope, &Step { words, troubles, is_whole: true })
+        self.run(scope, &Step::new(words, troubles, true))
+    }
+
+    /// `efs2s3 run` with an execution of the task.
+    fn run_task(&mut self, scope: &Scope, execution: &Execution) {
+        let scope = &Scope { rules: Rules { min_age: false, ..scope.rules.clone() }, ..scope.clone() };
+        let needs_audit = execution.is_of_others || scope.rules.delete && execution.run != Policy::DeletesOfDataSync;
+        let is_trusted = execution.end == End::Success && !needs_audit;
+        let mut execution = execution.clone();
+        if is_trusted {
+            // DataSync itself notices its own late writes.
+            execution.during.clear();
+        }
+        let start = || DataSyncServer::start("aws", "us-east-1").unwrap();
+        let datasync = self.datasync.take().unwrap_or_else(start);
+        let read = self.tree.view(scope.mode);
+        let deleted = execution::prepare(&datasync, &self.trial.s3, scope, &execution, &read);
+        let mut words = vec!["run".to_owned(), "--task-arn".to_owned(), datasync.task_arn()];
+        let mut add = |more: &[&str]| words.extend(more.iter().map(|word| (*word).to_owned()));
+        add(&["--source", &self.tree.source.display().to_string(), "--max-delete", scope.rules.max_delete]);
+        add(&[
+            "--poll-interval",
+            "100ms",
+            "--stall-timeout",
+            "3s",
+            "--queue-timeout",
+            "9s",
+            "--breaker-failures",
+            "1000",
+        ]);
+        add(&OPTIONS);
+        if scope.rules.allow_empty {
+            add(&["--allow-empty-source"]);
+        }
+        if scope.rules.ignore_errors {
+            add(&["--ignore-errors"]);
+        }
+        match execution.run {
+            Policy::DataSyncFirst => {}
+            Policy::DeletesOfDataSync => add(&["--deletes", "datasync"]),
+            Policy::DirectOnly => add(&["--policy", "direct-only"]),
+        }
+        if self.story.with_state {
+            add(&["--state", &self.trial.folder.path().join("state").display().to_string()]);
+        }
+        let is_allowed =
+            execution.is_of_others || execution.run == Policy::DeletesOfDataSync || execution.ignores_override;
+        // DataSync's own success is trusted, and after a cancel by an operator the run does nothing.
+        let is_judged = !is_trusted && execution.end != End::Cancelled;
+        let step = Step {
+            judge_by_end: true,
+            deleted_by_others: if is_allowed { deleted } else { Deleted::default() },
+            ..Step::new(words, &[], is_judged)
+        };
+        let (edits, tree, mode) = (execution.during.clone(), self.tree.clone(), scope.mode);
+        let change = move |moments: &Moments| {
+            for edit in edits.iter().filter(|edit| is_on(edit) && !replaces_source(edit)) {
+                let _ = tree.edit(edit);
+            }
+            moments.lock().unwrap().push(tree.view(mode));
+        };
+        let mut changing = None;
+        let has_objects = self.outer_objects().keys().any(|key| scope.covers(key) && !key.ends_with('/'));
+        let starts = datasync.count("StartTaskExecution");
+        self.datasync = Some(datasync);
+        let run = self.run_during(scope, &step, |case, moments| {
+            let datasync = case.datasync.as_ref().unwrap();
+            if execution.is_of_others {
+                let _ = datasync.start_execution();
+                change(moments);
+                if execution.run == Policy::DirectOnly {
+                    thread::sleep(if execution.during.is_empty() { CHANGE } else { TRANSFER + CHANGE });
+                    datasync.settle();
+                }
+            } else if !execution.during.is_empty() {
+                let moments = Arc::clone(moments);
+                changing = Some(thread::spawn(move || {
+                    thread::sleep(CHANGE);
+                    change(&moments);
+                }));
+            }
+        });
+        drop(changing.map(thread::JoinHandle::join));
+        let is_empty = scope.is_empty(&read) && !scope.rules.allow_empty;
+        let started = self.datasync.as_ref().unwrap().count("StartTaskExecution") > starts;
+        // What another client's execution has deleted before, the run cannot protect.
+        let is_empty = is_empty && has_objects && !execution.is_of_others;
+        assert!(!(started && is_empty), "DataSync started with an empty source: {}", run.stderr);
+        if execution.end == End::Cancelled && execution.run != Policy::DirectOnly && run.code != 1 {
+            assert_eq!((run.code, self.trial.count(WRITES)), (3, 0), "after a cancel by an operator: {}", run.stderr);
+        }
     }
 
     /// A comparison that ends with 0 proves that the contents are equal.
     fn verify(&mut self, scope: &Scope) {
         let (objects, view) = (self.outer_objects(), self.tree.view(self.story.mode));
-        let step = Step { words: self.words("verify", scope), troubles: &[], is_whole: false };
+        let step = Step::new(self.words("verify", scope), &[], false);
         self.trial.s3.clear_log();
         let run = self.ended(&step);
         assert!([0, 1, 3, 10].contains(&run.code), "verify: exit {}: {}", run.code, run.stderr);
@@ -332,14 +448,14 @@ impl Case<'_> {
         words[1] = folder.display().to_string();
         words[2] = format!("s3://site/www/{INNER}");
         self.trial.s3.clear_rules();
-        let run = self.ended(&Step { words, troubles: &[], is_whole: false });
+        let run = self.ended(&Step::new(words, &[], false));
         assert_eq!(run.code, 0, "{}", run.stderr);
         self.has_inner = true;
     }
 
     /// A run without trouble repairs everything, and the one after it writes nothing.
     fn last_runs(&mut self) {
-        let _ = self.tree.edit(&super::story::Edit::SwapAlike);
+        let _ = self.tree.edit(&Edit::SwapAlike);
         self.tree.repair(self.story.mode);
         self.show_moves();
         let scope = self.scope(&Rules::last());
@@ -386,9 +502,9 @@ fn stop(troubles: &[Trouble]) -> Option<(&'static str, Duration)> {
     })
 }
 
-fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble]) -> FinishedRun {
+fn run_program(trial: &Trial, words: &[&str], troubles: &[Trouble], environment: &[(&str, &str)]) -> FinishedRun {
     loop {
-        let run = trial.start_words(words, &[]);
+        let run = trial.start_words(words, environment);
         if let Some((signal, after)) = stop(troubles) {
             thread::sleep(after);
             run.signal(signal);
@@ -423,8 +539,9 @@ pub(super) fn tell(story: &Story, place: Place) {
         tree,
         history: History::new(),
         remembered_mounts: BTreeSet::new(),
-        any_killed: false,
+        lacks_rows: false,
         has_inner: false,
+        datasync: None,
     };
     for (names, size, parts) in &story.seeds {
         let name: Vec<&str> = names.iter().map(|name| case.tree.names[*name]).collect();

@@ -23,7 +23,7 @@ pub(super) fn unmount(at: &Path) -> Option<()> {
 pub(super) fn is_mounted(at: &Path) -> bool {
     at.parent()
         .zip(at.file_name())
-        .is_some_and(|(parent, name)| super::view::mount_points(parent).any(|key| Path::new(&key) == Path::new(name)))
+        .is_some_and(|(parent, name)| super::view::mount_points(parent).any(|path| path == Path::new(name)))
 }
 
 fn run(command: &mut Command) -> Option<()> {

@@ -50,6 +50,8 @@ impl Scope {
     /// Returns why the run must keep an object without an entry at this moment, if it must.
     pub(super) fn why_kept(&self, key: &str, view: &View, before: &Sizes) -> Option<&'static str> {
         let is_unknown = |tops: &BTreeSet<String>| tops.iter().any(|top| is_at_or_below(key, top));
+        // A directory in place of a file counts as gone, whatever it holds.
+        let is_below = |tops: &BTreeSet<String>| tops.iter().any(|top| is_at_or_below(key, top) && key != top);
         let missing: BTreeSet<String> = self.remembered_mounts.difference(&view.mounts).cloned().collect();
         let whole = |unread: &String| !self.is_part() && self.filter.may_admit_below(unread);
         let checks = [
@@ -58,9 +60,9 @@ impl Scope {
             (view.entries.contains_key(key), "its file exists"),
             (self.is_marker(key, view), "its directory exists"),
             (is_unknown(&view.broken), "it lies at or below a link that is broken or loops"),
-            (is_unknown(&view.unread), "it lies below a directory that cannot be read"),
+            (is_below(&view.unread), "it lies below a directory that cannot be read"),
             (!self.rules.ignore_errors && view.unread.iter().any(whole), "a directory cannot be read"),
-            (is_unknown(&missing), "it lies below a mount that is missing"),
+            (is_below(&missing), "it lies below a mount that is missing"),
             (self.is_empty(view) && !self.rules.allow_empty, "the source is empty"),
             (self.may_be_renamed(key, view, before), "its file may have a name that cannot be published"),
         ];
@@ -82,17 +84,18 @@ impl Scope {
 
     /// Whether a file of the object's size, under a new name, cannot be published.
     fn may_be_renamed(&self, key: &str, view: &View, before: &Sizes) -> bool {
-        let size = before.get(key);
+        // A directory is not a renamed file.
+        let size = before.get(key).filter(|_| !key.ends_with('/'));
         let hidden = view.unpublishable.iter().any(|file| {
             let in_scope = match &file.key {
                 Some(key) => self.covers(key) && !before.contains_key(key),
                 None => !self.is_part() && self.filter.include.is_none() && self.filter.admits(&file.parent),
             };
-            in_scope && Some(&file.size) == size
+            in_scope && size == Some(&file.size)
         });
         let young = view.entries.iter().any(|(key, entry)| {
             let is_new = entry.kind == Kind::File && self.covers(key) && !before.contains_key(key);
-            is_new && Some(&entry.size) == size
+            is_new && size == Some(&entry.size)
         });
         hidden || self.rules.min_age && young
     }

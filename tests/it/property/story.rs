@@ -123,6 +123,46 @@ pub(super) enum How {
     Manifest(Vec<usize>),
     /// A comparison of content, after a sync.
     Verify,
+    /// `efs2s3 run`, or a sync where the case does not run the program in datasync mode.
+    Run(Execution),
+}
+
+/// An execution of the DataSync task.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is independent of the others")]
+pub(super) struct Execution {
+    /// Whether another client starts it before the run.
+    pub(super) is_of_others: bool,
+    /// Whether that client lets it delete.
+    pub(super) others_remove: bool,
+    /// Whether it deletes although the run forbids it.
+    pub(super) ignores_override: bool,
+    pub(super) end: End,
+    pub(super) writes_half: bool,
+    /// What happens to the source after the execution has read it, and before it writes.
+    pub(super) during: Vec<Edit>,
+    pub(super) run: Policy,
+}
+
+/// How an execution ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Success,
+    Error,
+    /// An operator cancels it, before it has written anything.
+    Cancelled,
+    /// It does not end.
+    Stuck,
+}
+
+/// The options of a run with DataSync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Policy {
+    DataSyncFirst,
+    /// DataSync deletes.
+    DeletesOfDataSync,
+    /// The run starts after an execution of another client has ended.
+    DirectOnly,
 }
 
 #[derive(Clone, Debug)]
@@ -210,12 +250,17 @@ impl std::fmt::Debug for Story {
 }
 
 /// What the program does not handle yet: edits, and other parts of a story.
-const OFF: &[&str] = &["Link", "Lock", "Turn", "Mount", "Unmount", "MountOver", "login"];
+const OFF: &[&str] = &["Mount", "Unmount", "Remount"];
 
 /// Whether the stories use this kind of edit.
 pub(super) fn is_on(edit: &Edit) -> bool {
     let name = format!("{edit:?}");
     !OFF.iter().any(|off| name.starts_with(off))
+}
+
+/// Whether an edit replaces the source as a whole. A run works with the directory that it opened at its start.
+pub(super) fn replaces_source(edit: &Edit) -> bool {
+    matches!(edit, Edit::TurnSource | Edit::MountOver(_) | Edit::UnmountOver)
 }
 
 fn flag(name: &'static str, weight: f64) -> impl Strategy<Value = bool> {
@@ -335,8 +380,34 @@ fn rules() -> impl Strategy<Value = Rules> {
         })
 }
 
-fn how() -> impl Strategy<Value = How> {
+fn execution() -> impl Strategy<Value = Execution> {
+    let end =
+        prop_oneof![4 => Just(End::Success), 3 => Just(End::Error), 1 => Just(End::Cancelled), 1 => Just(End::Stuck)];
+    let run = prop_oneof![4 => Just(Policy::DataSyncFirst), 1 => Just(if OFF.contains(&"deletes") { Policy::DataSyncFirst } else { Policy::DeletesOfDataSync }), 2 => Just(if OFF.contains(&"direct") { Policy::DataSyncFirst } else { Policy::DirectOnly })];
+    (
+        (prop::bool::weighted(0.4), any::<bool>(), prop::bool::weighted(0.1), any::<bool>()),
+        end,
+        prop::collection::vec(edit(), 0..4),
+        run,
+    )
+        .prop_map(|((is_of_others, others_remove, ignores_override, writes_half), end, during, run)| Execution {
+            is_of_others: is_of_others || run == Policy::DirectOnly,
+            others_remove,
+            ignores_override,
+            // An execution that never ends cannot be over, and what a success wrote is not suspect.
+            end: if run == Policy::DirectOnly && matches!(end, End::Stuck | End::Success) { End::Error } else { end },
+            // A success is complete by what DataSync read.
+            writes_half: writes_half && end != End::Success,
+            during,
+            run,
+        })
+}
+
+/// What runs in a round; `weight` is how often it is `run`, of 20.
+fn how(weight: u32) -> impl Strategy<Value = How> {
+    let weight = if OFF.contains(&"run") { 0 } else { weight };
     prop_oneof![
+        weight => execution().prop_map(How::Run),
         12 => Just(How::Sync),
         2 => names().prop_map(How::Ranges),
         2 => prop::collection::vec(edit(), 0..3).prop_map(How::PlanAndApply),
@@ -345,9 +416,9 @@ fn how() -> impl Strategy<Value = How> {
     ]
 }
 
-fn round() -> impl Strategy<Value = Round> {
+fn round(runs: u32) -> impl Strategy<Value = Round> {
     let (edits, troubles) = (prop::collection::vec(edit(), 0..8), prop::collection::vec(trouble(), 0..3));
-    (edits, troubles, how(), rules(), flag("inner", 0.1)).prop_map(|(edits, troubles, how, rules, inner)| Round {
+    (edits, troubles, how(runs), rules(), flag("inner", 0.1)).prop_map(|(edits, troubles, how, rules, inner)| Round {
         edits,
         troubles,
         how,
@@ -356,7 +427,10 @@ fn round() -> impl Strategy<Value = Round> {
     })
 }
 
-pub(super) fn story() -> impl Strategy<Value = Story> {
+/// A story; `runs` is how often a round is `efs2s3 run`, of 20.
+pub(super) fn story(runs: u32) -> impl Strategy<Value = Story> {
+    let modes =
+        if runs == 0 { vec![Mode::Plain, Mode::DataSync] } else { vec![Mode::Plain, Mode::DataSync, Mode::DataSync] };
     let conditional = vec![
         ConditionalWrites::On,
         ConditionalWrites::On,
@@ -371,12 +445,12 @@ pub(super) fn story() -> impl Strategy<Value = Story> {
         prop::sample::select(vec![1, 3, 1000]),
     );
     (
-        (prop::sample::select(vec![Mode::Plain, Mode::DataSync]), any::<bool>(), prop::sample::select(layouts)),
+        (prop::sample::select(modes), any::<bool>(), prop::sample::select(layouts)),
         0..NAMES.len(),
         prop::collection::vec((names(), 0..SIZES.len() - 1, prop::option::of(1..9_usize)), 0..6),
         server,
         prop::collection::vec(edit(), 4..16),
-        prop::collection::vec(round(), 1..4),
+        prop::collection::vec(round(runs), 1..4),
     )
         .prop_map(|((mode, with_state, layout), first_name, seeds, server, edits, mut rounds)| {
             let alike = ALIKE.map(|name| Edit::Write(vec![name, 1], 2));

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -85,7 +85,8 @@ impl View {
         let root = fs::canonicalize(source).unwrap();
         let mut above = Vec::new();
         view.read(&root, "", true, mode, &mut above);
-        view.mounts = mount_points(&root).filter(|key| view.directories.contains(key)).collect();
+        let mounts = mount_points(&root).filter_map(|path| path.into_os_string().into_string().ok());
+        view.mounts = mounts.filter(|key| view.directories.contains(key)).collect();
         view
     }
 
@@ -173,7 +174,7 @@ impl View {
 }
 
 /// The paths below `root` on which something is mounted, relative to it.
-pub(super) fn mount_points(root: &Path) -> impl Iterator<Item = String> {
+pub(super) fn mount_points(root: &Path) -> impl Iterator<Item = PathBuf> {
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
     let mut below = Vec::new();
     for line in table.split(|byte| *byte == b'\n') {
@@ -182,10 +183,9 @@ pub(super) fn mount_points(root: &Path) -> impl Iterator<Item = String> {
         };
         let path = PathBuf::from(std::ffi::OsString::from_vec(unescaped(field)));
         if let Ok(relative) = path.strip_prefix(root)
-            && let Ok(key) = std::str::from_utf8(relative.as_os_str().as_bytes())
-            && !key.is_empty()
+            && !relative.as_os_str().is_empty()
         {
-            below.push(key.to_owned());
+            below.push(relative.to_owned());
         }
     }
     below.into_iter()

@@ -206,7 +206,7 @@ impl Service {
     }
 
     /// Runs `on_success` for the executions that have ended since the last request.
-    fn finish_executions(&mut self) {
+    pub(super) fn finish_executions(&mut self) {
         for execution in &mut self.executions {
             let status = execution.status();
             let works = status == "SUCCESS" || status == "ERROR" && self.copies_before_error;
