@@ -6,20 +6,20 @@ use aws_sdk_datasync::types::{
 
 /// The options that DataSync described.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ExecutionOptions(Options);
+pub struct ExecutionOptions(Box<Options>);
 
 /// A name of the DataSync API and its value.
 type Named<'a> = (&'static str, Option<&'a str>);
 
 impl ExecutionOptions {
     pub(super) fn new(described: &Options) -> Self {
-        Self(described.clone())
+        Self(Box::new(described.clone()))
     }
 
     /// The options for `OverrideOptions`. The API documents no rule for options that a request leaves out, so a request
     /// names all of them.
     pub(super) fn to_override(&self) -> Options {
-        self.0.clone()
+        (*self.0).clone()
     }
 
     /// The same options with `PreserveDeletedFiles=PRESERVE`.
@@ -72,13 +72,13 @@ mod tests {
     fn options_that_differ_are_named_with_their_value() {
         let options = |mode, deleted| {
             let options = Options::builder().overwrite_mode(mode).preserve_deleted_files(deleted);
-            ExecutionOptions(options.bytes_per_second(7).build())
+            ExecutionOptions::new(&options.bytes_per_second(7).build())
         };
         let task = options(OverwriteMode::Always, PreserveDeletedFiles::Remove);
         let other = options(OverwriteMode::Never, PreserveDeletedFiles::Remove);
         assert_eq!(other.differences(&task), ["OverwriteMode=NEVER"]);
         assert_eq!(task.preserving().differences(&task), ["PreserveDeletedFiles=PRESERVE"]);
-        assert_eq!(ExecutionOptions(Options::builder().build()).differences(&task), [""; 0]);
+        assert_eq!(ExecutionOptions::new(&Options::builder().build()).differences(&task), [""; 0]);
         assert!(task.delete() && !task.preserving().delete());
         assert_eq!(task.preserving().to_override().bytes_per_second(), Some(7), "the other options stay");
     }
