@@ -193,10 +193,7 @@ impl Session {
             check_place(place, config.source(), &config)?;
         }
         let shutdown = control.shutdown.clone();
-        let config = match config.fetch_range(&shutdown).await {
-            Ok(config) => config,
-            Err(error) => return stopped(&subject, &shutdown).ok_or(error.into()),
-        };
+        let config = config.fetch_range(&shutdown).await?;
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
         }
@@ -211,11 +208,7 @@ impl Session {
         };
         let lease = match &state {
             Some(state) if access == Access::Write => {
-                match Lease::take(Arc::clone(state), &scope, ttl, shutdown.clone()).await {
-                    Ok(lease) => Some(lease),
-                    Err(error @ LeaseError::Held { .. }) => return Err(error.into()),
-                    Err(error) => return stopped(&subject, &shutdown).ok_or(error.into()),
-                }
+                Some(Lease::take(Arc::clone(state), &scope, ttl, shutdown.clone()).await?)
             }
             Some(_) | None => None,
         };
@@ -379,12 +372,6 @@ impl Session {
         };
         end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await
     }
-}
-
-/// Returns the end of a run that was asked to stop before it held anything.
-fn stopped(subject: &Subject, shutdown: &Shutdown) -> Option<Opened> {
-    let exit_code = shutdown.exit_code()?;
-    Some(Opened::Failed(Box::new(Report::without_work(subject, None, exit_code))))
 }
 
 /// The result of the work.

@@ -47,13 +47,12 @@ impl RootPath {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;
 
-    fn latest(path: PathBuf) -> EpochNanos {
-        RootPath::resolve(&path).unwrap().latest.unwrap_or(EpochNanos(0))
+    fn latest(path: &Path) -> EpochNanos {
+        RootPath::resolve(path).unwrap().latest.unwrap_or(EpochNanos(0))
     }
 
     /// A time after everything that was done so far, and before everything that is done later.
@@ -83,7 +82,7 @@ mod tests {
         for path in paths {
             let target = RootPath::resolve(&at(path)).unwrap().target;
             assert_eq!(target.inode.1, std::os::unix::fs::MetadataExt::ino(&fs::metadata(at(path)).unwrap()), "{path}");
-            assert!(latest(at(path)) < before, "{path}");
+            assert!(latest(&at(path)) < before, "{path}");
         }
         for (turned, target, concerned) in [
             ("last", "releases/41/public", &["last"][..]),
@@ -94,7 +93,7 @@ mod tests {
             fs::remove_file(at(turned)).unwrap();
             symlink(target, at(turned)).unwrap();
             for path in paths {
-                assert_eq!(latest(at(path)) > before, concerned.contains(&path), "{path} when {turned} was turned");
+                assert_eq!(latest(&at(path)) > before, concerned.contains(&path), "{path} when {turned} was turned");
             }
         }
     }
@@ -107,15 +106,15 @@ mod tests {
         fs::create_dir_all(at("beside")).unwrap();
         let before = now();
         fs::rename(at("new"), at("live")).unwrap();
-        assert!(latest(at("live/site/public")) > before);
-        assert!(latest(at("beside")) < before);
+        assert!(latest(&at("live/site/public")) > before);
+        assert!(latest(&at("beside")) < before);
         let before = now();
         fs::set_permissions(at("live/site"), fs::Permissions::from_mode(0o711)).unwrap();
-        assert!(latest(at("beside/../live/site/public")) > before);
+        assert!(latest(&at("beside/../live/site/public")) > before);
         // A change of its content says nothing about its place.
         let before = now();
         fs::write(at("live/site/file"), "x").unwrap();
-        assert!(latest(at("live/site/public")) < before);
+        assert!(latest(&at("live/site/public")) < before);
     }
 
     #[test]
