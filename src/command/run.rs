@@ -173,21 +173,17 @@ async fn through_datasync(
     };
     let task_unknown = task.is_err();
     let mut late_writes = LateWrites::load(session.state(), session.destination()).await;
-    let latest = match task {
-        Ok(task) => {
-            let latest = tokio::select! {
-                latest = datasync.describe_latest(task.latest_execution.as_deref()) => latest,
-                // The attempt and the direct sync stop by themselves.
-                () = shutdown.requested() => Latest::None,
-            };
-            late_writes.saw(&latest, task).await;
-            latest
+    let mut latest = Latest::None;
+    if let Ok(task) = task {
+        tokio::select! {
+            described = datasync.describe_latest(task.latest_execution.as_deref()) => latest = described,
+            // The attempt and the direct sync stop by themselves.
+            () = shutdown.requested() => {}
         }
-        Err(_) => {
-            late_writes.saw_no_task();
-            Latest::None
-        }
-    };
+        late_writes.saw(&latest, task).await;
+    } else {
+        late_writes.saw_no_task();
+    }
     let memory = BreakerFile::new(session.state(), session.destination());
     let mut breaker = memory.load().await;
     let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };

@@ -37,7 +37,7 @@ pub(crate) struct LocationArns {
     pub(super) destination: String,
 }
 
-/// What DescribeTask shows of a task, without its locations.
+/// What `DescribeTask` shows of a task, without its locations.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TaskAlone {
     latest_execution: Option<String>,
@@ -50,8 +50,8 @@ pub(crate) struct TaskAlone {
 #[derive(Clone, Debug)]
 pub(crate) struct NotDescribed {
     pub(crate) error: ServiceError,
-    /// What DescribeTask showed, if it showed everything and a location is missing.
-    pub(crate) alone: Option<TaskAlone>,
+    /// What `DescribeTask` showed, if it showed everything and a location is missing.
+    pub(crate) alone: Option<Box<TaskAlone>>,
     /// The location that DataSync did not describe as the kind that this program copies, if that is the reason.
     pub(crate) other_kind: Option<OtherKind>,
 }
@@ -105,7 +105,7 @@ pub(crate) struct TaskSettings {
 }
 
 impl TaskAlone {
-    /// Reads the response to DescribeTask about the task `arn`.
+    /// Reads the response to `DescribeTask` about the task `arn`.
     pub(super) fn new(task: &DescribeTaskOutput, arn: &str) -> Result<Self, ServiceError> {
         let present = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let missing = |what| ServiceError::incomplete("DescribeTask", what);
@@ -152,20 +152,20 @@ impl TaskAlone {
     }
 
     fn incomplete(self, operation: &str, what: &str) -> NotDescribed {
-        NotDescribed { error: ServiceError::incomplete(operation, what), alone: Some(self), other_kind: None }
+        NotDescribed { error: ServiceError::incomplete(operation, what), alone: Some(Box::new(self)), other_kind: None }
     }
 }
 
 impl NotDescribed {
-    /// DescribeTask failed, or showed only a part of the task.
+    /// `DescribeTask` failed, or showed only a part of the task.
     pub(super) fn task(error: ServiceError) -> Self {
         Self { error, alone: None, other_kind: None }
     }
 
-    /// DescribeTask showed the task, and describing this location failed.
+    /// `DescribeTask` showed the task, and describing this location failed.
     pub(super) fn location(error: ServiceError, alone: TaskAlone, which: OtherKind) -> Self {
         let other_kind = error.is_refused().then_some(which);
-        Self { error, alone: Some(alone), other_kind }
+        Self { error, alone: Some(Box::new(alone)), other_kind }
     }
 }
 
@@ -195,7 +195,7 @@ impl TaskSource {
 }
 
 impl TaskSettings {
-    /// Reads the settings that DescribeTask shows; the error names what it lacks. The storage class is that of the location.
+    /// Reads the settings that `DescribeTask` shows; the error names what it lacks. The storage class is that of the location.
     fn new(task: &DescribeTaskOutput) -> Result<Self, &'static str> {
         let has_unknown_rule = |rules: &[FilterRule]| rules.iter().any(|rule| !is_known(rule));
         if has_unknown_rule(task.includes()) || has_unknown_rule(task.excludes()) {

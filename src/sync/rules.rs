@@ -64,6 +64,7 @@ impl Suspect {
 
 /// What allows deletes, and how many.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each withholds or allows deletes for a reason of its own")]
 pub struct DeleteRules {
     /// How many deletes are allowed.
     pub max_delete: MaxDelete,

@@ -81,7 +81,8 @@ pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, C
     if let Some(RememberedTask { since, .. }) = &remembered {
         let since = humantime::format_rfc3339_seconds(*since);
         tracing::warn!(%since, "DataSync did not describe the task: using the description that the state remembers");
-        attempt.verdict.evidence.push_str(&format!(". Used the description that the state remembers since {since}"));
+        let evidence = &attempt.verdict.evidence;
+        attempt.verdict.evidence = format!("{evidence}. Used the description that the state remembers since {since}");
     } else if let Some(other_kind) = other_kind {
         return Err(CommandError::fatal(format!("{}: started nothing", other_kind.what())));
     }
