@@ -250,7 +250,7 @@ impl std::fmt::Debug for Story {
 }
 
 /// What the program does not handle yet: edits, and other parts of a story.
-const OFF: &[&str] = &["Mount", "Unmount", "Remount"];
+const OFF: &[&str] = &[];
 
 /// Whether the stories use this kind of edit.
 pub(super) fn is_on(edit: &Edit) -> bool {
