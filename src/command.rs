@@ -190,8 +190,8 @@ async fn run_work(
         Ok(Ended::Report(Box::new(match work {
             Work::Sync(changes) => Box::pin(session.sync(changes, Doubt::default())).await,
             Work::Apply(plan, changes) => Box::pin(session.apply(*plan, changes)).await,
-            Work::Plan { sink, all, exit_code } => session.plan(sink, all, exit_code).await,
-            Work::Verify(options) => session.verify(options).await,
+            Work::Plan { sink, all, exit_code } => Box::pin(session.plan(sink, all, exit_code)).await,
+            Work::Verify(options) => Box::pin(session.verify(options)).await,
         })))
     })
     .await

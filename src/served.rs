@@ -138,9 +138,10 @@ async fn read(state: &State) -> Result<Vec<Location>, StateError> {
         } else {
             decoded(shown).and_then(|path| format!("s3://{path}").parse().ok())
         };
-        match location {
-            Some(location) => served.push(location),
-            None => tracing::warn!(name, "this file in the state is not the marker of a destination: ignoring it"),
+        if let Some(location) = location {
+            served.push(location);
+        } else {
+            tracing::warn!(name, "this file in the state is not the marker of a destination: ignoring it");
         }
     }
     Ok(served)

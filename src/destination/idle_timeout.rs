@@ -292,7 +292,9 @@ mod tests {
         )))))
     }
 
-    struct Pieces(std::sync::Mutex<Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>);
+    type Frames = Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;
+
+    struct Pieces(std::sync::Mutex<Frames>);
 
     impl Body for Pieces {
         type Data = Bytes;

@@ -20,7 +20,16 @@ impl Entry {
             Found::File(_) | Found::Named(EntryKind::File) => true,
             // A manifest may name what does not exist.
             Found::Failed(EntryKind::File, problem) => !matches!(problem.kind, "not_found" | "is_a_directory"),
-            _ => false,
+            Found::Failed(..)
+            | Found::Named(_)
+            | Found::Symlink(_)
+            | Found::Directory(_)
+            | Found::Special
+            | Found::Skipped(..)
+            | Found::Filtered(_)
+            | Found::Nameless(..)
+            | Found::Unknown(..)
+            | Found::Unread { .. } => false,
         };
         is_file && !self.key.as_str().split('/').any(is_of_the_file_system)
     }

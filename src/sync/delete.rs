@@ -1,6 +1,7 @@
 //! Deleting orphans: the last step of a run, guarded, and re-checked key by key.
 //!
-//! First the guards that need the result of the whole run ([`withhold`]). Two more check each delete that they allow:
+//! First the guards that need the result of the whole run ([`withhold`](mod@withhold)). Two more check each delete that
+//! they allow:
 //!
 //! - `still_gone` withholds the delete if a fresh lookup finds the file, `unknown` if what is there is out of sight by now,
 //!   `still_gone_unknown` if the lookup fails;

@@ -241,7 +241,9 @@ impl Transfers {
                 }
                 if job.object().is_none() && job.file().entry.stat.kind != EntryKind::Directory {
                     tally.unpublished.add(&job.file().entry.stat);
-                    sizes.into_iter().for_each(|size| tally.unpublished.add_size(size));
+                    for size in sizes {
+                        tally.unpublished.add_size(size);
+                    }
                 }
                 tally.failed(Failure::of_source(self.context.key(key), problem));
             }

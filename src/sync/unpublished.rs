@@ -64,7 +64,7 @@ impl RenamedSizes {
         match &self.0 {
             Sizes::All(why) => Some(Guard::MayBeRenamed { unknown_size: Some(why.clone()) }),
             Sizes::These(_) if size == 0 && key.ends_with('/') => None,
-            sizes => sizes.has(size).then_some(Guard::MayBeRenamed { unknown_size: None }),
+            sizes @ Sizes::These(_) => sizes.has(size).then_some(Guard::MayBeRenamed { unknown_size: None }),
         }
     }
 }
@@ -81,7 +81,8 @@ mod tests {
     fn only_an_orphan_of_exactly_the_size_may_be_the_old_name() {
         let mut sizes = Sizes::default();
         assert!(RenamedSizes(sizes.clone()).is_empty());
-        (sizes.add(7), sizes.add(0));
+        sizes.add(7);
+        sizes.add(0);
         let some = RenamedSizes(sizes.clone());
         assert!(withheld(&some, "a", 7) && withheld(&some, "empty", 0));
         assert!(!withheld(&some, "a", 6) && !withheld(&some, "d/", 0), "the object of a directory has no content");

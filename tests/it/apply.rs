@@ -228,11 +228,11 @@ fn apply_with_state_saves_a_report_and_an_index() {
 fn forged(key: &str, path: &std::path::Path) -> String {
     use std::os::unix::fs::MetadataExt;
     let stat = fs::metadata(path).unwrap();
-    let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+    let nanos = |seconds: i64, nanos: i64| seconds * 1_000_000_000 + nanos;
     let line = serde_json::json!({
         "action": "upload", "key": key, "reason": "absent", "size": stat.size(), "etag": null,
-        "source_mtime_ns": nanos(stat.mtime(), stat.mtime_nsec()) as i64,
-        "source_ctime_ns": nanos(stat.ctime(), stat.ctime_nsec()) as i64,
+        "source_mtime_ns": nanos(stat.mtime(), stat.mtime_nsec()),
+        "source_ctime_ns": nanos(stat.ctime(), stat.ctime_nsec()),
     });
     line.to_string()
 }
@@ -271,7 +271,8 @@ fn lines_whose_key_is_not_a_path_of_the_source_are_refused_by_name() {
             "action": "delete", "key": "www/a//b", "reason": "orphan", "size": 1, "etag": etag,
             "source_mtime_ns": null, "source_ctime_ns": null,
         });
-        lines.push_str(&format!("{delete}\n"));
+        lines += &delete.to_string();
+        lines.push('\n');
         fs::write(&plan, lines).unwrap();
         trial.s3.clear_log();
         let ended = apply(&trial, &[]).expect(3);

@@ -366,7 +366,7 @@ fn a_file_below_min_age_is_skipped_and_keeps_its_object() {
     trial.write("new", "1");
     trial.write("changed", "22");
     trial.object("changed", "1", LONG_AGO);
-    trial.object("orphan", "1", LONG_AGO);
+    trial.object("orphan", "of another size", LONG_AGO);
     let run = trial.sync(&["--min-age", "1h", "--delete"]).expect(0);
     assert_eq!(trial.objects().into_iter().collect::<Vec<_>>(), [("changed".to_owned(), b"1".to_vec())]);
     assert_eq!((run.counted("skipped"), run.counted("deleted")), (2, 1));

@@ -189,7 +189,8 @@ fn an_execution_that_ignores_the_override_is_reported() {
 
 #[test]
 fn an_empty_source_starts_nothing() {
-    let empty_sources: [(&str, fn(&Trial)); 4] = [
+    type Source = (&'static str, fn(&Trial));
+    let empty_sources: [Source; 4] = [
         ("nothing", |_| {}),
         ("empty directories", |trial| fs::create_dir_all(trial.tree().join("a/b")).unwrap()),
         ("an excluded file", |trial| drop(trial.write("x.tmp", "t"))),

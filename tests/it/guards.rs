@@ -35,13 +35,15 @@ fn folder(trial: &Trial, name: &str) -> PathBuf {
 
 // --- an empty source ---
 
-/// What a tree without content may hold. Each is created by a function.
-fn leftovers(mode: &str) -> Vec<(&'static str, Vec<&'static str>, fn(&Path))> {
+/// What a tree without content may hold: its name, the options of the run, and a function that creates it.
+type Leftover = (&'static str, Vec<&'static str>, fn(&Path));
+
+fn leftovers(mode: &str) -> Vec<Leftover> {
     fn write(path: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "x").unwrap();
     }
-    let mut all: Vec<(&'static str, Vec<&'static str>, fn(&Path))> = vec![
+    let mut all: Vec<Leftover> = vec![
         ("nothing", vec![], |_| {}),
         ("an empty lost+found", vec![], |tree| fs::create_dir(tree.join("lost+found")).unwrap()),
         ("lost+found with content", vec![], |tree| write(&tree.join("d/lost+found/#12/a"))),
@@ -54,8 +56,8 @@ fn leftovers(mode: &str) -> Vec<(&'static str, Vec<&'static str>, fn(&Path))> {
         ("a broken link", vec![], |tree| std::os::unix::fs::symlink("nowhere", tree.join("link")).unwrap()),
         ("a link loop", vec![], |tree| std::os::unix::fs::symlink(".", tree.join("link")).unwrap()),
         ("a FIFO", vec![], |tree| {
-            let made = std::process::Command::new("mkfifo").arg(tree.join("pipe")).status().unwrap();
-            assert!(made.success());
+            let status = std::process::Command::new("mkfifo").arg(tree.join("pipe")).status().unwrap();
+            assert!(status.success());
         }),
     ];
     if mode == "datasync" {

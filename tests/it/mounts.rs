@@ -15,6 +15,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const ALL: [&str; 3] = ["--delete", "--max-delete", "100%"];
 
 /// Whether this process may mount file systems in a namespace of its own; says so if a test is skipped.
+#[expect(clippy::print_stderr, reason = "the reader of the test's output should know what it skips")]
 fn may_mount() -> bool {
     let script = ["--mount", "sh", "-c", "mount -t tmpfs none /mnt"];
     let status = Command::new("unshare").args(script).stderr(Stdio::null()).status();
@@ -137,10 +138,11 @@ fn nothing_is_written_at_or_below_a_missing_mount() {
 
 #[test]
 fn whatever_is_at_the_place_of_a_missing_mount_hides_its_objects() {
+    type Change = (&'static str, fn(&Trial));
     if !may_mount() {
         return;
     }
-    let changes: [(&str, fn(&Trial)); 4] = [
+    let changes: [Change; 4] = [
         ("absent", |_| {}),
         ("a file", |trial| drop(trial.write("uploads", "a file"))),
         ("a link to a directory", |trial| symlink("m", trial.tree().join("uploads")).unwrap()),

@@ -28,8 +28,8 @@ fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// Each command with each option that names a result, or the state.
 fn commands<'a>(tree: &'a str, plan: &'a str, at: &'a str) -> Vec<Vec<&'a str>> {
-    let (to, plain) = ("s3://site/www", ["--mode", "plain"]);
-    let of = |command, option| [&[command, tree, to, option, at], &plain[..]].concat();
+    let (to, mode) = ("s3://site/www", ["--mode", "plain"]);
+    let of = |command, option| [&[command, tree, to, option, at], &mode[..]].concat();
     let mut commands: Vec<Vec<&str>> = Vec::new();
     commands.extend(["--report", "--changes", "--state"].map(|option| of("sync", option)));
     commands.extend(["--report", "--output", "--state"].map(|option| of("plan", option)));
@@ -51,7 +51,7 @@ fn planned(trial: &Trial) -> String {
 }
 
 #[track_caller]
-fn assert_refused(trial: &Trial, run: FinishedRun, words: &[&str]) {
+fn assert_refused(trial: &Trial, run: &FinishedRun, words: &[&str]) {
     assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
     assert!(run.stderr.contains("inside the source") || run.stderr.contains("overlaps the source"), "{}", run.stderr);
     assert_eq!(trial.count(Operations::all()), 0, "{words:?}");
@@ -71,13 +71,13 @@ fn results_inside_the_source_are_refused_by_every_command() {
         for words in commands(&tree, &plan, &at) {
             // The trial's own report.
             let environment: &[(&str, &str)] = &[];
-            assert_refused(&trial, trial.run_words(&words, environment), &words);
+            assert_refused(&trial, &trial.run_words(&words, environment), &words);
         }
     }
     // Relative to the working directory, and with the source through a link.
     symlink("tree", trial.folder.path().join("source")).unwrap();
     let words = ["sync", "source", "s3://site/www", "--report", "tree/d/../r"];
-    assert_refused(&trial, trial.run_words(&words, &[]), &words);
+    assert_refused(&trial, &trial.run_words(&words, &[]), &words);
     let onto_stdout = format!("exec \"$@\" > {tree}/r");
     let mut command = Command::new("sh");
     command.args([
@@ -91,7 +91,7 @@ fn results_inside_the_source_are_refused_by_every_command() {
         "--report",
         "-",
     ]);
-    assert_refused(&trial, trial.spawn(command, &[]).end(), &["--report", "-"]);
+    assert_refused(&trial, &trial.spawn(command, &[]).end(), &["--report", "-"]);
     trial.remove("r");
     assert_eq!(contents(&trial.tree()), before);
     // A name that only starts like the source's.
@@ -121,7 +121,7 @@ fn results_in_a_bind_mount_of_the_source_are_refused() {
             for words in commands(&tree, &plan, &at) {
                 let mut command = Command::new("unshare");
                 command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_efs2s3")]).args(&words);
-                assert_refused(&trial, trial.spawn(command, &[]).end(), &words);
+                assert_refused(&trial, &trial.spawn(command, &[]).end(), &words);
             }
         }
     }
@@ -132,7 +132,7 @@ fn results_in_a_bind_mount_of_the_source_are_refused() {
     let words = ["sync", &tree, "s3://site/www", "--changes", &at];
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_efs2s3")]).args(words);
-    assert_refused(&trial, trial.spawn(command, &[]).end(), &words);
+    assert_refused(&trial, &trial.spawn(command, &[]).end(), &words);
     assert_eq!(contents(&trial.tree()), before);
 }
 

@@ -553,11 +553,12 @@ fn merge_refuses_reports_of_another_round() {
 
 #[test]
 fn merged_exit_code_follows_from_the_numbers() {
+    type Edit = (&'static str, i32, fn(&mut Value));
     let round = Round::new();
     round.run("sync", 0, &[]).expect(0);
     round.run("sync", 1, &[]).expect(0);
     let whole = fs::read_to_string(round.path("1.json")).unwrap();
-    let edits: [(&str, i32, fn(&mut Value)); 8] = [
+    let edits: [Edit; 8] = [
         ("failures and exit code 0", 3, |report| {
             (report["counts"]["failed"], report["counts"]["uploaded"]) = (json!(5), json!(5));
         }),

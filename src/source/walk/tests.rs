@@ -409,7 +409,7 @@ fn memory_is_bounded_by_the_look_ahead() {
     trial.options.look_ahead_entries = 300;
     let mut receiver = trial.start(folder.path());
     // The receiver starts late: the walk stops at its bounds.
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while trial.entries_ahead.now() < 300 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -697,7 +697,7 @@ fn dropping_the_receiver_ends_the_walk() {
     let folder = tree(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let trial = Trial::new();
     drop(trial.start(folder.path()));
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     // The last thread of the walk drops its context, one field after the other.
     while Arc::strong_count(&trial.operations) > 1 || (trial.entries_ahead.now(), trial.names_held.now()) != (0, 0) {
         assert!(Instant::now() < deadline, "{} entries are held", trial.entries_ahead.now());

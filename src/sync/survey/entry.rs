@@ -78,6 +78,7 @@ pub(super) fn step_of_entry(
                 Unknown::LinkLoop => tally.skipped(SkipReason::LinkLoop),
                 Unknown::MissingMount { hides_files: false } => tally.skipped(SkipReason::MissingMount),
                 Unknown::MissingMount { hides_files: true } => {
+                    tally.unpublished.add_place(key.as_bytes());
                     tally.failed(Failure::of_source(context.key(&key), Problem::missing_mount()));
                 }
                 Unknown::TooManyLinks => {
