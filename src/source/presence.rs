@@ -45,7 +45,13 @@ impl Source {
         let options = self.walk.clone();
         let check = move || {
             let mut check = Check::new(&root, &operations, &options);
-            names.iter().map(|key| check.presence(key)).collect()
+            let presences: Vec<Presence> = names.iter().map(|key| check.presence(key)).collect();
+            // Only after the checks: what they saw was the source until now.
+            if root.is_in_place(&operations) {
+                presences
+            } else {
+                vec![Presence::Failed(Problem::source_replaced()); names.len()]
+            }
         };
         let found = self.call_timeout().run("stat", first, check).await;
         found.unwrap_or_else(|problem| vec![Presence::Failed(problem); keys.len()])

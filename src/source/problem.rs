@@ -135,6 +135,12 @@ impl Problem {
         Self { operation: "stat", kind: "missing_mount", message: message.to_owned() }
     }
 
+    /// The path of the source leads to another directory than at the start of the run.
+    pub(super) fn source_replaced() -> Self {
+        let message = "the path of the source leads to another directory since this run started: run again".to_owned();
+        Self { operation: "stat", kind: "source_replaced", message }
+    }
+
     /// The walk ended early.
     pub(super) fn broken_off() -> Self {
         let message = "the walk ended before it had seen everything: run again".to_owned();

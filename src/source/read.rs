@@ -4,7 +4,9 @@
 //! 1. A file may change during the read. Size, times and inode before and after show this. On NFS a stat may come from a
 //!    cache that is a minute old, so these stats go to the server (`AT_STATX_FORCE_SYNC`).
 //! 2. The path may lead elsewhere by now: to a link out of the tree, or to a FIFO whose open waits forever.
-//! 3. A read on a hard mount whose server is down never returns: `source/timeout`.
+//! 3. The source itself may be replaced: its link turned, or another directory or file system put in its place. What was
+//!    opened is no longer part of the source then.
+//! 4. A read on a hard mount whose server is down never returns: `source/timeout`.
 
 use std::fs::File;
 use std::io;
@@ -19,6 +21,7 @@ use rustix::io::Errno;
 use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
 use super::operations::{AllowedLinks, LastLink, Operations};
+use super::root::Root;
 use super::timeout::CallTimeout;
 use crate::key::{RelativeKey, SourcePath};
 
@@ -36,6 +39,7 @@ pub(crate) enum ReadError {
 /// A file, link or directory opened for reading, with its stat at that time.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenFile {
+    root: Arc<Root>,
     handle: Arc<Handle>,
     operations: Arc<Operations>,
     stat: Stat,
@@ -57,29 +61,35 @@ impl Source {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (path, timeout) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, self.call_timeout());
         let (kind, links) = (entry.stat.kind, if entry.through_link { AllowedLinks::Any } else { AllowedLinks::None });
-        let (handle, stat) = call(timeout, "open", key, move || {
+        let (handle, stat, is_in_place) = call(timeout, "open", key, move || {
             let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
             let stat = handle.stat(&operations)?;
-            Ok((handle, stat))
+            Ok((handle, stat, root.is_in_place(&operations)))
         })
         .await?;
+        if !is_in_place {
+            return Err(ReadError::Problem(Problem::source_replaced()));
+        }
         // A FIFO or a directory has replaced it.
         if stat.kind != kind {
             return Err(ReadError::Vanished);
         }
         let operations = Arc::clone(&self.operations);
-        Ok(OpenFile { handle: Arc::new(handle), operations, stat, key: key.clone(), timeout })
+        let root = Arc::clone(&self.root);
+        Ok(OpenFile { root, handle: Arc::new(handle), operations, stat, key: key.clone(), timeout })
     }
 
     /// Stats a path again, past all caches.
     pub(crate) async fn re_stat(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (path, through_link) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, entry.through_link);
-        call(self.call_timeout(), "stat", key, move || {
+        let (stat, is_in_place) = call(self.call_timeout(), "stat", key, move || {
             let last = if through_link { LastLink::Follow } else { LastLink::Keep };
-            operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), last)
+            let stat = operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), last)?;
+            Ok((stat, root.is_in_place(&operations)))
         })
-        .await
+        .await?;
+        if is_in_place { Ok(stat) } else { Err(ReadError::Problem(Problem::source_replaced())) }
     }
 }
 
@@ -124,8 +134,13 @@ impl OpenFile {
 
     /// Stats the open file again, and returns that stat; [`ReadError::Changed`] if its content may have changed since the open.
     pub(crate) async fn check_unchanged(&self) -> Result<Stat, ReadError> {
-        let (handle, operations) = (Arc::clone(&self.handle), Arc::clone(&self.operations));
-        let now = call(self.timeout, "stat", &self.key, move || handle.stat(&operations)).await?;
+        let (root, handle, operations) =
+            (Arc::clone(&self.root), Arc::clone(&self.handle), Arc::clone(&self.operations));
+        let stat = move || Ok((handle.stat(&operations)?, root.is_in_place(&operations)));
+        let (now, is_in_place) = call(self.timeout, "stat", &self.key, stat).await?;
+        if !is_in_place {
+            return Err(ReadError::Problem(Problem::source_replaced()));
+        }
         if self.stat.is_same_content(&now) { Ok(now) } else { Err(ReadError::Changed) }
     }
 }

@@ -1,9 +1,10 @@
 //! The root: the opened source directory.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::mount::{FileSystemType, file_system_type};
@@ -19,6 +20,8 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
+    /// The device and inode of the directory; `None` if it does not show them.
+    inode: Option<(u64, u64)>,
     path: PathBuf,
     /// The latest time at which a part of its path was put in its place.
     inherited_ctime: Option<EpochNanos>,
@@ -55,12 +58,22 @@ impl Root {
             if let (Ok(opened), Ok(resolved)) = (target, RootPath::resolve(path))
                 && opened.inode == resolved.target.inode
             {
-                return Ok(Self { directory, path: path.to_owned(), inherited_ctime: resolved.latest });
+                let inode = Some(opened.inode);
+                return Ok(Self { directory, inode, path: path.to_owned(), inherited_ctime: resolved.latest });
             }
             directory = open(path)?;
         }
         tracing::warn!(path = %path.display(), "cannot see since when the path leads to the source: this run compares content");
-        Ok(Self { directory, path: path.to_owned(), inherited_ctime: Some(EpochNanos::now()) })
+        let inode = Operations::default().stat(directory.as_fd(), b".", LastLink::Keep).ok().map(|stat| stat.inode);
+        Ok(Self { directory, inode, path: path.to_owned(), inherited_ctime: Some(EpochNanos::now()) })
+    }
+
+    /// Whether the path still leads to this directory. A link may be turned during the run, or another directory or file
+    /// system put in its place: what the run reads then is no longer the source.
+    pub(super) fn is_in_place(&self, operations: &Operations) -> bool {
+        let path = self.path.as_os_str().as_bytes();
+        let now = operations.fresh_stat(CWD, path, LastLink::Follow);
+        now.is_ok_and(|now| Some(now.inode) == self.inode)
     }
 
     /// The path as given.

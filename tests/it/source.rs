@@ -108,6 +108,39 @@ fn a_source_link_turned_to_another_release_is_seen() {
 }
 
 #[test]
+fn a_source_link_turned_during_a_run_ends_its_writes_and_deletes() {
+    for (mode, turned_at) in [
+        ("plain", Operation::PutObject),
+        ("plain", Operation::ListObjectsV2),
+        ("datasync", Operation::PutObject),
+        ("datasync", Operation::ListObjectsV2),
+    ] {
+        let trial = releases("");
+        let link = at(&trial, "current");
+        symlink("releases/40", &link).unwrap();
+        for number in ["40", "41"] {
+            fs::write(at(&trial, &format!("releases/{number}/only-{number}")), number).unwrap();
+        }
+        trial.object("only-41", "41", std::time::Duration::from_secs(1000));
+        Trial::settle();
+        let turned = link.clone();
+        let turn = Fault::before(move || turn(&turned, "releases/41"));
+        trial.s3.rule(Rule::on(turned_at).times(1).does(turn));
+        let run = sync(&trial, &link, mode, &["--concurrency", "1"]).expect(3);
+        let kinds = run.report["failures"].as_array().unwrap().iter().map(|failure| failure["kind"].as_str().unwrap());
+        assert_eq!(kinds.collect::<BTreeSet<_>>(), BTreeSet::from(["source_replaced"]), "{mode}");
+        // The first write may have been on its way.
+        let written = trial.count(WRITES);
+        assert!(written <= usize::from(turned_at == Operation::PutObject), "{written} writes");
+        assert!(trial.names().contains("only-41"), "the new release has this file");
+        Trial::settle();
+        sync(&trial, &link, mode, &[]).expect(0);
+        assert_published(&trial, "41");
+        assert!(!trial.names().contains("only-40") && trial.names().contains("only-41"));
+    }
+}
+
+#[test]
 fn a_directory_swapped_above_the_source_is_seen() {
     for mode in MODES {
         let trial = releases("a/public");
