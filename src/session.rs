@@ -359,6 +359,7 @@ impl Session {
             Some(fatal) => Err(fatal),
         };
         let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
+        done.tally.log_withheld();
         done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
         let lost_changes = done.tally.lost_changes.take();
         let ending = Ending {

@@ -1,8 +1,8 @@
 //! Sizes: those of files that no object can hold, because an orphan of the same size may be their old name.
 //!
 //! A name that is not UTF-8 or a path that is too long cannot be a key, so the walk does not read such a directory. Only if
-//! there are orphans, the run learns the sizes in it: it follows no link to a directory, and stops at the first size that
-//! it cannot learn. All sizes count then.
+//! there are orphans, the run learns the sizes in it: below it, it follows no link to a directory, and stops at the first
+//! size that it cannot learn. All sizes count then.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
 use super::Source;
-use super::entry::{EntryKind, Problem};
+use super::entry::{EntryKind, Problem, Stat};
 use super::operations::{LastLink, Operations};
 use super::root::Root;
 use super::walk::Links;
@@ -148,20 +148,31 @@ impl Scan {
     fn place(&self, path: &[u8]) -> Result<(), Enough> {
         match self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep) {
             Err(errno) => self.send(Err(cannot_see(path, &errno.into()))),
-            Ok(stat) if stat.kind == EntryKind::Directory => self.subtree(path),
+            Ok(stat) if stat.kind == EntryKind::Directory || self.leads_to_a_directory(path, &stat) => {
+                self.subtree(path)
+            }
             Ok(stat) => self.send(self.size_of(path, stat.kind, || Ok(stat.size_bytes))),
         }
+    }
+
+    /// Whether the place itself is a followed link to a directory.
+    fn leads_to_a_directory(&self, path: &[u8], stat: &Stat) -> bool {
+        let target = || self.operations.fresh_stat(self.root.fd(), path, LastLink::Follow);
+        stat.kind == EntryKind::Symlink
+            && self.links == Links::Follow
+            && target().is_ok_and(|target| target.kind == EntryKind::Directory)
     }
 
     fn subtree(&self, path: &[u8]) -> Result<(), Enough> {
         let base = self.base();
         let top = base.join(OsStr::from_bytes(path));
         let mut name_bytes = 0;
-        for entry in WalkDir::new(top).follow_links(false).follow_root_links(false) {
+        for entry in WalkDir::new(top).follow_links(false) {
             let scanned = match entry {
                 Ok(entry) => {
                     self.count_reads(&entry, &mut name_bytes);
-                    self.entry(&base, &entry)
+                    // The top is a directory, or a link to one.
+                    if entry.depth() == 0 { Ok(None) } else { self.entry(&base, &entry) }
                 }
                 Err(error) => Err(cannot_see(path, &error.into())),
             };
@@ -179,7 +190,7 @@ impl Scan {
     /// Counts the calls of the library, which opens and reads each directory.
     fn count_reads(&self, entry: &DirEntry, name_bytes: &mut usize) {
         let Operations { open, readdir, .. } = &*self.operations;
-        if entry.file_type().is_dir() {
+        if entry.file_type().is_dir() || entry.depth() == 0 {
             open.fetch_add(1, Ordering::Relaxed);
             readdir.fetch_add(1, Ordering::Relaxed);
         }

@@ -59,7 +59,6 @@ pub(crate) async fn for_each_batch(
         return;
     }
     let guards = RunGuards::ask(context, &orphans, tally, rules).await;
-    guards.of_many().for_each(|guard| tracing::warn!("{}", guard.message()));
     let mut remaining = orphans.count();
     let result = async {
         for batch in orphans.batches()? {

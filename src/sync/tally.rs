@@ -111,9 +111,7 @@ impl Tally {
     /// if there is nothing to delete.
     pub(super) fn content_is_missing(&mut self, objects: u64) {
         self.content = SourceContent::Missing { objects };
-        let guard = Guard::EmptySource { objects };
-        tracing::warn!("{}", guard.message());
-        self.withheld.push(Withheld::by(&guard));
+        self.withheld.push(Withheld::by(&Guard::EmptySource { objects }));
     }
 
     /// Leaves the files that were decided about again to their last outcome.
@@ -177,6 +175,18 @@ impl Tally {
         match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name()) {
             Some(withheld) => withheld.count += count,
             None => self.withheld.push(Withheld { count, ..Withheld::by(guard) }),
+        }
+    }
+
+    /// Logs which guards withheld deletes, once the numbers are final.
+    pub(crate) fn log_withheld(&self) {
+        for Withheld { guard, count, keys, message, is_normal } in &self.withheld {
+            let first = keys.first().map(ObjectKey::as_str);
+            if *is_normal {
+                tracing::info!(%guard, deletes = count, first, "{message}");
+            } else {
+                tracing::warn!(%guard, deletes = count, first, "{message}");
+            }
         }
     }
 

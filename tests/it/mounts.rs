@@ -161,7 +161,7 @@ fn whatever_is_at_the_place_of_a_missing_mount_hides_its_objects() {
             change(&trial);
             trial.object("uploads", "at the place itself", HOUR);
             // A name between the two places of `uploads` in key order.
-            trial.object("uploads-orphan", "o", HOUR);
+            trial.object("uploads-orphan", "an orphan", HOUR);
             trial.write("uploads.txt", "t");
             let run = sync(NOTHING, &[]).expect(3);
             assert_eq!(run.withheld_by("unknown"), if mode == "plain" { 4 } else { 6 }, "{what}, {mode}");

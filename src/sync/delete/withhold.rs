@@ -64,11 +64,6 @@ impl RunGuards {
         orphans.count_of(|target| self.of_object(target).is_some())
     }
 
-    /// The guards that withhold more than some objects.
-    pub(super) fn of_many(&self) -> impl Iterator<Item = &Guard> {
-        self.first.iter().chain(&self.last)
-    }
-
     /// Returns the first guard that withholds this delete.
     pub(super) fn of(&self, target: &DeleteTarget) -> Option<Guard> {
         self.first.clone().or_else(|| self.of_object(target)).or_else(|| self.last.clone())
