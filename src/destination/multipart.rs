@@ -265,7 +265,7 @@ impl MultipartUpload<'_> {
     ) -> Result<WriteProof, S3Error> {
         parts.sort_unstable_by_key(|part| part.number);
         let whole = Whole::of(&parts);
-        let sent = Sent { key: self.key, etag: &whole.etag, checksum: whole.checksum, over: expected };
+        let sent = Sent { key: self.key, etag: &whole.etag, checksum: whole.checksum, metadata: None, over: expected };
         match self.destination.write_if(expected, |expected| self.complete_if(&parts, &whole, &sent, expected)).await {
             // What a retry receives if the first response was lost.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {

@@ -1,5 +1,7 @@
 //! An object sent in one request, only over the object that the run has seen (`DESIGN.md#conditional-writes`).
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
@@ -57,7 +59,13 @@ impl Destination {
     /// Returns an error if the key holds something else than `expected`, and if no response proves the write.
     pub(crate) async fn put(&self, object: &NewObject<'_>) -> Result<WriteProof, S3Error> {
         let etag = ETag::single(object.digest.md5);
-        let sent = Sent { key: object.key, etag: &etag, checksum: object.digest.checksum, over: object.expected };
+        let sent = Sent {
+            key: object.key,
+            etag: &etag,
+            checksum: object.digest.checksum,
+            metadata: Some(&object.headers.metadata),
+            over: object.expected,
+        };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
             Err(error) if error.kind == ErrorKind::Precondition => self.find_own_write(&sent).await.ok_or(error),
             other => other,
@@ -131,7 +139,10 @@ impl Destination {
         // If this is the object that was there before, an equal content proves nothing about its headers.
         let is_unchanged = *sent.over == ExpectedObject::Present(found.etag.clone());
         let is_same_content = found.checksum.is_some() && found.checksum == sent.checksum;
-        (!is_unchanged && (found.etag == *sent.etag || is_same_content)).then(|| WriteProof::of_head(found.etag))
+        // Another writer may have stored the same content with other metadata.
+        let is_same_metadata = sent.metadata.is_none_or(|metadata| found.stored.metadata == *metadata);
+        let is_own = !is_unchanged && is_same_metadata && (found.etag == *sent.etag || is_same_content);
+        is_own.then(|| WriteProof::of_head(found.etag))
     }
 }
 
@@ -141,6 +152,8 @@ pub(super) struct Sent<'a> {
     pub(super) key: &'a RelativeKey,
     pub(super) etag: &'a ETag,
     pub(super) checksum: Option<Checksum>,
+    /// The user metadata, if this request sent it.
+    pub(super) metadata: Option<&'a BTreeMap<String, String>>,
     /// What the write replaces.
     pub(super) over: &'a ExpectedObject,
 }

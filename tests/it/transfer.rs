@@ -235,6 +235,16 @@ fn a_retry_after_a_lost_response_does_not_overwrite_another_writer() {
 }
 
 #[test]
+fn the_same_content_with_other_metadata_is_of_another_writer() {
+    let trial = Trial::new();
+    trial.write("a", "ours");
+    let s3 = trial.s3.clone();
+    trial.s3.rule(on_put().does(Fault::before(move || s3.put("site", "www/a", "ours", Seed::default()))));
+    let run = trial.sync(&["--mode", "datasync"]).expect(3);
+    assert_eq!(run.only_failure()["kind"], "precondition_failed");
+}
+
+#[test]
 fn an_etag_that_is_not_an_md5_causes_no_retry() {
     let trial = Trial::new();
     trial.s3.settings(|settings| settings.kms = true);

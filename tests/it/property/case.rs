@@ -10,13 +10,14 @@ use fake_aws::datasync::DataSyncServer;
 use fake_aws::s3::{Fault, Operation, Rule, S3Server, Seed};
 
 use super::execution::{self, CHANGE, Deleted, TRANSFER};
+use super::mount;
 use super::oracle::{Evidence, History, Objects, is_inner};
 use super::scope::{INNER, Scope};
 use super::story::{
     Edit, End, Execution, How, Moment, NAMES, Policy, Round, Rules, SIZES, Story, Trouble, is_on, replaces_source,
 };
 use super::tree::Tree;
-use super::view::{Mode, View};
+use super::view::{Kind, Mode, View};
 use crate::trial::{FinishedRun, Trial, WRITES};
 use crate::within;
 
@@ -38,7 +39,8 @@ struct Case<'a> {
     trial: Trial,
     tree: Tree,
     history: History,
-    remembered_mounts: BTreeSet<String>,
+    /// Every mount that a run could see, and every followed link to a directory.
+    seen_mounts: BTreeSet<String>,
     /// Whether the state lacks what a run wrote: the run was killed, or was over a key range.
     lacks_rows: bool,
     has_inner: bool,
@@ -95,8 +97,12 @@ impl Case<'_> {
             filter: rules.filter.of(&self.tree.names),
             keys: (None, None),
             named: None,
-            remembered_mounts: self.remembered_mounts.clone(),
+            remembered_mounts: self.remembered_mounts(),
         }
+    }
+
+    fn remembered_mounts(&self) -> BTreeSet<String> {
+        mount::remembered(&self.trial.folder.path().join("state"))
     }
 
     /// The words of a command with the options of the scope.
@@ -110,6 +116,7 @@ impl Case<'_> {
             ("--delete", scope.rules.delete && scope.named.is_none()),
             ("--allow-empty-source", scope.rules.allow_empty),
             ("--ignore-errors", scope.rules.ignore_errors),
+            ("--allow-missing-mounts", scope.rules.allow_missing_mounts),
         ];
         for (flag, _) in flags.iter().filter(|(_, is_set)| *is_set) {
             add(&[flag]);
@@ -228,19 +235,50 @@ impl Case<'_> {
             let open = self.trial.s3.uploads().len();
             assert!(open <= uploads || response_lost || run.code == 1, "an upload is unfinished");
         }
-        if self.story.with_state
-            && [0, 3].contains(&run.code)
-            && moments.windows(2).all(|two| two[0].mounts == two[1].mounts)
-        {
-            self.remembered_mounts.extend(moments[0].mounts.iter().filter(|key| scope.covers(key)).cloned());
+        self.mounts_are_remembered(scope, step, &moments, &run);
+        if !self.story.with_state && !run.report.is_null() {
+            // Without state, the next run cannot know that a failed run wrote an older version, at a later time.
+            for key in run.failed_keys() {
+                self.tree.renew(&key["www/".len()..]);
+            }
+            // A change of a directory during its own upload is not noticed either.
+            let ([first, ..], Some(last)) = (&moments[..], moments.last()) else { panic!("no moment") };
+            let directories = last.entries.iter().filter(|(_, entry)| entry.kind == Kind::Directory);
+            for (key, _) in directories.filter(|(key, entry)| first.entries.get(*key) != Some(*entry)) {
+                self.tree.renew(key);
+            }
         }
         run
+    }
+
+    /// The state remembers only mounts that were there, and a run that saw the whole source adds them all.
+    fn mounts_are_remembered(&mut self, scope: &Scope, step: &Step<'_>, moments: &[View], run: &FinishedRun) {
+        self.seen_mounts.extend(moments.iter().flat_map(|view| view.mounts.union(&view.links)).cloned());
+        let remembered = self.remembered_mounts();
+        let invented: Vec<&String> = remembered.difference(&self.seen_mounts).collect();
+        assert!(invented.is_empty(), "the state remembers mounts that never were: {invented:?}");
+        let forgotten: Vec<&String> = scope.remembered_mounts.difference(&remembered).collect();
+        assert!(scope.rules.allow_missing_mounts || forgotten.is_empty(), "the state has forgotten {forgotten:?}");
+        let is_steady = moments.windows(2).all(|two| two[0].mounts == two[1].mounts && two[0].links == two[1].links);
+        let sees_all = step.is_whole && scope.named.is_none() && step.words[0] == "sync" && [0, 3].contains(&run.code);
+        if self.story.with_state && is_steady && sees_all {
+            let lost = moments.iter().flat_map(|view| scope.maybe_missing(view));
+            let lost: Vec<&String> = lost.collect();
+            let is_seen =
+                |key: &&String| scope.covers(key) && !lost.iter().any(|top| super::view::is_at_or_below(key, top));
+            let unknown: Vec<&String> = moments[0].mounts.difference(&remembered).filter(is_seen).collect();
+            assert!(unknown.is_empty(), "the state does not remember {unknown:?}: {}", run.stderr);
+        }
     }
 
     /// Makes visible what a run without a record of the last one cannot see.
     fn show_moves(&self) {
         if !self.story.with_state || self.lacks_rows {
             self.tree.renew_moved();
+        }
+        // A directory need not settle before its upload, so the state may lack its row.
+        if self.story.mode == Mode::DataSync {
+            self.tree.renew_mounted(fs::Metadata::is_dir);
         }
     }
 
@@ -356,6 +394,9 @@ impl Case<'_> {
         if scope.rules.ignore_errors {
             add(&["--ignore-errors"]);
         }
+        if scope.rules.allow_missing_mounts {
+            add(&["--allow-missing-mounts"]);
+        }
         match execution.run {
             Policy::DataSyncFirst => {}
             Policy::DeletesOfDataSync => add(&["--deletes", "datasync"]),
@@ -458,15 +499,18 @@ impl Case<'_> {
         let _ = self.tree.edit(&Edit::SwapAlike);
         self.tree.repair(self.story.mode);
         self.show_moves();
+        let inner = if self.has_inner { 3 } else { 0 };
         let scope = self.scope(&Rules::last());
         let view = self.tree.view(self.story.mode);
-        let lost: Vec<String> = self.remembered_mounts.difference(&view.mounts).cloned().collect();
-        let withheld = |objects: &Objects| {
-            let below = |key: &String| lost.iter().any(|mount| super::view::is_at_or_below(key, mount));
-            objects.keys().any(|key| below(key) && !view.entries.contains_key(key))
-        };
+        if scope.maybe_missing(&view).next().is_some() {
+            self.miss_mounts(&scope, &view);
+            let allowed = self.scope(&Rules { allow_missing_mounts: true, ..Rules::last() });
+            let run = self.sync(&allowed, &[]);
+            assert_eq!(run.code, inner, "the missing mounts are forgotten: {}", run.stderr);
+        }
+        let scope = self.scope(&Rules::last());
         let run = self.sync(&scope, &[]);
-        let expected = if self.has_inner || withheld(&self.outer_objects()) { 3 } else { 0 };
+        let expected = inner;
         assert_eq!(run.code, expected, "{}", run.stderr);
         // On a busy machine the measured difference of the clocks can hide a change from the index once.
         let mut others = Vec::new();
@@ -483,6 +527,23 @@ impl Case<'_> {
         if self.story.with_state {
             assert_eq!(others, [], "a run with nothing to do costs more than listings");
             assert_eq!(self.trial.s3.uploads().len(), 0, "no run resumes or aborts this upload");
+        }
+    }
+
+    /// While mounts are missing, a run keeps what was below them, and says so.
+    fn miss_mounts(&mut self, scope: &Scope, view: &View) {
+        let run = self.sync(scope, &[]);
+        let missing = scope.missing_mounts(view);
+        let is_lost = |key: &String| missing.iter().any(|mount| super::view::is_at_or_below(key, mount));
+        // A link may lead into as many mounts as before.
+        let may_be_lost = |key: &String| scope.maybe_missing(view).any(|mount| super::view::is_at_or_below(key, mount));
+        let is_bare = |key: &String| key.strip_suffix('/').is_some_and(|key| missing.contains(key));
+        let in_source = || view.entries.keys().filter(|key| !is_bare(key));
+        let (objects, inner) = (self.outer_objects(), self.has_inner);
+        if inner || objects.keys().chain(in_source()).any(is_lost) {
+            assert_eq!(run.code, 3, "a mount is missing: {}", run.stderr);
+        } else if !objects.keys().chain(in_source()).any(may_be_lost) {
+            assert_eq!(run.code, 0, "no mount is missing: {}", run.stderr);
         }
     }
 }
@@ -538,7 +599,7 @@ pub(super) fn tell(story: &Story, place: Place) {
         trial,
         tree,
         history: History::new(),
-        remembered_mounts: BTreeSet::new(),
+        seen_mounts: BTreeSet::new(),
         lacks_rows: false,
         has_inner: false,
         datasync: None,

@@ -1,5 +1,7 @@
 //! Mounts in the private mount namespace of the test's process.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,6 +19,15 @@ pub(super) fn bind(from: &Path, at: &Path) -> Option<()> {
 
 pub(super) fn unmount(at: &Path) -> Option<()> {
     run(Command::new("umount").args(["-n", "-l"]).arg(at))
+}
+
+/// The mount points that the state remembers, of the outer destination.
+pub(super) fn remembered(state: &Path) -> BTreeSet<String> {
+    let files = fs::read_dir(state).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let records = files.filter(|path| path.to_string_lossy().ends_with(".mounts.json"));
+    let records = records.map(|path| serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()).unwrap());
+    let outer = records.filter(|record| record["destination"] == "s3://site/www/");
+    outer.flat_map(|record| record["mount_points"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()).collect()
 }
 
 /// Whether something is mounted at this path, which has no links.

@@ -9,6 +9,8 @@ use super::scope::{INNER, Scope, Sizes};
 use super::view::{Entry, Kind, Mode, View, is_at_or_below};
 use crate::trial::FinishedRun;
 
+const WRITES: [Operation; 3] = [Operation::PutObject, Operation::CompleteMultipartUpload, Operation::CopyObject];
+
 pub(super) type Objects = BTreeMap<String, Object>;
 
 /// Every content that a key ever had.
@@ -47,6 +49,7 @@ impl Evidence<'_> {
             return;
         }
         assert_eq!(run.report["exit_code"], run.code);
+        self.missing_mounts_are_missing();
         if [0, 3, 143].contains(&run.code) {
             run.assert_adds_up();
         }
@@ -73,13 +76,17 @@ impl Evidence<'_> {
 
     /// The run wrote only what the source held under that key, and nothing that the filters leave out.
     fn writes_are_in_scope(&self) {
-        let writes = [Operation::PutObject, Operation::CompleteMultipartUpload, Operation::CopyObject];
-        let written: BTreeSet<&str> = self.requested(&writes);
+        let written: BTreeSet<&str> = self.requested(&WRITES);
         for key in &written {
             assert!(!self.scope.rules.min_age, "'{key}' was written, although all files are too young");
             assert!(self.scope.covers(key), "'{key}' was written, although it is out of scope");
-            let existed = |view: &View| view.entries.get(*key).is_some_and(|entry| entry.content.is_some());
+            // A rewrite of metadata reads no content.
+            let is_copied = !self.requested(&WRITES[..2]).contains(key);
+            let existed =
+                |view: &View| view.entries.get(*key).is_some_and(|entry| is_copied || entry.content.is_some());
             assert!(self.moments.iter().any(existed), "'{key}' was written, although the source never held it");
+            let is_hidden = |view: &View| self.scope.missing_mounts(view).iter().any(|top| is_at_or_below(key, top));
+            assert!(!self.moments.iter().all(is_hidden), "'{key}' was written, although a mount is missing there");
         }
         for request in self.log.iter().filter(|request| is_delete(request.operation)) {
             let batch = String::from_utf8_lossy(&request.document).into_owned();
@@ -108,7 +115,10 @@ impl Evidence<'_> {
             return;
         }
         assert_ne!(self.run.code, 1, "{gone:?} were deleted by a run that failed: {}", self.run.stderr);
-        let in_scope = sizes.keys().filter(|key| self.scope.covers(key)).count();
+        // An execution may have written objects before the run listed them.
+        let written = self.requested(&WRITES);
+        let of_execution = self.after.keys().filter(|key| !sizes.contains_key(*key) && !written.contains(key.as_str()));
+        let in_scope = sizes.keys().chain(of_execution).filter(|key| self.scope.covers(key)).count();
         let allowed = match self.scope.rules.max_delete.strip_suffix('%') {
             Some(percent) => in_scope * percent.parse::<usize>().unwrap() / 100,
             None => self.scope.rules.max_delete.parse().unwrap(),
@@ -129,7 +139,33 @@ impl Evidence<'_> {
             .iter()
             .filter(move |(key, entry)| entry.kind == Kind::File && entry.content.is_some() && is_same(key, entry));
         let new = files.map(|(key, _)| key).filter(|key| self.scope.covers(key) && !self.before.contains_key(*key));
-        new.filter(|_| !self.scope.rules.min_age)
+        let lost = self.maybe_missing();
+        new.filter(move |key| !self.scope.rules.min_age && !lost.iter().any(|top| is_at_or_below(key, top)))
+    }
+
+    /// The mount points that may have been missing at some moment: those in the state, and those that this run saw.
+    fn maybe_missing(&self) -> BTreeSet<&String> {
+        let seen = self.moments.iter().flat_map(|view| view.mounts.union(&view.links));
+        let seen =
+            seen.filter(|key| self.is_restructured && !self.moments.iter().all(|view| view.mounts.contains(*key)));
+        let remembered = self.moments.iter().flat_map(|view| self.scope.maybe_missing(view));
+        remembered.chain(seen).collect()
+    }
+
+    /// The paths at which the report calls a mount missing.
+    fn named_missing_mounts(&self) -> Vec<&str> {
+        let failures = self.run.report["failures"].as_array().unwrap().iter();
+        let failures = failures.filter(|failure| failure["kind"] == "missing_mount");
+        let keys = failures.map(|failure| failure["key"].as_str().unwrap().strip_prefix("www/").unwrap());
+        keys.map(|key| key.trim_end_matches('/')).collect()
+    }
+
+    fn missing_mounts_are_missing(&self) {
+        let known = self.maybe_missing();
+        for key in self.named_missing_mounts() {
+            let is_known = known.iter().any(|top| is_at_or_below(key, top));
+            assert!(is_known, "no mount is missing at '{key}': {}", self.run.stderr);
+        }
     }
 
     /// After exit code 0 everything in scope is equal. After exit code 3 the report names what is not.
@@ -143,7 +179,16 @@ impl Evidence<'_> {
             run.stderr
         );
         let excused = self.named();
-        let is_excused = |key: &str| excused.contains(&format!("www/{key}"));
+        // One failure at a missing mount stands for everything below it.
+        let hidden = if run.code == 3 { self.named_missing_mounts() } else { Vec::new() };
+        // The directory itself, if it is empty, is not a loss.
+        let bare = self.maybe_missing();
+        let is_bare = |key: &str| {
+            !self.after.contains_key(key) && key.strip_suffix('/').is_some_and(|key| bare.contains(&key.to_owned()))
+        };
+        let is_excused = |key: &str| {
+            excused.contains(&format!("www/{key}")) || hidden.iter().any(|top| is_at_or_below(key, top)) || is_bare(key)
+        };
         let wrong = self.wrong_keys().filter(|key| !is_excused(key)).map(|key| self.difference(key));
         let wrong: Vec<String> = wrong.collect();
         let why = if run.code == 0 { "exit 0" } else { "exit 3, and the report does not name these keys" };
@@ -160,7 +205,8 @@ impl Evidence<'_> {
         for withheld in run.report["withheld_because"].as_array().unwrap() {
             let is_normal = match withheld["guard"].as_str().unwrap() {
                 "still_gone" | "still_the_same" => self.is_restructured || self.moments.len() > 1,
-                "may_be_renamed" => self.scope.rules.min_age,
+                // A new file that vanishes during the run counts too.
+                "may_be_renamed" => self.scope.rules.min_age || self.is_restructured,
                 _ => false,
             };
             if run.code == 3 || is_normal {

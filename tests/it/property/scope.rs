@@ -18,7 +18,7 @@ pub(super) struct Scope {
     pub(super) keys: (Option<String>, Option<String>),
     /// The keys that a manifest names.
     pub(super) named: Option<BTreeSet<String>>,
-    /// Directories on which something was mounted in an earlier run with the same state.
+    /// The mount points that the state remembers: mounts that an earlier run saw, and followed links into mounts.
     pub(super) remembered_mounts: BTreeSet<String>,
 }
 
@@ -52,7 +52,7 @@ impl Scope {
         let is_unknown = |tops: &BTreeSet<String>| tops.iter().any(|top| is_at_or_below(key, top));
         // A directory in place of a file counts as gone, whatever it holds.
         let is_below = |tops: &BTreeSet<String>| tops.iter().any(|top| is_at_or_below(key, top) && key != top);
-        let missing: BTreeSet<String> = self.remembered_mounts.difference(&view.mounts).cloned().collect();
+        let missing = self.missing_mounts(view);
         let whole = |unread: &String| !self.is_part() && self.filter.may_admit_below(unread);
         let checks = [
             (!self.rules.delete || self.named.is_some(), "the run does not delete"),
@@ -67,6 +67,17 @@ impl Scope {
             (self.may_be_renamed(key, view, before), "its file may have a name that cannot be published"),
         ];
         checks.into_iter().find_map(|(applies, why)| applies.then_some(why))
+    }
+
+    /// The remembered mounts that are missing at this moment for certain. A link may lead into fewer mounts than before.
+    pub(super) fn missing_mounts(&self, view: &View) -> BTreeSet<String> {
+        let missing = self.maybe_missing(view).filter(|key| !view.links.contains(*key));
+        missing.cloned().collect()
+    }
+
+    pub(super) fn maybe_missing(&self, view: &View) -> impl Iterator<Item = &String> {
+        let remembered = self.remembered_mounts.iter().filter(|_| !self.rules.allow_missing_mounts);
+        remembered.filter(|key| !view.mounts.contains(*key))
     }
 
     /// In plain mode, the object that a console makes for a directory.
@@ -97,6 +108,11 @@ impl Scope {
             let is_new = entry.kind == Kind::File && self.covers(key) && !before.contains_key(key);
             is_new && size == Some(&entry.size)
         });
-        hidden || self.rules.min_age && young
+        let missing = self.missing_mounts(view);
+        let bare = view.entries.iter().any(|(key, entry)| {
+            let is_new = entry.kind != Kind::Directory && self.covers(key) && !before.contains_key(key);
+            is_new && size == Some(&entry.size) && missing.iter().any(|mount| is_at_or_below(key, mount))
+        });
+        hidden || bare || self.rules.min_age && young
     }
 }

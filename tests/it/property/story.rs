@@ -185,6 +185,8 @@ pub(super) struct Rules {
     pub(super) max_delete: &'static str,
     /// Whether the run leaves every file of this case for a later run.
     pub(super) min_age: bool,
+    /// Whether the run forgets the mounts that are missing, and deletes what was below them.
+    pub(super) allow_missing_mounts: bool,
     pub(super) filter: Filters,
 }
 
@@ -218,6 +220,7 @@ impl Rules {
             ignore_errors: false,
             max_delete: "100%",
             min_age: false,
+            allow_missing_mounts: false,
             filter: Filters::default(),
         }
     }
@@ -345,7 +348,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         (keys, more)
     });
     let listing = prop_oneof![3 => fault(), 1 => Just(backwards)];
-    let moment = prop::sample::select(vec![Moment::Listing, Moment::Upload, Moment::Delete]);
+    let moment = prop::sample::select(vec![Moment::Listing, Moment::Upload, Moment::Delete, Moment::Delete]);
     prop_oneof![
         4 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Puts(fault, times)),
         3 => (0..NAMES_PER_STORY, fault()).prop_map(|(name, fault)| Trouble::PutsOf(name, fault)),
@@ -353,7 +356,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         2 => (0..3_u64, listing, 1..6_u64).prop_map(|(skip, fault, times)| Trouble::Lists(skip, fault, times)),
         2 => (fault(), 1..5_u64).prop_map(|(fault, times)| Trouble::Deletes(fault, times)),
         1 => pick().prop_map(Trouble::ConcurrentRewrite),
-        2 => (moment, edit()).prop_map(|(moment, edit)| Trouble::ConcurrentEdit(moment, edit)),
+        3 => (moment, edit()).prop_map(|(moment, edit)| Trouble::ConcurrentEdit(moment, edit)),
         1 => (prop::sample::select(vec!["-TERM", "-KILL"]), 0..4000_u64)
             .prop_map(|(signal, after)| Trouble::Stop(signal, after)),
     ]
@@ -368,15 +371,11 @@ fn rules() -> impl Strategy<Value = Rules> {
         prop::sample::select(vec!["100%", "100%", "100%", "100%", "2", "40%"])
             .prop_map(|most| if OFF.contains(&"share") && most == "40%" { "2" } else { most }),
         flag("min_age", 0.08),
+        prop::bool::weighted(0.08),
         (filter(), filter()).prop_map(|(include, exclude)| Filters { include, exclude }),
     )
-        .prop_map(|(delete, allow_empty, ignore_errors, max_delete, min_age, filter)| Rules {
-            delete,
-            allow_empty,
-            ignore_errors,
-            max_delete,
-            min_age,
-            filter,
+        .prop_map(|(delete, allow_empty, ignore_errors, max_delete, min_age, allow_missing_mounts, filter)| {
+            Rules { delete, allow_empty, ignore_errors, max_delete, min_age, allow_missing_mounts, filter }
         })
 }
 

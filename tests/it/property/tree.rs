@@ -111,7 +111,8 @@ impl Tree {
         let picked = picks.iter().filter_map(|pick| self.pick_file(*pick));
         let picked = picked.filter(|path| !path.to_string_lossy().contains("/.nfs"));
         let keys = picked.filter_map(|path| Some(path.strip_prefix(&self.source).unwrap().to_str()?.to_owned()));
-        keys.collect()
+        // A manifest may not name a longer path.
+        keys.filter(|key| key.len() <= 1024).collect()
     }
 
     /// Overwrites a file in place with content of the same size.
@@ -396,13 +397,29 @@ impl Tree {
                 fs::set_permissions(path, meta.permissions()).unwrap();
             }
         }
+        drop(moved);
+        self.renew_mounted(|meta| !meta.is_symlink());
+    }
+
+    /// Renews the ctime of this file or directory, if it has one.
+    pub(super) fn renew(&self, key: &str) {
+        let path = self.source.join(key);
+        if let Ok(meta) = path.symlink_metadata()
+            && !meta.is_symlink()
+        {
+            fs::set_permissions(path, meta.permissions()).unwrap();
+        }
+    }
+
+    /// Renews what shows a mount, in directories or files of the kind that the caller wants.
+    pub(super) fn renew_mounted(&self, is_wanted: impl Fn(&fs::Metadata) -> bool) {
         let over = self.was_mounted_over.load(Ordering::Relaxed).then(|| fs::canonicalize(&self.source).unwrap());
         for path in self.mounts.lock().unwrap().iter().map(|(path, _)| path).chain(&over) {
             let mut all = vec![path.clone()];
             collect(path, &mut all);
             for path in all {
                 if let Ok(meta) = path.symlink_metadata()
-                    && !meta.is_symlink()
+                    && is_wanted(&meta)
                 {
                     fs::set_permissions(path, meta.permissions()).unwrap();
                 }

@@ -59,8 +59,10 @@ pub(super) struct View {
     /// Directories that cannot be read.
     pub(super) unread: BTreeSet<String>,
     pub(super) unpublishable: Vec<Unpublishable>,
-    /// The directories on which something is mounted.
+    /// The directories on which something is mounted, without links to such directories.
     pub(super) mounts: BTreeSet<String>,
+    /// The followed links to directories. They may lead into mounts.
+    pub(super) links: BTreeSet<String>,
 }
 
 /// Whether `key` is `top` or lies below it.
@@ -85,8 +87,11 @@ impl View {
         let root = fs::canonicalize(source).unwrap();
         let mut above = Vec::new();
         view.read(&root, "", true, mode, &mut above);
-        let mounts = mount_points(&root).filter_map(|path| path.into_os_string().into_string().ok());
-        view.mounts = mounts.filter(|key| view.directories.contains(key)).collect();
+        let points: BTreeSet<PathBuf> = mount_points(Path::new("/")).map(|path| Path::new("/").join(path)).collect();
+        let is_mounted = |key: &&String| fs::canonicalize(root.join(key)).is_ok_and(|path| points.contains(&path));
+        let directories =
+            view.directories.union(&view.unread).filter(|key| !key.is_empty() && !view.links.contains(*key));
+        view.mounts = directories.filter(is_mounted).cloned().collect();
         view
     }
 
@@ -139,6 +144,9 @@ impl View {
         };
         if meta.is_dir() {
             let valid = key.filter(|key| key.len() < LONGEST_KEY);
+            if is_link {
+                self.links.extend(valid.clone());
+            }
             let prefix = valid.as_ref().map_or_else(|| parent.to_owned(), |key| format!("{key}/"));
             self.read(path, &prefix, valid.is_some(), mode, above);
             if let Some(key) = valid.filter(|key| mode == Mode::DataSync && !self.unread.contains(key)) {
