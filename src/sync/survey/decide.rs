@@ -159,8 +159,9 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
             Some(if is_stored { Decision::CompareMetadata } else { Decision::Keep(Reason::Remembered) })
         }
         (true, false) | (false, true) => Some(Decision::Compare),
-        // The object has the row's content, and the file has changed since: the dates need not show when.
-        (false, false) if row.has_content_of(object) => Some(Decision::Compare),
+        // The object has the row's content, and the file has changed since: the dates need not show when. Without content,
+        // this says nothing.
+        (false, false) if object.size_bytes > 0 && row.has_content_of(object) => Some(Decision::Compare),
         (false, false) => None,
     }
 }
