@@ -29,7 +29,8 @@ pub(crate) struct Mount {
 impl MountTable {
     /// Reads the table; it is empty on a system that has none.
     pub(crate) fn read() -> Self {
-        Self::parse(&std::fs::read_to_string(MOUNT_TABLE).unwrap_or_default())
+        // A name in the table need not be UTF-8.
+        Self::parse(&String::from_utf8_lossy(&std::fs::read(MOUNT_TABLE).unwrap_or_default()))
     }
 
     pub(crate) fn parse(text: &str) -> Self {
@@ -40,10 +41,15 @@ impl MountTable {
         &self.0
     }
 
+    /// Returns the mount with this ID.
+    pub(crate) fn mount(&self, id: u64) -> Option<&Mount> {
+        self.0.iter().find(|mount| mount.id == id)
+    }
+
     /// Returns the mount that a path without links is on.
     pub(crate) fn mount_of(&self, path: &Path) -> Option<&Mount> {
         // A mount may hide others below its point, so the longest point is only the second choice.
-        let by_id = path.ancestors().find_map(mount_id).and_then(|id| self.0.iter().find(|mount| mount.id == id));
+        let by_id = path.ancestors().find_map(mount_id).and_then(|id| self.mount(id));
         by_id.filter(|mount| path.starts_with(&mount.point)).or_else(|| self.longest_of(path))
     }
 

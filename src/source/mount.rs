@@ -1,13 +1,12 @@
 //! A mount: what file system the source lies on, and what kind of mount `--require-mount` asks for.
 //!
-//! The number of a mount identifies it. Its path does not: another mount may lie over it, and the table escapes a space.
+//! The ID of a mount identifies it. Its path does not: another mount may lie over it.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::str::FromStr;
 
-/// The mount table of this process (`proc_pid_mountinfo(5)`).
-const MOUNT_TABLE: &str = "/proc/self/mountinfo";
+use crate::mount_table::MountTable;
 
 /// What the source must be mounted as.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,16 +51,12 @@ impl fmt::Display for FileSystemType {
 /// Returns the type of the file system on which an open directory lies. `None` if the kernel does not show it.
 pub(super) fn file_system_type(directory: BorrowedFd<'_>) -> Option<FileSystemType> {
     let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd())).ok()?;
-    let number = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
-    // A name in the table need not be UTF-8.
-    let table = std::fs::read(MOUNT_TABLE).ok()?;
-    type_in(&String::from_utf8_lossy(&table), number)
+    let id = about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
+    type_in(&MountTable::read(), id)
 }
 
-fn type_in(table: &str, number: &str) -> Option<FileSystemType> {
-    let line = table.lines().find(|line| line.split(' ').next() == Some(number))?;
-    let (_, after) = line.split_once(" - ")?;
-    after.split(' ').next().map(|name| FileSystemType(name.to_owned()))
+fn type_in(table: &MountTable, id: u64) -> Option<FileSystemType> {
+    table.mount(id).map(|mount| FileSystemType(mount.kind.clone()))
 }
 
 #[cfg(test)]
@@ -82,16 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_mount_shows_its_type() {
+    fn the_id_of_a_mount_shows_its_type() {
         let table = "22 1 0:21 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
                      30 1 259:1 / /mnt/a\\040-\\040b rw - ext4 /dev/a rw\n\
                      31 30 0:50 / /mnt/a\\040-\\040b rw master:1 - nfs4 fs-1.efs:/ rw,vers=4.1\n\
                      3 1 0:3 / /proc rw - proc proc rw\n";
-        let found = |number| type_in(table, number).map(|found| found.to_string());
-        assert_eq!(found("30").as_deref(), Some("ext4"));
-        assert_eq!(found("31").as_deref(), Some("nfs4"), "mounted over the other one");
-        assert_eq!(found("3").as_deref(), Some("proc"));
-        assert_eq!(found("2"), None);
+        let table = MountTable::parse(table);
+        let found = |id| type_in(&table, id).map(|found| found.to_string());
+        assert_eq!(found(30).as_deref(), Some("ext4"));
+        assert_eq!(found(31).as_deref(), Some("nfs4"), "mounted over the other one");
+        assert_eq!(found(3).as_deref(), Some("proc"));
+        assert_eq!(found(2), None);
     }
 
     #[test]
