@@ -14,8 +14,9 @@
 //! ```
 
 use std::path::Path;
-use std::time::SystemTime;
 
+mod follow_up;
+mod history;
 mod key_sample;
 mod prepare;
 mod source_check;
@@ -25,17 +26,15 @@ use super::{Ended, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{OwnDeletes, StageLimits, attempt};
-use crate::datasync::breaker::{BreakerFile, BreakerRules};
-use crate::datasync::late_writes::LateWrites;
+use crate::datasync::attempt::{Attempt, OwnDeletes, StageLimits, attempt};
 use crate::datasync::{Latest, Task};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
 use crate::sync::changes::Changes;
-use crate::sync::rules::Suspect;
 use crate::sync::setup::Doubt;
-use crate::time::EpochNanos;
+use follow_up::{Attempted, FollowUp};
+use history::History;
 use key_sample::SampledKeys;
 use prepare::{Known, check_folder, describe, run_command, with_task_settings};
 use source_check::{SourceCheck, check_source};
@@ -167,39 +166,41 @@ async fn through_datasync(
     subject: &mut Subject,
     control: &Control,
 ) -> Direct {
-    let Control { shutdown, progress } = control;
-    let Some(Known { datasync, task, .. }) = known else {
+    let Some(known) = known else {
         return Direct::Sync(Doubt::default());
     };
-    let task_unknown = task.is_err();
-    let mut late_writes = LateWrites::load(session.state(), session.destination()).await;
-    let mut latest = Latest::None;
-    if let Ok(task) = task {
-        tokio::select! {
-            described = datasync.describe_latest(task.latest_execution.as_deref()) => latest = described,
-            // The attempt and the direct sync stop by themselves.
-            () = shutdown.requested() => {}
+    let mut history = History::load(known, session, &control.shutdown).await;
+    if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
+        return Direct::Sync(history.doubt());
+    }
+    let attempt = attempt_once(args, known, &history.latest, control).await;
+    history.add(&attempt).await;
+    subject.datasync = Some((&attempt).into());
+    subject.route = Route::Datasync;
+    let unguarded_deletes = attempt.ignored_override() && !deletes_were_within_limit(sampled, session);
+    let doubt = Doubt { unguarded_deletes, ..history.doubt_after(&attempt) };
+    let attempted = Attempted {
+        verdict: attempt.verdict.kind,
+        is_proven: attempt.unproven.is_empty(),
+        always_compares: args.audit || args.deletes == Deletes::Guarded && session.context().rules.delete,
+        policy: args.policy,
+        stop_requested: control.shutdown.is_requested(),
+    };
+    let evidence = attempt.verdict.evidence;
+    match attempted.follow_up() {
+        FollowUp::Nothing => Direct::Nothing,
+        FollowUp::Compare => Direct::Sync(doubt),
+        FollowUp::Forbidden => Direct::Forbidden(evidence),
+        FollowUp::Cancelled => Direct::Cancelled(evidence),
+        FollowUp::FallBack => {
+            subject.route = Route::Fallback;
+            Direct::Sync(doubt)
         }
-        late_writes.saw(&latest, task).await;
-    } else {
-        late_writes.saw_no_task();
     }
-    let memory = BreakerFile::new(session.state(), session.destination());
-    let mut breaker = memory.load().await;
-    let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
-    let is_open = args.policy == Policy::DatasyncFirst && breaker.is_open(rules, SystemTime::now());
-    if is_open {
-        let failures = breaker.failures();
-        tracing::warn!(failures, "the last executions failed: syncing directly until the cooldown is over");
-    }
-    if is_open || args.policy == Policy::DirectOnly {
-        let datasync_may_still_run = match task {
-            Ok(_) => latest.may_still_run(),
-            Err(attempt) => attempt.may_still_run,
-        };
-        let suspect = late_writes.suspect();
-        return Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run, ..Doubt::default() });
-    }
+}
+
+/// Makes one attempt with DataSync, and logs what it does not prove. Without a described task, it has failed already.
+async fn attempt_once(args: &DataSyncArgs, known: &Known, latest: &Latest, control: &Control) -> Attempt {
     let limits = StageLimits {
         poll_interval: args.poll_interval,
         queue: args.queue_timeout,
@@ -208,61 +209,27 @@ async fn through_datasync(
         total: args.timeout,
         cancel: args.cancel_timeout,
     };
-    let attempt = match task {
+    let attempt = match &known.task {
         Ok(task) => {
             let deletes = own_deletes(args.deletes, task);
-            attempt(datasync, task, &latest, deletes, limits, shutdown, progress).await
+            let Control { shutdown, progress } = control;
+            attempt(&known.datasync, task, latest, deletes, limits, shutdown, progress).await
         }
         Err(attempt) => attempt.clone(),
     };
-    subject.datasync = Some((&attempt).into());
-    subject.route = Route::Datasync;
-    let kind = attempt.verdict.kind;
-    if !matches!(kind, VerdictKind::Succeeded | VerdictKind::Interrupted) {
-        tracing::warn!("DataSync: {}", attempt.verdict.evidence);
-    }
-    if let Ok(task) = task {
-        late_writes.saw_attempt(&attempt, task).await;
-    }
-    if kind == VerdictKind::Interrupted {
-        return Direct::Nothing;
-    }
-    if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
-        breaker.succeeded();
-    } else if kind != VerdictKind::Cancelled {
-        breaker.failed(SystemTime::now());
-    }
-    memory.store(&breaker).await;
-    if shutdown.is_requested() {
-        return Direct::Nothing;
-    }
-    let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
-    let written = |content| since.map(|since| Suspect { since, content });
-    let suspect = |content| Suspect::either(written(content), late_writes.suspect());
-    let max_delete = session.context().delete_rules.max_delete;
-    let is_within_limit = sampled.is_some_and(|sampled| sampled.allow_deletes(max_delete));
-    let unguarded_deletes = attempt.ignored_override() && !is_within_limit;
-    if kind == VerdictKind::Succeeded {
+    if attempt.verdict.kind == VerdictKind::Succeeded {
         for reason in &attempt.unproven {
             tracing::warn!("the success of the execution does not show that the destination matches: {reason}");
         }
-        let must_delete = args.deletes == Deletes::Guarded && session.context().rules.delete;
-        if !(args.audit || must_delete || !attempt.unproven.is_empty()) {
-            return Direct::Nothing;
-        }
-        return Direct::Sync(Doubt { suspect: suspect(false), unguarded_deletes, ..Doubt::default() });
+    } else if attempt.verdict.kind != VerdictKind::Interrupted {
+        tracing::warn!("DataSync: {}", attempt.verdict.evidence);
     }
-    if args.policy == Policy::DatasyncOnly {
-        return Direct::Forbidden(attempt.verdict.evidence);
-    }
-    if kind == VerdictKind::Cancelled {
-        return Direct::Cancelled(attempt.verdict.evidence);
-    }
-    subject.route = Route::Fallback;
-    // After a partial success, what DataSync wrote may have wrong content.
-    let suspect = suspect(kind == VerdictKind::Partial);
-    let datasync_may_still_run = attempt.may_still_run;
-    Direct::Sync(Doubt { suspect, task_unknown, datasync_may_still_run, unguarded_deletes })
+    attempt
+}
+
+/// Whether the keys that the destination had before the attempt show that the guards allow the deletes of all orphans.
+fn deletes_were_within_limit(sampled: Option<SampledKeys>, session: &Session) -> bool {
+    sampled.is_some_and(|sampled| sampled.allow_deletes(session.context().delete_rules.max_delete))
 }
 
 /// Which deletes an execution may do itself; logs if they are unguarded.

@@ -1,0 +1,107 @@
+//! The history of the task's executions, as far as a run knows it: the latest one, since when objects are suspect, and
+//! the failures in a row.
+
+use std::time::SystemTime;
+
+use super::prepare::Known;
+use crate::cli::{DataSyncArgs, Policy};
+use crate::datasync::attempt::Attempt;
+use crate::datasync::attempt::verdict::VerdictKind;
+use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
+use crate::datasync::late_writes::LateWrites;
+use crate::datasync::{Latest, Task};
+use crate::session::Session;
+use crate::shutdown::Shutdown;
+use crate::sync::rules::Suspect;
+use crate::sync::setup::Doubt;
+use crate::time::EpochNanos;
+
+/// The history of the executions before this run's own attempt, and then with it.
+#[derive(Debug)]
+pub(super) struct History<'a> {
+    /// A failed attempt if DataSync did not describe the task.
+    task: Result<&'a Task, &'a Attempt>,
+    pub(super) latest: Latest,
+    late_writes: LateWrites<'a>,
+    breaker: Breaker,
+    breaker_file: BreakerFile<'a>,
+}
+
+impl<'a> History<'a> {
+    /// Loads what the state remembers, and describes the latest execution.
+    pub(super) async fn load(known: &'a Known, session: &'a Session, shutdown: &Shutdown) -> Self {
+        let (state, destination) = (session.state(), session.destination());
+        let task = known.task.as_ref();
+        let mut late_writes = LateWrites::load(state, destination).await;
+        let mut latest = Latest::None;
+        if let Ok(task) = task {
+            tokio::select! {
+                described = known.datasync.describe_latest(task.latest_execution.as_deref()) => latest = described,
+                // The attempt and the direct sync stop by themselves.
+                () = shutdown.requested() => {}
+            }
+            late_writes.saw(&latest, task).await;
+        } else {
+            late_writes.saw_no_task();
+        }
+        let breaker_file = BreakerFile::new(state, destination);
+        let breaker = breaker_file.load().await;
+        Self { task, latest, late_writes, breaker, breaker_file }
+    }
+
+    /// Whether the run must not try DataSync, because the last executions failed.
+    pub(super) fn breaker_is_open(&self, args: &DataSyncArgs) -> bool {
+        let rules = BreakerRules { failures: args.breaker_failures, cooldown: args.breaker_cooldown };
+        let is_open = args.policy == Policy::DatasyncFirst && self.breaker.is_open(rules, SystemTime::now());
+        if is_open {
+            let failures = self.breaker.failures();
+            tracing::warn!(failures, "the last executions failed: syncing directly until the cooldown is over");
+        }
+        is_open
+    }
+
+    /// Records how this run's attempt ended.
+    pub(super) async fn add(&mut self, attempt: &Attempt) {
+        if let Ok(task) = self.task {
+            self.late_writes.saw_attempt(attempt, task).await;
+        }
+        let kind = attempt.verdict.kind;
+        if kind == VerdictKind::Interrupted {
+            return;
+        }
+        if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
+            self.breaker.succeeded();
+        } else if kind != VerdictKind::Cancelled {
+            self.breaker.failed(SystemTime::now());
+        }
+        self.breaker_file.store(&self.breaker).await;
+    }
+
+    /// What a direct sync without an attempt must doubt.
+    pub(super) fn doubt(&self) -> Doubt {
+        let datasync_may_still_run = match self.task {
+            Ok(_) => self.latest.may_still_run(),
+            Err(attempt) => attempt.may_still_run,
+        };
+        Doubt {
+            suspect: self.late_writes.suspect(),
+            task_unknown: self.task.is_err(),
+            datasync_may_still_run,
+            ..Doubt::default()
+        }
+    }
+
+    /// What a direct sync after this attempt must doubt.
+    pub(super) fn doubt_after(&self, attempt: &Attempt) -> Doubt {
+        // After a partial success, what DataSync wrote may have wrong content.
+        let content = attempt.verdict.kind == VerdictKind::Partial;
+        let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
+        let written = since.map(|since| Suspect { since, content });
+        Doubt {
+            suspect: Suspect::either(written, self.late_writes.suspect()),
+            task_unknown: self.task.is_err(),
+            datasync_may_still_run: attempt.may_still_run,
+            ..Doubt::default()
+        }
+    }
+}
