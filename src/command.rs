@@ -10,6 +10,7 @@ use crate::cli::{
 use crate::config::SyncConfig;
 use crate::destination::headers::HeaderRule;
 use crate::exit_code::ExitCode;
+use crate::location::LocationError;
 use crate::progress::Progress;
 use crate::recorded_options::RecordedOptions;
 use crate::report::{CommandName, Report, Subject};
@@ -115,12 +116,13 @@ async fn run_plan(command: PlanCommand, inputs: Inputs, control: Control) -> Res
     let sink = match &command.output {
         Some(path) => {
             let place = places.result("--output", path)?;
-            let header = PlanHeader::new(
-                &command.options.source,
-                command.options.destination.to_string(),
-                inputs.options.clone(),
-                inputs.header_rules.clone(),
-            );
+            let options = match &command.state {
+                // `apply` may start in another folder.
+                Some(state) => inputs.options.clone().with("state", state.absolute().to_string()),
+                None => inputs.options.clone(),
+            };
+            let destination = command.options.destination.to_string();
+            let header = PlanHeader::new(&command.options.source, destination, options, inputs.header_rules.clone());
             PlanSink::create(&place, &header).map_err(|error| cannot_write("plan", &place, error))?
         }
         None => PlanSink::stdout(!command.json && std::io::stdout().is_terminal()),
@@ -139,6 +141,7 @@ async fn run_apply(
     let plan = PlanFile::open(&command.plan).map_err(CommandError::usage)?;
     let PlanHeader { source, destination, options, headers, .. } = plan.header();
     let options = options.clone().overridden_by(given);
+    let state = state_of_plan(&options, command.state)?;
     let args = match options.sync_args(source, destination) {
         Ok(args) => SyncArgs { report: command.report, ..args },
         Err(error) => {
@@ -151,7 +154,15 @@ async fn run_apply(
     let changes = places::changes(&mut places, command.changes.as_deref())?;
     let inputs = Inputs { header_rules: headers.clone(), options, config: inputs.config };
     let work = Work::Apply(Box::new(plan), changes);
-    run_work(CommandName::Apply, args, &command.state, inputs, places, work, control).await
+    run_work(CommandName::Apply, args, &state, inputs, places, work, control).await
+}
+
+/// Returns the state that the command line names, or else the one that the plan was made with: without it, the next run
+/// would not know what `apply` wrote, and `apply` not which mounts are missing.
+fn state_of_plan(options: &RecordedOptions, args: StateArgs) -> Result<StateArgs, CommandError> {
+    let recorded = options.get("state").map(|place| place.parse()).transpose();
+    let recorded = recorded.map_err(|error: LocationError| CommandError::usage(error).at("the plan's --state"))?;
+    Ok(StateArgs { state: recorded.or(args.state), ..args })
 }
 
 async fn run_verify(command: VerifyCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {

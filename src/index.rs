@@ -164,11 +164,14 @@ impl Index {
         let mut new = state.new_file().await?;
         let (old, head) = (self.old_rows().await, self.head.clone());
         let merged = tokio::task::spawn_blocking(move || -> io::Result<_> {
-            edit::merge(edits, old, file::RowWriter::new(&mut new, &head)?)?;
-            Ok(new)
+            let differs = edit::merge(edits, old, file::RowWriter::new(&mut new, &head)?)?;
+            Ok(differs.then_some(new))
         });
         let new = merged.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        state.publish(&self.name, new.map_err(|error| StateError::in_file(&self.name, error))?).await
+        match new.map_err(|error| StateError::in_file(&self.name, error))? {
+            Some(new) => state.publish(&self.name, new).await,
+            None => Ok(()),
+        }
     }
 
     /// The rows that the edits apply to. There are none if the run found damage while it read them.

@@ -50,6 +50,12 @@ impl RecordedOptions {
         self
     }
 
+    /// Returns these options with another value of one.
+    pub(crate) fn with(mut self, name: &str, value: String) -> Self {
+        self.0.insert(name.to_owned(), vec![value]);
+        self
+    }
+
     /// Returns these options and `others`, which win.
     pub(crate) fn overridden_by(mut self, others: &Self) -> Self {
         self.0.extend(others.0.clone());

@@ -59,6 +59,14 @@ impl fmt::Display for StateLocation {
 }
 
 impl StateLocation {
+    /// The place with a path that does not depend on the working directory.
+    pub(crate) fn absolute(&self) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+            Self::Prefix(location) => Self::Prefix(location.clone()),
+        }
+    }
+
     /// Whether the state and the source or the destination overlap: files in the source are copied, orphans in the
     /// destination are deleted, and objects of a destination inside the state look like records of the state.
     pub(crate) fn overlaps(&self, source: &Path, destination: &Location) -> bool {

@@ -83,7 +83,7 @@ Examples:
   Carry out a plan, and report what was done:
     efs2s3 apply plan.jsonl --report report.json
 
-  Carry it out while no other run writes to the same destination:
+  Use another state than the plan was made with:
     efs2s3 apply plan.jsonl --state s3://my-state/efs2s3";
 
 pub(super) const VERIFY: &str = "\

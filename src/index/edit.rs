@@ -1,7 +1,7 @@
 //! Edit: one key at which the new index differs from the old one.
 //!
 //! Files are settled in any order, so a run spools its edits. At its end, it merges them with the old rows into a new
-//! index. A run without edits writes no index.
+//! index. A run whose edits change nothing writes no index.
 
 use std::io::{self, Write};
 
@@ -36,24 +36,38 @@ impl SpoolRecord for Edit {
     }
 }
 
-/// Writes the old rows with the edits applied.
-pub(super) fn merge<W: Write>(mut edits: Spool<Edit>, old: Option<RowReader>, mut new: RowWriter<W>) -> io::Result<()> {
+/// Writes the old rows with the edits applied. Returns whether the result differs from the old rows.
+pub(super) fn merge<W: Write>(
+    mut edits: Spool<Edit>,
+    old: Option<RowReader>,
+    mut new: RowWriter<W>,
+) -> io::Result<bool> {
     if let Some(error) = edits.error.take() {
         return Err(error);
     }
     let mut edits = edits.in_order()?.peekable();
+    let mut differs = old.as_ref().is_none_or(|old| old.is_of_other_mode);
     for row in old.into_iter().flatten() {
         let row = row.map_err(io::Error::other)?;
         while let Some(edit) = edits.next_if(|edit| edit.as_ref().map_or(true, |edit| edit.key < row.key)) {
-            new.write(edit?.row.as_ref())?;
+            let added = edit?.row;
+            differs |= added.is_some();
+            new.write(added.as_ref())?;
         }
         match edits.next_if(|edit| edit.as_ref().is_ok_and(|edit| edit.key == row.key)) {
-            Some(edit) => new.write(edit?.row.as_ref())?,
+            Some(edit) => {
+                let edited = edit?.row;
+                differs |= edited.as_ref() != Some(&row);
+                new.write(edited.as_ref())?;
+            }
             None => new.write(Some(&row))?,
         }
     }
     for edit in edits {
-        new.write(edit?.row.as_ref())?;
+        let added = edit?.row;
+        differs |= added.is_some();
+        new.write(added.as_ref())?;
     }
-    new.finish()
+    new.finish()?;
+    Ok(differs)
 }

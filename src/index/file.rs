@@ -37,6 +37,8 @@ const END: &str = "end";
 const SEEN: &str = "seen";
 const UNSEEN: &str = "";
 const OF_OTHER_MODE: &str = "other mode";
+/// The columns of a row that fits no file. The mode of each file has the bits of its type.
+const NO_FILE: FileState = FileState { mtime: EpochNanos(0), ctime: EpochNanos(0), mode: 0, uid: 0, gid: 0, inode: 0 };
 /// zstd's default.
 const LEVEL: i32 = 3;
 
@@ -245,7 +247,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
         Written::At(time) => time.0.to_string(),
         Written::Within(from, to) => format!("{}..{}", from.0, to.0),
     };
-    let FileState { mtime, ctime, mode, uid, gid, inode } = row.file;
+    let FileState { mtime, ctime, mode, uid, gid, inode } = row.file.unwrap_or(NO_FILE);
     let numbers = [
         mtime.0.to_string(),
         ctime.0.to_string(),
@@ -287,14 +289,15 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
             Some((from, to)) => Written::Within(time(from)?, time(to)?),
             None => Written::At(time(written)?),
         },
-        file: FileState {
+        file: Some(FileState {
             mtime: time(fields.next()?)?,
             ctime: time(fields.next()?)?,
             mode: fields.next()?.parse().ok()?,
             uid: fields.next()?.parse().ok()?,
             gid: fields.next()?.parse().ok()?,
             inode: fields.next()?.parse().ok()?,
-        },
+        })
+        .filter(|file| *file != NO_FILE),
         metadata: match fields.next()? {
             SEEN => RowMetadata::Seen,
             UNSEEN => RowMetadata::Unseen,

@@ -17,7 +17,9 @@ pub struct Row {
     pub(crate) size_bytes: u64,
     pub(crate) etag: ETag,
     pub(crate) written: Written,
-    pub(crate) file: FileState,
+    /// `None` if the file had changed too shortly before it was compared or sent: a later write could leave the same times.
+    /// The row then fits no file.
+    pub(crate) file: Option<FileState>,
     pub(crate) metadata: RowMetadata,
 }
 
@@ -68,35 +70,29 @@ pub(crate) struct FileState {
 }
 
 impl Row {
-    /// Returns the row of an object that equals the file with this stat. Returns `None` if the file had changed within
-    /// `margin` before the stat, because a later write could leave the same times.
-    pub(crate) fn of(object: &Object, stat: &Stat, metadata: RowMetadata, margin: Duration) -> Option<Self> {
-        is_settled(stat, margin).then(|| Self {
+    /// Returns the row of an object that equals the file with this stat. The row fits no file if the file had changed
+    /// within `margin` before the stat.
+    pub(crate) fn of(object: &Object, stat: &Stat, metadata: RowMetadata, margin: Duration) -> Self {
+        Self {
             key: object.key.clone(),
             size_bytes: object.size_bytes,
             etag: object.etag.clone(),
             written: Written::At(object.last_modified),
-            file: FileState::of(stat),
+            file: is_settled(stat, margin).then(|| FileState::of(stat)),
             metadata,
-        })
+        }
     }
 
     /// As [`Self::of`], for an object that this run has just written.
-    pub(crate) fn of_written(
-        key: &RelativeKey,
-        etag: &ETag,
-        written: Written,
-        stat: &Stat,
-        margin: Duration,
-    ) -> Option<Self> {
-        is_settled(stat, margin).then(|| Self {
+    pub(crate) fn of_written(key: &RelativeKey, etag: &ETag, written: Written, stat: &Stat, margin: Duration) -> Self {
+        Self {
             key: key.clone(),
             size_bytes: stat.size_bytes,
             etag: etag.clone(),
             written,
-            file: FileState::of(stat),
+            file: is_settled(stat, margin).then(|| FileState::of(stat)),
             metadata: RowMetadata::Seen,
-        })
+        }
     }
 
     /// Whether the listed object is the row's object.
@@ -126,7 +122,7 @@ impl Row {
 
     /// Whether the file is unchanged since the row was recorded.
     pub(crate) fn fits_file(&self, stat: &Stat) -> bool {
-        self.file == FileState::of(stat)
+        self.file == Some(FileState::of(stat))
     }
 }
 

@@ -42,7 +42,6 @@ fn object(key: &str) -> Object {
 
 fn row(key: &str, mtime: i128) -> Row {
     Row::of(&object(key), &stat(mtime), if mtime % 2 == 0 { RowMetadata::Seen } else { RowMetadata::Unseen }, MARGIN)
-        .unwrap()
 }
 
 fn store() -> Store {
@@ -101,10 +100,9 @@ async fn rows_are_read_as_they_were_recorded_whatever_their_keys() {
     assert_eq!(state.rows().await, rows);
 
     let written = Written::between(WRITTEN, WRITTEN.plus(MARGIN), MARGIN);
-    let mut by_us =
-        Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), written, &stat(7), MARGIN).unwrap();
+    let mut by_us = Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), written, &stat(7), MARGIN);
     assert!(matches!(by_us.written, Written::Within(from, to) if from < WRITTEN && to > WRITTEN));
-    by_us.file.mtime = EpochNanos(i128::MIN);
+    by_us.file.as_mut().unwrap().mtime = EpochNanos(i128::MIN);
     state.write([by_us.clone()]).await;
     assert_eq!(state.open().await.take_row(&RelativeKey::new("b")).await, Some(by_us));
 }
@@ -123,6 +121,11 @@ async fn rows_between_two_calls_are_removed_and_rows_not_reached_stay() {
     let expected = [row("b", 1), row("d", 2), row("dd", 1), row("e", 1)];
     assert_eq!(state.rows().await, expected, "a and c were between two calls, e was not reached");
 
+    let unsettled = Row { file: None, ..row("d", 2) };
+    state.write([unsettled.clone()]).await;
+    assert_eq!(state.rows().await, [row("b", 1), unsettled, row("dd", 1), row("e", 1)], "it fits no file");
+    state.write([row("d", 2)]).await;
+
     let index = state.open().await;
     index.take_row(&RelativeKey::new("b")).await;
     index.remove_remaining().await;
@@ -132,7 +135,7 @@ async fn rows_between_two_calls_are_removed_and_rows_not_reached_stay() {
 }
 
 #[tokio::test]
-async fn index_without_edits_is_not_written() {
+async fn index_without_changes_is_not_written() {
     let state = StateFolder::new();
     state.write(["a", "b"].map(|key| row(key, 1))).await;
     let before = std::fs::metadata(state.path()).unwrap().modified().unwrap();
@@ -140,6 +143,8 @@ async fn index_without_edits_is_not_written() {
     index.take_row(&RelativeKey::new("a")).await;
     index.take_row(&RelativeKey::new("b")).await;
     index.remove_remaining().await;
+    index.record(row("b", 1));
+    index.remove(&RelativeKey::new("c"));
     index.write(&state.state).await;
     assert_eq!(std::fs::metadata(state.path()).unwrap().modified().unwrap(), before);
 }
@@ -288,17 +293,21 @@ async fn rows_of_another_mode_do_not_show_metadata_whoever_carries_them_over() {
 }
 
 #[test]
-fn file_changed_within_the_margin_or_in_the_future_has_no_row() {
+fn the_row_of_a_file_that_changed_within_the_margin_or_in_the_future_fits_no_file() {
     let at = |ago: i128| Stat { ctime: EpochNanos(stat(1).seen_at.0 - ago * 1_000_000_000), ..stat(1) };
-    let row = |stat: &Stat, margin| Row::of(&object("a"), stat, RowMetadata::Seen, margin);
-    assert!(row(&at(1), MARGIN).is_none());
-    assert!(row(&at(-60), MARGIN).is_none());
-    assert!(row(&at(3), MARGIN).is_some());
-    assert!(row(&at(3), Duration::from_mins(1)).is_none(), "the clocks may differ by a minute");
+    let fits = |stat: &Stat, margin| {
+        let row = Row::of(&object("a"), stat, RowMetadata::Seen, margin);
+        assert!(row.fits_object(&object("a")));
+        row.fits_file(stat)
+    };
+    assert!(!fits(&at(1), MARGIN));
+    assert!(!fits(&at(-60), MARGIN));
+    assert!(fits(&at(3), MARGIN));
+    assert!(!fits(&at(3), Duration::from_mins(1)), "the clocks may differ by a minute");
     let seen_early = Stat { ctime: WRITTEN, seen_at: WRITTEN.plus(Duration::from_millis(1)), ..stat(1) };
-    assert!(row(&seen_early, MARGIN).is_none(), "its age counts from the stat, not from now");
+    assert!(!fits(&seen_early, MARGIN), "its age counts from the stat, not from now");
     let directory = Stat { kind: EntryKind::Directory, ..at(0) };
-    assert!(row(&directory, MARGIN).is_some(), "a later change shows in what the row holds");
+    assert!(fits(&directory, MARGIN), "a later change shows in what the row holds");
 }
 
 #[test]
@@ -309,7 +318,7 @@ fn row_fits_an_object_by_size_etag_and_time() {
     let other = Object { etag: ETag::new("0"), ..object("a") };
     assert!(!exact.fits_object(&other) && !exact.has_content_of(&other));
     let nameless = Object { etag: ETag::new(""), ..object("a") };
-    let of_nameless = Row::of(&nameless, &stat(1), RowMetadata::Seen, MARGIN).unwrap();
+    let of_nameless = Row::of(&nameless, &stat(1), RowMetadata::Seen, MARGIN);
     assert!(!of_nameless.fits_object(&nameless), "it may be any object");
     let at = |seconds: i128| Object { last_modified: EpochNanos(WRITTEN.0 + seconds * 1_000_000_000), ..object("a") };
     let within = Row { written: Written::between(at(10).last_modified, at(11).last_modified, MARGIN), ..exact.clone() };

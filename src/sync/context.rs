@@ -111,9 +111,16 @@ impl Context {
 
     /// Records that the object is equal to the file with this stat, and its metadata too if the run has seen it.
     pub(crate) fn record_equal(&self, object: &Object, stat: &Stat, metadata: RowMetadata) {
-        if let Some(index) = &self.memory.index
-            && let Some(row) = Row::of(object, stat, metadata, self.clocks().margin())
-        {
+        if let Some(index) = &self.memory.index {
+            index.record(Row::of(object, stat, metadata, self.clocks().margin()));
+        }
+    }
+
+    /// Records that the dates show the object to be equal to the file with this stat. Where a row would show less than
+    /// the dates do, it records nothing.
+    pub(crate) fn record_older(&self, object: &Object, stat: &Stat) {
+        let row = Row::of(object, stat, RowMetadata::Unseen, self.clocks().margin());
+        if let Some(index) = self.memory.index.as_ref().filter(|_| row.file.is_some()) {
             index.record(row);
         }
     }
@@ -121,10 +128,8 @@ impl Context {
     /// Records an object that this run has just written.
     pub(crate) fn record_written(&self, key: &RelativeKey, stored: &Stored) {
         let Stored { proof, dated, stat } = stored;
-        if let Some(index) = &self.memory.index
-            && let Some(row) = Row::of_written(key, proof.etag(), *dated, stat, self.clocks().margin())
-        {
-            index.record(row);
+        if let Some(index) = &self.memory.index {
+            index.record(Row::of_written(key, proof.etag(), *dated, stat, self.clocks().margin()));
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) enum Job {
     Compare { file: SourceFile, object: Object },
     /// Compare the metadata, and the contents only if the mtime differs.
     CompareMetadata { file: SourceFile, object: Object },
+    /// Compare the metadata alone: the index shows that the contents are equal.
+    CompareOnlyMetadata { file: SourceFile, object: Object },
 }
 
 /// A file whose object is as it should be, without a comparison of contents.
@@ -39,21 +41,28 @@ pub(crate) struct Kept {
 impl Job {
     pub(crate) const fn file(&self) -> &SourceFile {
         match self {
-            Self::Upload { file, .. } | Self::Compare { file, .. } | Self::CompareMetadata { file, .. } => file,
+            Self::Upload { file, .. }
+            | Self::Compare { file, .. }
+            | Self::CompareMetadata { file, .. }
+            | Self::CompareOnlyMetadata { file, .. } => file,
         }
     }
 
     pub(crate) const fn object(&self) -> Option<&Object> {
         match self {
             Self::Upload { object, .. } => object.as_ref(),
-            Self::Compare { object, .. } | Self::CompareMetadata { object, .. } => Some(object),
+            Self::Compare { object, .. }
+            | Self::CompareMetadata { object, .. }
+            | Self::CompareOnlyMetadata { object, .. } => Some(object),
         }
     }
 
     pub(super) fn into_parts(self) -> (SourceFile, Option<Object>) {
         match self {
             Self::Upload { file, object, .. } => (file, object),
-            Self::Compare { file, object } | Self::CompareMetadata { file, object } => (file, Some(object)),
+            Self::Compare { file, object }
+            | Self::CompareMetadata { file, object }
+            | Self::CompareOnlyMetadata { file, object } => (file, Some(object)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use fake_aws::s3::{Fault, Operation, Rule};
@@ -222,6 +223,30 @@ fn apply_with_state_saves_a_report_and_an_index() {
     trial.s3.clear_log();
     trial.sync(&["--delete", "--state", &state]).expect(0);
     assert_eq!(trial.count(WRITES), 0);
+}
+
+#[test]
+fn apply_uses_the_state_of_its_plan() {
+    let trial = Trial::new();
+    let at = |name: &str| trial.tree().join(name);
+    trial.write("a/x", "one");
+    trial.write("b/x", "two");
+    Trial::settle();
+    // The plan is applied in another folder.
+    plan(&trial, &["--state", "state"]);
+    let plan = trial.folder.path().join("plan.jsonl").display().to_string();
+    let mut command = Command::new("env");
+    command.args(["--chdir=/", env!("CARGO_BIN_EXE_efs2s3"), "apply", &plan]);
+    trial.spawn(command, &[]).end().expect(0);
+    assert_eq!(fs::read_dir(trial.folder.path().join("state/runs")).unwrap().count(), 1);
+    // Two directories are swapped, and a newer entry in each hides that from all times.
+    for (from, to) in [("a", "aside"), ("b", "a"), ("aside", "b")] {
+        fs::rename(at(from), at(to)).unwrap();
+    }
+    trial.write("a/later", "x");
+    trial.write("b/later", "x");
+    trial.sync(&["--delete", "--state", "state"]).expect(0);
+    trial.assert_same();
 }
 
 /// A plan line that uploads the file at `path` under a key.

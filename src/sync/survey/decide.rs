@@ -7,7 +7,7 @@
 //! | present | | younger than `--min-age` | skip |
 //! | present | absent | | upload |
 //! | present | present | the sizes differ | upload |
-//! | present | present | `auto`, `metadata`: both as in the index row | keep (`metadata`, if no run has seen the metadata: compare metadata; if the mode stores metadata and the row is of another mode: as without a row) |
+//! | present | present | `auto`, `metadata`: both as in the index row | keep (compare metadata with `metadata`, if no run has seen the metadata, and if the mode stores metadata and the row is of another mode) |
 //! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same MD5 ETag | compare metadata; keep if the mode stores none |
 //! | present | present | `auto`, `metadata`: either of them as in the row, or the object has the row's content | compare content |
 //! | present | present | `size-only` | keep |
@@ -55,6 +55,8 @@ pub enum Decision {
     Compare,
     /// Compare the metadata, and the contents only if the mtime differs.
     CompareMetadata,
+    /// Compare the metadata alone: the index shows that the contents are equal.
+    CompareOnlyMetadata,
     /// Upload the file.
     Upload(Reason),
     /// Leave the file for another run.
@@ -118,7 +120,7 @@ fn decide_by_comparison(
             let settled_before = read_at.minus(margin);
             // The plain mode compares the content instead of metadata.
             let without_mtime = rules.preserve.is_some_and(|preserve| !preserve.mtime);
-            let is_of_other_mode = rules.mode_changed && (file.through_link || file.stat.kind != EntryKind::File);
+            let is_of_other_mode = rules.mode_changed && may_be_of_other_kind(file);
             let content_may_differ = suspect.is_some_and(|suspect| suspect.content || without_mtime)
                 || is_of_other_mode
                 // The date of an object from the future does not show when the object was written.
@@ -136,6 +138,11 @@ fn decide_by_comparison(
     }
 }
 
+/// Whether an object at this key can hold something else in the other mode, such as the path of a link.
+fn may_be_of_other_kind(file: &FileEntry) -> bool {
+    file.through_link || file.stat.kind != EntryKind::File
+}
+
 /// Returns the time from the last change of a file to its object, if the object is later.
 pub(super) fn distance(file: &FileEntry, object: &Object) -> Option<Duration> {
     object.last_modified.since(file.stat.mtime.max(file.effective_ctime))
@@ -147,8 +154,10 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
         return None;
     }
     match (row.fits_file(&file.stat), row.fits_object(object)) {
-        // What this mode stores besides the content is unknown.
-        (true, true) if row.metadata == RowMetadata::OfOtherMode && rules.preserve.is_some() => None,
+        // What this mode stores besides the content of a file is unknown; of a link, and behind one, the content too.
+        (true, true) if row.metadata == RowMetadata::OfOtherMode && rules.preserve.is_some() => {
+            Some(if may_be_of_other_kind(file) { Decision::Compare } else { Decision::CompareOnlyMetadata })
+        }
         (true, true) if rules.compare_by == CompareBy::Metadata && row.metadata == RowMetadata::Unseen => {
             Some(Decision::CompareMetadata)
         }
@@ -156,7 +165,7 @@ fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) ->
         // Another writer replaced the object, and not because the file changed.
         (true, false) if row.has_content_of(object) && object.etag.form() != ETagForm::Opaque => {
             let is_stored = rules.preserve.is_some();
-            Some(if is_stored { Decision::CompareMetadata } else { Decision::Keep(Reason::Remembered) })
+            Some(if is_stored { Decision::CompareOnlyMetadata } else { Decision::Keep(Reason::Remembered) })
         }
         (true, false) | (false, true) => Some(Decision::Compare),
         // The object has the row's content, and the file has changed since: the dates need not show when. Without content,
@@ -366,7 +375,7 @@ mod tests {
     #[test]
     fn a_row_counts_for_a_suspect_object_only_if_a_run_compared_it() {
         let decided = |compared, suspect| {
-            let row = Row::of(&object(3), &file(3, OLD, OLD).stat, compared, Duration::ZERO).unwrap();
+            let row = Row::of(&object(3), &file(3, OLD, OLD).stat, compared, Duration::ZERO);
             let rules = Rules { preserve: Some(Preserve::ALL), suspect, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&object(3)), Some(&row), &rules, clocks(Duration::ZERO))
         };
@@ -409,7 +418,7 @@ mod tests {
     #[test]
     fn what_is_remembered_decides_where_it_is_of_this_file_or_of_this_object() {
         let later = WRITTEN + 50 * SECOND;
-        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO).unwrap();
+        let row = Row::of(&object(3), &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO);
         let rewritten = Object { last_modified: EpochNanos(later), ..object(3) };
         let replaced = Object { etag: ETag::new("y"), ..rewritten.clone() };
         let decided = |file: &FileEntry, object: &Object, compare_by, preserve| {
@@ -427,16 +436,28 @@ mod tests {
         assert_eq!(plain(&file(3, OLD, OLD), &replaced), Decision::Compare, "replaced behind our back");
         assert_eq!(plain(&file(3, OLD + 1, OLD + 1), &replaced), Decision::Keep(Reason::Older), "by DataSync");
         assert_eq!(plain(&file(4, OLD, OLD), &object(3)), Decision::Upload(Reason::Size));
+        let unsettled = Row { file: None, ..row.clone() };
+        let decided_by = |object: &Object| {
+            decide(
+                &file(3, OLD, OLD),
+                Some(object),
+                Some(&unsettled),
+                &rules(CompareBy::TimesOrContent),
+                clocks(Duration::ZERO),
+            )
+        };
+        assert_eq!(decided_by(&object(3)), Decision::Compare, "the file may have changed since, at the same times");
+        assert_eq!(decided_by(&replaced), Decision::Keep(Reason::Older), "the row is about another object");
 
         let md5 = Object { etag: ETag::new("9e107d9d372bb6826bd81d3542a419d6"), ..object(3) };
         let rewritten_md5 = Object { last_modified: EpochNanos(later), ..md5.clone() };
-        let row = Row::of(&md5, &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO).unwrap();
+        let row = Row::of(&md5, &file(3, OLD, OLD).stat, RowMetadata::Seen, Duration::ZERO);
         let decided_md5 = |preserve| {
             let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&rewritten_md5), Some(&row), &rules, clocks(Duration::ZERO))
         };
         assert_eq!(decided_md5(None), same, "the same content, written again");
-        assert_eq!(decided_md5(Some(Preserve::ALL)), Decision::CompareMetadata);
+        assert_eq!(decided_md5(Some(Preserve::ALL)), Decision::CompareOnlyMetadata);
         assert_eq!(
             plain(&file(3, OLD, OLD), &rewritten),
             Decision::Compare,
@@ -461,7 +482,7 @@ mod tests {
             let rules = Rules { preserve, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&md5), Some(&of_other_mode), &rules, clocks(Duration::ZERO))
         };
-        assert_eq!(in_mode(Some(Preserve::ALL)), Decision::Keep(Reason::Older), "as without a row");
+        assert_eq!(in_mode(Some(Preserve::ALL)), Decision::CompareOnlyMetadata, "the other mode stored other metadata");
         assert_eq!(in_mode(None), same, "the content of a file is the same in each mode");
         let content = decided(&file(3, OLD, OLD), &object(3), CompareBy::Content, None);
         assert_eq!(content, Decision::Compare, "the option overrides the index row");

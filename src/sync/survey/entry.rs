@@ -2,7 +2,7 @@
 
 use super::Step;
 use super::decide::{Decision, decide, distance, skip};
-use crate::index::row::{Row, RowMetadata};
+use crate::index::row::Row;
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Unknown};
 use crate::sync::context::Context;
@@ -141,6 +141,7 @@ fn step_of_file(
         Decision::Upload(reason) => Some(Step::Do(Job::Upload { file, object: Some(object), reason })),
         Decision::Compare => Some(Step::Do(Job::Compare { file, object })),
         Decision::CompareMetadata => Some(Step::Do(Job::CompareMetadata { file, object })),
+        Decision::CompareOnlyMetadata => Some(Step::Do(Job::CompareOnlyMetadata { file, object })),
     }
 }
 
@@ -150,7 +151,7 @@ fn record_kept(context: &Context, file: &FileEntry, object: &Object, row: Option
     match (reason, row) {
         (Reason::Remembered, Some(row)) => context.record_time(row, object),
         (Reason::Older, _) if context.rules.compare_by != CompareBy::Mtime => {
-            context.record_equal(object, &file.stat, RowMetadata::Unseen);
+            context.record_older(object, &file.stat);
         }
         _ => {}
     }

@@ -53,6 +53,7 @@ fn reopened(context: &Context, pair: Pair) -> Option<Job> {
     match decide(&file.entry, &object, None, &context.rules, context.clocks()) {
         Decision::Compare => Some(Job::Compare { file, object }),
         Decision::CompareMetadata => Some(Job::CompareMetadata { file, object }),
+        Decision::CompareOnlyMetadata => Some(Job::CompareOnlyMetadata { file, object }),
         Decision::Keep(_) | Decision::Upload(_) | Decision::Skip(_) => None,
     }
 }

@@ -15,7 +15,8 @@ pub(crate) async fn compare(context: &Context, job: &Job) -> Verdict {
     let compared = match job {
         Job::Upload { reason, .. } => return Verdict::Upload(*reason),
         Job::Compare { file, object } => compare_all(context, file, object).await,
-        Job::CompareMetadata { file, object } => compare_metadata(context, file, object).await,
+        Job::CompareMetadata { file, object } => compare_metadata(context, file, object, false).await,
+        Job::CompareOnlyMetadata { file, object } => compare_metadata(context, file, object, true).await,
     };
     compared.unwrap_or_else(Verdict::from)
 }
@@ -48,8 +49,13 @@ async fn compare_all(context: &Context, file: &SourceFile, object: &Object) -> R
     compare_with_headers(context, file, object, headers).await
 }
 
-/// The metadata, and the contents only if the mtime differs.
-async fn compare_metadata(context: &Context, file: &SourceFile, object: &Object) -> Result<Verdict, StepError> {
+/// The metadata, and the contents only if the mtime differs and nothing shows that the contents are equal.
+async fn compare_metadata(
+    context: &Context,
+    file: &SourceFile,
+    object: &Object,
+    has_equal_content: bool,
+) -> Result<Verdict, StepError> {
     let Some(preserve) = context.rules.preserve else {
         return compare_with_headers(context, file, object, None).await;
     };
@@ -59,7 +65,8 @@ async fn compare_metadata(context: &Context, file: &SourceFile, object: &Object)
         return Ok(Verdict::Equal(Reason::SameMetadata, stat));
     }
     // The times prove that the content is equal, and DataSync would not copy the file for this mtime.
-    if !preserve.mtime || stored.has_mtime_of(&stat) {
+    let is_proven = has_equal_content && headers.etag == object.etag;
+    if is_proven || !preserve.mtime || stored.has_mtime_of(&stat) {
         return Ok(rewrite(headers, stat));
     }
     compare_with_headers(context, file, object, Some((headers, preserve))).await
