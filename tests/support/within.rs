@@ -11,7 +11,7 @@ use efs2s3::config::SyncConfig;
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
 use efs2s3::report::{CommandName, Subject};
-use efs2s3::session::{Access, Control, Opened, Session};
+use efs2s3::session::{Access, Control, Opened, Session, SessionError};
 use efs2s3::shutdown::Shutdown;
 use efs2s3::state::State;
 use efs2s3::sync::changes::Changes;
@@ -127,7 +127,11 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Finish
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
     let subject = Subject::new(CommandName::Sync, Path::new(""), "");
     let opening = Box::pin(Session::open(config, &command.state, Access::Write, subject, control));
-    let report = match opening.await.unwrap() {
+    let report = match opening.await {
+        Err(SessionError::Stopped(code)) => return ended(code.code().into(), Value::Null),
+        opened => opened.unwrap(),
+    };
+    let report = match report {
         Opened::Ready(session) => Box::pin(session.sync(Changes::default(), Doubt::default())).await,
         Opened::Failed(report) => *report,
         Opened::NothingToDo(why) => panic!("{why}"),

@@ -264,8 +264,10 @@ impl Case<'_> {
         if self.story.with_state && is_steady && sees_all {
             let lost = moments.iter().flat_map(|view| scope.maybe_missing(view));
             let lost: Vec<&String> = lost.collect();
+            // A key range that ends with its name holds nothing of what is below it.
+            let is_covered = |key: &str| scope.covers(key) && scope.covers(&format!("{key}/"));
             let is_seen =
-                |key: &&String| scope.covers(key) && !lost.iter().any(|top| super::view::is_at_or_below(key, top));
+                |key: &&String| is_covered(key) && !lost.iter().any(|top| super::view::is_at_or_below(key, top));
             let unknown: Vec<&String> = moments[0].mounts.difference(&remembered).filter(is_seen).collect();
             assert!(unknown.is_empty(), "the state does not remember {unknown:?}: {}", run.stderr);
         }

@@ -243,6 +243,10 @@ impl Evidence<'_> {
         format!("{key:?}: source: {entries:?}, object: {:?}", self.after.get(key).map(object))
     }
 
+    fn has_failed(&self, key: &str) -> bool {
+        self.run.failed_keys().contains(&format!("www/{key}"))
+    }
+
     fn has_changed(&self, key: &str) -> bool {
         let mut entries = self.moments.iter().map(|view| view.entries.get(key));
         let first = entries.next();
@@ -261,8 +265,9 @@ impl Evidence<'_> {
             (None, Some(_)) => {
                 !self.scope.rules.delete
                     || self.scope.is_marker(key, view)
-                    // The report names the directory.
+                    // The report names the directory, or the link that leads into one.
                     || self.run.code == 3 && view.unread.iter().any(|unread| is_at_or_below(key, unread))
+                    || view.broken.iter().any(|link| is_at_or_below(key, link) && self.has_failed(link))
             }
         }
     }

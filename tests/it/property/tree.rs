@@ -461,6 +461,8 @@ impl Tree {
             }
         }
         self.unlock();
+        // Links lead there.
+        Self { source: self.folder.join("outside"), ..self.clone() }.unlock();
         let mut all = Vec::new();
         collect(&self.source, &mut all);
         for path in all.iter().rev().filter(|path| path.to_str().is_none() || path.as_os_str().len() > 1000) {
