@@ -17,6 +17,7 @@ pub(crate) mod mount;
 mod mount_check;
 pub mod mount_points;
 pub mod operations;
+mod place;
 pub(crate) mod presence;
 mod problem;
 pub(crate) mod read;

@@ -56,6 +56,16 @@ impl Problem {
         Self { operation, kind, message }
     }
 
+    /// The directory still has the name, but a call on it fails as if it were gone.
+    pub(super) fn listed_and_not_found(operation: &'static str, errno: Errno) -> Self {
+        let message = format!(
+            "the directory has this name, but the system cannot {operation} it ({}): check the file system that belongs \
+             there (an automount whose server is down shows this), then run again",
+            std::io::Error::from(errno)
+        );
+        Self { message, ..Self::of(operation, errno) }
+    }
+
     /// A manifest names a file that does not exist.
     pub(super) fn named_and_missing() -> Self {
         let message =

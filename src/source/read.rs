@@ -21,6 +21,7 @@ use rustix::io::Errno;
 use super::Source;
 use super::entry::{EntryKind, FileEntry, Problem, Stat};
 use super::operations::{AllowedLinks, LastLink, Operations};
+use super::place::{CallError, Place};
 use super::root::Root;
 use super::timeout::CallTimeout;
 use crate::key::{RelativeKey, SourcePath};
@@ -44,6 +45,7 @@ pub(crate) struct OpenFile {
     operations: Arc<Operations>,
     stat: Stat,
     key: RelativeKey,
+    place: Place,
     timeout: CallTimeout,
 }
 
@@ -60,10 +62,15 @@ impl Source {
     pub(crate) async fn open_file(&self, key: &RelativeKey, entry: &FileEntry) -> Result<OpenFile, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let (path, timeout) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, self.call_timeout());
-        let (kind, links) = (entry.stat.kind, if entry.through_link { AllowedLinks::Any } else { AllowedLinks::None });
+        let (kind, links) = (entry.stat.kind, entry.allowed_links());
+        let place = Place::new(path.without_slash(), kind, links);
+        let opened_at = place.clone();
         let (handle, stat, is_in_place) = call(timeout, "open", key, move || {
-            let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
-            let stat = handle.stat(&operations)?;
+            let (handle, stat) = opened_at.call(&operations, root.fd(), || {
+                let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
+                let stat = handle.stat(&operations)?;
+                Ok((handle, stat))
+            })?;
             Ok((handle, stat, root.is_in_place(&operations)))
         })
         .await?;
@@ -76,16 +83,18 @@ impl Source {
         }
         let operations = Arc::clone(&self.operations);
         let root = Arc::clone(&self.root);
-        Ok(OpenFile { root, handle: Arc::new(handle), operations, stat, key: key.clone(), timeout })
+        Ok(OpenFile { root, handle: Arc::new(handle), operations, stat, key: key.clone(), place, timeout })
     }
 
     /// Stats a path again, past all caches.
     pub(crate) async fn re_stat(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
-        let (path, through_link) = (SourcePath::of(key).ok_or(ReadError::Vanished)?, entry.through_link);
+        let path = SourcePath::of(key).ok_or(ReadError::Vanished)?;
+        let last = if entry.through_link { LastLink::Follow } else { LastLink::Keep };
+        let place = Place::new(path.without_slash(), entry.stat.kind, entry.allowed_links());
         let (stat, is_in_place) = call(self.call_timeout(), "stat", key, move || {
-            let last = if through_link { LastLink::Follow } else { LastLink::Keep };
-            let stat = operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), last)?;
+            let stat = || operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), last);
+            let stat = place.call(&operations, root.fd(), stat)?;
             Ok((stat, root.is_in_place(&operations)))
         })
         .await?;
@@ -108,7 +117,7 @@ impl OpenFile {
 
     /// Reads `length` bytes from `offset` on; [`ReadError::Changed`] if the file is shorter by now.
     pub(crate) async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
-        let file = match &*self.handle {
+        let handle = match &*self.handle {
             Handle::File(_) => Arc::clone(&self.handle),
             Handle::Directory(_) => return Ok(Bytes::new()),
             Handle::Link(_, _, target) => {
@@ -117,16 +126,19 @@ impl OpenFile {
                 return Ok(target.slice(start..end));
             }
         };
+        let (root, operations, place) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.place.clone());
         let content = call(self.timeout, "read", &self.key, move || {
-            let mut content = vec![0; length];
-            let Handle::File(file) = &*file else {
+            let Handle::File(file) = &*handle else {
                 return Ok(None);
             };
-            match file.read_exact_at(&mut content, offset) {
-                Ok(()) => Ok(Some(content)),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-            }
+            place.call(&operations, root.fd(), || {
+                let mut content = vec![0; length];
+                match file.read_exact_at(&mut content, offset) {
+                    Ok(()) => Ok(Some(content)),
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+                    Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+                }
+            })
         })
         .await?;
         content.map(Bytes::from).ok_or(ReadError::Changed)
@@ -136,7 +148,11 @@ impl OpenFile {
     pub(crate) async fn check_unchanged(&self) -> Result<Stat, ReadError> {
         let (root, handle, operations) =
             (Arc::clone(&self.root), Arc::clone(&self.handle), Arc::clone(&self.operations));
-        let stat = move || Ok((handle.stat(&operations)?, root.is_in_place(&operations)));
+        let place = self.place.clone();
+        let stat = move || {
+            let stat = place.call(&operations, root.fd(), || handle.stat(&operations))?;
+            Ok((stat, root.is_in_place(&operations)))
+        };
         let (now, is_in_place) = call(self.timeout, "stat", &self.key, stat).await?;
         if !is_in_place {
             return Err(ReadError::Problem(Problem::source_replaced()));
@@ -188,18 +204,15 @@ async fn call<T: Send + 'static>(
     timeout: CallTimeout,
     operation: &'static str,
     key: &RelativeKey,
-    call: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+    call: impl FnOnce() -> Result<T, CallError> + Send + 'static,
 ) -> Result<T, ReadError> {
     let done = timeout.run(operation, key.as_str(), call).await.map_err(ReadError::Problem)?;
-    done.map_err(|errno| ReadError::of(operation, errno))
+    done.map_err(|error| error.problem(operation).map_or(ReadError::Vanished, ReadError::Problem))
 }
 
-impl ReadError {
-    fn of(operation: &'static str, errno: Errno) -> Self {
-        match errno {
-            // Now a link, or behind one: not what the walk found.
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::ISDIR => Self::Vanished,
-            _ => Self::Problem(Problem::of(operation, errno)),
-        }
+impl FileEntry {
+    /// Which parts of its path may be links.
+    const fn allowed_links(&self) -> AllowedLinks {
+        if self.through_link { AllowedLinks::Any } else { AllowedLinks::None }
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use fake_aws::s3::Operation;
 
-use crate::odd_fs::{Fault, OddFs};
+use crate::odd_fs::{Absence, Fault, OddFs};
 use crate::trial::{FinishedRun, Trial};
 
 const LONG_AGO: Duration = Duration::from_secs(1000);
@@ -295,6 +295,57 @@ fn a_directory_that_fails_keeps_its_objects_and_withholds_every_delete() {
         run.assert_adds_up();
         trial.sync(&["--delete", "--ignore-errors"]).expect(3);
         assert_eq!(trial.names(), set(&["a", "bad/f", "bad/old", "z/new"]), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_listed_directory_that_is_not_found_when_it_is_opened_is_unread() {
+    for absence in [Absence::NoEntry, Absence::NotADirectory, Absence::Loop, Absence::NoDevice] {
+        for mode in ["plain", "datasync"] {
+            let trial = Trial::new();
+            objects(&trial, &["a", "auto/f"], &["auto/old", "orphan"]);
+            let before = trial.names();
+            let nodes = ["a", "auto/", "auto/f", "z/", "z/new"];
+            let _odd = OddFs::mount(&trial.tree(), &nodes, &[("auto", Fault::OpenNotFound(absence))]);
+            let run = trial.sync(&["--delete", "--mode", mode]).expect(3);
+            assert!(trial.names().is_superset(&before) && trial.has("z/new"), "{absence:?}: {:?}", trial.names());
+            assert_eq!((run.withheld_by("walk"), run.failed_keys()), (1, vec!["www/auto/".to_owned()]));
+            assert_eq!(skipped_because(&run, "vanished"), 0, "{absence:?}");
+            assert!(run.only_failure()["message"].as_str().unwrap().contains("the directory has this name"));
+            run.assert_adds_up();
+            let source = trial.tree().display().to_string();
+            for command in ["verify", "plan"] {
+                let words = [command, source.as_str(), "s3://site/www", "--mode", mode];
+                let run = trial.run_words(&words, &[]);
+                let incomplete = if command == "verify" { [3, 10] } else { [3, 3] };
+                assert!(incomplete.contains(&run.code), "{command} after {absence:?}: {}", run.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_listed_file_that_is_not_found_when_it_is_opened_or_read_fails() {
+    let faults = [Absence::NoEntry, Absence::NotADirectory, Absence::Loop, Absence::NoDevice].map(Fault::OpenNotFound);
+    for fault in faults.into_iter().chain([Fault::ReadNotFound]) {
+        let trial = Trial::new();
+        objects(&trial, &["a"], &["odd"]);
+        let _odd = OddFs::mount(&trial.tree(), &["a", "odd", "z"], &[("odd", fault)]);
+        let run = trial.sync(&["--delete"]).expect(3);
+        assert_eq!(run.failed_keys(), ["www/odd"], "{fault:?}");
+        assert_eq!((skipped_because(&run, "vanished"), &trial.objects()["odd"][..]), (0, &b"other"[..]));
+        assert!(trial.has("z"));
+        run.assert_adds_up();
+    }
+}
+
+#[test]
+fn what_is_found_by_a_second_call_is_synced() {
+    for (place, key) in [("d", "d/f"), ("f", "f")] {
+        let trial = Trial::new();
+        let _odd = OddFs::mount(&trial.tree(), &["d/", "d/f", "f"], &[(place, Fault::OpenNotFoundOnce)]);
+        trial.sync(&["--delete"]).expect(0);
+        assert!(trial.has(key), "{place}");
     }
 }
 

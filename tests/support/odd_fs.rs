@@ -28,6 +28,12 @@ pub(crate) enum Fault {
     StatFails,
     StatHangs,
     OpenHangs,
+    /// Stat shows the file or directory, and open or opendir fails, as if it did not exist.
+    OpenNotFound(Absence),
+    /// The same, the first time.
+    OpenNotFoundOnce,
+    /// Open finds the file, and read fails with ENOENT.
+    ReadNotFound,
     /// The directory lists the name, and stat fails with ENOENT.
     Vanished,
     /// EIO.
@@ -45,6 +51,15 @@ pub(crate) enum Fault {
     /// A writer truncates the file when it is opened, and fills it again. The first stats show the new size with the old
     /// times.
     TruncatedOnOpen,
+}
+
+/// How a call says that a path leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    NoEntry,
+    NotADirectory,
+    Loop,
+    NoDevice,
 }
 
 /// The time of the truncation, after 1970.
@@ -70,6 +85,7 @@ struct Odd {
     faults: HashMap<String, Fault>,
     held: Arc<Held>,
     stale: AtomicUsize,
+    opens: AtomicUsize,
     /// The number of stats since a file with [`Fault::TruncatedOnOpen`] was opened; `None` before.
     stats_since_open: Mutex<Option<usize>>,
 }
@@ -90,6 +106,7 @@ impl OddFs {
             faults: faults.iter().map(|(path, fault)| ((*path).to_owned(), *fault)).collect(),
             held: Arc::clone(&held),
             stale: AtomicUsize::new(0),
+            opens: AtomicUsize::new(0),
             stats_since_open: Mutex::new(None),
         };
         let session = fuser::spawn_mount(odd, at, &fuser::Config::default()).unwrap();
@@ -138,6 +155,17 @@ impl Held {
     }
 }
 
+impl Absence {
+    fn errno(self) -> Errno {
+        match self {
+            Self::NoEntry => Errno::ENOENT,
+            Self::NotADirectory => Errno::ENOTDIR,
+            Self::Loop => Errno::ELOOP,
+            Self::NoDevice => Errno::ENXIO,
+        }
+    }
+}
+
 impl Odd {
     fn node(&self, inode: INodeNo) -> Option<&Node> {
         self.nodes.get(usize::try_from(inode.0).unwrap().checked_sub(2)?)
@@ -153,8 +181,16 @@ impl Odd {
     }
 
     fn opened(&self, inode: INodeNo, reply: ReplyOpen) {
+        let fault = self.fault(self.path_of(inode));
+        match fault {
+            Some(Fault::OpenNotFound(absence)) => return reply.error(absence.errno()),
+            Some(Fault::OpenNotFoundOnce) if self.opens.fetch_add(1, Ordering::Relaxed) == 0 => {
+                return reply.error(Errno::ENOENT);
+            }
+            _ => {}
+        }
         let response = move || reply.opened(FileHandle(0), FopenFlags::empty());
-        if self.fault(self.path_of(inode)) == Some(Fault::OpenHangs) { self.held.back(response) } else { response() }
+        if fault == Some(Fault::OpenHangs) { self.held.back(response) } else { response() }
     }
 
     fn find(&self, path: &str) -> Option<FileAttr> {
@@ -286,6 +322,7 @@ impl Filesystem for Odd {
         let path = self.path_of(inode).to_owned();
         match self.fault(&path) {
             Some(Fault::ReadFails) => reply.error(Errno::EIO),
+            Some(Fault::ReadNotFound) => reply.error(Errno::ENOENT),
             fault => {
                 let response = move || {
                     let from = path.len().min(usize::try_from(offset).unwrap());

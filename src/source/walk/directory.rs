@@ -8,8 +8,9 @@ use rustix::io::Errno;
 use super::context::WalkContext;
 use super::gauge::Hold;
 use super::link_path::Target;
-use crate::source::entry::Stat;
+use crate::source::entry::{EntryKind, Stat};
 use crate::source::operations::AllowedLinks;
+use crate::source::place::{CallError, Place};
 use crate::time::EpochNanos;
 
 /// Room for some names.
@@ -92,12 +93,28 @@ impl Directory {
         read.is_ok() && is_empty
     }
 
-    pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {
-        let links = match (self.through_link(), self.is_link) {
+    fn allowed_links(&self) -> AllowedLinks {
+        match (self.through_link(), self.is_link) {
             (_, true) => AllowedLinks::Any,
             (true, false) => AllowedLinks::NotLast,
             (false, false) => AllowedLinks::None,
-        };
+        }
+    }
+
+    /// What an error of a call on it shows, after another lookup. The root is never gone: a source that cannot be seen is
+    /// not empty.
+    pub(super) fn error(&self, walk: &WalkContext, errno: Errno) -> CallError {
+        match self.key.strip_suffix('/') {
+            None => CallError::Failed(errno),
+            Some(path) => {
+                let place = Place::new(path, EntryKind::Directory, self.allowed_links());
+                place.error(&walk.operations, walk.root.fd(), errno)
+            }
+        }
+    }
+
+    pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {
+        let links = self.allowed_links();
         let open = || walk.operations.open_directory(walk.root.fd(), self.path(), links);
         let fd = match open() {
             Err(Errno::STALE) => open()?,

@@ -13,6 +13,7 @@ use super::gauge::Hold;
 use super::names::{KindHint, Name, Names, TooMany};
 use crate::source::entry::Problem;
 use crate::source::operations::LastLink;
+use crate::source::place::CallError;
 
 const BUFFER_BYTES: usize = 32 * 1024;
 /// About how many names one step reads.
@@ -87,16 +88,18 @@ impl DirectoryReader {
     pub(super) fn step(mut self, walk: &WalkContext) -> ReadStep {
         let directory = match self.directory(walk) {
             Ok(directory) => directory,
-            Err(errno) => return ReadStep::Done(Err(directory_failure("stat", errno, ""))),
+            Err(errno) => return ReadStep::Done(Err(DirectoryFailure::Problem(Problem::of("stat", errno)))),
         };
         match self.read_or_stat(walk, &directory) {
             Ok(false) => ReadStep::More(self),
             Ok(true) => ReadStep::Done(Ok(self.sorted(walk, directory))),
-            // The directory was replaced on the server; a second lookup may succeed.
-            Err((_, Errno::STALE)) if !self.retried => {
-                ReadStep::More(Self { retried: true, ..Self::new(walk, Target::Directory(directory)) })
-            }
-            Err((operation, errno)) => ReadStep::Done(Err(directory_failure(operation, errno, &directory.key))),
+            Err((operation, errno)) => match directory.error(walk, errno) {
+                // The directory was replaced on the server, or is there although a call did not find it.
+                CallError::Failed(Errno::STALE) | CallError::NotFound(_) if !self.retried => {
+                    ReadStep::More(Self { retried: true, ..Self::new(walk, Target::Directory(directory)) })
+                }
+                error => ReadStep::Done(Err(DirectoryFailure::of(operation, error, &directory.key))),
+            },
         }
     }
 
@@ -202,11 +205,14 @@ fn hint_of(walk: &WalkContext, file_type: FileType) -> KindHint {
     }
 }
 
-fn directory_failure(operation: &'static str, errno: Errno, key: &str) -> DirectoryFailure {
-    match errno {
-        // The root never counts as vanished: a source that cannot be seen is not empty.
-        Errno::NOENT | Errno::NOTDIR | Errno::LOOP if !key.is_empty() => DirectoryFailure::Vanished,
-        Errno::NAMETOOLONG if !key.is_empty() => DirectoryFailure::TooLong(Problem::of(operation, errno)),
-        _ => DirectoryFailure::Problem(Problem::of(operation, errno)),
+impl DirectoryFailure {
+    fn of(operation: &'static str, error: CallError, key: &str) -> Self {
+        match error.problem(operation) {
+            None => Self::Vanished,
+            Some(problem) if error == CallError::Failed(Errno::NAMETOOLONG) && !key.is_empty() => {
+                Self::TooLong(problem)
+            }
+            Some(problem) => Self::Problem(problem),
+        }
     }
 }
