@@ -13,6 +13,7 @@ mod latest;
 pub(crate) mod mount;
 mod options;
 pub(crate) mod remembered;
+mod still_running;
 mod task;
 
 use std::time::Duration;
@@ -20,15 +21,20 @@ use std::time::Duration;
 use aws_config::Region;
 use aws_config::retry::RetryConfig;
 use aws_sdk_datasync::Client;
+use aws_sdk_datasync::error::SdkError;
+use aws_sdk_datasync::operation::describe_task::DescribeTaskOutput;
+use aws_smithy_runtime_api::http::Response;
 
 use crate::aws::{self, ConnectError};
+use crate::shutdown::{STOP_GRACE, Shutdown};
 
-pub use arn::TaskArn;
+pub use arn::{ExecutionArn, TaskArn};
 pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
 pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
-use task::{LocationArns, OtherKind, TaskAlone};
+pub(crate) use still_running::StillRunning;
+use task::{LocationArns, OtherKind, TaskAlone, latest_execution_in};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
 
 use error::ServiceError;
@@ -39,10 +45,14 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// A client for one DataSync task.
+///
+/// What it returns is about this task: a response that names another task or execution is an error. After a stop request
+/// it waits for no response longer than [`STOP_GRACE`].
 #[derive(Clone, Debug)]
 pub struct DataSync {
     client: Client,
     task: TaskArn,
+    shutdown: Shutdown,
 }
 
 impl DataSync {
@@ -50,7 +60,7 @@ impl DataSync {
     ///
     /// # Errors
     /// Returns an error if the settings cannot be used.
-    pub async fn connect(task: TaskArn) -> Result<Self, ConnectError> {
+    pub async fn connect(task: TaskArn, shutdown: Shutdown) -> Result<Self, ConnectError> {
         let shared = aws::settings().await?;
         let endpoint = aws::endpoint(&shared, "AWS_ENDPOINT_URL_DATASYNC");
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
@@ -60,7 +70,7 @@ impl DataSync {
         if endpoint.overrides {
             config.set_endpoint_url(endpoint.url);
         }
-        Ok(Self { client: Client::from_conf(config.build()), task })
+        Ok(Self { client: Client::from_conf(config.build()), task, shutdown })
     }
 
     pub(crate) const fn task_arn(&self) -> &TaskArn {
@@ -69,17 +79,16 @@ impl DataSync {
 
     /// Returns the present configuration of the task and its locations.
     pub(crate) async fn describe_task(&self) -> Result<Task, NotDescribed> {
-        let described = self.client.describe_task().task_arn(self.task.as_str()).send().await;
-        let alone = described.map_err(ServiceError::from).and_then(|task| TaskAlone::new(&task, self.task.as_str()));
-        let alone = alone.map_err(NotDescribed::task)?;
+        let described = self.describe_task_alone().await;
+        let alone = described.and_then(|task| TaskAlone::new(&task, &self.task)).map_err(NotDescribed::task)?;
         let LocationArns { source, destination } = alone.locations.clone();
-        let source = match self.client.describe_location_efs().location_arn(source).send().await {
+        let source = match self.send(self.client.describe_location_efs().location_arn(source).send()).await {
             Ok(location) => location,
-            Err(error) => return Err(NotDescribed::location(error.into(), alone, OtherKind::Source)),
+            Err(error) => return Err(NotDescribed::location(error, alone, OtherKind::Source)),
         };
-        let destination = match self.client.describe_location_s3().location_arn(destination).send().await {
+        let destination = match self.send(self.client.describe_location_s3().location_arn(destination).send()).await {
             Ok(location) => location,
-            Err(error) => return Err(NotDescribed::location(error.into(), alone, OtherKind::Destination)),
+            Err(error) => return Err(NotDescribed::location(error, alone, OtherKind::Destination)),
         };
         alone.with_locations(&source, &destination)
     }
@@ -88,48 +97,73 @@ impl DataSync {
     ///
     /// # Errors
     /// Returns an error if DataSync does not respond, or has no such task.
-    pub async fn latest_execution(&self) -> Result<Option<String>, ServiceError> {
-        let described = self.client.describe_task().task_arn(self.task.as_str()).send().await?;
-        Ok(described.current_task_execution_arn().filter(|arn| !arn.is_empty()).map(str::to_owned))
+    pub async fn latest_execution(&self) -> Result<Option<ExecutionArn>, ServiceError> {
+        latest_execution_in(&self.describe_task_alone().await?, &self.task)
+    }
+
+    async fn describe_task_alone(&self) -> Result<DescribeTaskOutput, ServiceError> {
+        let task = self.send(self.client.describe_task().task_arn(self.task.as_str()).send()).await?;
+        if task.task_arn() == Some(self.task.as_str()) {
+            Ok(task)
+        } else {
+            Err(ServiceError::incomplete("DescribeTask", "this TaskArn"))
+        }
     }
 
     /// Returns the state of an execution.
     ///
     /// # Errors
-    /// Returns an error if DataSync does not respond, or has no such execution.
-    pub async fn describe_execution(&self, arn: &str) -> Result<Execution, ServiceError> {
-        Ok(Execution::new(&self.client.describe_task_execution().task_execution_arn(arn).send().await?))
+    /// Returns an error if DataSync does not respond, has no such execution, or describes another one.
+    pub async fn describe_execution(&self, arn: &ExecutionArn) -> Result<Execution, ServiceError> {
+        let request = self.client.describe_task_execution().task_execution_arn(arn.as_str()).send();
+        Execution::new(&self.send(request).await.map_err(ServiceError::of_execution)?, arn)
     }
 
     /// Describes the task's latest execution.
-    pub(crate) async fn describe_latest(&self, arn: Option<&str>) -> Latest {
+    pub(crate) async fn describe_latest(&self, arn: Option<&ExecutionArn>) -> Latest {
         let Some(arn) = arn else {
             return Latest::None;
         };
         match self.describe_execution(arn).await {
             Ok(execution) if execution.status.is_terminal() => Latest::Ended(execution),
-            Ok(execution) => Latest::Running(arn.to_owned(), execution),
-            Err(error) => Latest::Unknown(error),
+            Ok(execution) => Latest::Running(execution),
+            Err(error) => Latest::Unknown(arn.clone(), error),
         }
     }
 
     /// Starts an execution and returns its ARN; with the options of the task, or with these.
     ///
     /// # Errors
-    /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running.
-    pub async fn start(&self, options: Option<&ExecutionOptions>) -> Result<String, ServiceError> {
+    /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running. If the
+    /// response does not name an execution of the task, one may have started nevertheless.
+    pub async fn start(&self, options: Option<&ExecutionOptions>) -> Result<ExecutionArn, ServiceError> {
         let options = options.map(ExecutionOptions::to_override);
         let request = self.client.start_task_execution().task_arn(self.task.as_str()).set_override_options(options);
-        let started = request.send().await?;
-        started.task_execution_arn().map(str::to_owned).ok_or_else(ServiceError::nameless_execution)
+        let started = self.send(request.send()).await?;
+        let arn = started.task_execution_arn().and_then(|arn| self.task.execution(arn));
+        arn.ok_or_else(|| ServiceError::incomplete("StartTaskExecution", "the ARN of an execution of this task"))
     }
 
     /// Requests the cancellation of an execution.
     ///
     /// # Errors
     /// Returns an error if DataSync does not respond, or refuses.
-    pub async fn cancel(&self, arn: &str) -> Result<(), ServiceError> {
-        self.client.cancel_task_execution().task_execution_arn(arn).send().await?;
-        Ok(())
+    pub async fn cancel(&self, arn: &ExecutionArn) -> Result<(), ServiceError> {
+        let request = self.client.cancel_task_execution().task_execution_arn(arn.as_str()).send();
+        self.send(request).await.map(drop).map_err(ServiceError::of_execution)
+    }
+
+    /// Waits for the response to a request, which may be one of several attempts; after a stop request only for a moment.
+    async fn send<T, E>(
+        &self,
+        request: impl Future<Output = Result<T, SdkError<E, Response>>>,
+    ) -> Result<T, ServiceError>
+    where
+        ServiceError: From<SdkError<E, Response>>,
+    {
+        tokio::select! {
+            response = request => Ok(response?),
+            () = self.shutdown.overdue(STOP_GRACE) => Err(ServiceError::stopped()),
+        }
     }
 }

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use crate::aws::{ConnectError, set_variable};
 use crate::cli::check_variables;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
-use crate::datasync::{DataSync, TaskArn};
+use crate::datasync::{DataSync, ExecutionArn, TaskArn};
 use crate::exit_code::ExitCode;
+use crate::shutdown::Shutdown;
 use ecs::{FallbackTask, FallbackTaskSettings};
 use event::Event;
 
@@ -96,7 +97,7 @@ impl Function {
             Some(settings) => Some(FallbackTask::connect(settings, &region).await?),
             None => None,
         };
-        Ok(Self { datasync: DataSync::connect(settings.task).await?, fallback })
+        Ok(Self { datasync: DataSync::connect(settings.task, Shutdown::default()).await?, fallback })
     }
 
     async fn handle(&self, payload: Value) -> Result<Value, Error> {
@@ -117,34 +118,34 @@ impl Function {
     /// Starts an execution of the DataSync task, unless one is running.
     async fn start(&self) -> Result<Value, Error> {
         if let Some(running) = self.running().await? {
-            return Ok(json!({ "execution_arn": running, "started": false }));
+            return Ok(json!({ "execution_arn": running.as_str(), "started": false }));
         }
         match self.datasync.start(None).await {
-            Ok(arn) => Ok(json!({ "execution_arn": arn, "started": true })),
+            Ok(arn) => Ok(json!({ "execution_arn": arn.as_str(), "started": true })),
             // The same event arrived twice, or another caller started the task.
             Err(refused) if refused.kind == ServiceErrorKind::Refused => match self.running().await? {
-                Some(running) => Ok(json!({ "execution_arn": running, "started": false })),
+                Some(running) => Ok(json!({ "execution_arn": running.as_str(), "started": false })),
                 None => Err(refused.into()),
             },
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn running(&self) -> Result<Option<String>, ServiceError> {
+    async fn running(&self) -> Result<Option<ExecutionArn>, ServiceError> {
         let latest = self.datasync.latest_execution().await?;
-        Ok(self.datasync.describe_latest(latest.as_deref()).await.running()?.map(|(arn, _)| arn))
+        Ok(self.datasync.describe_latest(latest.as_ref()).await.running()?.map(|running| running.arn))
     }
 
     /// Starts the ECS task that syncs directly, if an execution of this task failed.
     async fn changed(&self, execution: &str, state: &str) -> Result<Value, Error> {
         let ignored = |why: &str| Ok(json!({ "execution_arn": execution, "ignored": why }));
-        if !self.datasync.task_arn().is_task_of(execution) {
+        let Some(arn) = self.datasync.task_arn().execution(execution) else {
             return ignored("an execution of another task");
-        }
+        };
         if state != "ERROR" {
             return Ok(json!({ "execution_arn": execution, "state": state }));
         }
-        let ended = self.datasync.describe_execution(execution).await?;
+        let ended = self.datasync.describe_execution(&arn).await?;
         if ended.was_cancelled() {
             return ignored("the execution was cancelled");
         }

@@ -167,7 +167,7 @@ impl Report {
         file.publish()
     }
 
-    /// The error that ended the run early.
+    /// What ended the run early, or leaves it incomplete.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }

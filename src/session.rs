@@ -9,7 +9,6 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::StateArgs;
@@ -25,7 +24,7 @@ use crate::progress::Progress;
 use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
 use crate::served::InnerDestinations;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{STOP_GRACE, Shutdown};
 use crate::state::{State, StateError, StateLocation};
 use crate::sync::changes::{Changes, ChangesWriter};
 use crate::sync::context::{Context, Memory};
@@ -43,9 +42,6 @@ use crate::sync::tally::Tally;
 use crate::uploads::Uploads;
 
 pub(crate) mod past;
-
-/// How long the source and S3 may take to respond to the set-up after a stop request.
-pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
@@ -352,8 +348,8 @@ impl Session {
         };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
+        let mut done = Done { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Done::default() };
         let (context, own_input) = setup.start(memory, doubt, changes);
-        let mut done = Done { unguarded_deletes: doubt.unguarded_deletes, ..Done::default() };
         let result = match unusable {
             None => Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await,
             Some(fatal) => Err(fatal),
@@ -368,7 +364,7 @@ impl Session {
             requests: Some(&requests),
             operations: Some(context.source.operations()),
             seconds: done.seconds,
-            error: result.err().map(|fatal| fatal.to_string()).or(lost_changes),
+            error: result.err().map(|fatal| fatal.to_string()).or(done.unguarded_deletes).or(lost_changes),
             exit_code,
         };
         end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await
@@ -382,8 +378,8 @@ struct Done {
     inspection: Option<InspectionCounts>,
     seconds: Seconds,
     differences: Differences,
-    /// Whether DataSync deleted what no guard has seen.
-    unguarded_deletes: bool,
+    /// Why DataSync may have deleted what no guard has seen.
+    unguarded_deletes: Option<String>,
     /// Whether something was left out, although nothing failed.
     is_incomplete: bool,
 }
@@ -406,7 +402,7 @@ fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done)
         // Beside an empty source, no difference is proven.
         (Ok(()), None) if done.tally.empty_source().is_some() => ExitCode::Incomplete,
         (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
-        (Ok(()), None) if done.tally.is_incomplete() || done.is_incomplete || done.unguarded_deletes => {
+        (Ok(()), None) if done.tally.is_incomplete() || done.is_incomplete || done.unguarded_deletes.is_some() => {
             ExitCode::Incomplete
         }
         (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,

@@ -1,13 +1,17 @@
 //! Shutdown: the token that SIGINT, SIGTERM, SIGHUP or a lost lease cancels, and that every wait observes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit_code::ExitCode;
+
+/// How long the source, S3 and DataSync may take to respond to the set-up after a stop request.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// The request to stop, and the exit code that goes with it. Clones share both.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +19,7 @@ pub struct Shutdown {
     token: CancellationToken,
     /// 0 unless a signal or a lost lease requested the stop.
     exit_code: Arc<AtomicU8>,
+    requested_at: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
@@ -52,11 +57,12 @@ impl Shutdown {
     /// Requests a stop that ends the run with this exit code.
     pub fn request(&self, code: ExitCode) {
         self.exit_code.store(code.code(), Ordering::Relaxed);
-        self.token.cancel();
+        self.wind_down();
     }
 
     /// Requests a stop and leaves the exit code to the result of the run.
     pub(crate) fn wind_down(&self) {
+        self.requested_at.get_or_init(Instant::now);
         self.token.cancel();
     }
 
@@ -73,7 +79,7 @@ impl Shutdown {
     /// Returns once a stop request is `grace` old: what has not ended then does not respond.
     pub(crate) async fn overdue(&self, grace: Duration) {
         self.requested().await;
-        tokio::time::sleep(grace).await;
+        tokio::time::sleep_until(*self.requested_at.get_or_init(Instant::now) + grace).await;
     }
 
     /// The exit code of a run that a signal or a lost lease stopped.

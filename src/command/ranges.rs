@@ -18,8 +18,8 @@ use crate::range_list::sample::Sample;
 use crate::result_file::ResultFile;
 use crate::result_place::ResultPlaces;
 use crate::scope::Scope;
-use crate::session::{Control, STOP_GRACE, open_state};
-use crate::shutdown::Shutdown;
+use crate::session::{Control, open_state};
+use crate::shutdown::{STOP_GRACE, Shutdown};
 use crate::source::entry::{EntryKind, Found};
 use crate::state::State;
 

@@ -78,8 +78,9 @@ async fn described(
     control: Control,
 ) -> Result<Report, CommandError> {
     let known = tokio::select! {
-        known = describe(&invocation) => known?,
+        known = describe(&invocation, &control.shutdown) => known?,
         () = control.shutdown.requested() => {
+            subject.datasync = Some((&Attempt::stopped_before_start()).into());
             let exit_code = control.shutdown.exit_code().unwrap_or(ExitCode::Interrupted);
             return Ok(Report::without_work(subject, None, exit_code));
         }
@@ -135,6 +136,7 @@ async fn work(
     let checked = tokio::select! {
         checked = check_source(session.context(), before_datasync) => checked,
         () = control.shutdown.requested() => {
+            session.subject.datasync = Some((&Attempt::stopped_before_start()).into());
             return session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Interrupted)).await;
         }
     };
@@ -177,7 +179,7 @@ async fn through_datasync(
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
-    let unguarded_deletes = attempt.ignored_override() && !deletes_were_within_limit(sampled, session);
+    let unguarded_deletes = attempt.unguarded_deletes(deletes_were_within_limit(sampled, session));
     let doubt = Doubt { unguarded_deletes, ..history.doubt_after(&attempt) };
     let attempted = Attempted {
         verdict: attempt.verdict.kind,

@@ -1,4 +1,5 @@
-//! The ARN of a DataSync task, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`.
+//! The ARN of a DataSync task, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`;
+//! and the ARN of one of its executions, which has `/execution/exec-0123456789abcdef0` at its end.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,9 +22,29 @@ impl TaskArn {
         &self.region
     }
 
-    /// Whether `execution_arn` is the ARN of an execution of this task.
-    pub(crate) fn is_task_of(&self, execution_arn: &str) -> bool {
-        execution_arn.strip_prefix(&self.text).is_some_and(|rest| rest.starts_with("/execution/"))
+    /// Returns the ARN of an execution of this task, if `text` is one.
+    #[must_use]
+    pub fn execution(&self, text: &str) -> Option<ExecutionArn> {
+        let id = text.strip_prefix(&self.text)?.strip_prefix("/execution/exec-")?;
+        is_id(id).then(|| ExecutionArn(text.to_owned()))
+    }
+}
+
+/// The ARN of an execution of the task: only [`TaskArn::execution`] makes one, so an ARN of another task is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionArn(String);
+
+impl ExecutionArn {
+    /// Returns the whole ARN.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExecutionArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -55,8 +76,11 @@ fn is_region(text: &str) -> bool {
 }
 
 fn is_task(text: &str) -> bool {
-    let id = text.strip_prefix("task/task-");
-    id.is_some_and(|id| id.len() == 17 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
+    text.strip_prefix("task/task-").is_some_and(is_id)
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 17 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl fmt::Display for TaskArn {
@@ -94,7 +118,17 @@ mod tests {
     #[test]
     fn an_execution_arn_belongs_to_one_task() {
         let task: TaskArn = TASK.parse().unwrap();
-        assert!(task.is_task_of(&format!("{TASK}/execution/exec-0123456789abcdef0")));
-        assert!(!task.is_task_of(&TASK.replace("abcdef0", "abcdef1")) && !task.is_task_of(TASK));
+        let execution = format!("{TASK}/execution/exec-0123456789abcdef1");
+        assert_eq!(task.execution(&execution).unwrap().as_str(), execution);
+        for wrong in [
+            "",
+            TASK,
+            &execution.replace("abcdef0/", "abcdef2/"),
+            &execution.replace("exec-", ""),
+            &execution.replace("abcdef1", "ABCDEF1"),
+            &format!("{execution}0"),
+        ] {
+            assert_eq!(task.execution(wrong), None, "{wrong}");
+        }
     }
 }

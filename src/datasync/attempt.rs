@@ -19,7 +19,7 @@ pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};
-use super::{DataSync, Execution, ExecutionOptions, Latest, Status, Task};
+use super::{DataSync, Execution, ExecutionArn, ExecutionOptions, Latest, Status, StillRunning, Task};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 pub(crate) use proof::Unproven;
@@ -63,6 +63,11 @@ impl OwnDeletes {
         let options = task.options.as_ref().filter(|options| options.delete())?;
         (self == Self::None).then(|| options.preserving())
     }
+
+    /// Whether an execution with these deletes may delete.
+    fn allow(self, task: &Task) -> bool {
+        self == Self::AsTask && task.settings.delete
+    }
 }
 
 /// The result of an attempt.
@@ -72,17 +77,19 @@ pub(crate) struct Attempt {
     /// Why a success does not show that the destination matches; empty if it does.
     pub(crate) unproven: Vec<Unproven>,
     pub(crate) execution: Option<Followed>,
-    /// Whether an execution may still be writing to the destination.
-    pub(crate) may_still_run: bool,
+    /// The execution that may still be writing to the destination.
+    pub(crate) still_running: Option<StillRunning>,
     took: Duration,
 }
 
 /// An execution that the attempt started or attached to.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed {
-    arn: String,
+    arn: ExecutionArn,
     /// Whether the execution was already running.
     attached: bool,
+    /// Whether the execution may delete, by what its start asked for; unknown of another client's.
+    may_delete: Option<bool>,
     /// When the execution started, as early as is known.
     since: Option<SystemTime>,
     /// The last response to a poll.
@@ -92,27 +99,39 @@ pub(crate) struct Followed {
 }
 
 impl Attempt {
-    /// An attempt that failed before it knew an execution.
+    /// An attempt that failed because DataSync did not describe the task.
     pub(crate) fn failed(error: &ServiceError) -> Self {
         // A task that does not exist has no execution; after any other error this is unknown.
-        let may_still_run = error.kind != ServiceErrorKind::NotFound;
-        Self { may_still_run, ..Self::without_execution(AttemptVerdict::of_error(error)) }
+        let may_run = error.kind != ServiceErrorKind::UnknownTask;
+        let still_running = may_run.then_some(StillRunning { arn: None, deletes: false });
+        Self { still_running, ..Self::without_execution(AttemptVerdict::of_error(error)) }
+    }
+
+    /// An attempt that a stop request ended before it started an execution.
+    pub(crate) fn stopped_before_start() -> Self {
+        Self::without_execution(AttemptVerdict::stopped_before_start())
     }
 
     fn without_execution(verdict: AttemptVerdict) -> Self {
-        Self { verdict, unproven: Vec::new(), execution: None, may_still_run: false, took: Duration::ZERO }
+        Self { verdict, unproven: Vec::new(), execution: None, still_running: None, took: Duration::ZERO }
     }
 
     /// When the first write of an execution of this attempt may have been, if there was one.
     pub(crate) fn may_have_written_since(&self) -> Option<SystemTime> {
         let started = SystemTime::now().checked_sub(self.took).unwrap_or(UNIX_EPOCH);
-        let unseen = self.may_still_run.then_some(started);
+        let unseen = self.still_running.as_ref().map(|_| started);
         self.execution.as_ref().map(Followed::since).or(unseen)
     }
 
-    /// Whether an execution that was to delete nothing may have deleted.
-    pub(crate) fn ignored_override(&self) -> bool {
-        self.unproven.iter().any(Unproven::is_ignored_override)
+    /// Why an execution may have deleted, or may still delete, what no guard has seen; `None` if that cannot be.
+    /// `within_limit`: whether the guards would have allowed the deletes of all orphans before the start.
+    pub(crate) fn unguarded_deletes(&self, within_limit: bool) -> Option<String> {
+        let ignored = self.unproven.iter().find(|reason| reason.is_ignored_override() && !within_limit);
+        let arn = self.execution.as_ref().map(|followed| &followed.arn);
+        let deleted = ignored.zip(arn).map(|(reason, arn)| {
+            format!("execution {arn}: {reason}. Look for missing objects (bucket versions, CloudTrail)")
+        });
+        deleted.or_else(|| self.still_running.as_ref().and_then(StillRunning::unguarded_deletes))
     }
 }
 
@@ -129,30 +148,24 @@ pub(crate) async fn attempt(
     let started = Instant::now();
     let mut followed = match attach_or_start(datasync, task, latest, deletes, shutdown).await {
         Ok(followed) => followed,
-        Err(NotStarted::Failed { error, may_still_run }) => {
-            return Attempt { took: started.elapsed(), may_still_run, ..Attempt::failed(&error) };
-        }
-        Err(NotStarted::Stopped) => {
-            let stopped = Attempt::without_execution(AttemptVerdict::stopped_before_start());
-            return Attempt { took: started.elapsed(), ..stopped };
+        Err(NotStarted { verdict, still_running }) => {
+            return Attempt { took: started.elapsed(), still_running, ..Attempt::without_execution(verdict) };
         }
     };
     if followed.attached {
-        tracing::info!(execution = followed.arn, "attached to an execution that was already running");
+        tracing::info!(execution = %followed.arn, "attached to an execution that was already running");
         if deletes == OwnDeletes::None && followed.may_delete() {
             tracing::warn!("this execution deletes objects itself, without the guards of this program");
         }
     } else {
-        tracing::info!(execution = followed.arn, "started an execution");
+        tracing::info!(execution = %followed.arn, "started an execution");
     }
     let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
-    let mut may_still_run = !followed.has_ended();
     if verdict.kind != VerdictKind::Interrupted && followed.was_cancelled_by_another() {
         verdict = AttemptVerdict::cancelled();
-    } else if may_still_run && verdict.kind != VerdictKind::Interrupted {
+    } else if !followed.has_ended() && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         let cancel = cancel(datasync, &mut followed, limits, shutdown).await;
-        may_still_run = !followed.has_ended();
         // The execution may have ended before the cancel reached it.
         if let Some(last) = followed.last.as_ref()
             && (last.status == Status::Succeeded
@@ -160,8 +173,8 @@ pub(crate) async fn attempt(
                 || cancel == Cancel::Refused && last.was_cancelled())
         {
             verdict = AttemptVerdict::of_ended(last);
-        } else if may_still_run && shutdown.is_requested() {
-            verdict = AttemptVerdict::stopped_after_cancel();
+        } else if !followed.has_ended() && shutdown.is_requested() {
+            verdict = AttemptVerdict::stopped_after_cancel(&followed.arn);
         }
     }
     if verdict.kind == VerdictKind::Succeeded
@@ -169,25 +182,21 @@ pub(crate) async fn attempt(
     {
         verdict = AttemptVerdict::other_filters();
     }
-    let mut reasons = unproven(&followed, task, deletes);
+    let mut reasons = unproven(&followed, task);
     if verdict.kind != VerdictKind::Succeeded {
         // Nothing else took the execution for a success.
         reasons.retain(Unproven::is_ignored_override);
     }
     let verdict = verdict.but(&reasons);
-    Attempt { verdict, unproven: reasons, may_still_run, execution: Some(followed), took: started.elapsed() }
+    let still_running = followed.still_running();
+    Attempt { verdict, unproven: reasons, still_running, execution: Some(followed), took: started.elapsed() }
 }
 
 /// Why there is no execution to follow.
-enum NotStarted {
-    /// The run was asked to stop before the start.
-    Stopped,
-    /// A request failed.
-    Failed {
-        error: ServiceError,
-        /// Whether an execution may be running nevertheless.
-        may_still_run: bool,
-    },
+struct NotStarted {
+    verdict: AttemptVerdict,
+    /// The execution that may be running nevertheless.
+    still_running: Option<StillRunning>,
 }
 
 async fn attach_or_start(
@@ -197,38 +206,45 @@ async fn attach_or_start(
     deletes: OwnDeletes,
     shutdown: &Shutdown,
 ) -> Result<Followed, NotStarted> {
-    let attached = |(arn, last): (String, Execution)| Followed {
-        arn,
-        attached: true,
-        since: last.started,
-        cancelled_by_another: last.status == Status::Cancelling,
-        last: Some(last),
-    };
+    let not_started = |verdict, still_running| NotStarted { verdict, still_running };
     if shutdown.is_requested() {
-        return Err(NotStarted::Stopped);
+        return Err(not_started(AttemptVerdict::stopped_before_start(), latest.still_running(task)));
     }
     match latest.clone().running() {
-        Ok(Some(running)) => return Ok(attached(running)),
+        Ok(Some(running)) => return Ok(Followed::attached(running)),
         Ok(None) => {}
-        Err(error) => return Err(NotStarted::Failed { error, may_still_run: true }),
+        Err(error) => return Err(not_started(AttemptVerdict::of_error(&error), latest.still_running(task))),
     }
     let since = Some(SystemTime::now());
+    let may_delete = deletes.allow(task);
     let error = match datasync.start(deletes.override_of(task).as_ref()).await {
-        Ok(arn) => return Ok(Followed { arn, attached: false, since, last: None, cancelled_by_another: false }),
+        Ok(arn) => {
+            let may_delete = Some(may_delete);
+            return Ok(Followed { arn, attached: false, may_delete, since, last: None, cancelled_by_another: false });
+        }
         Err(error) => error,
     };
+    let unseen = StillRunning { arn: None, deletes: may_delete };
+    if shutdown.is_requested() {
+        return Err(if error.kind.shows_that_nothing_started() {
+            not_started(AttemptVerdict::stopped_before_start(), None)
+        } else {
+            not_started(AttemptVerdict::stopped_during_start(), Some(unseen))
+        });
+    }
     // Another caller may have started an execution in the meantime, or the response to this start was lost.
     let found = match datasync.latest_execution().await {
         Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
-            datasync.describe_execution(&new).await.map(|execution| Some((new, execution)))
+            datasync.describe_execution(&new).await.map(Some)
         }
-        Ok(latest) => datasync.describe_latest(latest.as_deref()).await.running(),
+        Ok(latest) => datasync.describe_latest(latest.as_ref()).await.running(),
         Err(error) => Err(error),
     };
     match found {
-        Ok(Some(running)) => Ok(attached(running)),
-        Ok(None) => Err(NotStarted::Failed { error, may_still_run: false }),
-        Err(_) => Err(NotStarted::Failed { error, may_still_run: true }),
+        Ok(Some(running)) => Ok(Followed::attached(running)),
+        Ok(None) => Err(not_started(AttemptVerdict::of_error(&error), None)),
+        Err(_) if shutdown.is_requested() => Err(not_started(AttemptVerdict::stopped_during_start(), Some(unseen))),
+        Err(_) => Err(not_started(AttemptVerdict::of_error(&error), Some(unseen))),
     }
 }
 
@@ -244,12 +260,12 @@ async fn poll_until_verdict(
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = shutdown.requested() => return AttemptVerdict::interrupted(),
+            () = shutdown.requested() => return AttemptVerdict::interrupted(&followed.arn),
         }
         pause = pause.saturating_mul(2).min(limits.poll_interval);
         let polled = tokio::select! {
             polled = datasync.describe_execution(&followed.arn) => polled,
-            () = shutdown.requested() => return AttemptVerdict::interrupted(),
+            () = shutdown.requested() => return AttemptVerdict::interrupted(&followed.arn),
         };
         let verdict = match polled {
             Ok(execution) => {
@@ -286,20 +302,24 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimit
         Err(error) => {
             tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
             match error.kind {
-                ServiceErrorKind::Unavailable | ServiceErrorKind::Unreachable => Cancel::Accepted,
+                ServiceErrorKind::Unavailable | ServiceErrorKind::Unreachable | ServiceErrorKind::Stopped => {
+                    Cancel::Accepted
+                }
                 ServiceErrorKind::Denied
-                | ServiceErrorKind::NotFound
+                | ServiceErrorKind::Credentials
+                | ServiceErrorKind::UnknownTask
+                | ServiceErrorKind::UnknownExecution
                 | ServiceErrorKind::Refused
                 | ServiceErrorKind::Throttled => Cancel::Refused,
             }
         }
     };
     let deadline = Instant::now() + limits.cancel;
-    while Instant::now() < deadline {
+    while Instant::now() < deadline && !shutdown.is_requested() {
         match datasync.describe_execution(&followed.arn).await {
             Ok(execution) => followed.saw(execution),
             // Waiting cannot change that, and it does not show how the execution ended.
-            Err(error) if error.kind == ServiceErrorKind::NotFound => break,
+            Err(error) if error.kind == ServiceErrorKind::UnknownExecution => break,
             Err(_) => {}
         }
         if followed.has_ended() {
@@ -314,6 +334,24 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimit
 }
 
 impl Followed {
+    /// An execution that was already running.
+    fn attached(last: Execution) -> Self {
+        Self {
+            arn: last.arn.clone(),
+            attached: true,
+            may_delete: None,
+            since: last.started,
+            cancelled_by_another: last.status == Status::Cancelling,
+            last: Some(last),
+        }
+    }
+
+    /// This execution, if its end is not confirmed.
+    fn still_running(&self) -> Option<StillRunning> {
+        let still_running = || StillRunning { arn: Some(self.arn.clone()), deletes: self.may_delete() };
+        (!self.has_ended()).then(still_running)
+    }
+
     /// Whether another client cancelled the execution. If DataSync gave an error code, the code decides.
     fn was_cancelled_by_another(&self) -> bool {
         let has_code = self.last.as_ref().is_some_and(|last| last.error_code.is_some());
@@ -337,10 +375,10 @@ impl Followed {
         self.last = Some(execution);
     }
 
-    /// Whether the execution deletes itself, as far as DataSync shows its options.
+    /// Whether the execution may delete: by its options as DataSync shows them, or else as its start asked for.
     fn may_delete(&self) -> bool {
         let options = self.last.as_ref().and_then(|last| last.options.as_ref());
-        options.is_none_or(ExecutionOptions::delete)
+        options.map(ExecutionOptions::delete).or(self.may_delete).unwrap_or(true)
     }
 
     fn has_ended(&self) -> bool {

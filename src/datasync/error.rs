@@ -21,10 +21,14 @@ pub struct ServiceError {
 /// The class of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceErrorKind {
-    /// The credentials are missing or invalid, or do not allow the request.
+    /// The credentials do not allow the request.
     Denied,
-    /// The task or execution does not exist.
-    NotFound,
+    /// The credentials are missing, invalid or expired.
+    Credentials,
+    /// The task does not exist.
+    UnknownTask,
+    /// The execution does not exist.
+    UnknownExecution,
     /// DataSync refuses the request: a retry cannot help.
     Refused,
     /// DataSync throttled every attempt.
@@ -33,15 +37,28 @@ pub enum ServiceErrorKind {
     Unavailable,
     /// No response: no route, no DNS name, no connection.
     Unreachable,
+    /// The run was asked to stop, and did not wait for the response.
+    Stopped,
+}
+
+impl ServiceErrorKind {
+    /// Whether a start with this error started nothing, although an earlier try of the same request may have been lost.
+    pub(super) const fn shows_that_nothing_started(self) -> bool {
+        match self {
+            Self::Denied | Self::Credentials | Self::UnknownTask | Self::UnknownExecution => true,
+            Self::Refused | Self::Throttled | Self::Unavailable | Self::Unreachable | Self::Stopped => false,
+        }
+    }
 }
 
 impl ServiceError {
-    pub(super) fn nameless_execution() -> Self {
-        let message = "the response to StartTaskExecution names no execution".to_owned();
-        Self { kind: ServiceErrorKind::Unavailable, code: None, message }
+    /// The run was asked to stop before DataSync responded.
+    pub(super) fn stopped() -> Self {
+        let message = "stop requested: did not wait for DataSync's response".to_owned();
+        Self { kind: ServiceErrorKind::Stopped, code: None, message }
     }
 
-    /// A response that lacks something that it must contain.
+    /// A response that lacks something that it must contain, or is about something else.
     pub(super) fn incomplete(operation: &str, what: &str) -> Self {
         let message = format!("the response to {operation} does not contain {what}");
         Self { kind: ServiceErrorKind::Unavailable, code: None, message }
@@ -50,6 +67,21 @@ impl ServiceError {
     /// Whether DataSync refused the request: it does so if a location is of another kind.
     pub(super) fn is_refused(&self) -> bool {
         self.kind == ServiceErrorKind::Refused
+    }
+
+    /// The same error of a request about an execution.
+    pub(super) fn of_execution(self) -> Self {
+        match self.kind {
+            ServiceErrorKind::UnknownTask => Self { kind: ServiceErrorKind::UnknownExecution, ..self },
+            ServiceErrorKind::Denied
+            | ServiceErrorKind::Credentials
+            | ServiceErrorKind::UnknownExecution
+            | ServiceErrorKind::Refused
+            | ServiceErrorKind::Throttled
+            | ServiceErrorKind::Unavailable
+            | ServiceErrorKind::Unreachable
+            | ServiceErrorKind::Stopped => self,
+        }
     }
 }
 
@@ -68,7 +100,7 @@ where
             (SdkError::ServiceError(_), Some(code), Some(status)) => kind_of(code, status, &message),
             // A response without an error code is not DataSync's, or is damaged.
             (_, _, Some(_)) => ServiceErrorKind::Unavailable,
-            _ if message.contains("credential") => ServiceErrorKind::Denied,
+            _ if message.contains("credential") => ServiceErrorKind::Credentials,
             _ => ServiceErrorKind::Unreachable,
         };
         Self { kind, code, message }
@@ -77,23 +109,22 @@ where
 
 fn kind_of(code: &str, status: u16, message: &str) -> ServiceErrorKind {
     match code {
-        "AccessDeniedException"
-        | "AccessDenied"
-        | "UnrecognizedClientException"
+        "AccessDeniedException" | "AccessDenied" | "OptInRequired" => ServiceErrorKind::Denied,
+        "UnrecognizedClientException"
         | "InvalidClientTokenId"
         | "ExpiredToken"
         | "ExpiredTokenException"
         | "InvalidSignatureException"
         | "SignatureDoesNotMatch"
         | "MissingAuthenticationToken"
-        | "OptInRequired" => ServiceErrorKind::Denied,
+        | "MissingAuthenticationTokenException" => ServiceErrorKind::Credentials,
         "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
             ServiceErrorKind::Throttled
         }
-        "ResourceNotFoundException" => ServiceErrorKind::NotFound,
+        "ResourceNotFoundException" => ServiceErrorKind::UnknownTask,
         // DataSync has no error code of its own for a missing task.
         "InvalidRequestException" if message.contains("not found") || message.contains("does not exist") => {
-            ServiceErrorKind::NotFound
+            ServiceErrorKind::UnknownTask
         }
         _ if status >= 500 => ServiceErrorKind::Unavailable,
         _ => ServiceErrorKind::Refused,
@@ -128,11 +159,11 @@ mod tests {
     fn each_error_code_has_its_kind() {
         for (code, status, message, kind) in [
             ("AccessDeniedException", 400, "not authorized", ServiceErrorKind::Denied),
-            ("ExpiredTokenException", 400, "expired", ServiceErrorKind::Denied),
+            ("ExpiredTokenException", 400, "expired", ServiceErrorKind::Credentials),
             ("ThrottlingException", 400, "Rate exceeded", ServiceErrorKind::Throttled),
             ("InternalException", 500, "oops", ServiceErrorKind::Unavailable),
             ("ServiceUnavailable", 503, "", ServiceErrorKind::Unavailable),
-            ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::NotFound),
+            ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::UnknownTask),
             ("InvalidRequestException", 400, "Unable to queue the task execution", ServiceErrorKind::Refused),
         ] {
             assert_eq!(kind_of(code, status, message), kind, "{code} {message}");

@@ -5,13 +5,15 @@ use std::time::SystemTime;
 use bytesize::ByteSize;
 
 use super::Task;
+use super::arn::ExecutionArn;
+use super::error::ServiceError;
 use super::options::ExecutionOptions;
 use super::task::{TaskSettings, manifest_url, patterns};
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
 
-/// The status of an execution. An unknown status means that the execution is still running.
+/// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// `QUEUED`, `LAUNCHING`: no work has started.
@@ -22,7 +24,7 @@ pub enum Status {
     Transferring,
     /// `CANCELLING`: a client cancelled the execution, which is still running.
     Cancelling,
-    /// Any unknown status: still running.
+    /// A status of another name: still running.
     Other,
     /// `SUCCESS`
     Succeeded,
@@ -49,9 +51,10 @@ impl Status {
     }
 }
 
-/// The state of an execution in one response.
+/// The state of an execution in one response, which names this execution and a status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
+    pub(crate) arn: ExecutionArn,
     /// The status, as far as it matters here.
     pub status: Status,
     /// DataSync's name of the status.
@@ -76,14 +79,24 @@ pub struct Execution {
 }
 
 impl Execution {
-    pub(super) fn new(described: &DescribeTaskExecutionOutput) -> Self {
-        let status_name = described.status().map_or("UNKNOWN", |status| status.as_str()).to_owned();
+    /// Reads the response to `DescribeTaskExecution` about the execution `arn`.
+    ///
+    /// # Errors
+    /// Returns an error if the response is about another execution, or has no status.
+    pub(super) fn new(described: &DescribeTaskExecutionOutput, arn: &ExecutionArn) -> Result<Self, ServiceError> {
+        let missing = |what| ServiceError::incomplete("DescribeTaskExecution", what);
+        if described.task_execution_arn() != Some(arn.as_str()) {
+            return Err(missing("this TaskExecutionArn"));
+        }
+        let status_name = described.status().map(|status| status.as_str()).filter(|name| !name.is_empty());
+        let status_name = status_name.ok_or_else(|| missing("a Status"))?.to_owned();
         let result = described.result();
         let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let failed = described.files_failed();
         let listed = described.files_listed();
         let bytes = u64::try_from(described.bytes_written()).unwrap_or_default();
-        Self {
+        Ok(Self {
+            arn: arn.clone(),
             status: Status::named(&status_name),
             counters: vec![
                 described.estimated_files_to_transfer(),
@@ -121,7 +134,7 @@ impl Execution {
             manifest: described.manifest_config().and_then(manifest_url),
             deleted: described.files_deleted() + described.folders_deleted().unwrap_or_default(),
             status_name,
-        }
+        })
     }
 
     /// Whether another caller started this execution with filters that differ from the task's.
@@ -135,14 +148,14 @@ impl Execution {
     pub(crate) fn compared_all(&self, task: &Task) -> bool {
         // Without a stored mtime, DataSync compares sizes alone.
         let by_mtime = !task.settings.not_preserved.iter().any(|attribute| attribute == "mtime");
-        let has_other_options = match (&self.options, &task.options) {
-            (Some(options), Some(task)) => !options.differences(&task.with_deletes_of(options)).is_empty(),
+        let has_same_options = match (&self.options, &task.options) {
+            (Some(options), Some(task)) => options.differences(&task.with_deletes_of(options)).is_empty(),
             (None, _) | (_, None) => false,
         };
         self.status == Status::Succeeded
             && by_mtime
             && !self.is_partial()
-            && !has_other_options
+            && has_same_options
             && !self.has_other_filters_than(&task.settings)
             && self.manifest == task.settings.manifest
     }
@@ -164,8 +177,42 @@ impl Execution {
 }
 
 #[cfg(test)]
+impl Execution {
+    /// An execution with this status and nothing else.
+    pub(super) fn showing(status: &str) -> Self {
+        let task: super::TaskArn =
+            "arn:aws:datasync:us-east-1:123456789012:task/task-0123456789abcdef0".parse().unwrap();
+        let arn = format!("{task}/execution/exec-0123456789abcdef0");
+        let described = DescribeTaskExecutionOutput::builder().task_execution_arn(&arn).status(status.into()).build();
+        Self::new(&described, &task.execution(&arn).unwrap()).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_response_without_a_status_or_about_another_execution_is_an_error() {
+        let arn = Execution::showing("SUCCESS").arn;
+        let other = arn.as_str().replace("exec-0", "exec-1");
+        let read = |arn_shown: Option<&str>, status: Option<&str>| {
+            let described = DescribeTaskExecutionOutput::builder()
+                .set_task_execution_arn(arn_shown.map(str::to_owned))
+                .set_status(status.map(Into::into));
+            Execution::new(&described.build(), &arn)
+        };
+        assert_eq!(read(Some(arn.as_str()), Some("SUCCESS")).unwrap().status, Status::Succeeded);
+        for (arn_shown, status) in [
+            (None, None),
+            (None, Some("SUCCESS")),
+            (Some(other.as_str()), Some("SUCCESS")),
+            (Some(arn.as_str()), None),
+            (Some(arn.as_str()), Some("")),
+        ] {
+            assert!(read(arn_shown, status).is_err(), "{arn_shown:?} {status:?}");
+        }
+    }
 
     #[test]
     fn an_unknown_status_counts_as_running() {
@@ -189,17 +236,9 @@ mod tests {
     fn only_the_error_code_shows_a_cancel() {
         let execution = |status, code: Option<&str>, detail: &str| Execution {
             status,
-            status_name: String::new(),
-            counters: Vec::new(),
-            progress: String::new(),
-            started: None,
             error_code: code.map(str::to_owned),
             error_detail: Some(detail.to_owned()),
-            filters: (None, None),
-            options: None,
-            manifest: None,
-            deleted: 0,
-            files_failed: 0,
+            ..Execution::showing("ERROR")
         };
         for code in ["Cancelled", "TaskCanceled", "CANCELLED"] {
             assert!(execution(Status::Failed, Some(code), "").was_cancelled(), "{code}");
@@ -214,18 +253,9 @@ mod tests {
     #[test]
     fn an_execution_with_skipped_or_mismatched_files_is_partial() {
         let execution = |status_name: &str, detail: Option<&str>, files_failed| Execution {
-            status: Status::named(status_name),
-            status_name: status_name.to_owned(),
-            counters: Vec::new(),
-            progress: String::new(),
-            started: None,
-            error_code: None,
             error_detail: detail.map(str::to_owned),
-            filters: (None, None),
-            options: None,
-            manifest: None,
-            deleted: 0,
             files_failed,
+            ..Execution::showing(status_name)
         };
         let mismatches = "Transfer and verification completed. Verification detected mismatches. Files with mismatches are listed in Cloud Watch Logs";
         let skipped =

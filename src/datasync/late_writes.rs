@@ -76,13 +76,13 @@ impl<'a> LateWrites<'a> {
     pub(crate) async fn saw(&mut self, latest: &Latest, task: &Task) {
         match latest {
             Latest::None => {}
-            Latest::Unknown(error) => {
+            Latest::Unknown(_, error) => {
                 tracing::warn!(%error, "cannot describe the latest execution: comparing all objects that no run has compared");
                 self.unknown = true;
             }
             Latest::Ended(execution) if execution.compared_all(task) => self.clear().await,
             Latest::Ended(execution) if execution.status == Status::Succeeded && !execution.is_partial() => {}
-            Latest::Ended(execution) | Latest::Running(_, execution) => {
+            Latest::Ended(execution) | Latest::Running(execution) => {
                 self.add(execution.started.unwrap_or(UNIX_EPOCH), execution.is_partial()).await;
             }
         }

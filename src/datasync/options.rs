@@ -41,11 +41,12 @@ impl ExecutionOptions {
         self.0.preserve_deleted_files() == Some(&PreserveDeletedFiles::Remove)
     }
 
-    /// The options that decide what the destination holds and whose value differs from `expected`, as `NAME=VALUE`.
+    /// The options that decide what the destination holds and whose value differs from `expected`, as `NAME=VALUE`. An
+    /// option that DataSync does not show differs.
     pub(super) fn differences(&self, expected: &Self) -> Vec<String> {
         let pairs = self.named().into_iter().zip(expected.named());
-        let differing = pairs.filter(|((_, value), (_, expected))| value.is_some() && value != expected);
-        differing.map(|((name, value), _)| format!("{name}={}", value.unwrap_or_default())).collect()
+        let differing = pairs.filter(|((_, value), (_, expected))| value != expected);
+        differing.map(|((name, value), _)| format!("{name}={}", value.unwrap_or("unknown"))).collect()
     }
 
     fn named(&self) -> [Named<'_>; 9] {
@@ -78,7 +79,8 @@ mod tests {
         let other = options(OverwriteMode::Never, PreserveDeletedFiles::Remove);
         assert_eq!(other.differences(&task), ["OverwriteMode=NEVER"]);
         assert_eq!(task.preserving().differences(&task), ["PreserveDeletedFiles=PRESERVE"]);
-        assert_eq!(ExecutionOptions::new(&Options::builder().build()).differences(&task), [""; 0]);
+        let nothing = ExecutionOptions::new(&Options::builder().build());
+        assert_eq!(nothing.differences(&task), ["OverwriteMode=unknown", "PreserveDeletedFiles=unknown"]);
         assert!(task.delete() && !task.preserving().delete());
         assert_eq!(task.preserving().to_override().bytes_per_second(), Some(7), "the other options stay");
     }

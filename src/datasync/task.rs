@@ -13,14 +13,15 @@ use aws_sdk_datasync::types::{
 
 use serde::{Deserialize, Serialize};
 
+use super::arn::{ExecutionArn, TaskArn};
 use super::error::ServiceError;
 use super::options::ExecutionOptions;
 
 /// The configuration of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Task {
-    /// The ARN of the most recent execution, which may have ended.
-    pub(crate) latest_execution: Option<String>,
+    /// The most recent execution, which may have ended.
+    pub(crate) latest_execution: Option<ExecutionArn>,
     pub(crate) source: TaskSource,
     /// `s3://bucket/prefix/`. `None` if the destination is not a general-purpose bucket on S3.
     pub(crate) destination_uri: Option<String>,
@@ -40,7 +41,7 @@ pub(crate) struct LocationArns {
 /// What `DescribeTask` shows of a task, without its locations.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TaskAlone {
-    latest_execution: Option<String>,
+    latest_execution: Option<ExecutionArn>,
     settings: TaskSettings,
     options: Option<ExecutionOptions>,
     pub(super) locations: LocationArns,
@@ -106,16 +107,13 @@ pub(crate) struct TaskSettings {
 
 impl TaskAlone {
     /// Reads the response to `DescribeTask` about the task `arn`.
-    pub(super) fn new(task: &DescribeTaskOutput, arn: &str) -> Result<Self, ServiceError> {
+    pub(super) fn new(task: &DescribeTaskOutput, arn: &TaskArn) -> Result<Self, ServiceError> {
         let present = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         let missing = |what| ServiceError::incomplete("DescribeTask", what);
-        if task.task_arn() != Some(arn) {
-            return Err(missing("this TaskArn"));
-        }
         let source = present(task.source_location_arn()).ok_or_else(|| missing("SourceLocationArn"))?;
         let destination = present(task.destination_location_arn()).ok_or_else(|| missing("DestinationLocationArn"))?;
         Ok(Self {
-            latest_execution: present(task.current_task_execution_arn()),
+            latest_execution: latest_execution_in(task, arn)?,
             settings: TaskSettings::new(task).map_err(missing)?,
             options: task.options().map(ExecutionOptions::new),
             locations: LocationArns { source, destination },
@@ -128,6 +126,12 @@ impl TaskAlone {
         source: &DescribeLocationEfsOutput,
         destination: &DescribeLocationS3Output,
     ) -> Result<Task, NotDescribed> {
+        if source.location_arn() != Some(&self.locations.source) {
+            return Err(self.incomplete("DescribeLocationEfs", "this LocationArn"));
+        }
+        if destination.location_arn() != Some(&self.locations.destination) {
+            return Err(self.incomplete("DescribeLocationS3", "this LocationArn"));
+        }
         let Some(source) = TaskSource::of_efs(source) else {
             return Err(self.incomplete("DescribeLocationEfs", "an EFS LocationUri"));
         };
@@ -241,6 +245,18 @@ impl TaskSettings {
         unsupported("TransferMode", mode.map(TransferMode::as_str));
         Ok(settings)
     }
+}
+
+/// The latest execution that `DescribeTask` shows of the task `arn`, if there is one.
+pub(super) fn latest_execution_in(
+    task: &DescribeTaskOutput,
+    arn: &TaskArn,
+) -> Result<Option<ExecutionArn>, ServiceError> {
+    let Some(text) = task.current_task_execution_arn().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let missing = || ServiceError::incomplete("DescribeTask", "an execution of this task as CurrentTaskExecutionArn");
+    arn.execution(text).map(Some).ok_or_else(missing)
 }
 
 /// Whether the rule is one that the direct sync applies as DataSync does.

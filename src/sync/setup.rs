@@ -17,7 +17,7 @@ pub(crate) struct Setup {
 }
 
 /// What a DataSync execution before this sync leaves in doubt.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Doubt {
     /// Which objects the execution wrote.
     pub suspect: Option<Suspect>,
@@ -25,9 +25,8 @@ pub struct Doubt {
     pub task_unknown: bool,
     /// Whether the execution may still be running.
     pub datasync_may_still_run: bool,
-    /// Whether the execution deleted although it was to delete nothing, and nothing shows that the guards allow it: the
-    /// run is then incomplete.
-    pub unguarded_deletes: bool,
+    /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
+    pub unguarded_deletes: Option<String>,
 }
 
 impl Setup {

@@ -175,6 +175,8 @@ fn an_execution_that_ignores_the_override_is_reported() {
     let run = trial.run(&datasync, &[]).expect(3);
     assert_verdict(&run, "datasync", "succeeded");
     assert!(!trial.has("old/000"));
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("ignored PreserveDeletedFiles=PRESERVE") && error.contains("/execution/exec-"), "{error}");
 
     // An execution that failed afterwards.
     datasync.change(|service| (service.script, service.copies_before_error) = (vec![("ERROR", Duration::ZERO)], true));

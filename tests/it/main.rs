@@ -28,6 +28,7 @@ mod control;
 mod delete;
 mod environment;
 mod equivalence;
+mod execution;
 mod faults;
 mod filters;
 mod floors;

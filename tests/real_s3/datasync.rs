@@ -6,12 +6,13 @@ use std::time::Duration;
 use aws_sdk_datasync::Client;
 use aws_sdk_datasync::types::S3Config;
 use efs2s3::datasync::error::ServiceErrorKind;
-use efs2s3::datasync::{DataSync, Status};
+use efs2s3::datasync::{DataSync, Status, TaskArn};
+use efs2s3::shutdown::Shutdown;
 
 use crate::site::{Server, Site};
 
 /// A task between two locations on S3, and this program's client for it.
-async fn task() -> (String, DataSync) {
+async fn task() -> (TaskArn, DataSync) {
     let shared = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
     let client = Client::new(&shared);
     let role = S3Config::builder().bucket_access_role_arn("arn:aws:iam::123456789012:role/datasync").build().unwrap();
@@ -23,7 +24,8 @@ async fn task() -> (String, DataSync) {
     }
     let task = client.create_task().source_location_arn(&locations[0]).destination_location_arn(&locations[1]);
     let arn = task.send().await.unwrap().task_arn().unwrap().to_owned();
-    let datasync = DataSync::connect(arn.parse().unwrap()).await.unwrap();
+    let arn: TaskArn = arn.parse().unwrap();
+    let datasync = DataSync::connect(arn.clone(), Shutdown::default()).await.unwrap();
     (arn, datasync)
 }
 
@@ -31,7 +33,7 @@ async fn task() -> (String, DataSync) {
 fn moto_runs_an_execution_to_success() {
     let Some(_site) = Site::on(Server::Moto) else { return };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let (_, datasync) = task().await;
+        let (arn, datasync) = task().await;
         let execution = datasync.start(None).await.unwrap();
         assert_eq!(datasync.latest_execution().await.unwrap().as_ref(), Some(&execution));
         assert_eq!(
@@ -50,7 +52,7 @@ fn moto_runs_an_execution_to_success() {
 
         let second = datasync.start(None).await.unwrap();
         datasync.cancel(&second).await.unwrap();
-        let unknown = second.replace("exec-", "exec-f");
+        let unknown = arn.execution(&second.as_str().replace("exec-0", "exec-f")).unwrap();
         assert!(datasync.describe_execution(&unknown).await.is_err());
     });
 }
@@ -61,7 +63,7 @@ fn run_without_an_efs_location_starts_nothing() {
     site.write("a", "1");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (arn, datasync) = runtime.block_on(task());
-    let run = site.run(&["--task-arn", &arn, "--policy", "datasync-only"]).expect(1);
+    let run = site.run(&["--task-arn", arn.as_str(), "--policy", "datasync-only"]).expect(1);
     assert!(run.stderr.contains("no EFS location") || run.stderr.contains("DataSync"), "{}", run.stderr);
     assert_eq!(runtime.block_on(datasync.latest_execution()).unwrap(), None);
 }

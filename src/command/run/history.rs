@@ -9,7 +9,7 @@ use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
-use crate::datasync::{Latest, Task};
+use crate::datasync::{Latest, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::sync::rules::Suspect;
@@ -36,7 +36,7 @@ impl<'a> History<'a> {
         let mut latest = Latest::None;
         if let Ok(task) = task {
             tokio::select! {
-                described = known.datasync.describe_latest(task.latest_execution.as_deref()) => latest = described,
+                described = known.datasync.describe_latest(task.latest_execution.as_ref()) => latest = described,
                 // The attempt and the direct sync stop by themselves.
                 () = shutdown.requested() => {}
             }
@@ -62,9 +62,11 @@ impl<'a> History<'a> {
 
     /// Records how this run's attempt ended.
     pub(super) async fn add(&mut self, attempt: &Attempt) {
-        if let Ok(task) = self.task {
-            self.late_writes.saw_attempt(attempt, task).await;
-        }
+        // The breaker counts executions: a task that cannot be described has none.
+        let Ok(task) = self.task else {
+            return;
+        };
+        self.late_writes.saw_attempt(attempt, task).await;
         let kind = attempt.verdict.kind;
         if kind == VerdictKind::Interrupted {
             return;
@@ -79,15 +81,15 @@ impl<'a> History<'a> {
 
     /// What a direct sync without an attempt must doubt.
     pub(super) fn doubt(&self) -> Doubt {
-        let datasync_may_still_run = match self.task {
-            Ok(_) => self.latest.may_still_run(),
-            Err(attempt) => attempt.may_still_run,
+        let still_running = match self.task {
+            Ok(task) => self.latest.still_running(task),
+            Err(attempt) => attempt.still_running.clone(),
         };
         Doubt {
             suspect: self.late_writes.suspect(),
             task_unknown: self.task.is_err(),
-            datasync_may_still_run,
-            ..Doubt::default()
+            datasync_may_still_run: still_running.is_some(),
+            unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
         }
     }
 
@@ -100,7 +102,7 @@ impl<'a> History<'a> {
         Doubt {
             suspect: Suspect::either(written, self.late_writes.suspect()),
             task_unknown: self.task.is_err(),
-            datasync_may_still_run: attempt.may_still_run,
+            datasync_may_still_run: attempt.still_running.is_some(),
             ..Doubt::default()
         }
     }

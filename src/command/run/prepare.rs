@@ -11,11 +11,13 @@ use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::{AttemptVerdict, VerdictKind};
 use crate::datasync::defaults;
+use crate::datasync::error::ServiceErrorKind;
 use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::remembered::{RememberedTask, TaskFile};
 use crate::datasync::{DataSync, Task, TaskArn};
 use crate::recorded_options::RecordedOptions;
 use crate::session::state_at;
+use crate::shutdown::Shutdown;
 use crate::state::State;
 
 /// What a run knows of its task.
@@ -52,7 +54,7 @@ pub(super) fn run_command(invocation: &Invocation) -> Option<&RunCommand> {
 }
 
 /// Describes the task, if the command line names one.
-pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, CommandError> {
+pub(super) async fn describe(invocation: &Invocation, shutdown: &Shutdown) -> Result<Option<Known>, CommandError> {
     let Some(command) = run_command(invocation) else {
         return Ok(None);
     };
@@ -70,7 +72,7 @@ pub(super) async fn describe(invocation: &Invocation) -> Result<Option<Known>, C
             "--no-filters contradicts --include, --exclude and --from-manifest: pass only one of them",
         ));
     }
-    let datasync = DataSync::connect(arn).await.map_err(CommandError::fatal)?;
+    let datasync = DataSync::connect(arn, shutdown.clone()).await.map_err(CommandError::fatal)?;
     let missing = match datasync.describe_task().await {
         Ok(task) => return Ok(Some(Known { datasync, task: Ok(task), remembered: None })),
         Err(missing) => missing,
@@ -130,8 +132,10 @@ fn require_options(invocation: &Invocation, attempt: &Attempt) -> Result<(), Com
     if missing.is_empty() {
         return Ok(());
     }
-    let AttemptVerdict { kind, evidence, .. } = &attempt.verdict;
-    let hint = if *kind == VerdictKind::AccessDenied {
+    let AttemptVerdict { kind, evidence, error } = &attempt.verdict;
+    let hint = if error.as_ref().is_some_and(|error| error.kind == ServiceErrorKind::Credentials) {
+        "renew the credentials, or "
+    } else if *kind == VerdictKind::AccessDenied {
         "allow datasync:DescribeTask and datasync:DescribeLocation*, or "
     } else if *kind == VerdictKind::UnknownTask {
         "check --task-arn, or "

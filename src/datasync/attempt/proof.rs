@@ -1,6 +1,6 @@
 //! The proof of a success: why the success of an execution does not show that the destination matches the source.
 
-use super::{Followed, OwnDeletes};
+use super::Followed;
 use crate::datasync::{ExecutionOptions, Task};
 
 /// A reason why a comparison must follow the success of an execution.
@@ -10,6 +10,8 @@ pub(crate) enum Unproven {
     Attached,
     /// The execution has other options than the task, `NAME=VALUE`.
     OtherOptions(Vec<String>),
+    /// DataSync did not show the options of the execution.
+    UnknownOptions,
     /// The execution has another manifest than the task.
     OtherManifest,
     /// The execution was to delete nothing, and may have deleted.
@@ -34,6 +36,7 @@ impl std::fmt::Display for Unproven {
             Self::OtherOptions(options) => {
                 write!(f, "it had other options than the task: {}", options.join(", "))
             }
+            Self::UnknownOptions => f.write_str("DataSync did not show its options"),
             Self::OtherManifest => f.write_str("it had another manifest than the task"),
             Self::IgnoredOverride { deleted } => {
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
@@ -43,7 +46,7 @@ impl std::fmt::Display for Unproven {
 }
 
 /// Returns why the success of this execution does not show that the destination matches.
-pub(super) fn unproven(followed: &Followed, task: &Task, deletes: OwnDeletes) -> Vec<Unproven> {
+pub(super) fn unproven(followed: &Followed, task: &Task) -> Vec<Unproven> {
     let mut reasons = Vec::new();
     if followed.attached {
         reasons.push(Unproven::Attached);
@@ -51,18 +54,23 @@ pub(super) fn unproven(followed: &Followed, task: &Task, deletes: OwnDeletes) ->
     let Some(last) = &followed.last else {
         return reasons;
     };
-    let asked_for_none = !followed.attached && deletes.override_of(task).is_some();
-    let deleted_nevertheless = last.deleted > 0 || last.options.as_ref().is_some_and(ExecutionOptions::delete);
-    if asked_for_none && deleted_nevertheless {
+    // An own execution was to delete nothing by its start, or by the task; another client's by the options that it shows.
+    let shown = last.options.as_ref().map(ExecutionOptions::delete);
+    let was_to_delete = followed.may_delete.or(shown).unwrap_or(true);
+    if !was_to_delete && (last.deleted > 0 || shown == Some(true)) {
         reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
     }
-    if let (Some(task), Some(options)) = (&task.options, &last.options) {
-        // Deletes despite an override are a reason of their own.
-        let expected = if asked_for_none { task.with_deletes_of(options) } else { task.clone() };
-        let differences = options.differences(&expected);
-        if !differences.is_empty() {
-            reasons.push(Unproven::OtherOptions(differences));
+    match (&task.options, &last.options) {
+        (Some(task), Some(options)) => {
+            // Deletes despite the start are a reason of their own.
+            let own_deletes = followed.may_delete == Some(false);
+            let expected = if own_deletes { task.with_deletes_of(options) } else { task.clone() };
+            let differences = options.differences(&expected);
+            if !differences.is_empty() {
+                reasons.push(Unproven::OtherOptions(differences));
+            }
         }
+        (_, None) | (None, _) => reasons.push(Unproven::UnknownOptions),
     }
     if last.manifest != task.settings.manifest {
         reasons.push(Unproven::OtherManifest);

@@ -27,15 +27,15 @@ pub struct DataSyncSection {
 impl From<&Attempt> for DataSyncSection {
     fn from(Attempt { verdict, execution, took, .. }: &Attempt) -> Self {
         let last = execution.as_ref().and_then(|followed| followed.last.as_ref());
-        let text = |of: fn(&Execution) -> &Option<String>, or: &Option<String>| {
-            last.and_then(|last| of(last).as_ref()).or(or.as_ref()).cloned()
-        };
+        let text =
+            |of: fn(&Execution) -> &Option<String>, or: Option<String>| last.and_then(|last| of(last).clone()).or(or);
+        let error = verdict.error.as_ref();
         Self {
-            execution_arn: execution.as_ref().map(|followed| followed.arn.clone()),
+            execution_arn: execution.as_ref().map(|followed| followed.arn.to_string()),
             attached: execution.as_ref().is_some_and(|followed| followed.attached),
             status: last.map(|last| last.status_name.clone()),
-            error_code: text(|last| &last.error_code, &verdict.code),
-            error_detail: text(|last| &last.error_detail, &verdict.detail),
+            error_code: text(|last| &last.error_code, error.and_then(|error| error.code.clone())),
+            error_detail: text(|last| &last.error_detail, error.map(|error| error.message.clone())),
             verdict: verdict.kind.name().into(),
             evidence: verdict.evidence.clone(),
             seconds: took.as_secs_f64(),

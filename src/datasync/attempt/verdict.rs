@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Unproven;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
-use crate::datasync::{Execution, Status};
+use crate::datasync::{Execution, ExecutionArn, Status};
 
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +12,8 @@ pub(crate) struct AttemptVerdict {
     pub(crate) kind: VerdictKind,
     /// Why, human-readable.
     pub(crate) evidence: String,
-    /// The service's error code, if the verdict follows from a failed request.
-    pub(super) code: Option<String>,
-    /// The service's error message, likewise.
-    pub(super) detail: Option<String>,
+    /// The error of the failed request, if the verdict follows from one.
+    pub(crate) error: Option<ServiceError>,
 }
 
 /// The kinds of verdict.
@@ -98,7 +96,7 @@ impl VerdictKind {
 
 impl AttemptVerdict {
     fn new(kind: VerdictKind, evidence: String) -> Self {
-        Self { kind, evidence, code: None, detail: None }
+        Self { kind, evidence, error: None }
     }
 
     /// The verdict on an execution that has ended, and that this run did not cancel.
@@ -124,14 +122,18 @@ impl AttemptVerdict {
     pub(crate) fn of_error(error: &ServiceError) -> Self {
         let (kind, what) = match error.kind {
             ServiceErrorKind::Denied => (VerdictKind::AccessDenied, "DataSync denied access"),
-            ServiceErrorKind::NotFound => (VerdictKind::UnknownTask, "DataSync has no such task"),
+            ServiceErrorKind::Credentials => {
+                (VerdictKind::AccessDenied, "DataSync does not accept the credentials: renew or correct them")
+            }
+            ServiceErrorKind::UnknownTask => (VerdictKind::UnknownTask, "DataSync has no such task"),
+            ServiceErrorKind::UnknownExecution => (VerdictKind::UnknownTask, "DataSync has no such execution"),
             ServiceErrorKind::Refused => (VerdictKind::Refused, "DataSync refused the request"),
             ServiceErrorKind::Throttled => (VerdictKind::Throttled, "DataSync throttled the requests"),
             ServiceErrorKind::Unavailable => (VerdictKind::Unavailable, "DataSync is unavailable"),
             ServiceErrorKind::Unreachable => (VerdictKind::Unreachable, "cannot reach DataSync"),
+            ServiceErrorKind::Stopped => (VerdictKind::Interrupted, "the run did not wait for DataSync"),
         };
-        let (code, detail) = (error.code.clone(), Some(error.message.clone()));
-        Self { kind, evidence: format!("{what}: {error}"), code, detail }
+        Self { kind, evidence: format!("{what}: {error}"), error: Some(error.clone()) }
     }
 
     /// The verdict on a success of an execution whose filters are not the task's.
@@ -148,18 +150,24 @@ impl AttemptVerdict {
         Self::new(VerdictKind::Cancelled, evidence.to_owned())
     }
 
-    pub(super) fn interrupted() -> Self {
+    pub(super) fn interrupted(arn: &ExecutionArn) -> Self {
         let evidence = "stop requested while the execution was running: it continues, and the next run attaches to it";
-        Self::new(VerdictKind::Interrupted, evidence.to_owned())
+        Self::new(VerdictKind::Interrupted, format!("{evidence}: {arn}"))
     }
 
     pub(super) fn stopped_before_start() -> Self {
         Self::new(VerdictKind::Interrupted, "stop requested before an execution was started: started none".to_owned())
     }
 
-    pub(super) fn stopped_after_cancel() -> Self {
-        let evidence = "stop requested after the execution was cancelled: its end is not confirmed";
+    pub(super) fn stopped_during_start() -> Self {
+        let evidence = "stop requested before DataSync confirmed the start of an execution: one may have started. If it is \
+                        running, the next run attaches to it";
         Self::new(VerdictKind::Interrupted, evidence.to_owned())
+    }
+
+    pub(super) fn stopped_after_cancel(arn: &ExecutionArn) -> Self {
+        let evidence = "stop requested after the run asked DataSync to cancel the execution: it may still be running";
+        Self::new(VerdictKind::Interrupted, format!("{evidence}: {arn}"))
     }
 
     /// The same verdict, with the reasons why it does not show that the destination matches.

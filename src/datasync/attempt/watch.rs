@@ -66,7 +66,17 @@ impl Watch {
 
     /// Takes the error of a failed poll; returns a verdict if waiting cannot help, or has lasted too long.
     pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<AttemptVerdict> {
-        let is_permanent = matches!(error.kind, ServiceErrorKind::Denied | ServiceErrorKind::NotFound);
+        let is_permanent = match error.kind {
+            ServiceErrorKind::Denied
+            | ServiceErrorKind::Credentials
+            | ServiceErrorKind::UnknownTask
+            | ServiceErrorKind::UnknownExecution
+            | ServiceErrorKind::Stopped => true,
+            ServiceErrorKind::Refused
+            | ServiceErrorKind::Throttled
+            | ServiceErrorKind::Unavailable
+            | ServiceErrorKind::Unreachable => false,
+        };
         let silent = now.saturating_duration_since(self.last_response);
         let in_total = now.saturating_duration_since(self.started);
         (is_permanent || silent >= self.limits.stall || in_total >= self.limits.total)
@@ -90,20 +100,7 @@ mod tests {
     };
 
     fn execution(status: Status, counter: i64) -> Execution {
-        Execution {
-            status,
-            status_name: format!("{status:?}"),
-            counters: vec![0, counter],
-            progress: String::new(),
-            started: None,
-            error_code: None,
-            error_detail: None,
-            filters: (None, None),
-            options: None,
-            manifest: None,
-            deleted: 0,
-            files_failed: 0,
-        }
+        Execution { status, counters: vec![0, counter], ..Execution::showing("ANY") }
     }
 
     /// The first verdict and its second, if each second's poll shows what `show` returns.

@@ -27,7 +27,7 @@ mod tests;
 use crate::listener::Listener;
 
 pub use execution::{EffectiveOptions, Script};
-pub use service::{Cancel, Service, Work};
+pub use service::{Cancel, Falsify, Service, Work};
 pub use service_fault::ServiceFault;
 
 /// How long the server holds a request that it does not respond to.

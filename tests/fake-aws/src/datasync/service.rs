@@ -25,6 +25,9 @@ pub enum Cancel {
 /// What an execution does, by its options.
 pub type Work = Box<dyn FnMut(&EffectiveOptions) + Send>;
 
+/// Changes a response.
+pub type Falsify = Box<dyn FnMut(&mut Value) + Send>;
+
 /// The task, its executions, the faults and the log.
 #[allow(clippy::struct_excessive_bools, reason = "each is a behaviour of its own")]
 pub struct Service {
@@ -73,6 +76,8 @@ pub struct Service {
     /// A fault of an operation after its first requests: the operation, the number of requests that succeed, and how
     /// the others fail.
     pub late_fault: Option<(&'static str, u32, ServiceFault)>,
+    /// Changes each response of an operation, as if another server had sent it.
+    pub falsify: Option<(&'static str, Falsify)>,
     pub(super) log: Vec<(String, Value)>,
     task_arn: String,
     location_prefix: String,
@@ -122,6 +127,7 @@ impl Service {
             other_client_starts_first: false,
             faults: Vec::new(),
             late_fault: None,
+            falsify: None,
             log: Vec::new(),
             task_arn: format!("{arn}:task/task-0123456789abcdef0"),
             location_prefix: format!("{arn}:location/loc-"),
@@ -171,6 +177,16 @@ impl Service {
             return Err(fault.clone());
         }
         self.finish_executions();
+        let mut response = self.respond_honestly(operation, body)?;
+        if let Some((falsified, falsify)) = &mut self.falsify
+            && *falsified == operation
+        {
+            falsify(&mut response);
+        }
+        Ok(response)
+    }
+
+    fn respond_honestly(&mut self, operation: &str, body: &Value) -> Result<Value, ServiceFault> {
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         if body.get("TaskArn").is_some() && text("TaskArn") != self.task_arn {
             return Err(invalid(format!("Task {} is not found.", text("TaskArn"))));

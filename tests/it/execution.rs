@@ -1,0 +1,259 @@
+//! `efs2s3 run` and its execution: a stop request while DataSync hangs, responses that prove nothing, deletes of DataSync that
+//! no guard has seen.
+
+use std::time::{Duration, Instant};
+
+use fake_aws::datasync::reference::Copy;
+use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
+use serde_json::{Value, json};
+
+use crate::trial::{FinishedRun, Trial, WRITES, wait_until};
+
+/// An age above that of everything that a trial does.
+const LONG_AGO: Duration = Duration::from_secs(1000);
+const FOREVER: Duration = Duration::from_hours(1);
+const SUCCESS: &[(&str, Duration)] = &[("SUCCESS", Duration::ZERO)];
+const TRANSFERRING: &[(&str, Duration)] = &[("TRANSFERRING", FOREVER)];
+/// A run that waits for the response of a hanging server takes longer than this after a stop request.
+const HANG: Duration = Duration::from_secs(25);
+
+/// Four files and no orphan. Executions copy when they succeed.
+fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
+    let trial = Trial::new();
+    for number in 0..4 {
+        trial.write(format!("f{number}"), format!("{number}"));
+    }
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    let (tree, server) = (trial.tree(), trial.s3.clone());
+    datasync.change(|service| {
+        service.script = script.to_vec();
+        service.counters_move = false;
+        service.on_success = Some(Box::new(move |options| {
+            Copy::new(&tree, &server, "site", "www/").with(options).run().unwrap();
+        }));
+    });
+    (trial, datasync)
+}
+
+fn falsify(datasync: &DataSyncServer, operation: &'static str, change: impl FnMut(&mut Value) + Send + 'static) {
+    datasync.change(|service| service.falsify = Some((operation, Box::new(change))));
+}
+
+#[track_caller]
+fn verdict(run: &FinishedRun) -> (&str, &str) {
+    let section = &run.report["datasync"];
+    let text = |name: &str| section[name].as_str().unwrap_or_else(|| panic!("{section}: {}", run.stderr));
+    (text("verdict"), text("evidence"))
+}
+
+// --- a stop request while DataSync does not respond ---
+
+#[test]
+fn a_stop_request_ends_the_run_although_datasync_hangs() {
+    // The operation that hangs, how many requests of it succeed first, the signal, and what the evidence says.
+    for (operation, successes, signal, code, known) in [
+        ("DescribeTask", 0, "-TERM", 143, "started none"),
+        ("DescribeLocationS3", 0, "-HUP", 143, "started none"),
+        ("StartTaskExecution", 0, "-INT", 130, "may have started"),
+        ("DescribeTaskExecution", 0, "-TERM", 143, "it continues"),
+        ("CancelTaskExecution", 0, "-TERM", 143, "may still be running"),
+    ] {
+        let (trial, datasync) = trial(&[("LAUNCHING", FOREVER)]);
+        datasync.change(|service| service.late_fault = Some((operation, successes, ServiceFault::Silence)));
+        let state = trial.folder.path().join("state").display().to_string();
+        let run = trial.start_run(&datasync, &["--state", &state, "--queue-timeout", "1s"]);
+        wait_until("DataSync hangs", || datasync.count(operation) > 0);
+        let stopped = Instant::now();
+        run.signal(signal);
+        let run = run.end().expect(code);
+        assert!(stopped.elapsed() < HANG, "{operation}: {:?}", stopped.elapsed());
+        let (verdict, evidence) = verdict(&run);
+        assert_eq!(verdict, "interrupted", "{operation}: {evidence}");
+        assert!(evidence.contains(known), "{operation}: {evidence}");
+        let is_known = run.report["datasync"]["execution_arn"].is_string();
+        assert_eq!(evidence.contains("/execution/exec-"), is_known, "{operation}: {evidence}");
+        assert_eq!(datasync.count(operation), 1, "{operation}: no retry after the stop request");
+        assert_eq!(trial.count(WRITES), 0, "{operation}");
+        // The lease is released: another run need not wait for its end.
+        let next =
+            trial.start_words(&["sync", trial.tree().to_str().unwrap(), "s3://site/www", "--state", &state], &[]);
+        next.end().expect(0);
+    }
+}
+
+#[test]
+fn a_stop_request_before_the_cancel_leaves_the_execution_alone() {
+    let (trial, datasync) = trial(TRANSFERRING);
+    let run = trial.start_run(&datasync, &["--stall-timeout", "1h"]);
+    wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    assert_eq!(verdict(&run).0, "interrupted");
+    assert_eq!(datasync.count("CancelTaskExecution"), 0);
+}
+
+// --- responses that prove nothing ---
+
+#[test]
+fn a_poll_that_shows_another_execution_or_no_status_is_a_failed_request() {
+    type Change = (&'static str, fn(&mut Value));
+    let changes: [Change; 5] = [
+        ("nothing", |response| *response = json!({})),
+        ("no ARN", |response| drop(response.as_object_mut().unwrap().remove("TaskExecutionArn"))),
+        ("another execution", |response| {
+            let other = response["TaskExecutionArn"].as_str().unwrap().replace("exec-0", "exec-f");
+            response["TaskExecutionArn"] = other.into();
+        }),
+        ("another task", |response| {
+            let other = response["TaskExecutionArn"].as_str().unwrap().replace("abcdef0/", "abcdef1/");
+            response["TaskExecutionArn"] = other.into();
+        }),
+        ("no status", |response| response["Status"] = Value::Null),
+    ];
+    for (what, change) in changes {
+        let (trial, datasync) = trial(SUCCESS);
+        datasync.change(|service| {
+            service.on_success = None;
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        falsify(&datasync, "DescribeTaskExecution", change);
+        let run = trial.run(&datasync, &["--stall-timeout", "2s", "--cancel-timeout", "1s"]).expect(0);
+        let (verdict, evidence) = verdict(&run);
+        assert_eq!((verdict, run.report["route"].as_str()), ("unavailable", Some("fallback")), "{what}: {evidence}");
+        assert!(evidence.contains("the response to DescribeTaskExecution does not contain"), "{what}: {evidence}");
+        assert_eq!(run.counted("uploaded"), 4, "{what}");
+
+        trial.object("orphan", "o", LONG_AGO);
+        let run = trial.run(&datasync, &["--delete", "--stall-timeout", "2s", "--cancel-timeout", "1s"]).expect(3);
+        assert_eq!((run.withheld_by("datasync_may_still_run"), trial.has("orphan")), (1, true), "{what}");
+    }
+}
+
+#[test]
+fn a_start_that_names_no_execution_of_the_task_is_looked_up() {
+    for change in [(|response| *response = json!({})) as fn(&mut Value), |response| {
+        let other = response["TaskExecutionArn"].as_str().unwrap().replace("abcdef0/", "abcdef1/");
+        *response = json!({ "TaskExecutionArn": other });
+    }] {
+        let (trial, datasync) = trial(SUCCESS);
+        falsify(&datasync, "StartTaskExecution", change);
+        let run = trial.run(&datasync, &[]).expect(0);
+        let section = &run.report["datasync"];
+        assert_eq!((verdict(&run).0, &section["attached"]), ("succeeded", &json!(true)), "{section}");
+        assert!(section["execution_arn"].as_str().unwrap().starts_with(&datasync.task_arn()), "{section}");
+        assert_eq!(datasync.count("StartTaskExecution"), 1);
+    }
+}
+
+#[test]
+fn a_description_of_another_task_or_location_is_not_used() {
+    let changes: [(&'static str, fn(&mut Value)); 4] = [
+        ("DescribeTask", |task| task["TaskArn"] = task["TaskArn"].as_str().unwrap().replace("def0", "def1").into()),
+        ("DescribeTask", |task| task["CurrentTaskExecutionArn"] = "arn:aws:datasync:us-east-1:1:task/x".into()),
+        ("DescribeLocationEfs", |location| location["LocationArn"] = "arn:other".into()),
+        ("DescribeLocationS3", |location| location["LocationArn"] = "arn:other".into()),
+    ];
+    for (operation, change) in changes {
+        let (trial, datasync) = trial(SUCCESS);
+        falsify(&datasync, operation, change);
+        let run = trial.run(&datasync, &[]).expect(1);
+        assert_eq!(verdict(&run).0, "unavailable", "{operation}");
+        assert_eq!((datasync.count("StartTaskExecution"), trial.count(WRITES)), (0, 0), "{operation}");
+    }
+}
+
+#[test]
+fn a_success_without_options_is_compared() {
+    for options in [Value::Null, json!({})] {
+        let (trial, datasync) = trial(SUCCESS);
+        datasync.change(|service| {
+            service.on_success = None;
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        falsify(&datasync, "DescribeTaskExecution", move |response| response["Options"] = options.clone());
+        let run = trial.run(&datasync, &[]).expect(0);
+        assert_eq!((verdict(&run).0, run.counted("uploaded")), ("succeeded", 4), "{}", run.report["datasync"]);
+    }
+}
+
+// --- deletes that no guard has seen ---
+
+#[test]
+fn an_execution_that_deletes_and_may_still_run_is_exit_code_3() {
+    for (cancel, fault) in [
+        (Cancel::Refused, None),
+        (Cancel::Ignored, None),
+        (Cancel::Ignored, Some(("CancelTaskExecution", 9, ServiceFault::Reset))),
+    ] {
+        let (trial, datasync) = trial(TRANSFERRING);
+        datasync.change(|service| (service.cancel, service.faults) = (cancel, fault.into_iter().collect()));
+        let run = trial.run(&datasync, &["--deletes", "datasync", "--cancel-timeout", "1s"]).expect(3);
+        assert_eq!((verdict(&run).0, run.counted("uploaded")), ("stalled", 4), "{cancel:?}");
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains("/execution/exec-") && error.contains("without the guards"), "{error}");
+        assert!(run.stderr.contains(error), "{}", run.stderr);
+    }
+    // An execution that was started without deletes leaves nothing to doubt.
+    let (trial, datasync) = trial(TRANSFERRING);
+    datasync.change(|service| service.cancel = Cancel::Refused);
+    let run = trial.run(&datasync, &["--cancel-timeout", "1s"]).expect(0);
+    assert_eq!((verdict(&run).0, &run.report["error"]), ("stalled", &Value::Null));
+}
+
+#[test]
+fn a_direct_run_beside_an_execution_that_deletes_is_exit_code_3() {
+    for (deletes, code) in [("REMOVE", 3), ("PRESERVE", 0)] {
+        let (trial, datasync) = trial(TRANSFERRING);
+        datasync.change(|service| drop(service.options.insert("PreserveDeletedFiles", deletes.into())));
+        let running = datasync.start_execution();
+        let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(code);
+        let error = run.report["error"].as_str().unwrap_or_default();
+        assert_eq!(error.contains(&running), code == 3, "{deletes}: {error}");
+    }
+}
+
+#[test]
+fn deletes_of_an_execution_that_was_to_delete_nothing_are_named() {
+    for counter in ["FilesDeleted", "FoldersDeleted"] {
+        let (trial, datasync) = trial(SUCCESS);
+        datasync.change(|service| drop(service.options.insert("PreserveDeletedFiles", "PRESERVE".into())));
+        falsify(&datasync, "DescribeTaskExecution", move |response| response[counter] = 150.into());
+        let run = trial.run(&datasync, &[]).expect(0);
+        let (verdict, evidence) = verdict(&run);
+        assert_eq!(verdict, "succeeded");
+        assert!(evidence.contains("deleted 150 objects"), "{evidence}");
+    }
+}
+
+// --- what the breaker counts, and hints ---
+
+#[test]
+fn the_breaker_does_not_count_a_task_that_cannot_be_described() {
+    let (trial, datasync) = trial(SUCCESS);
+    let state = trial.folder.path().join("state").display().to_string();
+    let options = ["--state", state.as_str(), "--breaker-failures", "1"];
+    trial.run(&datasync, &options).expect(0);
+    let denied = ServiceFault::error(400, "AccessDeniedException", "not authorized to perform: datasync:DescribeTask");
+    datasync.change(|service| service.faults.push(("DescribeTask", 2, denied)));
+    for _ in 0..2 {
+        assert_eq!(verdict(&trial.run(&datasync, &options)).0, "access_denied");
+    }
+    assert_eq!(verdict(&trial.run(&datasync, &options).expect(0)).0, "succeeded", "the run tries DataSync again");
+}
+
+#[test]
+fn each_error_names_what_is_missing() {
+    let (trial, datasync) = trial(SUCCESS);
+    let expired = ServiceFault::error(400, "ExpiredTokenException", "The security token is expired");
+    datasync.change(|service| service.faults.push(("DescribeTask", 1, expired)));
+    let run = trial.run(&datasync, &[]).expect(1);
+    assert_eq!(verdict(&run).0, "access_denied");
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("renew the credentials") && !error.contains("allow datasync:"), "{error}");
+
+    let (trial, datasync) = self::trial(TRANSFERRING);
+    let unknown = ServiceFault::error(400, "InvalidRequestException", "Task execution exec-1 is not found.");
+    datasync.change(|service| service.faults.push(("DescribeTaskExecution", u32::MAX, unknown)));
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert!(verdict(&run).1.contains("no such execution"), "{}", verdict(&run).1);
+}
