@@ -249,6 +249,17 @@ impl Found {
     }
 }
 
+impl Unknown {
+    /// Whether files that should be copied may be at the key or below it. Then each run whose keys they can have fails.
+    pub(crate) const fn hides_files(&self) -> bool {
+        match self {
+            Self::MissingMount { hides_files } => *hides_files,
+            Self::TooManyLinks => true,
+            Self::BrokenLink | Self::LinkLoop => false,
+        }
+    }
+}
+
 impl Coverage<'_> {
     /// Whether the entry at `place` covers this key.
     pub(super) fn includes(&self, place: &RelativeKey, key: &RelativeKey) -> bool {

@@ -24,6 +24,7 @@ pub(super) fn step_of_entry(
         tally.content = SourceContent::Seen;
     }
     let key = entry.key;
+    let is_of_another_run = !context.source.tree_range().keys().contains(key.as_bytes());
     match entry.found {
         // A directory is not an object in plain mode. A marker that a console made for it stays.
         Found::Directory(_) if context.rules.preserve.is_none() => None,
@@ -34,11 +35,8 @@ pub(super) fn step_of_entry(
             None
         }
         // The run whose keys include this key counts it. This run only needs to know what it covers.
-        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..) | Found::Unknown(..)
-            if !context.source.tree_range().keys().contains(key.as_bytes()) =>
-        {
-            None
-        }
+        Found::Filtered(_) | Found::Failed(..) | Found::Skipped(..) if is_of_another_run => None,
+        Found::Unknown(_, unknown) if is_of_another_run && !unknown.hides_files() => None,
         Found::Named(kind) => {
             tally.saw(kind);
             None
