@@ -1,6 +1,7 @@
 //! A scope: the destination and the key range of one run. It names what runs over the same keys share in the state.
 //!
-//! Each scope has its own lease, its own part of the index, its own upload records and its own reports.
+//! Each scope has its own lease, its own part of the index and its own reports. All scopes of a destination share the
+//! records of its unfinished uploads.
 
 use std::fmt;
 

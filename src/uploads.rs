@@ -24,6 +24,7 @@ use crate::destination::multipart::{MultipartUpload, StoredPart};
 use crate::fence::Fence;
 use crate::hex::hex;
 use crate::key::RelativeKey;
+use crate::key_range::KeyRange;
 use crate::scope::Scope;
 use crate::source::entry::Stat;
 use crate::state::{State, StateError};
@@ -33,12 +34,16 @@ const SCHEMA: u32 = 1;
 /// S3 starts an upload at most this long after the record was written: a request and its retries.
 const STARTED_WITHIN: Duration = Duration::from_mins(10);
 
-/// The uploads of one scope.
+/// The uploads to a destination whose keys are those of one run.
+///
+/// All runs to a destination share the records: a key range differs from run to run, and the next run over a key must find
+/// the upload of a killed one. Two runs over one key exclude each other by their leases.
 #[derive(Debug)]
 pub struct Uploads {
     state: Arc<State>,
     folder: String,
     destination: String,
+    keys: KeyRange,
     fence: Fence,
     /// The records of earlier runs.
     unfinished: Mutex<HashMap<RelativeKey, Vec<UploadRecord>>>,
@@ -95,11 +100,13 @@ impl UploadFingerprint {
 }
 
 impl Uploads {
-    /// Reads the records of earlier runs. If that fails, their uploads stay for a later run.
+    /// Reads the records of earlier runs for the keys of `scope`. If that fails, their uploads stay for a later run.
     pub async fn open(state: Arc<State>, scope: &Scope, fence: Fence) -> Self {
+        let whole = Scope::whole(scope.destination.clone());
         let uploads = Self {
-            folder: scope.file_name("uploads/"),
-            destination: scope.to_string(),
+            folder: whole.file_name("uploads/"),
+            destination: whole.to_string(),
+            keys: scope.keys.clone(),
             state,
             fence,
             unfinished: Mutex::default(),
@@ -121,6 +128,10 @@ impl Uploads {
             };
             match serde_json::from_slice::<UploadRecord>(&record.content) {
                 Ok(record) if record.schema == SCHEMA && record.destination == self.destination => {
+                    // The others may be those of a running run.
+                    if !self.keys.contains(record.key.as_bytes()) {
+                        continue;
+                    }
                     unfinished.entry(record.key.clone()).or_default().push(UploadRecord { name, ..record });
                 }
                 Ok(_) => {
@@ -179,11 +190,9 @@ impl Uploads {
         };
         self.write(&record).await;
         let upload = destination.create_upload(key, headers).await?;
-        if upload.may_have_duplicates() {
-            let ids = self.ids_matching(destination, &record).await.unwrap_or_default();
-            for duplicate in ids.iter().filter(|id| *id != upload.id()) {
-                destination.upload(key, duplicate).abort().await;
-            }
+        // The record without an ID stays until every duplicate is aborted.
+        if upload.may_have_duplicates() && !self.abort_matching(destination, &record, Some(upload.id())).await {
+            record.name = format!("{}{}.json", self.folder, digest_of(upload.id()));
         }
         record.upload_id = Some(upload.id().to_owned());
         self.write(&record).await;
@@ -214,24 +223,29 @@ impl Uploads {
         }
     }
 
-    /// Aborts the uploads that a record matches, except a resumed one.
+    /// Aborts the uploads that a record matches, except a resumed one, and then deletes the record.
     async fn abort(&self, destination: &Destination, record: &UploadRecord, resumed_id: Option<&str>) {
+        if self.abort_matching(destination, record, resumed_id).await {
+            self.remove(&record.name).await;
+        }
+    }
+
+    /// Aborts the uploads that a record matches, except one. Returns whether S3 has none of the others any longer.
+    async fn abort_matching(&self, destination: &Destination, record: &UploadRecord, except: Option<&str>) -> bool {
         let key = &record.key;
         let ids = match &record.upload_id {
             Some(id) => Some(vec![id.clone()]),
             None => self.ids_matching(destination, record).await,
         };
         let Some(ids) = ids else {
-            return;
+            return false;
         };
         let mut all_aborted = true;
-        for id in ids.into_iter().filter(|id| Some(id.as_str()) != resumed_id) {
-            tracing::info!(%key, upload_id = id, "aborting an unfinished upload of an earlier run");
+        for id in ids.into_iter().filter(|id| Some(id.as_str()) != except) {
+            tracing::info!(%key, upload_id = id, "aborting an unfinished upload");
             all_aborted &= destination.upload(key, &id).abort().await;
         }
-        if all_aborted {
-            self.remove(&record.name).await;
-        }
+        all_aborted
     }
 
     /// Returns the IDs of the uploads that a record without an ID matches. `None` if S3 does not list them.

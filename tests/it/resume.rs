@@ -177,6 +177,34 @@ fn failed_abort_is_retried_although_the_file_was_uploaded_again() {
     assert_eq!(open_uploads(&trial), [""; 0]);
 }
 
+/// A run over other keys finds the upload of a killed run if the key is one of its own, and leaves it alone if not.
+#[test]
+fn an_upload_of_a_killed_run_is_resumed_whatever_its_key_range() {
+    let (all, around, before) = (&[][..], &["--range-to", "e"][..], &["--range-to", "c"][..]);
+    for (killed, next, is_resumed) in
+        [(around, all, true), (all, around, true), (around, &["--range-after", "d"], true), (all, before, false)]
+    {
+        let trial = with_a_large_file();
+        let state = state(&trial);
+        trial.s3.rule(Rule::on(Operation::UploadPart).skip(4).always().does(Fault::Stall(Duration::from_mins(1))));
+        let run = trial.start(&[&IN_PARTS[..], &["--state", &state], killed].concat());
+        trial.wait_for_requests(Operation::UploadPart, 10);
+        run.signal("-KILL");
+        run.end();
+        trial.s3.clear_rules();
+        trial.s3.clear_log();
+        thread::sleep(Duration::from_millis(2200));
+        trial.sync(&[&IN_PARTS[..4], &["--state", &state], next].concat()).expect(0);
+        let requests = (trial.count(Operation::ListParts), trial.count(Operation::UploadPart));
+        assert_eq!(requests, if is_resumed { (1, 6) } else { (0, 0) }, "{killed:?}, then {next:?}");
+        assert_eq!(open_uploads(&trial).len(), usize::from(!is_resumed), "{killed:?}, then {next:?}");
+        // A key range that does not have the key left the record for the next run.
+        trial.sync(&[&IN_PARTS[..4], &["--state", &state]].concat()).expect(0);
+        trial.assert_same();
+        assert_eq!(open_uploads(&trial), [""; 0], "{killed:?}, then {next:?}");
+    }
+}
+
 #[test]
 fn damaged_record_is_deleted() {
     let trial = with_a_large_file();
