@@ -23,6 +23,7 @@ mod client;
 mod clock;
 pub(crate) mod copy;
 pub(crate) mod delete;
+mod document;
 pub(crate) mod error;
 pub(crate) mod get;
 pub(crate) mod head;
@@ -33,6 +34,7 @@ pub(crate) mod list;
 pub(crate) mod multipart;
 pub(crate) mod operation;
 mod proof;
+mod proven_page;
 pub(crate) mod put;
 mod send;
 

@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
+};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::SdkBody;
@@ -22,6 +24,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::document::WholeDocument;
 use super::operation::Operation;
 
 /// A healthy request is never idle for this long.
@@ -39,7 +42,7 @@ const FRAME_BYTES: usize = 256 << 10;
 const LEAST_BYTES: u64 = 30 << 10;
 const LEAST_BYTES_WITHIN: Duration = Duration::from_secs(30);
 
-/// When a byte of a request last moved, and the status of its response.
+/// When a byte of a request last moved, and what its response shows apart from its content.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<Progress>>);
 
@@ -48,11 +51,13 @@ struct Progress {
     last: Instant,
     /// Known once the head of the response has arrived, if the response is observed.
     status: Option<u16>,
+    /// Whether the body is a document that has its end. Known once the SDK has read it.
+    document: Option<WholeDocument>,
 }
 
 impl Activity {
     pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Progress { last: Instant::now(), status: None })))
+        Self(Arc::new(Mutex::new(Progress { last: Instant::now(), status: None, document: None })))
     }
 
     pub(super) fn record(&self) {
@@ -62,6 +67,11 @@ impl Activity {
     /// The HTTP status of the response, if it is observed.
     pub(super) fn status(&self) -> Option<u16> {
         self.progress().status
+    }
+
+    /// The proof that the response has the end of its document, if the response is observed.
+    pub(super) fn document(&self) -> Option<WholeDocument> {
+        self.progress().document
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -162,6 +172,17 @@ impl Intercept for Activity {
         self.progress().status = Some(response.status().as_u16());
         let received = std::mem::replace(response.body_mut(), SdkBody::taken());
         *response.body_mut() = SdkBody::from_body_1_x(ObservedResponse::new(received));
+        Ok(())
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // The SDK keeps the body of a document in memory. The content of an object is a stream.
+        self.progress().document = context.response().body().bytes().and_then(WholeDocument::of);
         Ok(())
     }
 }

@@ -1,17 +1,19 @@
-//! A page of a listing, decoded and checked: in order, under the prefix, after the requested key.
+//! A page of a listing: proven, decoded and checked: in order, under the prefix, after the requested key.
 //!
 //! The next page is requested by continuation token, not by `start-after`. S3 may return a truncated page with few keys
 //! or none, and only the token continues from there.
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::EncodingType;
-use percent_encoding::percent_decode_str;
+use aws_sdk_s3::types::{EncodingType, Object as Listed};
 
 use super::Destination;
-use super::error::{ErrorKind, S3Error};
+use super::document::WholeDocument;
+use super::error::S3Error;
 use super::head::last_modified;
+use super::idle_timeout::Activity;
 use super::operation::Operation;
-use super::proof::IN_ITS_PLACE;
+use super::proof::Unproven;
+use super::proven_page::{BUCKET, Claims, ProvenPage, Repeated, decode, distrust};
 use crate::key::{ObjectKey, Prefix, RelativeKey};
 use crate::object::{ETag, Object, StorageClass};
 
@@ -107,13 +109,15 @@ impl Destination {
             PageStart::After(key) => request.start_after(self.prefix.object_key(key)),
             PageStart::Token(ContinuationToken { token, .. }) => request.continuation_token(token),
         };
-        let send = |activity| request.clone().customize().interceptor(activity).send();
-        let response = self.sender.send(Operation::List, send, Ok).await?;
-        let page = check_subject(&response, &self.bucket, self.prefix.object_key(prefix).as_str())
-            .and_then(|()| read_page(response, &self.prefix, start))
-            .map_err(|cause| {
-                S3Error::local(Operation::List, ErrorKind::Unusable, format!("cannot trust this listing: {cause}"))
-            })?;
+        let requested =
+            Requested { bucket: &self.bucket, prefix: self.prefix.object_key(prefix), start, within: &self.prefix };
+        let attempt = async |activity: Activity| {
+            let response = request.clone().customize().interceptor(activity.clone()).send().await?;
+            Ok((response, activity.document()))
+        };
+        let read = |(response, document)| requested.prove(response, document);
+        let page = self.sender.send(Operation::List, attempt, read).await?;
+        let page = requested.read(page).map_err(|cause| distrust(Operation::List, cause))?;
         if let Some(latest) = page.objects.iter().map(|object| object.last_modified).max() {
             self.clock.observe_object(latest);
         }
@@ -121,76 +125,102 @@ impl Destination {
     }
 }
 
-/// Checks that a page is of the requested bucket and prefix.
-fn check_subject(response: &ListObjectsV2Output, bucket: &str, prefix: &str) -> Result<(), String> {
-    // An access point may respond with the name of its bucket.
-    let is_access_point = bucket.ends_with("-s3alias");
-    match response.name().unwrap_or_default() {
-        "" => return Err(format!("the response names no bucket: {IN_ITS_PLACE}")),
-        name if name == bucket || is_access_point => {}
-        name => return Err(format!("the response is about the bucket '{name}', not '{bucket}'")),
-    }
-    let listed = response.prefix().unwrap_or_default();
-    if listed == prefix || decode(listed).is_ok_and(|listed| listed == prefix) {
-        return Ok(());
-    }
-    Err(format!("the response is about the prefix '{listed}', not '{prefix}'"))
+/// The page that a request is about.
+struct Requested<'a> {
+    bucket: &'a str,
+    prefix: ObjectKey,
+    start: &'a PageStart,
+    /// The prefix of the destination.
+    within: &'a Prefix,
 }
 
-fn read_page(mut response: ListObjectsV2Output, prefix: &Prefix, start: &PageStart) -> Result<Page, String> {
-    let lower_bound = start.lower_bound();
-    let encoded = response.encoding_type() == Some(&EncodingType::Url);
-    let contents = response.contents.take().unwrap_or_default();
-    let mut objects: Vec<Object> = Vec::with_capacity(contents.len());
-    // Each object of the response is dropped as soon as it is read: many pages arrive in parallel.
-    for listed in contents {
-        let key = listed.key().ok_or("an object without a key")?;
-        let key = ObjectKey::new(if encoded { decode(key)? } else { key.to_owned() });
-        let relative = prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the requested prefix"))?;
-        let before = objects.last().map_or(lower_bound, |object| &object.key);
-        // Only the first key can be empty: it is the prefix itself.
-        let first = before.is_root() && objects.is_empty();
-        if relative <= *before && !(first && relative.is_root()) {
-            return Err(format!(
-                "'{key}' comes after '{}': the server does not list in byte order",
-                prefix.object_key(before)
-            ));
+/// A page whose keys are not decoded yet. A truncated page without a token continues after its last key.
+struct EncodedPage {
+    page: ProvenPage<Listed, Option<String>>,
+    is_encoded: bool,
+}
+
+impl Requested<'_> {
+    fn prove(
+        &self,
+        mut response: ListObjectsV2Output,
+        document: Option<WholeDocument>,
+    ) -> Result<EncodedPage, Unproven> {
+        let entries = response.contents.take().unwrap_or_default();
+        let token = response.next_continuation_token.take().filter(|token| !token.is_empty());
+        let grouped = response.common_prefixes().first().and_then(|group| group.prefix());
+        let start_after = match self.start {
+            PageStart::After(key) if key.is_root() => Some(ObjectKey::new("")),
+            PageStart::After(key) => Some(self.within.object_key(key)),
+            // Some servers turn the token into the key after which the page starts.
+            PageStart::Token(_) => None,
+        };
+        let mut repeated = vec![
+            Repeated::always(BUCKET, self.bucket, response.name()),
+            Repeated::always("prefix", self.prefix.as_str(), response.prefix()),
+            Repeated::or_missing("delimiter", "", response.delimiter()),
+            // Keys below a common prefix are not in the page.
+            Repeated::or_missing("common prefix", "", grouped),
+        ];
+        if let Some(start) = &start_after {
+            repeated.push(Repeated::or_missing("start", start.as_str(), response.start_after()));
         }
-        let size =
-            listed.size().and_then(|size| u64::try_from(size).ok()).ok_or_else(|| format!("'{key}' has no size"))?;
-        objects.push(Object {
-            key: relative,
-            size_bytes: size,
-            etag: ETag::new(listed.e_tag().unwrap_or_default()),
-            last_modified: last_modified(listed.last_modified()),
-            storage_class: StorageClass::named(listed.storage_class().map_or("", |class| class.as_str())),
-        });
+        let page = Claims {
+            document,
+            repeated: &repeated,
+            is_truncated: response.is_truncated(),
+            count: response.key_count(),
+            next: (token.is_some() || !entries.is_empty()).then_some(token),
+            entries,
+        };
+        let page = page.prove(|object| object.key().is_some_and(|key| !key.is_empty()))?;
+        Ok(EncodedPage { page, is_encoded: response.encoding_type() == Some(&EncodingType::Url) })
     }
-    let next = if response.is_truncated().unwrap_or(false) {
-        let last = objects.last().map(|object| &object.key);
-        Some(match (response.next_continuation_token().filter(|token| !token.is_empty()), last) {
-            (Some(token), last) => start.next(token, last)?,
-            (None, Some(last)) => PageStart::After(last.clone()),
-            (None, None) => {
-                return Err("the page is truncated, but contains neither a key nor a continuation token".to_owned());
-            }
-        })
-    } else {
-        None
-    };
-    Ok(Page { objects, next })
-}
 
-/// Decodes a key. S3 encodes keys like a form, with `+` for a space; other servers write `%20`.
-fn decode(key: &str) -> Result<String, String> {
-    let key = key.replace('+', " ");
-    percent_decode_str(&key).decode_utf8().map(Into::into).map_err(|_| format!("the key '{key}' is not UTF-8"))
+    fn read(&self, EncodedPage { page, is_encoded }: EncodedPage) -> Result<Page, String> {
+        let (lower_bound, prefix) = (self.start.lower_bound(), self.within);
+        let (listed, next) = page.into_parts();
+        let mut objects: Vec<Object> = Vec::with_capacity(listed.len());
+        // Each object of the response is dropped as soon as it is read: many pages arrive in parallel.
+        for listed in listed {
+            let key = listed.key().unwrap_or_default();
+            let key = ObjectKey::new(if is_encoded { decode(key)? } else { key.to_owned() });
+            let relative = prefix.relative(&key).ok_or_else(|| format!("'{key}' is not under the requested prefix"))?;
+            let before = objects.last().map_or(lower_bound, |object| &object.key);
+            // Only the first key can be empty: it is the prefix itself.
+            let first = before.is_root() && objects.is_empty();
+            if relative <= *before && !(first && relative.is_root()) {
+                return Err(format!(
+                    "'{key}' comes after '{}': the server does not list in byte order",
+                    prefix.object_key(before)
+                ));
+            }
+            let size = listed
+                .size()
+                .and_then(|size| u64::try_from(size).ok())
+                .ok_or_else(|| format!("'{key}' has no size"))?;
+            objects.push(Object {
+                key: relative,
+                size_bytes: size,
+                etag: ETag::new(listed.e_tag().unwrap_or_default()),
+                last_modified: last_modified(listed.last_modified()),
+                storage_class: StorageClass::named(listed.storage_class().map_or("", |class| class.as_str())),
+            });
+        }
+        let last = objects.last().map(|object| &object.key);
+        let next = match (next, last) {
+            (Some(Some(token)), last) => Some(self.start.next(&token, last)?),
+            (Some(None), Some(last)) => Some(PageStart::After(last.clone())),
+            (Some(None) | None, _) => None,
+        };
+        Ok(Page { objects, next })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_sdk_s3::primitives::DateTime;
-    use aws_sdk_s3::types::Object as Listed;
+    use aws_sdk_s3::types::CommonPrefix;
 
     use super::*;
 
@@ -199,14 +229,24 @@ mod tests {
             Listed::builder().key(*key).size(1).e_tag("\"x\"").last_modified(DateTime::from_secs(7)).build()
         };
         ListObjectsV2Output::builder()
+            .name("site")
+            .prefix("www/")
             .set_contents(Some(keys.iter().map(listed).collect()))
             .set_encoding_type(encoded.then_some(EncodingType::Url))
+            .is_truncated(false)
             .build()
     }
 
-    fn keys(response: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
+    fn page(response: ListObjectsV2Output, start: &PageStart) -> Result<Page, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
-        read_page(response.clone(), &location.prefix, &PageStart::After(RelativeKey::new(after)))
+        let within = &location.prefix;
+        let requested = Requested { bucket: "site", prefix: ObjectKey::new("www/"), start, within };
+        let proven = requested.prove(response, Some(WholeDocument::sample())).map_err(|unproven| unproven.message)?;
+        requested.read(proven)
+    }
+
+    fn keys(response: &ListObjectsV2Output, after: &str) -> Result<Vec<String>, String> {
+        page(response.clone(), &PageStart::After(RelativeKey::new(after)))
             .map(|page| page.objects.into_iter().map(|object| object.key.into()).collect())
     }
 
@@ -238,14 +278,49 @@ mod tests {
 
     #[test]
     fn a_truncated_page_without_a_token_continues_after_its_last_key() {
-        let location: crate::location::Location = "s3://site".parse().unwrap();
-        let mut page = response(&["a", "b"], false);
-        page.is_truncated = Some(true);
+        let mut truncated = response(&["www/a", "www/b"], false);
+        truncated.is_truncated = Some(true);
         let start = PageStart::After(RelativeKey::default());
-        let next = read_page(page.clone(), &location.prefix, &start).unwrap().next;
+        let next = page(truncated.clone(), &start).unwrap().next;
         assert!(matches!(next, Some(PageStart::After(key)) if key.as_str() == "b"));
-        page.contents = None;
-        assert!(read_page(page, &location.prefix, &start).is_err());
+        truncated.contents = None;
+        assert!(page(truncated, &start).is_err());
+    }
+
+    #[test]
+    fn a_page_of_another_request_is_refused() {
+        let with = |change: &dyn Fn(&mut ListObjectsV2Output), after: &str| {
+            let mut response = response(&["www/c"], true);
+            change(&mut response);
+            keys(&response, after)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert!(with(&|page| page.start_after = text("www/a+b"), "a b").is_ok());
+        assert!(with(&|page| page.start_after = None, "a b").is_ok());
+        assert!(with(&|page| page.key_count = Some(1), "").is_ok());
+        for (what, wrong) in [
+            ("a later start", with(&|page| page.start_after = text("www/b"), "a")),
+            ("a start", with(&|page| page.start_after = text("www/b"), "")),
+            ("a delimiter", with(&|page| page.delimiter = text("/"), "")),
+            ("a bucket", with(&|page| page.name = text("other"), "")),
+            ("a prefix", with(&|page| page.prefix = text("other/"), "")),
+            ("a count", with(&|page| page.key_count = Some(2), "")),
+            ("an empty key", with(&|page| page.contents = Some(vec![Listed::builder().key("").size(1).build()]), "")),
+            (
+                "a common prefix",
+                with(&|page| page.common_prefixes = Some(vec![CommonPrefix::builder().prefix("www/d/").build()]), ""),
+            ),
+        ] {
+            assert!(
+                wrong.as_ref().is_err_and(|error| error.contains("cannot trust this listing")),
+                "{what}: {wrong:?}"
+            );
+        }
+        // A server may turn a token into a start.
+        let start = PageStart::After(RelativeKey::default()).next("token", Some(&RelativeKey::new("a"))).unwrap();
+        let mut later = response(&["www/c"], true);
+        later.start_after = text("www/a");
+        assert!(page(later, &start).is_ok());
     }
 
     #[test]
@@ -265,19 +340,5 @@ mod tests {
             pages += 1;
         }
         assert_eq!(pages, MOST_PAGES_WITHOUT_KEYS, "new tokens without a key end too");
-    }
-
-    #[test]
-    fn a_page_of_another_bucket_or_prefix_is_refused() {
-        let page = |name: &str, prefix: &str| {
-            let (name, prefix) = (Some(name.to_owned()), Some(prefix.to_owned()));
-            ListObjectsV2Output::builder().set_name(name).set_prefix(prefix).build()
-        };
-        assert_eq!(check_subject(&page("site", "www/a b/"), "site", "www/a b/"), Ok(()));
-        assert_eq!(check_subject(&page("site", "www/a+b/"), "site", "www/a b/"), Ok(()));
-        assert_eq!(check_subject(&page("elsewhere", ""), "point-abc-s3alias", ""), Ok(()));
-        for (name, prefix) in [("elsewhere", "www/"), ("site", "other/"), ("site", ""), ("", "www/")] {
-            assert!(check_subject(&page(name, prefix), "site", "www/").is_err(), "{name} {prefix}");
-        }
     }
 }

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput;
 use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
+use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
+use aws_sdk_s3::operation::list_parts::ListPartsOutput;
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
@@ -27,6 +29,7 @@ use super::headers::{ObjectHeaders, set_headers};
 use super::idle_timeout::Activity;
 use super::operation::Operation;
 use super::proof::{Unproven, WriteProof, no_content};
+use super::proven_page::{BUCKET, Claims, Repeated, distrust};
 use super::put::{ExpectedObject, Sent, body};
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -109,32 +112,56 @@ impl Destination {
         created: RangeInclusive<EpochNanos>,
     ) -> Result<Vec<String>, S3Error> {
         let key = String::from(self.prefix.object_key(key));
-        let (mut ids, mut markers) = (Vec::new(), Vec::<(Option<String>, Option<String>)>::new());
+        let (mut ids, mut markers) = (Vec::new(), Vec::<(String, String)>::new());
         loop {
             let (key_marker, id_marker) = markers.last().cloned().unwrap_or_default();
+            let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
             let request = self
                 .client
                 .list_multipart_uploads()
                 .bucket(&self.bucket)
                 .prefix(&key)
-                .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker)
+                .set_key_marker(some(&key_marker))
+                .set_upload_id_marker(some(&id_marker))
                 .set_expected_bucket_owner(self.expected_owner.clone());
-            let attempt = |activity| request.clone().customize().interceptor(activity).send();
-            let response = self.sender.send(Operation::ListMultipartUploads, attempt, Ok).await?;
-            for upload in response.uploads().iter().filter(|upload| upload.key() == Some(&key)) {
+            let attempt = async |activity: Activity| {
+                let response = request.clone().customize().interceptor(activity.clone()).send().await?;
+                Ok((response, activity.document()))
+            };
+            let read = |(mut response, document): (ListMultipartUploadsOutput, _)| {
+                let entries = response.uploads.take().unwrap_or_default();
+                let next_key = response.next_key_marker().filter(|marker| !marker.is_empty());
+                let next_id = response.next_upload_id_marker().unwrap_or_default();
+                let page = Claims {
+                    document,
+                    repeated: &[
+                        Repeated::or_missing(BUCKET, &self.bucket, response.bucket()),
+                        Repeated::or_missing("prefix", &key, response.prefix()),
+                        Repeated::or_missing("key marker", &key_marker, response.key_marker()),
+                        Repeated::or_missing("upload ID marker", &id_marker, response.upload_id_marker()),
+                    ],
+                    is_truncated: response.is_truncated(),
+                    count: None,
+                    entries,
+                    next: next_key.map(|key| (key.to_owned(), next_id.to_owned())),
+                };
+                page.prove(|upload| {
+                    let has = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+                    has(upload.key()) && has(upload.upload_id()) && upload.initiated().is_some()
+                })
+            };
+            let page = self.sender.send(Operation::ListMultipartUploads, attempt, read).await?;
+            let (uploads, next) = page.into_parts();
+            for upload in uploads.iter().filter(|upload| upload.key() == Some(&key)) {
                 let time = upload.initiated().map(|time| EpochNanos(time.as_nanos()));
                 if time.is_some_and(|time| created.contains(&time)) {
                     ids.extend(upload.upload_id().map(str::to_owned));
                 }
             }
-            let next =
-                (response.next_key_marker().map(str::to_owned), response.next_upload_id_marker().map(str::to_owned));
             // The uploads of this key come before those of longer keys.
-            let is_past = next.0.as_ref() != Some(&key);
-            if !response.is_truncated().unwrap_or(false) || is_past {
+            let Some(next) = next.filter(|(next_key, _)| *next_key == key) else {
                 return Ok(ids);
-            }
+            };
             if markers.contains(&next) {
                 return Err(never_ends(Operation::ListMultipartUploads));
             }
@@ -145,8 +172,7 @@ impl Destination {
 
 /// Of a list whose next page would be one that the run has had.
 fn never_ends(operation: Operation) -> S3Error {
-    let message = "cannot trust this list: the server repeats a marker, so the list would never end";
-    S3Error::local(operation, ErrorKind::Unusable, message)
+    distrust(operation, "the server repeats a marker, so the listing would never end")
 }
 
 const fn name_of(algorithm: Algorithm) -> ChecksumAlgorithm {
@@ -188,18 +214,39 @@ impl MultipartUpload<'_> {
     /// Requests the parts that S3 has, by their numbers.
     pub(crate) async fn stored_parts(&self) -> Result<BTreeMap<i32, StoredPart>, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
+        let key = prefix.object_key(self.key);
         let (mut parts, mut after) = (BTreeMap::new(), 0);
         loop {
             let request = client
                 .list_parts()
                 .bucket(bucket)
-                .key(prefix.object_key(self.key))
+                .key(key.as_str())
                 .upload_id(&self.id)
                 .set_part_number_marker((after > 0).then(|| after.to_string()))
                 .set_expected_bucket_owner(expected_owner.clone());
-            let attempt = |activity| request.clone().customize().interceptor(activity).send();
-            let response = sender.send(Operation::ListParts, attempt, Ok).await?;
-            for part in response.parts() {
+            let attempt = async |activity: Activity| {
+                let response = request.clone().customize().interceptor(activity.clone()).send().await?;
+                Ok((response, activity.document()))
+            };
+            let read = |(mut response, document): (ListPartsOutput, _)| {
+                let entries = response.parts.take().unwrap_or_default();
+                let page = Claims {
+                    document,
+                    repeated: &[
+                        Repeated::or_missing(BUCKET, bucket, response.bucket()),
+                        Repeated::or_missing("key", key.as_str(), response.key()),
+                        Repeated::or_missing("upload ID", &self.id, response.upload_id()),
+                    ],
+                    is_truncated: response.is_truncated(),
+                    count: None,
+                    entries,
+                    next: response.next_part_number_marker().and_then(|marker| marker.parse::<i32>().ok()),
+                };
+                page.prove(|part| part.part_number().is_some_and(|number| number > after))
+            };
+            let page = sender.send(Operation::ListParts, attempt, read).await?;
+            let (listed, next) = page.into_parts();
+            for part in listed {
                 let stored = StoredPart {
                     etag: ETag::new(part.e_tag().unwrap_or_default()),
                     size_bytes: part.size().and_then(|size| u64::try_from(size).ok()).unwrap_or_default(),
@@ -215,11 +262,11 @@ impl MultipartUpload<'_> {
                 };
                 parts.insert(part.part_number().unwrap_or_default(), stored);
             }
-            if !response.is_truncated().unwrap_or(false) {
-                return Ok(parts);
+            match next {
+                None => return Ok(parts),
+                Some(next) if next > after => after = next,
+                Some(_) => return Err(never_ends(Operation::ListParts)),
             }
-            let next = response.next_part_number_marker().and_then(|marker| marker.parse().ok());
-            after = next.filter(|next| *next > after).ok_or_else(|| never_ends(Operation::ListParts))?;
         }
     }
 

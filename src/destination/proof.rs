@@ -55,7 +55,7 @@ impl Unproven {
         Self::missing(format!("the response has no {part}: {IN_ITS_PLACE}"))
     }
 
-    const fn missing(message: String) -> Self {
+    pub(super) const fn missing(message: String) -> Self {
         Self { message, is_missing: true }
     }
 }

@@ -60,7 +60,7 @@ const OPERATIONS: [(&str, Operation); 10] = [
 ];
 const POSITIONS: [&str; 4] = ["first", "middle", "last", "always"];
 
-fn faults() -> [(&'static str, Fault); 18] {
+fn faults() -> [(&'static str, Fault); 19] {
     [
         ("400 InvalidRequest", Fault::status(400, "InvalidRequest")),
         ("403 AccessDenied", Fault::status(403, "AccessDenied")),
@@ -74,6 +74,7 @@ fn faults() -> [(&'static str, Fault); 18] {
         ("reset after the effect", Fault::ResetAfter),
         ("no response, then a reset", Fault::Stall(Duration::from_secs(1))),
         ("response truncated", Fault::TruncatedBody),
+        ("document cut off, with a length that fits", Fault::CutDocument),
         ("error inside 200", Fault::ErrorInside200("InternalError")),
         ("request body damaged in transit", Fault::CorruptBody),
         ("response with a wrong ETag", Fault::WrongEtag),

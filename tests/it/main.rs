@@ -40,6 +40,7 @@ mod lease;
 mod metadata;
 mod mounts;
 mod names;
+mod pages;
 mod permissions;
 mod places;
 mod proof;

@@ -209,6 +209,8 @@ fn a_listing_of_something_else_ends_the_run_without_a_delete() {
     let of_others = [
         ("another bucket", listing("elsewhere", "www/", "<IsTruncated>false</IsTruncated>")),
         ("another prefix", listing("site", "other/", "<IsTruncated>false</IsTruncated>")),
+        ("no end of the list", listing("site", "www/", "")),
+        ("another start", listing("site", "www/", "<StartAfter>www/b</StartAfter><IsTruncated>false</IsTruncated>")),
         ("no bucket", reply(200, "application/xml", "<?xml version=\"1.0\"?><ListBucketResult></ListBucketResult>")),
     ];
     for (title, impostor) in impostors().into_iter().chain(of_others) {

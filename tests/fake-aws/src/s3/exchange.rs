@@ -78,6 +78,7 @@ async fn apply(state: &Arc<State>, request: Request, fault: Fault) -> Result<(Re
         }
         Fault::StallMidBody(time) => return Ok((carry_out(state, request, None).await?, Pace::StallMidway(time))),
         Fault::TruncatedBody => return Ok((carry_out(state, request, None).await?, Pace::CloseMidway)),
+        Fault::CutDocument => carry_out(state, request, None).await?.cut_off(),
         Fault::CorruptBody => carry_out(state, request.corrupted(), None).await?,
         Fault::WrongEtag => carry_out(state, request, None).await?.with_wrong_etag(),
         Fault::MissingEtag => carry_out(state, request, None).await?.without_etag(),

@@ -53,6 +53,9 @@ pub enum Fault {
     StallMidBody(Duration),
     /// The server sends half of the body of the correct response, then closes the connection.
     TruncatedBody,
+    /// The server sends the beginning of the correct document, with a length that fits: without the last entry of a list and
+    /// what follows it, or without the end of the root element.
+    CutDocument,
     /// The last bit of the request body flips on the way. The result is `BadDigest` if the request has a digest, otherwise
     /// a damaged object. An empty body does not change.
     CorruptBody,
@@ -135,6 +138,7 @@ impl fmt::Debug for Fault {
             }
             Self::StallMidBody(time) => write!(f, "StallMidBody({time:?})"),
             Self::TruncatedBody => f.write_str("TruncatedBody"),
+            Self::CutDocument => f.write_str("CutDocument"),
             Self::CorruptBody => f.write_str("CorruptBody"),
             Self::WrongEtag => f.write_str("WrongEtag"),
             Self::MissingEtag => f.write_str("MissingEtag"),

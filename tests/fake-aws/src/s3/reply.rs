@@ -83,6 +83,18 @@ impl Reply {
         self
     }
 
+    /// Removes the end of a document: the last entry of a list and what follows, or the end of the root element.
+    pub(super) fn cut_off(mut self) -> Self {
+        let end = std::str::from_utf8(&self.body).ok().filter(|text| text.starts_with("<?xml")).and_then(|text| {
+            let entries = ["<Contents>", "<Part>", "<Upload>", "<Deleted>"];
+            entries.iter().filter_map(|entry| text.rfind(entry)).max().or_else(|| text.rfind("</"))
+        });
+        if let Some(end) = end {
+            self.body.truncate(end);
+        }
+        self
+    }
+
     fn replace_etags(&mut self, by: &str) {
         let Some(text) = std::str::from_utf8(&self.body).ok().filter(|text| text.starts_with("<?xml")) else {
             return;
@@ -110,6 +122,23 @@ mod tests {
         let reply = Reply::xml(200, document).with("ETag", "\"abc\"").with_wrong_etag();
         assert!(!format!("{reply:?}").contains("abc"));
         assert!(String::from_utf8_lossy(&reply.body).ends_with("<Size>1</Size></R>"));
+    }
+
+    #[test]
+    fn a_document_is_cut_between_its_entries() {
+        let reply = |names: &[&str]| {
+            Reply::xml(
+                200,
+                Xml::document("R", |xml| {
+                    names.iter().for_each(|name| xml.node("Contents", |xml| xml.text("Key", name)));
+                }),
+            )
+        };
+        let text = |reply: Reply| String::from_utf8_lossy(&reply.cut_off().body).into_owned();
+        assert!(text(reply(&["a", "b"])).ends_with("<Contents><Key>a</Key></Contents>"));
+        let empty = text(reply(&[]));
+        assert!(empty.contains("<R ") && !empty.contains("</R>"));
+        assert_eq!(Reply::empty(204).cut_off(), Reply::empty(204));
     }
 
     #[test]
