@@ -2,7 +2,7 @@
 //!
 //! The only home of calls to the file system below the source directory. Its methods: `walk` and `stat_named` here,
 //! `open_file` and `re_stat` in `read`, `presences` in `presence`, `content` in `content`,
-//! `learn_sizes` in `sizes`.
+//! `learn_sizes` in `sizes`, `unseen` in `unseen`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,17 +21,20 @@ mod place;
 pub(crate) mod presence;
 mod problem;
 pub(crate) mod read;
+pub(crate) mod read_directories;
 mod resolution;
 pub mod root;
 mod root_path;
 pub(crate) mod sizes;
 mod timeout;
 pub(crate) mod tree_range;
+pub(crate) mod unseen;
 pub mod walk;
 
 use entry::{Entry, EntryKind, Found};
 use mount::{FileSystemType, RequiredMount};
 use operations::Operations;
+use read_directories::ReadDirectories;
 use root::{Root, RootError};
 use timeout::CallTimeout;
 use tree_range::TreeRange;
@@ -90,8 +93,9 @@ impl Source {
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
-    pub(crate) fn walk(&self) -> Result<Receiver<Vec<Entry>>, WalkError> {
-        walk::start(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), Arc::default())
+    /// With `read`, the walk records the directories that it reads.
+    pub(crate) fn walk(&self, read: Option<Arc<ReadDirectories>>) -> Result<Receiver<Vec<Entry>>, WalkError> {
+        walk::start_recording(Arc::clone(&self.root), self.walk.clone(), Arc::clone(&self.operations), read)
     }
 
     /// Stats the path that a manifest or plan names, and returns what the walk would find there.

@@ -128,7 +128,7 @@ async fn sample_tree(
 ) -> Result<Sample, CommandError> {
     let setup = config.open(shutdown.clone(), progress.clone()).await.map_err(CommandError::fatal)?;
     let with_directories = setup.context.rules.preserve.is_some();
-    let mut walk = setup.context.source.walk().map_err(CommandError::fatal)?;
+    let mut walk = setup.context.source.walk(None).map_err(CommandError::fatal)?;
     let mut sample = Sample::new(count);
     loop {
         let batch = tokio::select! {

@@ -44,7 +44,9 @@ use tokio::sync::mpsc;
 
 use super::entry::Entry;
 use super::operations::Operations;
+use super::read_directories::ReadDirectories;
 use super::root::Root;
+pub(super) use classifier::is_leftover;
 use context::WalkContext;
 use emitter::Emitter;
 pub use options::{Links, WalkOptions};
@@ -77,6 +79,16 @@ pub fn start(
     stop: Arc<AtomicBool>,
 ) -> Result<mpsc::Receiver<Vec<Entry>>, WalkError> {
     start_with(WalkContext::new(root, options, operations), stop)
+}
+
+/// Walks as [`start`] does, until the receiver is dropped, and records the directories that it reads.
+pub(super) fn start_recording(
+    root: Arc<Root>,
+    options: WalkOptions,
+    operations: Arc<Operations>,
+    read: Option<Arc<ReadDirectories>>,
+) -> Result<mpsc::Receiver<Vec<Entry>>, WalkError> {
+    start_with(WalkContext { read, ..WalkContext::new(root, options, operations) }, Arc::default())
 }
 
 fn start_with(walk: WalkContext, stop: Arc<AtomicBool>) -> Result<mpsc::Receiver<Vec<Entry>>, WalkError> {

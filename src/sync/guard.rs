@@ -26,9 +26,9 @@ pub enum Guard {
     Unknown,
     /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
     Uploads { failed: u64, deletes: u64 },
-    /// A file with a new key could not be published for a reason in the source, and this object has its size: it may be
-    /// the file's old name. If the size cannot be learned, every orphan may be.
-    MayBeRenamed { unknown_size: Option<String> },
+    /// A file has no object at its new key, and this object has its size: it may be the file's old name. If the size cannot
+    /// be learned, every orphan may be.
+    MayBeRenamed { new_name: NewName, unknown_size: Option<String> },
     /// The source has no content, as a directory on which nothing is mounted. It applies without deletes too. `objects`
     /// are those in scope that the run knows of.
     EmptySource { objects: u64 },
@@ -65,7 +65,7 @@ impl Guard {
         Self::Walk { directories: 0, deletes: 0 },
         Self::Unknown,
         Self::Uploads { failed: 0, deletes: 0 },
-        Self::MayBeRenamed { unknown_size: None },
+        Self::MayBeRenamed { new_name: NewName::Unpublished, unknown_size: None },
         Self::EmptySource { objects: 0 },
         Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
         Self::OtherDestination { destination: String::new(), marker: String::new() },
@@ -105,12 +105,16 @@ impl Guard {
     pub(crate) const fn is_normal(&self) -> bool {
         match self {
             // A file that failed causes exit code 3 itself, and a young one does not.
-            Self::MayBeRenamed { .. } | Self::ImpossiblePath | Self::StillGone | Self::StillTheSame => true,
+            Self::MayBeRenamed { new_name: NewName::Unpublished, .. }
+            | Self::ImpossiblePath
+            | Self::StillGone
+            | Self::StillTheSame => true,
             Self::Listing { .. }
             | Self::Interrupted
             | Self::TaskUnknown
             | Self::DatasyncMayStillRun
             | Self::Walk { .. }
+            | Self::MayBeRenamed { new_name: NewName::Unseen, .. }
             | Self::Unknown
             | Self::Uploads { .. }
             | Self::EmptySource { .. }
@@ -155,15 +159,22 @@ impl Guard {
                 "withheld {deletes} deletes: {failed} new files could not be uploaded, and one of them may be the new \
                  name of a deleted file. The next run deletes, once the uploads succeed"
             ),
-            Self::MayBeRenamed { unknown_size } => {
+            Self::MayBeRenamed { new_name, unknown_size } => {
                 let size = match unknown_size {
                     None => "and has the size of this object".to_owned(),
                     Some(why) => format!("and its size is unknown ({why})"),
                 };
-                format!(
-                    "a file without an object could not be published, {size}: this object may be its old name. The file \
-                     failed (read `failures`), or is younger than --min-age. Kept the object until a run publishes the file"
-                )
+                match new_name {
+                    NewName::Unpublished => format!(
+                        "a file without an object could not be published, {size}: this object may be its old name. The \
+                         file failed (read `failures`), or is younger than --min-age. Kept the object until a run \
+                         publishes the file"
+                    ),
+                    NewName::Unseen => format!(
+                        "a file came to its name after the walk had read the directory there, {size}: this object may be \
+                         its old name. Kept the object: the next run publishes the file, and deletes its old name"
+                    ),
+                }
             }
             Self::EmptySource { objects } => {
                 let beside = match objects {
@@ -201,6 +212,15 @@ impl Guard {
             Self::StillTheSame => "another writer changed the object after it was listed: kept the object".to_owned(),
         }
     }
+}
+
+/// Why the file that may be an orphan's new name has no object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewName {
+    /// The run could not publish it for a reason in the source, and counts it as failed or too young.
+    Unpublished,
+    /// The walk did not see it.
+    Unseen,
 }
 
 /// How many deletes one run may do.

@@ -106,7 +106,25 @@ async fn inspect(
     // After a stop request, comparisons end where they are.
     (0..comparing.len()).for_each(|_| tally.skipped(SkipReason::Interrupted));
     tally.close_reopened();
+    find_unseen(context, tally).await;
     Ok(orphans)
+}
+
+/// Counts what came to its name after the walk had read the directory there: no comparison can have seen it.
+async fn find_unseen(context: &Context, tally: &mut Tally) {
+    let unseen = tokio::select! {
+        unseen = context.source.unseen(&tally.read_directories) => unseen,
+        () = context.shutdown.requested() => return,
+    };
+    tally.not_surveyed = unseen.count;
+    if unseen.count > 0 {
+        let count = unseen.count;
+        tracing::warn!(
+            "not compared: {count} files or directories came to their names after the walk had read the directories there; \
+             run again"
+        );
+    }
+    tally.unseen = Some(unseen);
 }
 
 /// The next comparison that ends; `None` if there is none, or if a stop is requested.

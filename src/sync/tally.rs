@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::key::ObjectKey;
 use crate::source::entry::{EntryKind, SkipReason};
+use crate::source::read_directories::ReadDirectories;
+use crate::source::unseen::Unseen;
 use crate::sync::counts::{ByteCounts, Counts};
 use crate::sync::failure::Failure;
 use crate::sync::guard::Guard;
@@ -64,6 +67,12 @@ pub(crate) struct Tally {
     pub(crate) lost_changes: Option<String>,
     /// Files without an object that could not be published for a reason in the source.
     pub(crate) unpublished: Unpublished,
+    /// The directories that the walk read.
+    pub(crate) read_directories: Arc<ReadDirectories>,
+    /// What came to its name after the walk had read the directory there, if the run has looked for it.
+    pub(crate) unseen: Option<Unseen>,
+    /// How much of it a plan or verification could not compare.
+    pub(crate) not_surveyed: u64,
     /// What the survey has seen of the source's content.
     pub(crate) content: SourceContent,
     /// Listed objects that belong to the sync: admitted by the filters, not reserved, inside the key range.
@@ -173,7 +182,10 @@ impl Tally {
         }
         self.counts.deletes_withheld += count;
         match self.withheld.iter_mut().find(|withheld| withheld.guard == guard.name()) {
-            Some(withheld) => withheld.count += count,
+            Some(withheld) => {
+                withheld.count += count;
+                withheld.is_normal &= guard.is_normal();
+            }
             None => self.withheld.push(Withheld { count, ..Withheld::by(guard) }),
         }
     }
@@ -209,6 +221,7 @@ impl Tally {
     pub(crate) fn is_incomplete(&self) -> bool {
         self.counts.failed > 0
             || self.lost_changes.is_some()
+            || self.not_surveyed > 0
             || self.counts.deletes_failed > 0
             || self.withheld.iter().any(|withheld| !withheld.is_normal)
     }

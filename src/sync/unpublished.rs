@@ -6,7 +6,8 @@
 use crate::source::Source;
 use crate::source::entry::{EntryKind, Stat};
 use crate::source::sizes::{Places, Sizes};
-use crate::sync::guard::Guard;
+use crate::source::unseen::Unseen;
+use crate::sync::guard::{Guard, NewName};
 
 /// The unpublished files of a run.
 #[derive(Debug, Default)]
@@ -34,38 +35,43 @@ impl Unpublished {
         self.places.add(path);
     }
 
-    /// Learns the sizes, and returns which orphans may be old names.
-    pub(crate) async fn learn(&mut self, source: &Source) -> RenamedSizes {
+    /// Learns the sizes, and returns which orphans may be old names of these files or of those that the walk did not see.
+    pub(crate) async fn learn(&mut self, source: &Source, unseen: &Unseen) -> RenamedSizes {
         let places = std::mem::take(&mut self.places);
         if !places.is_empty() {
             source.learn_sizes(places, &mut self.sizes).await;
         }
-        RenamedSizes(self.sizes.clone())
+        RenamedSizes { unpublished: self.sizes.clone(), unseen: unseen.sizes.clone() }
     }
 }
 
-/// The sizes of orphans that may be the old names of unpublished files.
+/// The sizes of orphans that may be old names.
 #[derive(Debug, Default)]
-pub(crate) struct RenamedSizes(Sizes);
+pub(crate) struct RenamedSizes {
+    unpublished: Sizes,
+    unseen: Sizes,
+}
 
 impl RenamedSizes {
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(sizes: [u64; N]) -> Self {
-        Self(Sizes::These(sizes.into()))
+        Self { unpublished: Sizes::These(sizes.into()), unseen: Sizes::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.unpublished.is_empty() && self.unseen.is_empty()
     }
 
     /// Returns the guard that withholds the delete of an object of this size, if it may be an old name. The object of a
     /// directory has no content that could be lost.
     pub(crate) fn guard(&self, key: &str, size: u64) -> Option<Guard> {
-        match &self.0 {
-            Sizes::All(why) => Some(Guard::MayBeRenamed { unknown_size: Some(why.clone()) }),
+        let guard = |new_name, sizes: &Sizes| match sizes {
+            Sizes::All(why) => Some(Guard::MayBeRenamed { new_name, unknown_size: Some(why.clone()) }),
             Sizes::These(_) if size == 0 && key.ends_with('/') => None,
-            sizes @ Sizes::These(_) => sizes.has(size).then_some(Guard::MayBeRenamed { unknown_size: None }),
-        }
+            sizes @ Sizes::These(_) => sizes.has(size).then_some(Guard::MayBeRenamed { new_name, unknown_size: None }),
+        };
+        // Of both, the one that makes the run incomplete.
+        guard(NewName::Unseen, &self.unseen).or_else(|| guard(NewName::Unpublished, &self.unpublished))
     }
 }
 
@@ -79,17 +85,23 @@ mod tests {
 
     #[test]
     fn only_an_orphan_of_exactly_the_size_may_be_the_old_name() {
+        let renamed = |unpublished: &Sizes| RenamedSizes { unpublished: unpublished.clone(), unseen: Sizes::default() };
         let mut sizes = Sizes::default();
-        assert!(RenamedSizes(sizes.clone()).is_empty());
+        assert!(renamed(&sizes).is_empty());
         sizes.add(7);
         sizes.add(0);
-        let some = RenamedSizes(sizes.clone());
+        let some = renamed(&sizes);
         assert!(withheld(&some, "a", 7) && withheld(&some, "empty", 0));
         assert!(!withheld(&some, "a", 6) && !withheld(&some, "d/", 0), "the object of a directory has no content");
         sizes.all("hidden");
-        let all = RenamedSizes(sizes);
+        let all = renamed(&sizes);
         assert!(withheld(&all, "a", 6) && withheld(&all, "d/", 0));
         assert!(all.guard("a", 6).unwrap().message().contains("hidden"));
+
+        let mut unseen = Sizes::default();
+        unseen.add(7);
+        let both = RenamedSizes { unseen, ..some };
+        assert!(!both.guard("a", 7).unwrap().is_normal() && both.guard("empty", 0).unwrap().is_normal());
     }
 
     #[test]

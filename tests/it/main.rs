@@ -47,6 +47,7 @@ mod proof;
 mod property;
 mod ranges;
 mod reference;
+mod renamed;
 mod resume;
 mod run;
 mod runbook;

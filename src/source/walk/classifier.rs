@@ -321,9 +321,13 @@ fn hinted_kind(hint: KindHint) -> EntryKind {
 
 /// A file that was removed while a client of the file server had it open.
 fn leftover(name: &str) -> Option<Found> {
-    let digits = name.strip_prefix(".nfs")?;
-    let is_one = digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_one.then_some(Found::Skipped(EntryKind::File, SkipReason::NfsLeftover))
+    is_leftover(name.as_bytes()).then_some(Found::Skipped(EntryKind::File, SkipReason::NfsLeftover))
+}
+
+/// Whether a name is that of such a file.
+pub(in crate::source) fn is_leftover(name: &[u8]) -> bool {
+    let digits = name.strip_prefix(b".nfs").unwrap_or_default();
+    digits.len() >= 8 && digits.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// The last name of a key.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::gauge::Gauge;
 use super::options::WalkOptions;
 use crate::source::operations::Operations;
+use crate::source::read_directories::ReadDirectories;
 use crate::source::root::Root;
 
 /// What all parts of one walk share.
@@ -19,6 +20,8 @@ pub(super) struct WalkContext {
     pub(super) names_held: Arc<Gauge>,
     /// Directories held open for the stats of their entries.
     pub(super) directories_open: Arc<Gauge>,
+    /// Records the directories that the walk reads.
+    pub(super) read: Option<Arc<ReadDirectories>>,
     /// Hides the kinds that directories show, as NFS often does.
     #[cfg(test)]
     pub(super) kinds_unknown: bool,
@@ -33,6 +36,7 @@ impl WalkContext {
             entries_ahead: Arc::default(),
             names_held: Arc::default(),
             directories_open: Arc::default(),
+            read: None,
             #[cfg(test)]
             kinds_unknown: false,
         }

@@ -26,7 +26,8 @@ pub(super) struct Directory {
     pub(super) key: String,
     /// None for the root.
     parent: Option<Arc<Directory>>,
-    inode: (u64, u64),
+    /// From before it was read.
+    pub(super) stat: Stat,
     /// The latest time at which it, or a directory or followed link on its path, was put in its place.
     pub(super) inherited_ctime: Option<EpochNanos>,
     /// How many links the system follows on its path.
@@ -41,7 +42,7 @@ impl Directory {
         Self {
             key: String::new(),
             parent: None,
-            inode: stat.inode,
+            stat: *stat,
             inherited_ctime: stat.moved_at().max(inherited),
             links: 0,
             is_link: false,
@@ -54,7 +55,7 @@ impl Directory {
         Self {
             key,
             parent: Some(Arc::clone(parent)),
-            inode: stat.inode,
+            stat: *stat,
             inherited_ctime: parent.inherited_ctime.max(stat.moved_at()).max(link_path_ctime),
             links: target.map_or(parent.links, |target| target.links),
             is_link: target.is_some(),
@@ -68,13 +69,13 @@ impl Directory {
 
     /// The device that it lies on.
     pub(super) const fn device(&self) -> u64 {
-        self.inode.0
+        self.stat.inode.0
     }
 
     /// Whether this directory or one of its parents has that inode.
     pub(super) fn lies_in(&self, inode: (u64, u64)) -> bool {
         std::iter::successors(Some(self), |directory| directory.parent.as_deref())
-            .any(|directory| directory.inode == inode)
+            .any(|directory| directory.stat.inode == inode)
     }
 
     /// The path relative to the root.

@@ -60,6 +60,7 @@ impl Emitter {
     fn enter_root(&mut self) -> Result<(), StoppedEarly> {
         match self.read("")? {
             Ok(directory) => {
+                self.record(&directory);
                 self.path.push(Emitting { directory, next: 0, items: None });
                 Ok(())
             }
@@ -99,11 +100,19 @@ impl Emitter {
         let key = &directory.key;
         match self.read(key)? {
             Ok(directory) => {
+                self.record(&directory);
                 self.emit(Entry::new(key.clone(), Found::Directory(entry)))?;
                 self.path.push(Emitting { directory, next: 0, items: None });
                 Ok(())
             }
             Err(failure) => self.emit(failure.entry(key)),
+        }
+    }
+
+    fn record(&self, names: &DirectoryNames) {
+        if let Some(read) = &self.scheduler.walk.read {
+            let directory = &names.directory;
+            read.add(&directory.key, &directory.stat, directory.through_link());
         }
     }
 

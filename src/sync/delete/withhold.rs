@@ -29,8 +29,15 @@ impl RunGuards {
         if let Some(guard) = guard_of_all(orphans.count(), tally, rules).or_else(|| orphans.spill_guard()) {
             return Self::of_all(guard);
         }
+        let learn = async {
+            let unseen = match tally.unseen.take() {
+                Some(unseen) => unseen,
+                None => context.source.unseen(&tally.read_directories).await,
+            };
+            tally.unpublished.learn(&context.source, &unseen).await
+        };
         let renamed = tokio::select! {
-            renamed = tally.unpublished.learn(&context.source) => renamed,
+            renamed = learn => renamed,
             () = context.shutdown.requested() => return Self::of_all(Guard::Interrupted),
         };
         let inner = match &context.memory.state {

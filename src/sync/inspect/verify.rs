@@ -108,7 +108,7 @@ pub(crate) async fn verify(
             tracing::warn!("not compared: {count} {what}");
         }
     }
-    lines.found.not_compared = too_young + tally.lost_files;
+    lines.found.not_compared = too_young + tally.lost_files + tally.not_surveyed;
     Ok(())
 }
 

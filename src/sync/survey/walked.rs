@@ -48,7 +48,11 @@ pub(super) async fn each_pair(
         opened => Arc::new(opened.map_err(unusable)?),
     };
     let tree = context.source.tree_range();
-    let ranges = range::split(context.source.walk()?, tree.keys(), context.rules.preserve.is_some());
+    let ranges = range::split(
+        context.source.walk(Some(Arc::clone(&tally.read_directories)))?,
+        tree.keys(),
+        context.rules.preserve.is_some(),
+    );
     let mut listed = listing.ranges(ranges, context.list_concurrency);
     let mut merge = Merge::default();
     loop {

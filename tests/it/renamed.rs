@@ -1,0 +1,144 @@
+//! Files that are renamed during the walk, from a name that the walk has still to read to one that it has read.
+//!
+//! The tree is real. A directory in its middle is a file system whose open hangs until the test has renamed the file.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::odd_fs::{Fault, OddFs};
+use crate::trial::{FinishedRun, Trial, wait_until};
+
+const LONG_AGO: Duration = Duration::from_secs(1000);
+const ALL: [&str; 3] = ["--delete", "--max-delete", "100%"];
+
+/// The files of the tree; those in `z/` are renamed to `a/`.
+const FILES: [&str; 6] = ["a/other", "a/sub/deep", "b/x", "z/d/e/two", "z/d/one", "z/file"];
+
+/// A synced tree of files from long ago, each with a size of its own, and a directory `m` in the middle.
+fn trial(mode: &str) -> Trial {
+    let trial = Trial::new();
+    for (number, name) in FILES.iter().enumerate() {
+        trial.write(name, "x".repeat(100 + number));
+    }
+    fs::create_dir(trial.tree().join("m")).unwrap();
+    trial.sync(&["--mode", mode]).expect(0);
+    // Longer than the clocks of one file system may differ.
+    std::thread::sleep(Duration::from_millis(2_100));
+    trial
+}
+
+/// Runs the command, and changes the tree once the walk has read `a/` and `b/`, and neither `m/` nor `z/`.
+fn while_walking(trial: &Trial, words: &[&str], change: impl FnOnce(&Path)) -> FinishedRun {
+    let odd = OddFs::mount(&trial.tree().join("m"), &["f"], &[("", Fault::OpenHangs)]);
+    let run = trial.start_words(&[words, &["--walkers", "1"]].concat(), &[]);
+    wait_until("the walk reaches m/", || odd.hanging() > 0);
+    change(&trial.tree());
+    odd.release();
+    run.end()
+}
+
+fn words<'a>(command: &'a str, source: &'a str, mode: &'a str) -> Vec<&'a str> {
+    vec![command, source, "s3://site/www", "--mode", mode]
+}
+
+fn rename(tree: &Path, from: &str, to: &str) {
+    fs::rename(tree.join(from), tree.join(to)).unwrap();
+}
+
+/// The names of the changes, the changes, and the objects whose content no other key has.
+type Change = (&'static str, fn(&Path), &'static [&'static str]);
+
+const CHANGES: [Change; 6] = [
+    ("a file", |tree| rename(tree, "z/file", "a/file"), &["z/file"]),
+    ("a file over another", |tree| rename(tree, "z/file", "a/other"), &["z/file"]),
+    ("a directory", |tree| rename(tree, "z/d", "a/d"), &["z/d/e/two", "z/d/one"]),
+    ("a directory to the root", |tree| rename(tree, "z/d", "a0"), &["z/d/e/two", "z/d/one"]),
+    (
+        "a directory in place of another",
+        |tree| {
+            rename(tree, "a/sub", "z/sub");
+            rename(tree, "z/d", "a/sub");
+        },
+        &["z/d/e/two", "z/d/one"],
+    ),
+    (
+        "a new directory",
+        |tree| {
+            fs::create_dir_all(tree.join("a/new/er")).unwrap();
+            rename(tree, "z/file", "a/new/er/file");
+        },
+        &["z/file"],
+    ),
+];
+
+#[test]
+fn a_file_renamed_behind_the_walk_keeps_its_old_object_for_one_run() {
+    for mode in ["plain", "datasync"] {
+        for (what, change, kept) in CHANGES {
+            let trial = trial(mode);
+            trial.object("orphan", "of another size", LONG_AGO);
+            let source = trial.tree().display().to_string();
+            let run = while_walking(&trial, &[&words("sync", &source, mode)[..], &ALL].concat(), change).expect(3);
+            for key in kept {
+                assert!(trial.has(key), "{what}, {mode}: {key} is the only copy of its content");
+            }
+            assert!(!trial.has("orphan"), "{what}, {mode}: an orphan of another size is deleted");
+            assert_eq!(run.withheld_by("may_be_renamed"), u64::try_from(kept.len()).unwrap(), "{what}, {mode}");
+            run.assert_adds_up();
+            trial.sync(&[&ALL[..], &["--mode", mode]].concat()).expect(0);
+            assert!(kept.iter().all(|key| !trial.has(key)), "{what}, {mode}: the next run deletes the old names");
+        }
+    }
+}
+
+#[test]
+fn plan_and_verify_are_incomplete_after_a_rename_behind_the_walk() {
+    for (what, change, kept) in CHANGES {
+        for command in ["plan", "verify"] {
+            let trial = trial("plain");
+            // Without an orphan: the file has no object yet.
+            kept.iter().for_each(|key| trial.s3.remove("site", &format!("www/{key}")));
+            let source = trial.tree().display().to_string();
+            let run = while_walking(&trial, &words(command, &source, "plain"), change);
+            assert!([3, 10].contains(&run.code), "{command}, {what}: {}", run.stderr);
+            assert!(run.stderr.contains("after the walk had read"), "{command}, {what}: {}", run.stderr);
+        }
+        let trial = trial("plain");
+        let source = trial.tree().display().to_string();
+        let plan = while_walking(&trial, &[&words("plan", &source, "plain")[..], &ALL].concat(), change).expect(3);
+        assert_eq!(plan.withheld_by("may_be_renamed"), u64::try_from(kept.len()).unwrap(), "{what}");
+    }
+}
+
+#[test]
+fn a_change_that_hides_no_rename_withholds_nothing() {
+    let trial = trial("plain");
+    for name in ["orphan", "z/orphan"] {
+        trial.object(name, "of another size", LONG_AGO);
+    }
+    let source = trial.tree().display().to_string();
+    let words = [&words("sync", &source, "plain")[..], &ALL, &["--exclude", "*.tmp|/a/excluded"]].concat();
+    let run = while_walking(&trial, &words, |tree| {
+        fs::remove_file(tree.join("b/x")).unwrap();
+        fs::create_dir(tree.join("a/excluded")).unwrap();
+        for name in ["a/of-no-size", "a/excluded/of-a-size", "a/of-a-size.tmp"] {
+            fs::write(tree.join(name), if name.contains("no-size") { "new" } else { "of another size" }).unwrap();
+        }
+    });
+    run.expect(0);
+    assert!(!trial.has("orphan") && !trial.has("z/orphan"));
+}
+
+#[test]
+fn only_a_run_with_orphans_stats_directories_again() {
+    let trial = trial("plain");
+    let stats = |run: &FinishedRun| run.report["source_operations"]["stat"].as_u64().unwrap();
+    let quiet = trial.sync(&ALL).expect(0);
+    trial.object("orphan", "o", LONG_AGO);
+    let run = trial.sync(&ALL).expect(0);
+    assert!(!trial.has("orphan"));
+    let directories = ["", "a", "a/sub", "b", "m", "z", "z/d", "z/d/e"].len();
+    let re_check = 2;
+    assert_eq!(stats(&run) - stats(&quiet), u64::try_from(directories + re_check).unwrap());
+}
