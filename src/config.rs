@@ -276,5 +276,9 @@ impl SyncConfig {
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(path).map_err(|source| ConfigError::Read { what, path: path.display().to_string(), source })
+    crate::device::read_input(path).map_err(|source| ConfigError::Read {
+        what,
+        path: path.display().to_string(),
+        source,
+    })
 }

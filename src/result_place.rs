@@ -7,12 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::boundary::{Boundary, resolved};
+use crate::device::{Device, DeviceError};
 
 /// The path of a result.
 #[derive(Clone, Debug)]
 pub(crate) struct ResultPlace {
     given: PathBuf,
     resolved: PathBuf,
+    device: Option<Device>,
 }
 
 /// What a command reads and writes: each new place is compared with these.
@@ -30,6 +32,8 @@ pub(crate) enum PlaceError {
     InsideSource { option: &'static str, path: String },
     #[error("{option} {path} is also the file of {other}: name another file")]
     Taken { option: &'static str, path: String, other: &'static str },
+    #[error("{option} {path} {error}")]
+    NotAFile { option: &'static str, path: String, error: DeviceError },
 }
 
 impl ResultPlaces {
@@ -53,13 +57,13 @@ impl ResultPlaces {
     /// # Errors
     /// Returns an error if the path leads into the source, or to a file of the command.
     pub(crate) fn result(&mut self, option: &'static str, path: &Path) -> Result<ResultPlace, PlaceError> {
-        let place = ResultPlace::of(path);
         let shown = || path.display().to_string();
+        let place = ResultPlace::of(path).map_err(|error| PlaceError::NotAFile { option, path: shown(), error })?;
         let boundary = self.source.as_ref().map(|source| self.boundary.get_or_init(|| Boundary::of(source)));
         if boundary.is_some_and(|source| source.contains(&place.resolved)) {
             return Err(PlaceError::InsideSource { option, path: shown() });
         }
-        if place.is_device() {
+        if place.is_stdout() || place.device.is_some() {
             return Ok(place);
         }
         if let Some((other, _)) = self.taken.iter().find(|(_, taken)| is_same_file(taken, &place.resolved)) {
@@ -71,15 +75,20 @@ impl ResultPlaces {
 }
 
 impl ResultPlace {
-    fn of(path: &Path) -> Self {
-        let resolved = resolved(if path == Path::new("-") { Path::new("/proc/self/fd/1") } else { path });
-        Self { given: path.to_owned(), resolved }
+    fn of(path: &Path) -> Result<Self, DeviceError> {
+        let is_stdout = path == Path::new("-");
+        let resolved = resolved(if is_stdout { Path::new("/proc/self/fd/1") } else { path });
+        let device = match path.metadata() {
+            Ok(there) if !is_stdout && !there.is_file() => Some(Device::open(path, there.file_type())?),
+            Ok(_) | Err(_) => None,
+        };
+        Ok(Self { given: path.to_owned(), resolved, device })
     }
 
     /// Any place, for a test.
     #[cfg(test)]
     pub(crate) fn anywhere(path: &Path) -> Self {
-        Self::of(path)
+        Self::of(path).unwrap()
     }
 
     /// The path as given, for messages.
@@ -92,14 +101,14 @@ impl ResultPlace {
         self.given == Path::new("-")
     }
 
-    /// Whether there is a pipe, a terminal or another device.
-    pub(crate) fn is_device(&self) -> bool {
-        self.is_stdout() || self.given.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir())
+    /// The open pipe, terminal or other device, if one was there.
+    pub(crate) const fn device(&self) -> Option<&Device> {
+        self.device.as_ref()
     }
 
-    /// The path to open: without links, or that of a device as given.
+    /// The path of the file, without links.
     pub(crate) fn path(&self) -> &Path {
-        if self.is_device() { &self.given } else { &self.resolved }
+        &self.resolved
     }
 }
 
@@ -131,6 +140,7 @@ mod tests {
         places.result("--report", &at("r")).unwrap();
         let error = places.result("--changes", &at("r")).unwrap_err().to_string();
         assert!(error.contains("--changes") && error.contains("--report"), "{error}");
+        assert!(matches!(places.result("--changes", folder.path()), Err(PlaceError::NotAFile { .. })));
         for _ in 0..2 {
             places.result("--changes", Path::new("/dev/null")).unwrap();
             places.result("--report", Path::new("-")).unwrap();

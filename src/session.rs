@@ -263,7 +263,7 @@ impl Session {
     /// Writes, now that the run may: it holds the lease, and both sides are open.
     async fn write(self, changes: Changes, doubt: Doubt, input: Option<Input>) -> Report {
         let shutdown = self.context().shutdown.clone();
-        // A pipe opens when it has a reader.
+        // The file may be on a file system that does not respond.
         let opening = tokio::task::spawn_blocking(|| changes.open());
         let changes = tokio::select! {
             opened = opening => opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),

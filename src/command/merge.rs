@@ -4,6 +4,7 @@ use super::error::CommandError;
 use super::{Inputs, cannot_write, conclude, ranges};
 use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
+use crate::device::read_input;
 use crate::exit_code::ExitCode;
 use crate::location::FileLocation;
 use crate::range_list::RangeList;
@@ -43,7 +44,7 @@ async fn reports(
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
         let read = |path: &std::path::PathBuf| {
             let place = format!("cannot read the report {}", path.display());
-            let text = std::fs::read(path).map_err(|error| CommandError::usage(error).at(&place))?;
+            let text = read_input(path).map_err(|error| CommandError::usage(error).at(&place))?;
             let report = Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))?;
             Ok(NamedReport { name: path.display().to_string(), report })
         };

@@ -9,6 +9,7 @@ use super::{Inputs, cannot_write, places};
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::destination::error::ErrorKind;
+use crate::device::read_input;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::location::FileLocation;
@@ -103,7 +104,7 @@ pub(super) async fn read_list(location: &FileLocation, config: &SyncConfig) -> R
     let place = format!("cannot read the range list {location}");
     let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| CommandError::fatal(cause).at(&place);
     let content = match location {
-        FileLocation::Path(path) => match std::fs::read(path) {
+        FileLocation::Path(path) => match read_input(path) {
             Ok(content) => content,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error.into())),

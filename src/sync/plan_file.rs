@@ -69,6 +69,8 @@ pub struct PlanFile {
 pub enum PlanError {
     #[error("cannot read the plan {path}: {source}")]
     Read { path: String, source: io::Error },
+    #[error("the plan {0} is not a regular file: write the plan to a file first")]
+    NotAFile(String),
     #[error("{0} is not a plan that can be applied: make one with efs2s3 plan -o FILE")]
     NoHeader(String),
     #[error("the plan {0} has another version: make a new plan with this program")]
@@ -85,6 +87,10 @@ impl PlanFile {
     pub fn open(path: &Path) -> Result<Self, PlanError> {
         let shown = path.display().to_string();
         let unreadable = |source| PlanError::Read { path: shown.clone(), source };
+        // A plan is read twice, which a pipe cannot be.
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(PlanError::NotAFile(shown));
+        }
         let mut lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
         let first = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();
         let header: PlanHeader = serde_json::from_str(&first).map_err(|_| PlanError::NoHeader(shown.clone()))?;

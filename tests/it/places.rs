@@ -203,3 +203,60 @@ fn state_that_overlaps_the_destination_is_refused() {
         trial.sync(&["--state", state]).expect(0);
     }
 }
+
+/// Runs a shell script with the program as `$1` and the source as `$2`.
+fn shell(trial: &Trial, script: &str) -> FinishedRun {
+    let mut command = Command::new("bash");
+    command.args(["-c", script, "bash", env!("CARGO_BIN_EXE_efs2s3")]).arg(trial.tree());
+    trial.spawn(command, &[("EFS2S3_MODE", "plain"), ("EFS2S3_STATE", "state")]).end()
+}
+
+#[test]
+fn a_result_that_no_process_reads_is_refused_before_the_run_starts() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let at = |name: &str| trial.folder.path().join(name);
+    assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+    fs::create_dir(at("folder")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    for (name, message) in
+        [("pipe", "a pipe that no process reads"), ("folder", "is a directory"), ("socket", "is a socket")]
+    {
+        for line in [
+            format!("exec $1 sync $2 s3://site/www --report {name}"),
+            format!("exec $1 sync $2 s3://site/www --changes {name}"),
+            format!("exec $1 plan $2 s3://site/www -o {name}"),
+            format!("exec $1 verify $2 s3://site/www --report {name}"),
+            format!("exec $1 ranges $2 s3://site/www --count 2 -o {name}"),
+            format!("exec $1 run --source $2 s3://site/www --policy direct-only --no-filters --report {name}"),
+            format!("exec $1 run --source $2 s3://site/www --policy direct-only --no-filters --changes {name}"),
+        ] {
+            let ended = shell(&trial, &line).expect(2);
+            assert!(ended.stderr.contains(message), "{line}: {}", ended.stderr);
+        }
+    }
+    let plan = shell(&trial, "exec $1 apply <(echo)").expect(2);
+    assert!(plan.stderr.contains("is not a regular file"), "{}", plan.stderr);
+    assert!(!at("state").exists() && trial.s3.log().is_empty());
+}
+
+#[test]
+fn a_result_goes_to_what_a_process_reads() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    for line in [
+        "set -o pipefail; $1 sync $2 s3://site/www --report /dev/stdout | tee out",
+        "$1 sync $2 s3://site/www --report >(cat > part; mv part out); code=$?; until [ -s out ]; do sleep 0.01; done; \
+         exit $code",
+        "mkfifo pipe; cat pipe > out & until $1 sync $2 s3://site/www --report pipe; do sleep 0.05; done; wait",
+        "$1 sync $2 s3://site/www --report /dev/null && echo '\"exit_code\": 0' > out",
+        "$1 sync $2 s3://site/www --from-manifest <(sleep 1; echo a) --report - > out",
+    ] {
+        shell(&trial, line).expect(0);
+        let out = trial.folder.path().join("out");
+        let report = fs::read_to_string(&out).unwrap();
+        assert!(report.contains("\"exit_code\": 0"), "{line}: {report}");
+        fs::remove_file(&out).unwrap();
+    }
+    assert!(trial.has("a"));
+}

@@ -1,24 +1,32 @@
 //! A file that several processes append whole lines to.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation, access, flock};
+use rustix::fs::{Access, FlockOperation, OFlags, access, flock};
+
+use crate::device::Device;
 
 /// A file or device that is only appended to.
+#[derive(Debug)]
+pub(super) enum Appended {
+    File(AppendedFile),
+    /// A pipe keeps a short write whole.
+    Device(Device),
+}
+
+/// A regular file that is only appended to.
 #[derive(Debug)]
 pub(super) struct AppendedFile {
     path: PathBuf,
     file: File,
-    is_regular: bool,
 }
 
 /// Checks that a file can be appended to, or created in its folder. Changes nothing.
 pub(super) fn check(path: &Path) -> io::Result<()> {
     match path.metadata() {
-        Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(_) => access(path, Access::WRITE_OK)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -29,22 +37,43 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+impl Appended {
+    /// Appends whole lines.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.append(lines),
+            Self::Device(device) => {
+                lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| device.write_all(line))
+            }
+        }
+    }
+
+    /// Writes the lines to disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.file.sync_data(),
+            Self::Device(_) => Ok(()),
+        }
+    }
+}
+
 impl AppendedFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // Without a reader, a pipe must not be open for reading here. A file is: for its last byte, if this user may.
-        let is_device = path.metadata().is_ok_and(|there| !there.is_file());
-        let opened = File::options().read(!is_device).append(true).create(!is_device).open(path);
-        let file = opened.or_else(|_| File::options().append(true).create(!is_device).open(path))?;
-        let is_regular = file.metadata()?.is_file();
-        Ok(Self { path: path.to_owned(), file, is_regular })
+        // Another process may have put a pipe in the place of the file.
+        let open = |options: &mut OpenOptions| {
+            let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+            options.append(true).create(true).custom_flags(flags).open(path)
+        };
+        // Open for reading too, for the last byte, if this user may.
+        let file = open(File::options().read(true)).or_else(|_| open(&mut File::options()))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no longer a regular file"));
+        }
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// Appends whole lines, all of them or none. Other runs may append to the same file.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        if !self.is_regular {
-            // A pipe keeps a short write whole.
-            return lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| self.file.write_all(line));
-        }
+    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         loop {
             // A file system without locks has no other run's lines either, or keeps short writes whole.
             let _ = flock(&self.file, FlockOperation::LockExclusive);
@@ -52,9 +81,6 @@ impl AppendedFile {
                 break;
             }
             *self = Self::open(&self.path)?;
-            if !self.is_regular {
-                return self.append(lines);
-            }
         }
         let written = self.append_locked(lines);
         let _ = flock(&self.file, FlockOperation::Unlock);
@@ -81,11 +107,6 @@ impl AppendedFile {
         let identity = |stat: &fs::Metadata| (stat.dev(), stat.ino());
         let opened = self.file.metadata().ok().map(|stat| identity(&stat));
         fs::metadata(&self.path).ok().map(|stat| identity(&stat)) == opened
-    }
-
-    /// Writes the lines to disk.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        if self.is_regular { self.file.sync_data() } else { Ok(()) }
     }
 }
 
