@@ -238,7 +238,8 @@ impl SyncConfig {
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
         let (endpoint, send) = (&config.endpoint, config.send_options());
         let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;
-        let input = config.input(&shutdown).await?;
+        // `run` needs the input only if it syncs directly.
+        let input = config.input(&shutdown).await.map_err(|error| error.to_string());
         let context = Context {
             source,
             destination,
@@ -268,7 +269,8 @@ impl SyncConfig {
             Some(NamedFiles::In(location, name)) => {
                 let home = self.connect_to(location, shutdown.clone()).await?;
                 let fetched = home.get(name).await;
-                let unusable = |error: S3Error| OpenError::FetchManifest(home.explain(&error));
+                let manifest = format!("{location}{name}");
+                let unusable = |error: S3Error| OpenError::FetchManifest { manifest, error: error.to_string() };
                 Input::Manifest(Manifest::read(&fetched.map_err(unusable)?.content)?)
             }
         })

@@ -8,11 +8,13 @@ pub mod breaker;
 pub(crate) mod defaults;
 pub mod error;
 mod execution;
+mod filters;
 pub(crate) mod late_writes;
 mod latest;
 pub(crate) mod mount;
 mod options;
 pub(crate) mod remembered;
+mod request;
 mod still_running;
 mod task;
 
@@ -31,8 +33,10 @@ use crate::shutdown::{STOP_GRACE, Shutdown};
 pub use arn::{ExecutionArn, TaskArn};
 pub use attempt::DataSyncSection;
 pub use execution::{Execution, Status};
+pub(crate) use filters::Filters;
 pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
+pub(crate) use request::{OwnDeletes, Request};
 pub(crate) use still_running::StillRunning;
 use task::{LocationArns, OtherKind, TaskAlone, latest_execution_in};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
@@ -131,14 +135,32 @@ impl DataSync {
         }
     }
 
-    /// Starts an execution and returns its ARN; with the options of the task, or with these.
+    /// Starts an execution with the filters of the task, and returns its ARN; with the options of the task, or with these.
     ///
     /// # Errors
     /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running. If the
     /// response does not name an execution of the task, one may have started nevertheless.
     pub async fn start(&self, options: Option<&ExecutionOptions>) -> Result<ExecutionArn, ServiceError> {
+        self.start_with(options, None).await
+    }
+
+    /// Starts an execution and returns its ARN; with the options and filters of the task, or with these.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub(crate) async fn start_with(
+        &self,
+        options: Option<&ExecutionOptions>,
+        filters: Option<&Filters>,
+    ) -> Result<ExecutionArn, ServiceError> {
         let options = options.map(ExecutionOptions::to_override);
-        let request = self.client.start_task_execution().task_arn(self.task.as_str()).set_override_options(options);
+        let request = self
+            .client
+            .start_task_execution()
+            .task_arn(self.task.as_str())
+            .set_override_options(options)
+            .set_includes(filters.map(|filters| filters::rules(filters.include.as_deref())))
+            .set_excludes(filters.map(|filters| filters::rules(filters.exclude.as_deref())));
         let started = self.send(request.send()).await?;
         let arn = started.task_execution_arn().and_then(|arn| self.task.execution(arn));
         arn.ok_or_else(|| ServiceError::incomplete("StartTaskExecution", "the ARN of an execution of this task"))

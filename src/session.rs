@@ -238,6 +238,11 @@ impl Session {
         &self.setup.context
     }
 
+    /// Why the run cannot read what its survey needs, if that is so: it cannot sync.
+    pub(crate) fn input_problem(&self) -> Option<&str> {
+        self.setup.input.as_ref().err().map(String::as_str)
+    }
+
     /// Where the run writes.
     #[must_use]
     pub const fn destination(&self) -> &Location {
@@ -275,15 +280,15 @@ impl Session {
             Ok(changes) => changes,
             Err(error) => return self.end(Some(error), ExitCode::Fatal).await,
         };
-        self.work(doubt, input, changes, async |context, input, done| {
+        Box::pin(self.work(doubt, input, changes, async |context, input, done| {
             sync(context, input, &mut done.tally, &mut done.seconds).await
-        })
+        }))
         .await
     }
 
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
     pub(crate) async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
-        self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
+        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
             let mut planned = PlanCounts::default();
             let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
             done.inspection = Some(InspectionCounts::Plan(planned));
@@ -291,13 +296,13 @@ impl Session {
                 done.differences = Differences::Found;
             }
             result
-        })
+        }))
         .await
     }
 
     /// Compares the content of everything, and prints what differs.
     pub(crate) async fn verify(self, options: VerifyOptions) -> Report {
-        self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
+        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
             let mut found = VerifyCounts::default();
             let result = verify(context, input, options, &mut done.tally, &mut found).await;
             done.inspection = Some(InspectionCounts::Verify(found));
@@ -306,7 +311,7 @@ impl Session {
             }
             done.is_incomplete = found.not_compared > 0;
             result
-        })
+        }))
         .await
     }
 
@@ -329,12 +334,24 @@ impl Session {
     }
 
     async fn work(
-        self,
+        mut self,
         doubt: Doubt,
         input: Option<Input>,
         changes: ChangesWriter,
         work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
     ) -> Report {
+        let own_input = std::mem::replace(&mut self.setup.input, Err(String::new()));
+        let input = match (input, own_input) {
+            (Some(input), _) | (None, Ok(input)) => input,
+            (None, Err(why)) => {
+                // What a stop request interrupts fails because of it.
+                let (error, exit_code) = match self.context().shutdown.exit_code() {
+                    Some(stopped) => (None, stopped),
+                    None => (Some(why), ExitCode::Fatal),
+                };
+                return Box::pin(self.end(error, exit_code)).await;
+            }
+        };
         let Self { mut setup, state, lease, scope, inner, requests, subject } = self;
         let shutdown = setup.context.shutdown.clone();
         let loaded = tokio::select! {
@@ -349,9 +366,9 @@ impl Session {
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let mut done = Done { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Done::default() };
-        let (context, own_input) = setup.start(memory, doubt, changes);
+        let context = setup.start(memory, doubt, changes);
         let result = match unusable {
-            None => Box::pin(work(&context, &input.unwrap_or(own_input), &mut done)).await,
+            None => Box::pin(work(&context, &input, &mut done)).await,
             Some(fatal) => Err(fatal),
         };
         let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);

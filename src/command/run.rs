@@ -15,6 +15,7 @@
 
 use std::path::Path;
 
+mod difference;
 mod follow_up;
 mod history;
 mod key_sample;
@@ -26,8 +27,8 @@ use super::{Ended, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{Attempt, OwnDeletes, StageLimits, attempt};
-use crate::datasync::{Latest, Task};
+use crate::datasync::attempt::{Attempt, StageLimits, attempt};
+use crate::datasync::{Latest, Request};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
@@ -44,8 +45,8 @@ enum Direct {
     Nothing,
     /// The policy forbids the direct sync. DataSync did not succeed, for this reason.
     Forbidden(String),
-    /// Another client cancelled the execution.
-    Cancelled(String),
+    /// The run ends, and is incomplete: another client cancelled the execution, or the success cannot be audited.
+    Incomplete(String),
     Sync(Doubt),
 }
 
@@ -88,7 +89,7 @@ async fn described(
     if let Some(Known { task: Err(attempt), .. }) = &known {
         subject.datasync = Some(attempt.into());
     }
-    let invocation = with_task_settings(invocation, known.as_ref())?;
+    let (invocation, request) = with_task_settings(invocation, known.as_ref())?;
     let Command::Run(command) = invocation.cli.command else {
         return Err(CommandError::usage("not a run command"));
     };
@@ -108,7 +109,7 @@ async fn described(
     let session = Session::open(config, &state, Access::Write, subject.clone(), control.clone());
     match Box::pin(session).await? {
         Opened::Ready(session) => {
-            Ok(Box::pin(work(&source, &datasync, *session, known.as_ref(), changes, control)).await)
+            Ok(Box::pin(work(&source, &datasync, *session, known.as_ref(), request.as_ref(), changes, control)).await)
         }
         Opened::NothingToDo(why) => Err(CommandError::usage(why)),
         Opened::Failed(report) => Ok(*report),
@@ -121,6 +122,7 @@ async fn work(
     args: &DataSyncArgs,
     mut session: Session,
     known: Option<&Known>,
+    request: Option<&Request>,
     changes: Changes,
     control: Control,
 ) -> Report {
@@ -149,12 +151,12 @@ async fn work(
         SourceCheck::OtherTree(why) => return session.end(Some(why), ExitCode::Fatal).await,
     };
     let mut subject = session.subject.clone();
-    let direct = through_datasync(args, known, &session, sampled, &mut subject, &control).await;
+    let direct = through_datasync(args, known, request, &session, sampled, &mut subject, &control).await;
     session.subject = subject;
     match direct {
         Direct::Nothing => session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Success)).await,
         Direct::Forbidden(evidence) => session.end(Some(evidence), ExitCode::Fatal).await,
-        Direct::Cancelled(evidence) => session.end(Some(evidence), ExitCode::Incomplete).await,
+        Direct::Incomplete(why) => session.end(Some(why), ExitCode::Incomplete).await,
         Direct::Sync(doubt) => Box::pin(session.sync(changes, doubt)).await,
     }
 }
@@ -163,6 +165,7 @@ async fn work(
 async fn through_datasync(
     args: &DataSyncArgs,
     known: Option<&Known>,
+    request: Option<&Request>,
     session: &Session,
     sampled: Option<SampledKeys>,
     subject: &mut Subject,
@@ -175,7 +178,10 @@ async fn through_datasync(
     if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
         return Direct::Sync(history.doubt());
     }
-    let attempt = attempt_once(args, known, &history.latest, control).await;
+    if let Some(why) = session.input_problem() {
+        tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
+    }
+    let attempt = attempt_once(args, known, request, &history.latest, control).await;
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
@@ -191,9 +197,12 @@ async fn through_datasync(
     let evidence = attempt.verdict.evidence;
     match attempted.follow_up() {
         FollowUp::Nothing => Direct::Nothing,
-        FollowUp::Compare => Direct::Sync(doubt),
+        FollowUp::Compare => match session.input_problem() {
+            Some(why) => Direct::Incomplete(format!("{why}. DataSync succeeded, and the run cannot audit its success")),
+            None => Direct::Sync(doubt),
+        },
         FollowUp::Forbidden => Direct::Forbidden(evidence),
-        FollowUp::Cancelled => Direct::Cancelled(evidence),
+        FollowUp::Cancelled => Direct::Incomplete(evidence),
         FollowUp::FallBack => {
             subject.route = Route::Fallback;
             Direct::Sync(doubt)
@@ -202,7 +211,13 @@ async fn through_datasync(
 }
 
 /// Makes one attempt with DataSync, and logs what it does not prove. Without a described task, it has failed already.
-async fn attempt_once(args: &DataSyncArgs, known: &Known, latest: &Latest, control: &Control) -> Attempt {
+async fn attempt_once(
+    args: &DataSyncArgs,
+    known: &Known,
+    request: Option<&Request>,
+    latest: &Latest,
+    control: &Control,
+) -> Attempt {
     let limits = StageLimits {
         poll_interval: args.poll_interval,
         queue: args.queue_timeout,
@@ -213,9 +228,9 @@ async fn attempt_once(args: &DataSyncArgs, known: &Known, latest: &Latest, contr
     };
     let attempt = match &known.task {
         Ok(task) => {
-            let deletes = own_deletes(args.deletes, task);
+            let request = request.cloned().unwrap_or_else(|| Request::of_task(task));
             let Control { shutdown, progress } = control;
-            attempt(&known.datasync, task, latest, deletes, limits, shutdown, progress).await
+            attempt(&known.datasync, task, latest, &request, limits, shutdown, progress).await
         }
         Err(attempt) => attempt.clone(),
     };
@@ -232,17 +247,4 @@ async fn attempt_once(args: &DataSyncArgs, known: &Known, latest: &Latest, contr
 /// Whether the keys that the destination had before the attempt show that the guards allow the deletes of all orphans.
 fn deletes_were_within_limit(sampled: Option<SampledKeys>, session: &Session) -> bool {
     sampled.is_some_and(|sampled| sampled.allow_deletes(session.context().delete_rules.max_delete))
-}
-
-/// Which deletes an execution may do itself; logs if they are unguarded.
-fn own_deletes(deletes: Deletes, task: &Task) -> OwnDeletes {
-    match deletes {
-        Deletes::Guarded => OwnDeletes::None,
-        Deletes::Datasync => {
-            if task.settings.delete {
-                tracing::warn!("--deletes datasync: DataSync deletes objects itself, and no guard checks its deletes");
-            }
-            OwnDeletes::AsTask
-        }
-    }
 }

@@ -49,8 +49,8 @@ pub enum OpenError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("the manifest cannot be read: {0}")]
-    FetchManifest(String),
+    #[error("cannot read the manifest {manifest}: {error}: check the key, and allow s3:GetObject on it")]
+    FetchManifest { manifest: String, error: String },
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// S3 does not return the range list, or the object does not have this range.

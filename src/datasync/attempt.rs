@@ -19,7 +19,9 @@ pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};
-use super::{DataSync, Execution, ExecutionArn, ExecutionOptions, Latest, Status, StillRunning, Task};
+use super::{
+    DataSync, Execution, ExecutionArn, ExecutionOptions, Latest, OwnDeletes, Request, Status, StillRunning, Task,
+};
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 pub(crate) use proof::Unproven;
@@ -48,28 +50,6 @@ pub(crate) struct StageLimits {
     pub(crate) cancel: Duration,
 }
 
-/// Which deletes an execution that the attempt starts may do itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OwnDeletes {
-    /// Those of the task: with `PreserveDeletedFiles=REMOVE`, all orphans, without a guard.
-    AsTask,
-    /// None: a start overrides `PreserveDeletedFiles=REMOVE`.
-    None,
-}
-
-impl OwnDeletes {
-    /// The options that a start must override for this.
-    fn override_of(self, task: &Task) -> Option<ExecutionOptions> {
-        let options = task.options.as_ref().filter(|options| options.delete())?;
-        (self == Self::None).then(|| options.preserving())
-    }
-
-    /// Whether an execution with these deletes may delete.
-    fn allow(self, task: &Task) -> bool {
-        self == Self::AsTask && task.settings.delete
-    }
-}
-
 /// The result of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -90,6 +70,8 @@ pub(crate) struct Followed {
     attached: bool,
     /// Whether the execution may delete, by what its start asked for; unknown of another client's.
     may_delete: Option<bool>,
+    /// Whether this run started it with filters that differ from the task's.
+    has_own_filters: bool,
     /// When the execution started, as early as is known.
     since: Option<SystemTime>,
     /// The last response to a poll.
@@ -140,13 +122,13 @@ pub(crate) async fn attempt(
     datasync: &DataSync,
     task: &Task,
     latest: &Latest,
-    deletes: OwnDeletes,
+    request: &Request,
     limits: StageLimits,
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Attempt {
     let started = Instant::now();
-    let mut followed = match attach_or_start(datasync, task, latest, deletes, shutdown).await {
+    let mut followed = match attach_or_start(datasync, task, latest, request, shutdown).await {
         Ok(followed) => followed,
         Err(NotStarted { verdict, still_running }) => {
             return Attempt { took: started.elapsed(), still_running, ..Attempt::without_execution(verdict) };
@@ -154,7 +136,7 @@ pub(crate) async fn attempt(
     };
     if followed.attached {
         tracing::info!(execution = %followed.arn, "attached to an execution that was already running");
-        if deletes == OwnDeletes::None && followed.may_delete() {
+        if request.deletes == OwnDeletes::None && followed.may_delete() {
             tracing::warn!("this execution deletes objects itself, without the guards of this program");
         }
     } else {
@@ -178,11 +160,11 @@ pub(crate) async fn attempt(
         }
     }
     if verdict.kind == VerdictKind::Succeeded
-        && followed.last.as_ref().is_some_and(|last| last.has_other_filters_than(&task.settings))
+        && followed.last.as_ref().is_some_and(|last| last.has_other_filters_than(&request.filters))
     {
         verdict = AttemptVerdict::other_filters();
     }
-    let mut reasons = unproven(&followed, task);
+    let mut reasons = unproven(&followed, task, request);
     if verdict.kind != VerdictKind::Succeeded {
         // Nothing else took the execution for a success.
         reasons.retain(Unproven::is_ignored_override);
@@ -203,7 +185,7 @@ async fn attach_or_start(
     datasync: &DataSync,
     task: &Task,
     latest: &Latest,
-    deletes: OwnDeletes,
+    request: &Request,
     shutdown: &Shutdown,
 ) -> Result<Followed, NotStarted> {
     let not_started = |verdict, still_running| NotStarted { verdict, still_running };
@@ -216,11 +198,20 @@ async fn attach_or_start(
         Err(error) => return Err(not_started(AttemptVerdict::of_error(&error), latest.still_running(task))),
     }
     let since = Some(SystemTime::now());
-    let may_delete = deletes.allow(task);
-    let error = match datasync.start(deletes.override_of(task).as_ref()).await {
+    let may_delete = request.allows_deletes(task);
+    let filters = request.other_filters(task);
+    let error = match datasync.start_with(request.overrides(task).as_ref(), filters).await {
         Ok(arn) => {
-            let may_delete = Some(may_delete);
-            return Ok(Followed { arn, attached: false, may_delete, since, last: None, cancelled_by_another: false });
+            let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
+            return Ok(Followed {
+                arn,
+                attached: false,
+                may_delete,
+                has_own_filters,
+                since,
+                last: None,
+                cancelled_by_another: false,
+            });
         }
         Err(error) => error,
     };
@@ -340,6 +331,7 @@ impl Followed {
             arn: last.arn.clone(),
             attached: true,
             may_delete: None,
+            has_own_filters: false,
             since: last.started,
             cancelled_by_another: last.status == Status::Cancelling,
             last: Some(last),
@@ -367,7 +359,7 @@ impl Followed {
 
     /// Whether the execution succeeded, and compared all that the task copies.
     pub(crate) fn compared_all(&self, task: &Task) -> bool {
-        self.last.as_ref().is_some_and(|last| last.compared_all(task))
+        !self.has_own_filters && self.last.as_ref().is_some_and(|last| last.compared_all(task))
     }
 
     fn saw(&mut self, execution: Execution) {

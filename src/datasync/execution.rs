@@ -7,8 +7,9 @@ use bytesize::ByteSize;
 use super::Task;
 use super::arn::ExecutionArn;
 use super::error::ServiceError;
+use super::filters::Filters;
 use super::options::ExecutionOptions;
-use super::task::{TaskSettings, manifest_url, patterns};
+use super::task::manifest_url;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
@@ -66,8 +67,8 @@ pub struct Execution {
     pub(crate) started: Option<SystemTime>,
     pub(crate) error_code: Option<String>,
     pub(crate) error_detail: Option<String>,
-    /// The include and the exclude patterns of this execution, if the response contains any.
-    pub(crate) filters: (Option<String>, Option<String>),
+    /// The filters of this execution, if the response contains any.
+    pub(crate) filters: Filters,
     /// The options of this execution, if the response contains them.
     pub(crate) options: Option<ExecutionOptions>,
     /// The manifest of this execution as `s3://bucket/key`.
@@ -129,7 +130,7 @@ impl Execution {
             error_detail: result.and_then(|result| text(result.error_detail())),
             files_failed: failed
                 .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
-            filters: (patterns(described.includes()), patterns(described.excludes())),
+            filters: Filters::new(described.includes(), described.excludes()),
             options: described.options().map(ExecutionOptions::new),
             manifest: described.manifest_config().and_then(manifest_url),
             deleted: described.files_deleted() + described.folders_deleted().unwrap_or_default(),
@@ -137,11 +138,9 @@ impl Execution {
         })
     }
 
-    /// Whether another caller started this execution with filters that differ from the task's.
-    pub(crate) fn has_other_filters_than(&self, settings: &TaskSettings) -> bool {
-        let (include, exclude) = &self.filters;
-        let is_known = include.is_some() || exclude.is_some();
-        is_known && (*include != settings.include || *exclude != settings.exclude)
+    /// Whether this execution has filters that differ from these.
+    pub(crate) fn has_other_filters_than(&self, filters: &Filters) -> bool {
+        !self.filters.is_empty() && self.filters != *filters
     }
 
     /// Whether the execution succeeded, and compared all objects that the task copies with their files.
@@ -156,7 +155,7 @@ impl Execution {
             && by_mtime
             && !self.is_partial()
             && has_same_options
-            && !self.has_other_filters_than(&task.settings)
+            && !self.has_other_filters_than(&task.settings.filters())
             && self.manifest == task.settings.manifest
     }
 

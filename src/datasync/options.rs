@@ -29,6 +29,18 @@ impl ExecutionOptions {
         Self(options)
     }
 
+    /// The same options with `OverwriteMode=NEVER`, or with `ALWAYS`.
+    pub(super) fn overwriting(&self, never: bool) -> Self {
+        let mut options = self.0.clone();
+        options.overwrite_mode = Some(if never { OverwriteMode::Never } else { OverwriteMode::Always });
+        Self(options)
+    }
+
+    /// Whether an execution with these options keeps existing objects: `OverwriteMode=NEVER`.
+    pub(super) fn overwrites_never(&self) -> bool {
+        self.0.overwrite_mode() == Some(&OverwriteMode::Never)
+    }
+
     /// The same options with the `PreserveDeletedFiles` of others.
     pub(super) fn with_deletes_of(&self, others: &Self) -> Self {
         let mut options = self.0.clone();

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::arn::{ExecutionArn, TaskArn};
 use super::error::ServiceError;
+use super::filters::{Filters, patterns};
 use super::options::ExecutionOptions;
 
 /// The configuration of a task.
@@ -199,6 +200,10 @@ impl TaskSource {
 }
 
 impl TaskSettings {
+    pub(crate) fn filters(&self) -> Filters {
+        Filters { include: self.include.clone(), exclude: self.exclude.clone() }
+    }
+
     /// Reads the settings that `DescribeTask` shows; the error names what it lacks. The storage class is that of the location.
     fn new(task: &DescribeTaskOutput) -> Result<Self, &'static str> {
         let has_unknown_rule = |rules: &[FilterRule]| rules.iter().any(|rule| !is_known(rule));
@@ -262,11 +267,6 @@ pub(super) fn latest_execution_in(
 /// Whether the rule is one that the direct sync applies as DataSync does.
 fn is_known(rule: &FilterRule) -> bool {
     rule.filter_type().is_none_or(|kind| *kind == FilterType::SimplePattern) && rule.value().is_some()
-}
-
-pub(super) fn patterns(rules: &[FilterRule]) -> Option<String> {
-    let values: Vec<&str> = rules.iter().filter_map(FilterRule::value).filter(|value| !value.is_empty()).collect();
-    (!values.is_empty()).then(|| values.join("|"))
 }
 
 fn storage_class(location: &DescribeLocationS3Output) -> Option<String> {

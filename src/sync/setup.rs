@@ -13,7 +13,8 @@ use crate::index::Index;
 pub(crate) struct Setup {
     /// The context, still without what earlier runs recorded.
     pub(crate) context: Context,
-    pub(crate) input: Input,
+    /// What the survey reads, or why the run cannot read it.
+    pub(crate) input: Result<Input, String>,
 }
 
 /// What a DataSync execution before this sync leaves in doubt.
@@ -30,13 +31,13 @@ pub struct Doubt {
 }
 
 impl Setup {
-    /// The context of the run, and what its survey reads.
-    pub(crate) fn start(self, memory: Memory, doubt: Doubt, changes: ChangesWriter) -> (Arc<Context>, Input) {
+    /// The context of the run.
+    pub(crate) fn start(self, memory: Memory, doubt: Doubt, changes: ChangesWriter) -> Arc<Context> {
         let Context { rules, delete_rules, .. } = self.context;
         let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
         let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
         let Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
         let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
-        (Arc::new(Context { rules, delete_rules, memory, changes, ..self.context }), self.input)
+        Arc::new(Context { rules, delete_rules, memory, changes, ..self.context })
     }
 }

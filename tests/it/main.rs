@@ -52,6 +52,7 @@ mod resume;
 mod run;
 mod runbook;
 mod scale;
+mod settings;
 mod soak;
 mod source;
 mod task;

@@ -770,7 +770,7 @@ fn a_manifest_can_be_an_object_and_an_invalid_one_is_refused() {
     trial.datasync(&["--from-manifest", "s3://lists/today/m.csv"]).expect(0);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["b"]);
     let missing = trial.datasync(&["--from-manifest", "s3://lists/today/none.csv"]).expect(1);
-    assert!(missing.stderr.contains("the manifest cannot be read"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("cannot read the manifest s3://"), "{}", missing.stderr);
     trial.s3.clear_log();
     let manifest = trial.folder.path().join("manifest.csv");
     for (text, reason) in [("a\nfolder/\n", "line 2"), ("../a", "below the source"), ("", "names no file")] {

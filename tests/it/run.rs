@@ -149,7 +149,8 @@ fn overwrite_mode_never_and_the_manifest_of_a_task_are_obeyed() {
 fn a_flag_overrides_the_task_and_the_run_warns_about_the_difference() {
     let (trial, datasync) = trial(&failing());
     trial.s3.create_bucket("other");
-    let run = trial.run(&datasync, &["s3://other/place", "--exclude", "/d1"]).expect(0);
+    let direct = ["s3://other/place", "--exclude", "/d1", "--policy", "direct-only"];
+    let run = trial.run(&datasync, &direct).expect(0);
     assert_eq!(run.report["destination"], "s3://other/place/");
     assert_eq!(trial.s3.keys("other", "").len(), 4, "d0/ and its three files");
     assert_eq!(trial.names().len(), 1, "the run writes nothing to the task's destination");

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use super::super::error::CommandError;
-use crate::cli::{Command, Invocation, Policy, RunCommand};
+use super::difference::Differences;
+use crate::cli::{Command, Deletes, Invocation, Policy, RunCommand};
 use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::{AttemptVerdict, VerdictKind};
@@ -14,7 +15,8 @@ use crate::datasync::defaults;
 use crate::datasync::error::ServiceErrorKind;
 use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::remembered::{RememberedTask, TaskFile};
-use crate::datasync::{DataSync, Task, TaskArn};
+use crate::datasync::{DataSync, Filters, Request, Task, TaskArn};
+use crate::filter::Filter;
 use crate::recorded_options::RecordedOptions;
 use crate::session::state_at;
 use crate::shutdown::Shutdown;
@@ -149,18 +151,25 @@ fn require_options(invocation: &Invocation, attempt: &Attempt) -> Result<(), Com
     )))
 }
 
-/// Returns the command with the task's settings as defaults, and warns about each option that differs from them.
+/// Returns the command with the task's settings as defaults, and what the run requires of an execution of a known task.
+/// Warns about each option that differs from the task's.
 ///
 /// # Errors
-/// Returns an error if nothing is known of the task and the options do not say what to copy.
-pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) -> Result<Invocation, CommandError> {
-    let task = match known.map(Known::description) {
-        None => return Ok(invocation),
-        Some(Ok(task)) => task,
-        Some(Err(attempt)) => {
+/// Returns an error if nothing is known of the task and the options do not say what to copy, if the task's settings cannot
+/// be used, or if the options ask for what no execution of this task does.
+pub(super) fn with_task_settings(
+    invocation: Invocation,
+    known: Option<&Known>,
+) -> Result<(Invocation, Option<Request>), CommandError> {
+    let Some(known) = known else {
+        return Ok((invocation, None));
+    };
+    let task = match known.description() {
+        Ok(task) => task,
+        Err(attempt) => {
             require_options(&invocation, attempt)?;
             tracing::warn!("DataSync did not describe the task: using the options alone, and deleting nothing");
-            return Ok(invocation);
+            return Ok((invocation, None));
         }
     };
     for option in &task.settings.unsupported {
@@ -170,12 +179,36 @@ pub(super) fn with_task_settings(invocation: Invocation, known: Option<&Known>) 
     if run_command(&invocation).is_some_and(|command| command.datasync.no_filters) && has_filters(&of_task) {
         tracing::warn!("the task has filters: the run ignores --no-filters");
     }
-    let invocation = invocation.with_defaults(of_task.clone()).map_err(CommandError::usage)?;
-    for (option, given, task) in defaults::differences(&of_task, &invocation.options) {
-        let task = task.as_deref().unwrap_or("unset");
-        tracing::warn!(option, given, task, "this option differs from the task's: the direct sync uses this option");
+    let unusable = |why: &str| {
+        CommandError::fatal(format!("cannot use the settings of the task {}: {why}", known.datasync.task_arn()))
+    };
+    // The command line is valid without the task's settings.
+    let invocation = invocation.with_defaults(of_task).map_err(|error| unusable(&one_line(&error.to_string())))?;
+    let Some(command) = run_command(&invocation) else {
+        return Ok((invocation, None));
+    };
+    let Filters { include, exclude } = task.settings.filters();
+    let in_force =
+        |filter: Option<String>, name| filter.filter(|filter| invocation.options.get(name).as_ref() == Some(filter));
+    let (include, exclude) = (in_force(include, "include"), in_force(exclude, "exclude"));
+    if let Err(error) = Filter::new(include.as_deref(), exclude.as_deref()) {
+        return Err(unusable(&error.to_string()));
     }
-    Ok(invocation)
+    let differences = Differences::new(command, &invocation.options, !invocation.header_rules.is_empty(), task);
+    if let Some(why) = differences.refusal(command.datasync.policy) {
+        return Err(CommandError::usage(why));
+    }
+    differences.log();
+    if command.datasync.deletes == Deletes::Datasync && task.settings.delete && command.how.delete.delete {
+        tracing::warn!("--deletes datasync: DataSync deletes objects itself, and no guard checks its deletes");
+    }
+    Ok((invocation, Some(differences.into_request())))
+}
+
+/// The first line of an error of the command line.
+fn one_line(error: &str) -> String {
+    let first = error.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// Checks that the source is the folder that the task copies, as far as the mount table shows it.

@@ -51,7 +51,8 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
     if sampled.are_of_another_tree() {
         return SourceCheck::OtherTree(format!(
             "none of {} keys of the destination is in the source: it is not the tree that was copied there. \
-             Started and wrote nothing; mount the right folder, or run efs2s3 sync if this is intended",
+             Started and wrote nothing; mount the right folder. If the new tree is intended, run efs2s3 sync with the \
+             task's filters (--include, --exclude, --from-manifest)",
             sampled.sampled
         ));
     }

@@ -136,9 +136,9 @@ impl AttemptVerdict {
         Self { kind, evidence: format!("{what}: {error}"), error: Some(error.clone()) }
     }
 
-    /// The verdict on a success of an execution whose filters are not the task's.
+    /// The verdict on a success of an execution whose filters are not those of this run.
     pub(super) fn other_filters() -> Self {
-        let evidence = "the execution that was already running succeeded, but its filters differ from the task's";
+        let evidence = "the execution succeeded, but its filters differ from those of this run";
         Self::new(VerdictKind::Partial, evidence.to_owned())
     }
 

@@ -23,15 +23,21 @@ const COUNTERS: [&str; 9] = [
 /// The statuses of an execution in order, each with its duration. The last one stays.
 pub type Script = Vec<(&'static str, Duration)>;
 
-/// The options of an execution: those of the task, with what its start overrode.
+/// The options and filters of an execution: those of the task, with what its start overrode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EffectiveOptions(pub(super) BTreeMap<String, Value>);
+pub struct EffectiveOptions {
+    pub(super) options: BTreeMap<String, Value>,
+    /// The include filter.
+    pub include: Option<String>,
+    /// The exclude filter.
+    pub exclude: Option<String>,
+}
 
 impl EffectiveOptions {
     /// Whether the option has this value.
     #[must_use]
     pub fn has(&self, name: &str, value: &str) -> bool {
-        self.0.get(name).and_then(Value::as_str) == Some(value)
+        self.options.get(name).and_then(Value::as_str) == Some(value)
     }
 }
 

@@ -90,10 +90,12 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// The same copy with the options of an execution.
+    /// The same copy with the options and filters of an execution.
     #[must_use]
-    pub fn with(self, options: &EffectiveOptions) -> Self {
+    pub fn with(self, options: &'a EffectiveOptions) -> Self {
         Self {
+            include: options.include.as_deref(),
+            exclude: options.exclude.as_deref(),
             remove: options.has("PreserveDeletedFiles", "REMOVE"),
             never_overwrite: options.has("OverwriteMode", "NEVER"),
             ..self

@@ -57,7 +57,7 @@ pub struct Service {
     pub execution_options: BTreeMap<&'static str, Value>,
     /// A manifest of the executions of other clients that replaces the one of the task, as `ManifestConfig`.
     pub execution_manifest: Option<Value>,
-    /// Whether a start ignores `OverrideOptions`.
+    /// Whether a start ignores `OverrideOptions`, `Includes` and `Excludes`.
     pub ignores_override: bool,
     /// How long before its request an execution has started, by its `StartTime`.
     pub started_before: Duration,
@@ -143,16 +143,33 @@ impl Service {
     pub(super) fn start_execution(&mut self) -> String {
         let overriding = json!(self.execution_options);
         let manifest = self.execution_manifest.clone().or_else(|| self.manifest.clone());
-        self.start(&overriding, manifest)
+        let include = self.execution_include.clone().or_else(|| self.include.clone());
+        let exclude = self.exclude.clone();
+        self.start(&overriding, (include, exclude), manifest)
     }
 
-    fn start(&mut self, overriding: &Value, manifest: Option<Value>) -> String {
+    /// The filter of a start, which replaces the one of the task.
+    fn filter_of_start(&self, body: &Value, name: &str, of_task: Option<&String>) -> Option<String> {
+        match body.get(name).and_then(Value::as_array) {
+            Some(rules) if !self.ignores_override => {
+                rules.first().and_then(|rule| rule["Value"].as_str()).map(str::to_owned)
+            }
+            _ => of_task.cloned(),
+        }
+    }
+
+    fn start(
+        &mut self,
+        overriding: &Value,
+        (include, exclude): (Option<String>, Option<String>),
+        manifest: Option<Value>,
+    ) -> String {
         let mut options: BTreeMap<String, Value> =
             self.options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let overriding = overriding.as_object().into_iter().flatten();
         options.extend(overriding.map(|(name, value)| (name.clone(), value.clone())));
         let arn = format!("{}/execution/exec-{:017x}", self.task_arn, self.executions.len() + 1);
-        let options = EffectiveOptions(options);
+        let options = EffectiveOptions { options, include, exclude };
         self.executions.push(Execution::start(arn.clone(), self.script.clone(), options, manifest));
         arn
     }
@@ -206,8 +223,11 @@ impl Service {
             )),
             "StartTaskExecution" => {
                 let overriding = if self.ignores_override { &Value::Null } else { &body["OverrideOptions"] };
+                let include = self.filter_of_start(body, "Includes", self.include.as_ref());
+                let include = self.execution_include.clone().or(include);
+                let exclude = self.filter_of_start(body, "Excludes", self.exclude.as_ref());
                 let manifest = body.get("ManifestConfig").cloned().or_else(|| self.manifest.clone());
-                Ok(json!({ "TaskExecutionArn": self.start(overriding, manifest) }))
+                Ok(json!({ "TaskExecutionArn": self.start(overriding, (include, exclude), manifest) }))
             }
             "DescribeTaskExecution" => self.describe_execution(&text("TaskExecutionArn")),
             "CancelTaskExecution" => self.cancel(&text("TaskExecutionArn")),
@@ -275,9 +295,9 @@ impl Service {
         let mut response = json!({
             "TaskExecutionArn": execution.arn,
             "Status": status,
-            "Options": execution.options.0,
-            "Includes": rule(self.execution_include.as_ref().or(self.include.as_ref())),
-            "Excludes": rule(self.exclude.as_ref()),
+            "Options": execution.options.options,
+            "Includes": rule(execution.options.include.as_ref()),
+            "Excludes": rule(execution.options.exclude.as_ref()),
             "Result": { "ErrorCode": code, "ErrorDetail": detail, "TotalDuration": 1 },
         });
         if let Some(fields) = response.as_object_mut() {

@@ -1,0 +1,32 @@
+//! The filters of a task, an execution or a run, as the DataSync API has them: at most one include and one exclude rule.
+
+use aws_sdk_datasync::types::{FilterRule, FilterType};
+
+/// The filters of a task, an execution or a run, in DataSync's syntax.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Filters {
+    pub(crate) include: Option<String>,
+    pub(crate) exclude: Option<String>,
+}
+
+impl Filters {
+    pub(super) fn new(includes: &[FilterRule], excludes: &[FilterRule]) -> Self {
+        Self { include: patterns(includes), exclude: patterns(excludes) }
+    }
+
+    /// Whether there is neither an include nor an exclude pattern.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+}
+
+/// The one rule of a filter that a start may have.
+pub(super) fn rules(filter: Option<&str>) -> Vec<FilterRule> {
+    let rule = |value| FilterRule::builder().filter_type(FilterType::SimplePattern).value(value).build();
+    filter.map(rule).into_iter().collect()
+}
+
+pub(super) fn patterns(rules: &[FilterRule]) -> Option<String> {
+    let values: Vec<&str> = rules.iter().filter_map(FilterRule::value).filter(|value| !value.is_empty()).collect();
+    (!values.is_empty()).then(|| values.join("|"))
+}
