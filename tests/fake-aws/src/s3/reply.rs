@@ -127,12 +127,12 @@ mod tests {
     #[test]
     fn a_document_is_cut_between_its_entries() {
         let reply = |names: &[&str]| {
-            Reply::xml(
-                200,
-                Xml::document("R", |xml| {
-                    names.iter().for_each(|name| xml.node("Contents", |xml| xml.text("Key", name)));
-                }),
-            )
+            let document = Xml::document("R", |xml| {
+                for name in names {
+                    xml.node("Contents", |xml| xml.text("Key", name));
+                }
+            });
+            Reply::xml(200, document)
         };
         let text = |reply: Reply| String::from_utf8_lossy(&reply.cut_off().body).into_owned();
         assert!(text(reply(&["a", "b"])).ends_with("<Contents><Key>a</Key></Contents>"));
