@@ -1,7 +1,7 @@
 //! The mounts: the state's record of the mount points inside the source, for each destination.
 //!
 //! A run adds what it sees as soon as it sees it, before a kill could leave objects whose mount no run knows. It removes a
-//! mount point only with `--allow-missing-mounts`. So runs over key ranges, with filters or with a manifest forget nothing
+//! mount point only with `--allow-missing-mounts`, or if the followed link to it was removed. So runs over key ranges, with filters or with a manifest forget nothing
 //! that they did not see. A run that sees nothing new writes nothing.
 
 use std::sync::Arc;

@@ -1,22 +1,27 @@
 //! The check of the mount points that earlier runs remember: whether their file systems are mounted now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::Found;
+use super::entry::{EntryKind, Found};
 use super::mount_points::{MountPoint, MountPoints, MountPointsByPath};
 use super::operations::{LastLink, Operations};
 use super::root::Root;
 use super::walk::{Links, WalkOptions, named_path};
 use crate::filter::reserved::is_reserved;
+
 /// What a lookup of a remembered mount point shows.
 enum MountState {
     Mounted,
     /// A directory or file is there, and nothing is mounted on it.
     Bare,
     Absent,
+    /// The followed link on its path was removed from a directory that can be read: its files are no longer part of the
+    /// source, mounted or not.
+    LinkRemoved,
 }
 
 impl Source {
@@ -40,8 +45,25 @@ impl Source {
         let allow_missing = self.walk.mount_points.allow_missing;
         let mut mount_points = MountPoints::new(allow_missing);
         mount_points.remembered = remembered;
+        let mut missing = BTreeSet::new();
         for (path, state) in checked {
+            // What a missing mount hides proves nothing about the links in it.
+            let state = match state {
+                MountState::LinkRemoved if lies_below(&path, &missing) => MountState::Absent,
+                state => state,
+            };
+            if matches!(state, MountState::Bare | MountState::Absent) {
+                missing.insert(path.clone());
+            }
             match state {
+                MountState::LinkRemoved => {
+                    tracing::info!(
+                        path,
+                        "the link to another file system was removed: this run forgets the file system"
+                    );
+                    mount_points.remembered.remove(&path);
+                    mount_points.forgotten.insert(path);
+                }
                 MountState::Mounted => {}
                 MountState::Bare | MountState::Absent if allow_missing => {
                     tracing::warn!(path, "no file system is mounted here any more: --allow-missing-mounts forgets it");
@@ -72,6 +94,26 @@ fn warn_of_missing(path: &str) {
     );
 }
 
+/// Whether one of these paths leads to it.
+fn lies_below(path: &str, above: &BTreeSet<String>) -> bool {
+    path.match_indices('/').filter_map(|(end, _)| path.get(..end)).any(|directory| above.contains(directory))
+}
+
+/// Whether a link on the path to this mount point was removed. If a part of the path is still a link, what is missing
+/// behind it may be the mount itself.
+fn is_link_removed(root: &Root, operations: &Operations, path: &str) -> bool {
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    for part in ends.filter_map(|end| path.get(..end)) {
+        match operations.fresh_stat(root.fd(), part.as_bytes(), LastLink::Keep) {
+            Ok(stat) if stat.kind == EntryKind::Symlink => return false,
+            Ok(_) => {}
+            Err(Errno::NOENT | Errno::NOTDIR) => return true,
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
 /// Whether a run with these options walks to the mount point.
 fn concerns(options: &WalkOptions, path: &str, mount_point: MountPoint) -> bool {
     let keys = options.tree_range.keys();
@@ -93,6 +135,9 @@ fn state_of(
 ) -> MountState {
     let stat = |path: &[u8]| operations.fresh_stat(root.fd(), path, LastLink::Keep);
     match named_path::descend(root, operations, options, path, stat) {
+        Err(Errno::NOENT | Errno::NOTDIR) if remembered.through_link && is_link_removed(root, operations, path) => {
+            MountState::LinkRemoved
+        }
         Err(Errno::NOENT | Errno::NOTDIR) => MountState::Absent,
         // Whatever hides it is unknown or out of scope itself, and the walk meets the same error.
         Err(_) | Ok(Found::Unknown(..) | Found::Skipped(..)) => MountState::Mounted,

@@ -190,6 +190,65 @@ fn a_mount_that_is_missing_with_the_directory_above_it_hides_its_objects() {
 }
 
 #[test]
+fn a_removed_link_to_another_file_system_is_forgotten() {
+    if !may_mount() {
+        return;
+    }
+    let outside = "mkdir -p outside/below; mount -t tmpfs none outside; mkdir -p outside/below; echo x > outside/o; \
+                   mount -t tmpfs none outside/below; echo x > outside/below/p";
+    for state in [None, Some("s3://states/of/site")] {
+        let trial = trial();
+        trial.s3.create_bucket("states");
+        let folder = self::state(&trial);
+        let options = [&ALL[..], &["--state", state.unwrap_or(&folder)]].concat();
+        let sync = |script: &str| run(&trial, script, "sync", "plain", &options);
+        trial.link("../outside", "link");
+        trial.link("../../outside", "m/link");
+        sync(outside).expect(0);
+        let behind = ["link/below/p", "link/o", "m/link/below/p", "m/link/o"];
+        assert!(behind.iter().all(|name| trial.has(name)));
+        // As long as the link is there, the mounts are missing.
+        let run = sync("mkdir -p outside").expect(3);
+        assert_hidden(&trial, &run, &behind);
+        for link in ["link", "m/link"] {
+            fs::remove_file(trial.tree().join(link)).unwrap();
+        }
+        let run = sync("mkdir -p outside").expect(0);
+        assert!(behind.iter().all(|name| !trial.has(name)), "{:?}", trial.names());
+        assert_eq!(run.withheld_by("unknown"), 0);
+        fs::create_dir(trial.tree().join("link")).unwrap();
+        trial.write("link/local", "l");
+        sync(NOTHING).expect(0);
+        assert!(trial.has("link/local"), "the mounts are forgotten");
+    }
+}
+
+#[test]
+fn a_link_on_a_missing_mount_is_not_removed() {
+    if !may_mount() {
+        return;
+    }
+    let trial = trial();
+    let elsewhere = "mkdir -p outside; mount -t tmpfs none outside; echo x > outside/o";
+    symlink(trial.folder.path().join("outside"), trial.folder.path().join("disk/link")).unwrap();
+    sync(&trial, &format!("{elsewhere}; {BIND}"), &[]).expect(0);
+    assert!(trial.has("uploads/link/o"));
+    let run = sync(&trial, elsewhere, &[]).expect(3);
+    assert_hidden(&trial, &run, &[&HIDDEN[..], &["uploads/link/o"]].concat());
+    sync(&trial, &format!("{elsewhere}; {BIND}"), &[]).expect(0);
+    // Nor is one behind another link that is still there.
+    let trial = self::trial();
+    fs::create_dir(trial.folder.path().join("links")).unwrap();
+    symlink("../outside", trial.folder.path().join("links/to")).unwrap();
+    trial.link("../links", "links");
+    sync(&trial, elsewhere, &[]).expect(0);
+    assert!(trial.has("links/to/o"));
+    fs::remove_file(trial.folder.path().join("links/to")).unwrap();
+    let run = sync(&trial, elsewhere, &[]).expect(3);
+    assert_hidden(&trial, &run, &["links/to/o"]);
+}
+
+#[test]
 fn every_kind_of_mount_is_remembered() {
     if !may_mount() {
         return;
