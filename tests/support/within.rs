@@ -82,8 +82,11 @@ pub(crate) async fn run_on(s3: &S3Server, words: &[&str], stop: Option<(&'static
         Some(("-KILL", after)) => {
             let ended_by_itself = tokio::time::timeout(after, run).await.ok();
             if ended_by_itself.is_none() {
-                tokio::time::sleep(IN_FLIGHT).await;
-                remove_lease(words);
+                // A write of the lease may be in flight too.
+                for _ in 0..2 {
+                    tokio::time::sleep(IN_FLIGHT).await;
+                    remove_lease(words);
+                }
             }
             ended_by_itself.unwrap_or_else(|| ended(137, Value::Null))
         }

@@ -468,10 +468,9 @@ impl Case<'_> {
         }
         for (key, entry) in view.entries.iter().filter(|(key, _)| scope.covers(key)) {
             let content = objects.get(key).map(|object| &*object.body);
-            assert!(
-                content.is_some() && content == entry.content.as_deref(),
-                "verify ends with 0, and '{key}' differs"
-            );
+            // An empty file is equal to an empty object, even if it cannot be read.
+            let is_equal = content == entry.content.as_deref() || content == Some(&[]) && entry.size == 0;
+            assert!(content.is_some() && is_equal, "verify ends with 0, and '{key}' differs");
         }
         for key in objects.keys().filter(|key| scope.rules.delete && scope.covers(key)) {
             let is_known = view.entries.contains_key(key) || scope.is_marker(key, &view);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::within;
@@ -34,7 +34,7 @@ pub(super) fn remembered(state: &Path) -> BTreeSet<String> {
 pub(super) fn is_mounted(at: &Path) -> bool {
     at.parent()
         .zip(at.file_name())
-        .is_some_and(|(parent, name)| super::view::mount_points(parent).any(|path| path == Path::new(name)))
+        .is_some_and(|(parent, name)| super::view::mount_points(parent).contains(&PathBuf::from(name)))
 }
 
 fn run(command: &mut Command) -> Option<()> {

@@ -447,7 +447,7 @@ impl Tree {
         self.unlock();
         self.edit(&Edit::Refill);
         let root = fs::canonicalize(&self.source).unwrap();
-        for path in super::view::mount_points(&root).map(|key| root.join(key)) {
+        for path in super::view::mount_points(&root).into_iter().map(|key| root.join(key)) {
             // It was moved with a directory above it.
             if !self.mounts.lock().unwrap().iter().any(|(mount, _)| *mount == path) {
                 mount::unmount(&path);

@@ -87,7 +87,7 @@ impl View {
         let root = fs::canonicalize(source).unwrap();
         let mut above = Vec::new();
         view.read(&root, "", true, mode, &mut above);
-        let points: BTreeSet<PathBuf> = mount_points(Path::new("/")).map(|path| Path::new("/").join(path)).collect();
+        let points = visible_mount_points();
         let is_mounted = |key: &&String| fs::canonicalize(root.join(key)).is_ok_and(|path| points.contains(&path));
         let directories =
             view.directories.union(&view.unread).filter(|key| !key.is_empty() && !view.links.contains(*key));
@@ -182,21 +182,52 @@ impl View {
 }
 
 /// The paths below `root` on which something is mounted, relative to it.
-pub(super) fn mount_points(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let mut below = Vec::new();
-    for line in table.split(|byte| *byte == b'\n') {
-        let Some(field) = line.split(|byte| *byte == b' ').nth(4) else {
-            continue;
+pub(super) fn mount_points(root: &Path) -> Vec<PathBuf> {
+    let mounts = mounts();
+    let below = mounts.iter().filter_map(|mount| mount.point.strip_prefix(root).ok());
+    below.filter(|relative| !relative.as_os_str().is_empty()).map(Path::to_owned).collect()
+}
+
+/// The mount points that a path leads to. A later mount on a directory above hides the others.
+fn visible_mount_points() -> BTreeSet<PathBuf> {
+    let mounts = mounts();
+    let mut hidden: BTreeSet<u64> = BTreeSet::new();
+    loop {
+        let is_hidden = |mount: &&Mount| {
+            let is_over = |other: &Mount| {
+                other.parent == mount.parent && other.point != mount.point && mount.point.starts_with(&other.point)
+            };
+            hidden.contains(&mount.parent) || mounts.iter().any(is_over)
         };
-        let path = PathBuf::from(std::ffi::OsString::from_vec(unescaped(field)));
-        if let Ok(relative) = path.strip_prefix(root)
-            && !relative.as_os_str().is_empty()
-        {
-            below.push(relative.to_owned());
+        let found: BTreeSet<u64> = mounts.iter().filter(is_hidden).map(|mount| mount.id).collect();
+        if found == hidden {
+            return mounts
+                .iter()
+                .filter(|mount| !hidden.contains(&mount.id))
+                .map(|mount| mount.point.clone())
+                .collect();
         }
+        hidden = found;
     }
-    below.into_iter()
+}
+
+struct Mount {
+    id: u64,
+    /// The mount in which the mount point lies.
+    parent: u64,
+    point: PathBuf,
+}
+
+fn mounts() -> Vec<Mount> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let lines = table.split(|byte| *byte == b'\n');
+    let mounts = lines.filter_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse().ok();
+        let point = PathBuf::from(std::ffi::OsString::from_vec(unescaped(fields.get(4)?)));
+        Some(Mount { id: number(fields[0])?, parent: number(fields[1])?, point })
+    });
+    mounts.collect()
 }
 
 /// The kernel writes a blank, a tab, a line break and a backslash as three octal digits.
