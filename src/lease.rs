@@ -193,7 +193,11 @@ impl Lease {
         let Held { record, version, .. } = held.clone();
         let released = LeaseRecord { released: true, renewed: now(), ..record };
         // If another run took the lease over, its version differs and stays.
-        if let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(version)).await {
+        let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(version.clone())).await else {
+            return;
+        };
+        // A full disk takes no new record.
+        if !state.remove_version(name, version).await.unwrap_or_default() {
             tracing::warn!(%error, "cannot release the lease: it expires on its own");
         }
     }

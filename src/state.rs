@@ -172,6 +172,16 @@ impl State {
         }
     }
 
+    /// Removes the record under a name from a folder, if it is this version. Returns whether it is gone.
+    pub(crate) async fn remove_version(&self, name: &str, version: Version) -> Result<bool, StateError> {
+        match self {
+            Self::Folder(folder) => {
+                blocking(folder.join(name), move |path| folder::remove_version(path, &version)).await
+            }
+            Self::Prefix(_) => Ok(false),
+        }
+    }
+
     /// Removes the record under a name, if there is one.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), StateError> {
         match self {

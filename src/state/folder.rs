@@ -77,6 +77,14 @@ fn persist(path: &Path, file: NamedTempFile) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }
 
+pub(super) fn remove_version(path: &Path, expected: &Version) -> io::Result<bool> {
+    let _lock = lock(&path.with_added_extension("lock"))?;
+    if if_present(fs::read(path))?.is_some_and(|content| version(&content) == *expected) {
+        remove(path)?;
+    }
+    Ok(!path.try_exists()?)
+}
+
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     if_present(fs::remove_file(path)).map(|_| ())
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::key::{NotAPath, ObjectKey};
+use crate::key::ObjectKey;
 use crate::served::InnerDestination;
 use crate::source::entry::Problem;
 use crate::sync::verdict::FileError;
@@ -74,13 +74,13 @@ impl Failure {
         }
     }
 
-    /// Of a plan line whose key no file of the source can have.
-    pub(crate) fn not_a_path(key: ObjectKey) -> Self {
+    /// Of a plan line that `plan` did not write. `why` continues the sentence.
+    pub(crate) fn not_of_the_plan(key: ObjectKey, why: &str) -> Self {
         Self {
             key,
             operation: "apply".to_owned(),
             kind: "changed_since_plan".to_owned(),
-            message: format!("the key of this plan line {NotAPath}. Refused the line: make a new plan"),
+            message: format!("the key of this plan line {why}. Refused the line: make a new plan"),
             request_id: None,
         }
     }

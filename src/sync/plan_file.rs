@@ -1,6 +1,8 @@
 //! A plan in a file: a header with the source, the destination and the options, and a line for each key.
 
+use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -77,6 +79,8 @@ pub enum PlanError {
     OtherVersion(String),
     #[error("line {line} of {path} is not a plan line ({source}): make a new plan")]
     Line { path: String, line: u64, source: serde_json::Error },
+    #[error("line {line} of {path} repeats the key {key}: remove one of the lines, or make a new plan")]
+    Repeated { path: String, line: u64, key: String },
 }
 
 impl PlanFile {
@@ -98,9 +102,14 @@ impl PlanFile {
             return Err(PlanError::OtherVersion(shown));
         }
         let mut objects = 0;
+        // Hashes, because a plan can have millions of lines.
+        let (mut keys, hasher) = (HashSet::new(), RandomState::new());
         for (line, number) in lines.zip(2..) {
             let line: PlanLine = serde_json::from_str(&line.map_err(unreadable)?)
                 .map_err(|source| PlanError::Line { path: shown.clone(), line: number, source })?;
+            if line.action != Action::Keep && !keys.insert(hasher.hash_one(line.key.as_str())) {
+                return Err(PlanError::Repeated { path: shown, line: number, key: line.key.as_str().to_owned() });
+            }
             objects += u64::from(line.etag.is_some());
         }
         Ok(Self { path: path.to_owned(), header, objects })

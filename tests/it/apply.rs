@@ -42,8 +42,47 @@ fn apply_does_exactly_what_the_plan_lists() {
     trial.assert_same();
     assert_eq!((ended.counted("uploaded"), ended.counted("deleted")), (4, 2));
     assert_eq!(trial.count(Operation::ListObjectsV2), 0, "apply reads only the keys of the plan");
+    trial.s3.clear_log();
+    let ended = apply(&trial, &[]).expect(0);
+    assert_eq!((ended.counted("unchanged"), ended.counted("failed"), trial.count(WRITES)), (4, 0, 0));
+    assert_eq!(ended.stderr.matches("this line is done already").count(), 6, "{}", ended.stderr);
+    ended.assert_adds_up();
+    // A line counts as done only if the object has the content of the file.
+    trial.object("new1", "NOW new1", Duration::ZERO);
+    assert_eq!(apply(&trial, &[]).expect(3).only_failure()["key"], "www/new1");
+    assert_eq!(trial.objects()["new1"], b"NOW new1");
+}
+
+#[test]
+fn lines_that_the_plan_itself_leaves_out_are_refused() {
+    let trial = Trial::new();
+    trial.write("a", "a");
+    trial.write("out/new", "n");
+    Trial::settle();
+    for name in ["orphan", "out/old", "x/.aws-datasync/y"] {
+        trial.object(name, "o", HOUR);
+    }
+    let source = trial.tree().display().to_string();
+    let words = ["plan", &source, "s3://site/www", "--exclude", "/out", "--delete", "-o", "plan.jsonl"];
+    trial.run_words(&words, &[]).expect(0);
+    let path = trial.folder.path().join("plan.jsonl");
+    let mut lines = fs::read_to_string(&path).unwrap();
+    let delete = lines.lines().find(|line| line.contains("\"action\":\"delete\"")).unwrap().to_owned();
+    let edited = [("out/old", "www/out/old"), ("x/.aws-datasync/y", "www/x/.aws-datasync/y")];
+    for (_, key) in edited {
+        lines += &delete.replace("www/orphan", key);
+        lines.push('\n');
+    }
+    lines += &forged("www/out/new", &trial.tree().join("out/new"));
+    fs::write(&path, &lines).unwrap();
     let ended = apply(&trial, &[]).expect(3);
-    assert_eq!(ended.counted("failed"), 4, "each upload line is outdated");
+    assert_eq!(ended.failed_keys(), ["www/out/old", "www/x/.aws-datasync/y", "www/out/new"]);
+    assert!(trial.has("out/old") && trial.has("x/.aws-datasync/y") && !trial.has("out/new") && trial.has("a"));
+    ended.assert_adds_up();
+    fs::write(&path, format!("{lines}\n{delete}\n")).unwrap();
+    trial.s3.clear_log();
+    let ended = apply(&trial, &[]).expect(2);
+    assert!(ended.stderr.contains("repeats the key www/orphan") && trial.s3.log().is_empty(), "{}", ended.stderr);
 }
 
 #[test]

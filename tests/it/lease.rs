@@ -1,6 +1,7 @@
 //! The lease: two runs on one destination, and a lease that is lost, damaged or cannot be stored.
 
 use std::fs;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -261,4 +262,24 @@ fn an_error_of_the_state_names_its_bucket_and_what_to_do() {
     assert!(run.stderr.contains("'state'") && run.stderr.contains("allow s3:"), "{}", run.stderr);
     let run = trial.sync(&["--state", "/proc/no-state"]).expect(1);
     assert!(run.stderr.contains("/proc/no-state") && run.stderr.contains("Check that"), "{}", run.stderr);
+}
+
+#[test]
+fn a_lease_on_a_disk_that_became_full_is_released() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    Trial::settle();
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(2))));
+    fs::create_dir(trial.folder.path().join("state")).unwrap();
+    let script = "mount -t tmpfs -o size=256k none state && \"$@\" & run=$!
+        until ls state/destinations/*.json; do sleep 0.02; done; sleep 0.2
+        dd if=/dev/zero of=state/junk bs=4k
+        wait $run; code=$?; ls state > left; exit $code";
+    let source = trial.tree().display().to_string();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync", &source]);
+    command.args(["s3://site/www", "--mode", "plain", "--state", "state"]);
+    let ended = trial.spawn(command, &[]).end().expect(0);
+    let left = fs::read_to_string(trial.folder.path().join("left")).unwrap();
+    assert!(left.contains("junk") && !left.contains(".lease.json\n"), "{left}: {}", ended.stderr);
 }

@@ -10,8 +10,11 @@ use std::io;
 use futures::StreamExt;
 
 use super::Step;
+use super::decide::is_in_scope;
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::index::row::RowMetadata;
 use crate::key::SourcePath;
+use crate::object::Object;
 use crate::served::InnerDestination;
 use crate::source::entry::{EntryKind, FileEntry, Found};
 use crate::source::presence::Presence;
@@ -19,9 +22,11 @@ use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
-use crate::sync::job::{Job, SourceFile};
+use crate::sync::job::{Job, Kept, SourceFile};
 use crate::sync::plan_file::{Action, PlanFile, PlanLine};
 use crate::sync::tally::{SourceContent, Tally};
+use crate::sync::transfer::compare::compare;
+use crate::sync::verdict::Verdict;
 
 /// Why a line is not carried out.
 enum Refusal {
@@ -29,8 +34,8 @@ enum Refusal {
     Changed(String),
     /// What the source has at the key of a delete is out of sight.
     Unknown,
-    /// No file can have the key: `plan` did not write the line.
-    NotAPath,
+    /// `plan` did not write the line: no file can have the key, or the plan's options leave it out.
+    NotOfThePlan(&'static str),
     /// S3 did not say what the object is.
     Failed(S3Error),
 }
@@ -67,8 +72,12 @@ pub(super) async fn survey(
         match checked {
             Ok(Some(step)) => {
                 tally.counts.objects += u64::from(line.etag.is_some());
-                if let Step::Do(job) = &step {
-                    let stat = job.file().entry.stat;
+                let file = match &step {
+                    Step::Do(job) => Some(job.file()),
+                    Step::Keep(kept) => Some(&kept.file),
+                    Step::Orphan(_) => None,
+                };
+                if let Some(SourceFile { entry: FileEntry { stat, .. }, .. }) = file {
                     if stat.kind == EntryKind::File {
                         tally.content = SourceContent::Seen;
                     }
@@ -77,12 +86,12 @@ pub(super) async fn survey(
                 }
                 take(step, tally).await?;
             }
-            Ok(None) => tracing::info!(key = %line.key, "already deleted"),
+            Ok(None) => tracing::info!(key = %line.key, "this line is done already: the object no longer exists"),
             Err(Refusal::Unknown) => tally.withheld(&Guard::Unknown, &line.key),
             Err(Refusal::Changed(what)) => refuse(line, &what, tally),
-            Err(Refusal::NotAPath) => {
+            Err(Refusal::NotOfThePlan(why)) => {
                 tally.saw(EntryKind::File);
-                tally.failed(Failure::not_a_path(line.key));
+                tally.failed(Failure::not_of_the_plan(line.key, why));
             }
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Interrupted => return Ok(()),
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Unusable => {
@@ -128,13 +137,22 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     let Some(key) = context.destination.prefix().relative(&line.key) else {
         return changed("the destination changed, and no longer includes this key");
     };
-    let path = SourcePath::of(&key).ok_or(Refusal::NotAPath)?;
-    let object = context.destination.object(&key).await.map_err(Refusal::Failed)?;
+    let path = SourcePath::of(&key).ok_or(Refusal::NotOfThePlan("is not a path below the source"))?;
     let is_delete = line.action == Action::Delete;
+    // A mode that stores directories has an object for the source itself.
+    let is_own_root = key.is_root() && !is_delete;
+    let is_in_range = context.source.tree_range().keys().contains(key.as_bytes());
+    if !is_own_root && !(is_in_range && is_in_scope(&key, &context.rules, &context.filter)) {
+        return Err(Refusal::NotOfThePlan(
+            "is left out by the plan's filters, its key range or DataSync's reserved names",
+        ));
+    }
+    let object = context.destination.object(&key).await.map_err(Refusal::Failed)?;
     if is_delete && object.is_none() {
         return Ok(None);
     }
-    if object.as_ref().map(|object| object.etag.text()) != line.etag {
+    let is_planned_object = object.as_ref().map(|object| object.etag.text()) == line.etag;
+    if !is_planned_object && (is_delete || object.is_none()) {
         return changed("the object has changed");
     }
     if let (true, Some(object)) = (is_delete, &object) {
@@ -164,10 +182,25 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
         return changed("the file has changed");
     }
     let file = SourceFile { key, entry };
+    let object = match object {
+        Some(object) if !is_planned_object => return done(context, file, object, line).await,
+        object => object,
+    };
     Ok(Some(Step::Do(match (line.action, object) {
         (Action::RewriteMetadata, Some(object)) => Job::CompareMetadata { file, object },
         (_, object) => Job::Upload { file, object, reason: line.reason },
     })))
+}
+
+/// Keeps an object that already is what the line asks for: an earlier `apply` carried the line out.
+async fn done(context: &Context, file: SourceFile, object: Object, line: &PlanLine) -> Result<Option<Step>, Refusal> {
+    let job = Job::Compare { file: file.clone(), object: object.clone() };
+    let Verdict::Equal(reason, stat) = compare(context, &job).await else {
+        return Err(Refusal::Changed("the object has changed".to_owned()));
+    };
+    tracing::info!(key = %line.key, "this line is done already: the object has the content of the file");
+    context.record_equal(&object, &stat, RowMetadata::Seen);
+    Ok(Some(Step::Keep(Kept { file, object, reason })))
 }
 
 fn is_as_planned(file: &FileEntry, line: &PlanLine) -> bool {
