@@ -161,7 +161,7 @@ impl DataSync {
             .set_override_options(options)
             .set_includes(filters.map(|filters| filters::rules(filters.include.as_deref())))
             .set_excludes(filters.map(|filters| filters::rules(filters.exclude.as_deref())));
-        let started = self.send(request.send()).await?;
+        let started = Box::pin(self.send(request.send())).await?;
         let arn = started.task_execution_arn().and_then(|arn| self.task.execution(arn));
         arn.ok_or_else(|| ServiceError::incomplete("StartTaskExecution", "the ARN of an execution of this task"))
     }

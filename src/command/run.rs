@@ -230,7 +230,7 @@ async fn attempt_once(
         Ok(task) => {
             let request = request.cloned().unwrap_or_else(|| Request::of_task(task));
             let Control { shutdown, progress } = control;
-            attempt(&known.datasync, task, latest, &request, limits, shutdown, progress).await
+            Box::pin(attempt(&known.datasync, task, latest, &request, limits, shutdown, progress)).await
         }
         Err(attempt) => attempt.clone(),
     };

@@ -200,7 +200,7 @@ async fn attach_or_start(
     let since = Some(SystemTime::now());
     let may_delete = request.allows_deletes(task);
     let filters = request.other_filters(task);
-    let error = match datasync.start_with(request.overrides(task).as_ref(), filters).await {
+    let error = match Box::pin(datasync.start_with(request.overrides(task).as_ref(), filters)).await {
         Ok(arn) => {
             let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
             return Ok(Followed {

@@ -12,7 +12,7 @@ use super::options::ExecutionOptions;
 use super::task::manifest_url;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
-use aws_sdk_datasync::types::TaskExecutionFilesListedDetail;
+use aws_sdk_datasync::types::{TaskExecutionFilesListedDetail, TaskExecutionStatus};
 
 /// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Execution {
         if described.task_execution_arn() != Some(arn.as_str()) {
             return Err(missing("this TaskExecutionArn"));
         }
-        let status_name = described.status().map(|status| status.as_str()).filter(|name| !name.is_empty());
+        let status_name = described.status().map(TaskExecutionStatus::as_str).filter(|name| !name.is_empty());
         let status_name = status_name.ok_or_else(|| missing("a Status"))?.to_owned();
         let result = described.result();
         let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
