@@ -44,7 +44,7 @@ test-deploy:
 
 # Only the unit tests, and the program against the server that injects faults.
 test-quick: nextest
-	EFS2S3_PROPERTY_CASES=150 EFS2S3_FUZZ_CASES=100 EFS2S3_EQUIVALENCE_CASES=6 EFS2S3_SOAK_SECONDS=10 $(TESTS) --lib --test it
+	EFS2S3_PROPERTY_CASES=60 EFS2S3_FUZZ_CASES=50 EFS2S3_EQUIVALENCE_CASES=3 EFS2S3_SOAK_SECONDS=5 $(TESTS) --lib --test it
 
 # The random tests for about 20 minutes, with new seeds each time.
 soak: nextest

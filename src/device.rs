@@ -61,7 +61,7 @@ impl Write for Device {
         loop {
             match (&*self.0).write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait(&*self.0, PollFlags::OUT, "its reader has not read for 30 seconds")?;
+                    wait(&self.0, PollFlags::OUT, "its reader has not read for 30 seconds")?;
                 }
                 written => return written,
             }
@@ -108,7 +108,7 @@ pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
         io::Read::read_to_end(&mut file, &mut content)?;
         return Ok(content);
     }
-    let mut piece = [0; 1 << 16];
+    let mut piece = vec![0; 1 << 16];
     loop {
         // A pipe without a writer would look like an empty file.
         wait(&file, PollFlags::IN, "no process has written to it for 30 seconds")?;

@@ -142,7 +142,8 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     // A mode that stores directories has an object for the source itself.
     let is_own_root = key.is_root() && !is_delete;
     let is_in_range = context.source.tree_range().keys().contains(key.as_bytes());
-    if !is_own_root && !(is_in_range && is_in_scope(&key, &context.rules, &context.filter)) {
+    let is_planned_key = is_own_root || is_in_range && is_in_scope(&key, &context.rules, &context.filter);
+    if !is_planned_key {
         return Err(Refusal::NotOfThePlan(
             "is left out by the plan's filters, its key range or DataSync's reserved names",
         ));
