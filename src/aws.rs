@@ -61,11 +61,15 @@ pub(crate) struct ServiceEndpoint {
 /// Returns the endpoint that `variable` (such as `AWS_ENDPOINT_URL_S3`), `AWS_ENDPOINT_URL` or the profile names.
 pub(crate) fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
     let of_all = shared.endpoint_url().filter(|url| !url.is_empty()).map(str::to_owned);
-    let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
     ServiceEndpoint {
         url: set_variable(variable).or(of_all),
         overrides: [variable, "AWS_ENDPOINT_URL"].into_iter().any(is_empty),
     }
+}
+
+/// Whether an environment variable is set to an empty value.
+pub(crate) fn is_empty(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
 
 /// Returns the value of an environment variable that is not empty.

@@ -279,6 +279,17 @@ fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
 }
 
 #[test]
+fn an_empty_endpoint_variable_is_not_a_warning() {
+    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let mut function = Function::start(&datasync, &[scheduled()], &[("AWS_ENDPOINT_URL", "")], started());
+    function.responses(1);
+    function.child.kill().unwrap();
+    let mut text = String::new();
+    function.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert!(text.contains("answered") && !text.contains("endpoint URL"), "{text}");
+}
+
+#[test]
 fn a_cancelled_execution_starts_no_fallback() {
     let datasync = datasync(&[("LAUNCHING", FOREVER)]);
     let execution = datasync.start_execution();
@@ -337,6 +348,19 @@ fn a_datasync_error_is_an_error_of_the_function() {
     let function = Function::start(&datasync, &[scheduled()], &[], started());
     let (is_response, body) = function.responses(1).remove(0);
     assert!(!is_response && body["errorMessage"].as_str().unwrap().contains("datasync:DescribeTask"), "{body}");
+}
+
+#[test]
+fn a_start_that_datasync_denies_is_an_error_and_starts_no_fallback() {
+    let datasync = datasync(&[]);
+    let denied =
+        ServiceFault::error(400, "AccessDeniedException", "not authorized to perform: datasync:StartTaskExecution");
+    datasync.change(|service| service.faults.push(("StartTaskExecution", u32::MAX, denied)));
+    let function = Function::start(&datasync, &[scheduled()], &ECS, started());
+    let (is_response, body) = function.responses(1).remove(0);
+    let message = body["errorMessage"].as_str().unwrap();
+    assert!(!is_response && message.contains("datasync:StartTaskExecution"), "{body}");
+    assert!(function.tasks().is_empty(), "no execution has failed");
 }
 
 #[test]
