@@ -145,6 +145,8 @@ pub(crate) async fn attempt(
     let mut verdict = poll_until_verdict(datasync, &mut followed, limits, shutdown, progress).await;
     if verdict.kind != VerdictKind::Interrupted && followed.was_cancelled_by_another() {
         verdict = AttemptVerdict::cancelled();
+    } else if !followed.has_ended() && shutdown.is_requested() {
+        verdict = AttemptVerdict::interrupted(&followed.arn);
     } else if !followed.has_ended() && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         let cancel = cancel(datasync, &mut followed, limits, shutdown).await;
