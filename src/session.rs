@@ -366,7 +366,7 @@ impl Session {
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
         let mut done = Done { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Done::default() };
-        let context = setup.start(memory, doubt, changes);
+        let context = setup.start(memory, &doubt, changes);
         let result = match unusable {
             None => Box::pin(work(&context, &input, &mut done)).await,
             Some(fatal) => Err(fatal),

@@ -48,10 +48,8 @@ impl Source {
         let mut missing = BTreeSet::new();
         for (path, state) in checked {
             // What a missing mount hides proves nothing about the links in it.
-            let state = match state {
-                MountState::LinkRemoved if lies_below(&path, &missing) => MountState::Absent,
-                state => state,
-            };
+            let is_hidden = matches!(state, MountState::LinkRemoved) && lies_below(&path, &missing);
+            let state = if is_hidden { MountState::Absent } else { state };
             if matches!(state, MountState::Bare | MountState::Absent) {
                 missing.insert(path.clone());
             }

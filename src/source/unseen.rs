@@ -132,7 +132,9 @@ impl Source {
                 }
             }
         }
-        directories.iter().for_each(|key| unseen.extend_below(key));
+        for key in &directories {
+            unseen.extend_below(key);
+        }
         Ok(())
     }
 

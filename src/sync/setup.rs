@@ -32,11 +32,11 @@ pub struct Doubt {
 
 impl Setup {
     /// The context of the run.
-    pub(crate) fn start(self, memory: Memory, doubt: Doubt, changes: ChangesWriter) -> Arc<Context> {
+    pub(crate) fn start(self, memory: Memory, doubt: &Doubt, changes: ChangesWriter) -> Arc<Context> {
         let Context { rules, delete_rules, .. } = self.context;
         let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
         let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
-        let Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
+        let &Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
         let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
         Arc::new(Context { rules, delete_rules, memory, changes, ..self.context })
     }

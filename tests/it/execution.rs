@@ -129,12 +129,19 @@ fn a_poll_that_shows_another_execution_or_no_status_is_a_failed_request() {
     }
 }
 
+/// Changes a response.
+type Change = fn(&mut Value);
+
 #[test]
 fn a_start_that_names_no_execution_of_the_task_is_looked_up() {
-    for change in [(|response| *response = json!({})) as fn(&mut Value), |response| {
-        let other = response["TaskExecutionArn"].as_str().unwrap().replace("abcdef0/", "abcdef1/");
-        *response = json!({ "TaskExecutionArn": other });
-    }] {
+    let changes: [Change; 2] = [
+        |response| *response = json!({}),
+        |response| {
+            let other = response["TaskExecutionArn"].as_str().unwrap().replace("abcdef0/", "abcdef1/");
+            *response = json!({ "TaskExecutionArn": other });
+        },
+    ];
+    for change in changes {
         let (trial, datasync) = trial(SUCCESS);
         falsify(&datasync, "StartTaskExecution", change);
         let run = trial.run(&datasync, &[]).expect(0);
@@ -147,7 +154,7 @@ fn a_start_that_names_no_execution_of_the_task_is_looked_up() {
 
 #[test]
 fn a_description_of_another_task_or_location_is_not_used() {
-    let changes: [(&'static str, fn(&mut Value)); 4] = [
+    let changes: [(&'static str, Change); 4] = [
         ("DescribeTask", |task| task["TaskArn"] = task["TaskArn"].as_str().unwrap().replace("def0", "def1").into()),
         ("DescribeTask", |task| task["CurrentTaskExecutionArn"] = "arn:aws:datasync:us-east-1:1:task/x".into()),
         ("DescribeLocationEfs", |location| location["LocationArn"] = "arn:other".into()),

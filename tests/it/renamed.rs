@@ -98,7 +98,9 @@ fn plan_and_verify_are_incomplete_after_a_rename_behind_the_walk() {
         for command in ["plan", "verify"] {
             let trial = trial("plain");
             // Without an orphan: the file has no object yet.
-            kept.iter().for_each(|key| trial.s3.remove("site", &format!("www/{key}")));
+            for key in kept {
+                trial.s3.remove("site", &format!("www/{key}"));
+            }
             let source = trial.tree().display().to_string();
             let run = while_walking(&trial, &words(command, &source, "plain"), change);
             assert!([3, 10].contains(&run.code), "{command}, {what}: {}", run.stderr);

@@ -98,7 +98,9 @@ impl DirectoryReader {
                 CallError::Failed(Errno::STALE) | CallError::NotFound(_) if !self.retried => {
                     ReadStep::More(Self { retried: true, ..Self::new(walk, Target::Directory(directory)) })
                 }
-                error => ReadStep::Done(Err(DirectoryFailure::of(operation, error, &directory.key))),
+                error @ (CallError::Gone | CallError::NotFound(_) | CallError::Failed(_)) => {
+                    ReadStep::Done(Err(DirectoryFailure::of(operation, error, &directory.key)))
+                }
             },
         }
     }
