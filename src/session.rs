@@ -16,10 +16,8 @@ use crate::config::{OpenError, SyncConfig};
 use crate::datasync::late_writes::LateWrites;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
-use crate::index::Index;
 use crate::lease::{Lease, LeaseError};
 use crate::location::Location;
-use crate::mounts::{Mounts, MountsError};
 use crate::progress::Progress;
 use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
@@ -27,21 +25,23 @@ use crate::served::InnerDestinations;
 use crate::shutdown::{STOP_GRACE, Shutdown};
 use crate::state::{State, StateError, StateLocation};
 use crate::sync::changes::{Changes, ChangesWriter};
-use crate::sync::context::{Context, Memory};
-use crate::sync::counts::Seconds;
+use crate::sync::context::Context;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
 use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
 use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
+use crate::sync::memory::Memory;
 use crate::sync::plan_file::PlanFile;
 use crate::sync::rules::Suspect;
 use crate::sync::setup::{Doubt, Setup};
 use crate::sync::survey::Input;
 use crate::sync::sync;
 use crate::sync::tally::Tally;
-use crate::uploads::Uploads;
 
+mod outcome;
 pub(crate) mod past;
+
+use outcome::{Differences, Outcome};
 
 /// How a run is asked to stop, and where it shows its progress.
 #[derive(Clone, Debug)]
@@ -280,20 +280,20 @@ impl Session {
             Ok(changes) => changes,
             Err(error) => return self.end(Some(error), ExitCode::Fatal).await,
         };
-        Box::pin(self.work(doubt, input, changes, async |context, input, done| {
-            sync(context, input, &mut done.tally, &mut done.seconds).await
+        Box::pin(self.work(doubt, input, changes, async |context, input, outcome| {
+            sync(context, input, &mut outcome.tally, &mut outcome.seconds).await
         }))
         .await
     }
 
     /// Writes what a sync would do. With `exit_code`, differences are exit code 10.
     pub(crate) async fn plan(self, sink: PlanSink, all: bool, exit_code: bool) -> Report {
-        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
+        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, outcome| {
             let mut planned = PlanCounts::default();
-            let result = plan(context, input, sink, all, &mut done.tally, &mut planned).await;
-            done.inspection = Some(InspectionCounts::Plan(planned));
+            let result = plan(context, input, sink, all, &mut outcome.tally, &mut planned).await;
+            outcome.inspection = Some(InspectionCounts::Plan(planned));
             if exit_code && !planned.is_empty() {
-                done.differences = Differences::Found;
+                outcome.differences = Differences::Found;
             }
             result
         }))
@@ -302,14 +302,14 @@ impl Session {
 
     /// Compares the content of everything, and prints what differs.
     pub(crate) async fn verify(self, options: VerifyOptions) -> Report {
-        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, done| {
+        Box::pin(self.work(Doubt::default(), None, ChangesWriter::default(), async |context, input, outcome| {
             let mut found = VerifyCounts::default();
-            let result = verify(context, input, options, &mut done.tally, &mut found).await;
-            done.inspection = Some(InspectionCounts::Verify(found));
+            let result = verify(context, input, options, &mut outcome.tally, &mut found).await;
+            outcome.inspection = Some(InspectionCounts::Verify(found));
             if !found.is_empty() {
-                done.differences = Differences::Proven;
+                outcome.differences = Differences::Proven;
             }
-            done.is_incomplete = found.not_compared > 0;
+            outcome.is_incomplete = found.not_compared > 0;
             result
         }))
         .await
@@ -338,7 +338,7 @@ impl Session {
         doubt: Doubt,
         input: Option<Input>,
         changes: ChangesWriter,
-        work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Done) -> Result<(), Fatal>,
+        work: impl AsyncFnOnce(&Arc<Context>, &Input, &mut Outcome) -> Result<(), Fatal>,
     ) -> Report {
         let own_input = std::mem::replace(&mut self.setup.input, Err(String::new()));
         let input = match (input, own_input) {
@@ -355,7 +355,7 @@ impl Session {
         let Self { mut setup, state, lease, scope, inner, requests, subject } = self;
         let shutdown = setup.context.shutdown.clone();
         let loaded = tokio::select! {
-            loaded = load_memory(&mut setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
+            loaded = Memory::load(&mut setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
             // The work ends at once.
             () = shutdown.overdue(STOP_GRACE) => Ok(Memory::default()),
         };
@@ -365,86 +365,27 @@ impl Session {
         };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
-        let mut done = Done { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Done::default() };
+        let mut outcome = Outcome { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Outcome::default() };
         let context = setup.start(memory, &doubt, changes);
         let result = match unusable {
-            None => Box::pin(work(&context, &input, &mut done)).await,
+            None => Box::pin(work(&context, &input, &mut outcome)).await,
             Some(fatal) => Err(fatal),
         };
-        let exit_code = exit_code(&result, context.shutdown.exit_code(), &done);
-        done.tally.log_withheld();
-        done.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
-        let lost_changes = done.tally.lost_changes.take();
+        let exit_code = outcome.exit_code(&result, context.shutdown.exit_code());
+        outcome.tally.log_withheld();
+        outcome.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
+        let lost_changes = outcome.tally.lost_changes.take();
         let ending = Ending {
-            tally: done.tally,
-            inspection: done.inspection,
+            tally: outcome.tally,
+            inspection: outcome.inspection,
             requests: Some(&requests),
             operations: Some(context.source.operations()),
-            seconds: done.seconds,
-            error: result.err().map(|fatal| fatal.to_string()).or(done.unguarded_deletes).or(lost_changes),
+            seconds: outcome.seconds,
+            error: result.err().map(|fatal| fatal.to_string()).or(outcome.unguarded_deletes).or(lost_changes),
             exit_code,
         };
         end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await
     }
-}
-
-/// The result of the work.
-#[derive(Debug, Default)]
-struct Done {
-    tally: Tally,
-    inspection: Option<InspectionCounts>,
-    seconds: Seconds,
-    differences: Differences,
-    /// Why DataSync may have deleted what no guard has seen.
-    unguarded_deletes: Option<String>,
-    /// Whether something was left out, although nothing failed.
-    is_incomplete: bool,
-}
-
-/// Whether the work found differences that its exit code shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Differences {
-    #[default]
-    None,
-    /// Differences. An incomplete run still exits with 3.
-    Found,
-    /// Differences that outrank an incomplete run: exit code 10.
-    Proven,
-}
-
-fn exit_code(result: &Result<(), Fatal>, stopped: Option<ExitCode>, done: &Done) -> ExitCode {
-    match (result, stopped) {
-        (Err(_), _) => ExitCode::Fatal,
-        (Ok(()), Some(stopped)) => stopped,
-        // Beside an empty source, no difference is proven.
-        (Ok(()), None) if done.tally.empty_source().is_some() => ExitCode::Incomplete,
-        (Ok(()), None) if done.differences == Differences::Proven => ExitCode::Differences,
-        (Ok(()), None) if done.tally.is_incomplete() || done.is_incomplete || done.unguarded_deletes.is_some() => {
-            ExitCode::Incomplete
-        }
-        (Ok(()), None) if done.differences == Differences::Found => ExitCode::Differences,
-        (Ok(()), None) => ExitCode::Success,
-    }
-}
-
-/// Loads what earlier runs recorded; their unfinished uploads only for a run that writes. The source learns which mount
-/// points inside it earlier runs have seen.
-async fn load_memory(
-    context: &mut Context,
-    state: Option<&Arc<State>>,
-    scope: &Scope,
-    writes: bool,
-) -> Result<Memory, MountsError> {
-    let Some(state) = state else {
-        return Ok(Memory::default());
-    };
-    let mounts = Mounts::open(Arc::clone(state), scope).await?;
-    context.source.remember_mount_points(mounts.remembered().await).await;
-    let index = Index::open(state, scope, context.destination.store(), context.rules.preserve).await;
-    let fence = context.destination.fence().clone();
-    let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
-    let mounts = Some(mounts).filter(|_| writes);
-    Ok(Memory { state: Some(Arc::clone(state)), index: Some(index), uploads, mounts, ..Memory::default() })
 }
 
 /// Returns the destinations inside this one. A run that writes marks its own destination before its first write.

@@ -37,6 +37,7 @@ pub(crate) mod fatal;
 pub mod guard;
 pub(crate) mod inspect;
 pub(crate) mod job;
+pub(crate) mod memory;
 pub(crate) mod outlook;
 pub mod plan_file;
 pub(crate) mod reason;

@@ -7,25 +7,21 @@ use super::budget::ByteBudget;
 use super::changes::ChangesWriter;
 use super::clocks::{Clocks, KeptByTimes};
 use super::dialect::DialectInUse;
+use super::memory::Memory;
 use super::rules::{DeleteRules, Rules};
 use super::verdict::Stored;
 use crate::destination::Destination;
 use crate::destination::headers::{HeaderRules, ObjectHeaders};
 use crate::filter::Filter;
-use crate::index::Index;
 use crate::index::row::{Row, RowMetadata};
 use crate::key::{ObjectKey, RelativeKey};
 use crate::metadata::{Dialect, is_attribute_key};
-use crate::mounts::Mounts;
 use crate::object::Object;
 use crate::progress::Progress;
-use crate::served::InnerDestinations;
 use crate::shutdown::Shutdown;
 use crate::source::Source;
 use crate::source::entry::{EntryKind, Stat};
-use crate::state::State;
 use crate::time::EpochNanos;
-use crate::uploads::Uploads;
 
 /// Past this many bytes read only to compare, the run logs a warning.
 const MUCH_READ: u64 = 1 << 30;
@@ -58,20 +54,6 @@ pub(crate) struct Context {
     pub(crate) progress: Progress,
     pub(crate) read_for_compare: AtomicU64,
     pub(crate) kept_by_times: KeptByTimes,
-}
-
-/// What earlier runs recorded, if there is a state.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    pub(crate) state: Option<Arc<State>>,
-    /// What each object held.
-    pub(crate) index: Option<Index>,
-    /// The unfinished multipart uploads.
-    pub(crate) uploads: Option<Uploads>,
-    /// The destinations inside this one that runs with the same state write to.
-    pub(crate) inner: InnerDestinations,
-    /// The mount points inside the source, if this run records them.
-    pub(crate) mounts: Option<Mounts>,
 }
 
 impl Context {

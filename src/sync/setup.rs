@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::changes::ChangesWriter;
-use super::context::{Context, Memory};
+use super::context::Context;
+use super::memory::Memory;
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
 use crate::index::Index;

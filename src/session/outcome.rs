@@ -1,0 +1,48 @@
+//! The outcome of a session's work, and the exit code that it leads to.
+
+use crate::exit_code::ExitCode;
+use crate::report::InspectionCounts;
+use crate::sync::counts::Seconds;
+use crate::sync::fatal::Fatal;
+use crate::sync::tally::Tally;
+
+/// What the work found.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) tally: Tally,
+    pub(super) inspection: Option<InspectionCounts>,
+    pub(super) seconds: Seconds,
+    pub(super) differences: Differences,
+    /// Why DataSync may have deleted what no guard has seen.
+    pub(super) unguarded_deletes: Option<String>,
+    /// Whether something was left out, although nothing failed.
+    pub(super) is_incomplete: bool,
+}
+
+/// Whether the work found differences that its exit code shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Differences {
+    #[default]
+    None,
+    /// Differences. An incomplete run still exits with 3.
+    Found,
+    /// Differences that outrank an incomplete run: exit code 10.
+    Proven,
+}
+
+impl Outcome {
+    pub(super) fn exit_code(&self, result: &Result<(), Fatal>, stopped: Option<ExitCode>) -> ExitCode {
+        match (result, stopped) {
+            (Err(_), _) => ExitCode::Fatal,
+            (Ok(()), Some(stopped)) => stopped,
+            // Beside an empty source, no difference is proven.
+            (Ok(()), None) if self.tally.empty_source().is_some() => ExitCode::Incomplete,
+            (Ok(()), None) if self.differences == Differences::Proven => ExitCode::Differences,
+            (Ok(()), None) if self.tally.is_incomplete() || self.is_incomplete || self.unguarded_deletes.is_some() => {
+                ExitCode::Incomplete
+            }
+            (Ok(()), None) if self.differences == Differences::Found => ExitCode::Differences,
+            (Ok(()), None) => ExitCode::Success,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What earlier runs recorded in the state.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use crate::index::Index;
+use crate::mounts::{Mounts, MountsError};
+use crate::scope::Scope;
+use crate::served::InnerDestinations;
+use crate::state::State;
+use crate::uploads::Uploads;
+
+/// What earlier runs recorded, if there is a state.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) state: Option<Arc<State>>,
+    /// What each object held.
+    pub(crate) index: Option<Index>,
+    /// The unfinished multipart uploads.
+    pub(crate) uploads: Option<Uploads>,
+    /// The destinations inside this one that runs with the same state write to.
+    pub(crate) inner: InnerDestinations,
+    /// The mount points inside the source, if this run records them.
+    pub(crate) mounts: Option<Mounts>,
+}
+
+impl Memory {
+    /// Loads what earlier runs recorded; their unfinished uploads only for a run that writes. The source learns which mount
+    /// points inside it earlier runs have seen.
+    pub(crate) async fn load(
+        context: &mut Context,
+        state: Option<&Arc<State>>,
+        scope: &Scope,
+        writes: bool,
+    ) -> Result<Self, MountsError> {
+        let Some(state) = state else {
+            return Ok(Self::default());
+        };
+        let mounts = Mounts::open(Arc::clone(state), scope).await?;
+        context.source.remember_mount_points(mounts.remembered().await).await;
+        let index = Index::open(state, scope, context.destination.store(), context.rules.preserve).await;
+        let fence = context.destination.fence().clone();
+        let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
+        let mounts = Some(mounts).filter(|_| writes);
+        Ok(Self { state: Some(Arc::clone(state)), index: Some(index), uploads, mounts, ..Self::default() })
+    }
+}
