@@ -354,8 +354,9 @@ impl Session {
         };
         let Self { mut setup, state, lease, scope, inner, requests, subject } = self;
         let shutdown = setup.context.shutdown.clone();
+        let Context { source, destination, rules, .. } = &mut setup.context;
         let loaded = tokio::select! {
-            loaded = Memory::load(&mut setup.context, state.as_ref(), &scope, lease.is_some()) => loaded,
+            loaded = Memory::load(source, destination, rules.preserve, state.as_ref(), &scope, lease.is_some()) => loaded,
             // The work ends at once.
             () = shutdown.overdue(STOP_GRACE) => Ok(Memory::default()),
         };

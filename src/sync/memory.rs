@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::context::Context;
+use crate::destination::Destination;
 use crate::index::Index;
+use crate::metadata::Preserve;
 use crate::mounts::{Mounts, MountsError};
 use crate::scope::Scope;
 use crate::served::InnerDestinations;
+use crate::source::Source;
 use crate::state::State;
 use crate::uploads::Uploads;
 
@@ -28,7 +30,9 @@ impl Memory {
     /// Loads what earlier runs recorded; their unfinished uploads only for a run that writes. The source learns which mount
     /// points inside it earlier runs have seen.
     pub(crate) async fn load(
-        context: &mut Context,
+        source: &mut Source,
+        destination: &Destination,
+        preserve: Option<Preserve>,
         state: Option<&Arc<State>>,
         scope: &Scope,
         writes: bool,
@@ -37,9 +41,9 @@ impl Memory {
             return Ok(Self::default());
         };
         let mounts = Mounts::open(Arc::clone(state), scope).await?;
-        context.source.remember_mount_points(mounts.remembered().await).await;
-        let index = Index::open(state, scope, context.destination.store(), context.rules.preserve).await;
-        let fence = context.destination.fence().clone();
+        source.remember_mount_points(mounts.remembered().await).await;
+        let index = Index::open(state, scope, destination.store(), preserve).await;
+        let fence = destination.fence().clone();
         let uploads = if writes { Some(Uploads::open(Arc::clone(state), scope, fence).await) } else { None };
         let mounts = Some(mounts).filter(|_| writes);
         Ok(Self { state: Some(Arc::clone(state)), index: Some(index), uploads, mounts, ..Self::default() })
