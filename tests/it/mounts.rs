@@ -235,6 +235,9 @@ fn a_link_on_a_missing_mount_is_not_removed() {
     assert!(trial.has("uploads/link/o"));
     let run = sync(&trial, elsewhere, &[]).expect(3);
     assert_hidden(&trial, &run, &[&HIDDEN[..], &["uploads/link/o"]].concat());
+    // The run has not forgotten where the link leads.
+    let run = sync(&trial, &format!("mkdir -p outside; {BIND}"), &[]).expect(3);
+    assert_hidden(&trial, &run, &["uploads/link/o"]);
     sync(&trial, &format!("{elsewhere}; {BIND}"), &[]).expect(0);
     // Nor is one behind another link that is still there.
     let trial = self::trial();
