@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,6 +68,9 @@ const TRUNCATED_AT: Duration = Duration::from_secs(1);
 /// The number of stats that show the truncated file: one at the start of a read, and one at its end.
 const TRUNCATED_STATS: usize = 2;
 
+/// A file system that is in use cannot be unmounted.
+const MAX_UNMOUNT: Duration = Duration::from_secs(3);
+
 /// A mounted tree of directories (their names end with `/`) and files from 1970. The content of each file is its path.
 pub(crate) struct OddFs {
     at: PathBuf,
@@ -120,6 +124,11 @@ impl OddFs {
         Self { at: at.to_owned(), held, session: Some(session) }
     }
 
+    fn is_mounted(&self) -> bool {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        table.lines().any(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == self.at))
+    }
+
     /// The number of calls that hang.
     pub(crate) fn hanging(&self) -> usize {
         self.held.0.lock().unwrap().as_ref().map_or(0, Vec::len)
@@ -134,10 +143,16 @@ impl OddFs {
 impl Drop for OddFs {
     fn drop(&mut self) {
         self.release();
-        let unmounted = self.session.take().map(BackgroundSession::umount_and_join);
-        if !matches!(unmounted, Some(Ok(()))) {
-            let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+        // Another process may have copied the mount into a namespace of its own: the file system then ends with that process.
+        let session = self.session.take();
+        thread::spawn(move || session.map(BackgroundSession::umount_and_join));
+        for _ in 0..MAX_UNMOUNT.as_millis() / 10 {
+            if !self.is_mounted() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
     }
 }
 
