@@ -246,6 +246,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
     let written = match row.written {
         Written::At(time) => time.0.to_string(),
         Written::Within(from, to) => format!("{}..{}", from.0, to.0),
+        Written::Unproven => String::new(),
     };
     let FileState { mtime, ctime, mode, uid, gid, inode } = row.file.unwrap_or(NO_FILE);
     let numbers = [
@@ -287,6 +288,7 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
         etag: ETag::new(etag),
         written: match written.split_once("..") {
             Some((from, to)) => Written::Within(time(from)?, time(to)?),
+            None if written.is_empty() => Written::Unproven,
             None => Written::At(time(written)?),
         },
         file: Some(FileState {

@@ -30,6 +30,8 @@ pub(crate) enum Written {
     At(EpochNanos),
     /// In this interval, both ends included: this program wrote the object (`DESIGN.md#rows-of-uploads`).
     Within(EpochNanos, EpochNanos),
+    /// At any time, or never: no response has proven what this program sent. Whatever is listed must be compared.
+    Unproven,
 }
 
 /// What is known of an object's metadata.
@@ -95,11 +97,24 @@ impl Row {
         }
     }
 
+    /// The row of a key while an object is being sent. It stays if no response proves that S3 stored the object.
+    pub(crate) fn unproven(key: &RelativeKey) -> Self {
+        Self {
+            key: key.clone(),
+            size_bytes: 0,
+            etag: ETag::new(""),
+            written: Written::Unproven,
+            file: None,
+            metadata: RowMetadata::Unseen,
+        }
+    }
+
     /// Whether the listed object is the row's object.
     pub(crate) fn fits_object(&self, object: &Object) -> bool {
         let is_in_time = match self.written {
             Written::At(time) => object.last_modified == time,
             Written::Within(from, to) => (from..=to).contains(&object.last_modified),
+            Written::Unproven => false,
         };
         is_in_time && self.has_content_of(object)
     }
@@ -113,7 +128,7 @@ impl Row {
     /// Returns the row with the time of the listed object, if the row's interval is long.
     pub(crate) fn made_exact(&self, object: &Object) -> Option<Self> {
         let is_long = match self.written {
-            Written::At(_) => false,
+            Written::At(_) | Written::Unproven => false,
             Written::Within(from, to) => to.since(from).is_some_and(|length| length > LONG_INTERVAL),
         };
         let written = Written::At(object.last_modified);

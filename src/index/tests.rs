@@ -105,6 +105,10 @@ async fn rows_are_read_as_they_were_recorded_whatever_their_keys() {
     by_us.file.as_mut().unwrap().mtime = EpochNanos(i128::MIN);
     state.write([by_us.clone()]).await;
     assert_eq!(state.open().await.take_row(&RelativeKey::new("b")).await, Some(by_us));
+
+    let unproven = Row::unproven(&RelativeKey::new("c"));
+    state.write([unproven.clone()]).await;
+    assert_eq!(state.open().await.take_row(&RelativeKey::new("c")).await, Some(unproven));
 }
 
 #[tokio::test]

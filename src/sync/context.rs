@@ -107,6 +107,13 @@ impl Context {
         }
     }
 
+    /// Records that an object is about to be sent. Until its write is proven, nothing is known of the key.
+    pub(crate) fn record_sending(&self, key: &RelativeKey) {
+        if let Some(index) = &self.memory.index {
+            index.record(Row::unproven(key));
+        }
+    }
+
     /// Records an object that this run has just written.
     pub(crate) fn record_written(&self, key: &RelativeKey, stored: &Stored) {
         let Stored { proof, dated, stat } = stored;

@@ -316,6 +316,24 @@ fn a_file_that_had_just_changed_when_it_was_sent_is_compared_again() {
     trial.assert_same();
 }
 
+/// The write may have been of another file: the source may change while the request is on its way.
+#[test]
+fn an_object_whose_write_was_not_proven_is_compared() {
+    for mode in ["plain", "datasync"] {
+        let trial = synced(mode);
+        trial.write("d0/new", "CONTENT 0");
+        Trial::settle();
+        trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::WrongEtag));
+        trial.s3.rule(Rule::on(Operation::HeadObject).always().does(Fault::status(400, "InvalidRequest")));
+        sync(&trial, mode).expect(3);
+        trial.s3.clear_rules();
+        assert_eq!(trial.stored("d0/new").body, "CONTENT 0");
+        let run = sync(&trial, mode).expect(0);
+        assert_eq!(run.report["bytes"]["read_for_compare"], 9, "{mode}: {}", run.stderr);
+        assert_quiet(&trial, mode);
+    }
+}
+
 #[test]
 fn a_change_of_mode_compares_links_again() {
     // In both directions, the object has the size of the other mode's object.

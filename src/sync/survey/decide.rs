@@ -10,6 +10,7 @@
 //! | present | present | `auto`, `metadata`: both as in the index row | keep (compare metadata with `metadata`, if no run has seen the metadata, and if the mode stores metadata and the row is of another mode) |
 //! | present | present | `auto`, `metadata`: the file as in the row, the object written later with the same MD5 ETag | compare metadata; keep if the mode stores none |
 //! | present | present | `auto`, `metadata`: either of them as in the row, or the object has the row's content | compare content |
+//! | present | present | `auto`, `metadata`: the row says that a write was not proven | compare content |
 //! | present | present | `size-only` | keep |
 //! | present | present | `mtime`: mtime after LastModified | upload |
 //! | present | present | `mtime`: otherwise | keep |
@@ -38,7 +39,7 @@ use std::time::Duration;
 
 use crate::filter::Filter;
 use crate::filter::reserved::is_reserved;
-use crate::index::row::{Row, RowMetadata};
+use crate::index::row::{Row, RowMetadata, Written};
 use crate::key::{RelativeKey, SourcePath};
 use crate::object::{ETagForm, Object};
 use crate::source::entry::{EntryKind, FileEntry, SkipReason};
@@ -105,7 +106,9 @@ fn decide_by_comparison(
     }
     let margin = clocks.margin();
     let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
-    let row = row.filter(|row| suspect.is_none() || row.metadata == RowMetadata::Seen);
+    let counts =
+        |row: &&Row| suspect.is_none() || row.metadata == RowMetadata::Seen || row.written == Written::Unproven;
+    let row = row.filter(counts);
     if let Some(decision) = row.and_then(|row| decide_by_row(file, object, row, rules)) {
         return decision;
     }
@@ -152,6 +155,9 @@ pub(super) fn distance(file: &FileEntry, object: &Object) -> Option<Duration> {
 fn decide_by_row(file: &FileEntry, object: &Object, row: &Row, rules: &Rules) -> Option<Decision> {
     if !matches!(rules.compare_by, CompareBy::TimesOrContent | CompareBy::Metadata) {
         return None;
+    }
+    if row.written == Written::Unproven {
+        return Some(Decision::Compare);
     }
     match (row.fits_file(&file.stat), row.fits_object(object)) {
         // What this mode stores besides the content of a file is unknown; of a link, and behind one, the content too.
@@ -412,6 +418,23 @@ mod tests {
                 OrphanDecision::Delete,
                 "{key}"
             );
+        }
+    }
+
+    #[test]
+    fn what_was_sent_and_not_proven_is_compared_whatever_its_dates() {
+        let row = Row::unproven(&object(3).key);
+        let (old, suspect) = (file(3, OLD, OLD), Some(Suspect { since: EpochNanos(WRITTEN), content: false }));
+        for (compare_by, suspect, expected) in [
+            (CompareBy::TimesOrContent, None, Decision::Compare),
+            (CompareBy::TimesOrContent, suspect, Decision::Compare),
+            (CompareBy::Metadata, None, Decision::Compare),
+            (CompareBy::Size, None, Decision::Keep(Reason::SameSize)),
+        ] {
+            let rules = Rules { suspect, ..rules(compare_by) };
+            let decided = |row| decide(&old, Some(&object(3)), row, &rules, clocks(Duration::ZERO));
+            assert_eq!(decided(Some(&row)), expected);
+            assert_ne!(decided(None), Decision::Compare, "without a row, the dates would decide");
         }
     }
 

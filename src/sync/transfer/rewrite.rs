@@ -39,6 +39,7 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     let rewritten = if size_bytes > MAX_COPY_BYTES {
         None
     } else {
+        context.record_sending(&job.file().key);
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
             Ok(copied) => Some(copied),
             Err(error) if error.cannot_copy() => None,

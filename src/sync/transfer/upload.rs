@@ -74,6 +74,7 @@ async fn publish(
         None => context.headers(&file.key, open.stat(), job.object()).await,
     };
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
+    context.record_sending(&file.key);
     let Sent { proof, started } = sending.send().await?;
     let dated = Written::between(started, EpochNanos::now(), context.clocks().margin());
     to_upload.expected = ExpectedObject::Present(proof.etag().clone());

@@ -41,6 +41,7 @@ struct Case<'a> {
     history: History,
     /// Every mount that a run could see, and every followed link to a directory.
     seen_mounts: BTreeSet<String>,
+    seen_links: BTreeSet<String>,
     /// Whether the state lacks what a run wrote: the run was killed, or was over a key range.
     lacks_rows: bool,
     has_inner: bool,
@@ -98,6 +99,7 @@ impl Case<'_> {
             keys: (None, None),
             named: None,
             remembered_mounts: self.remembered_mounts(),
+            seen_links: self.seen_links.clone(),
         }
     }
 
@@ -254,10 +256,13 @@ impl Case<'_> {
     /// The state remembers only mounts that were there, and a run that saw the whole source adds them all.
     fn mounts_are_remembered(&mut self, scope: &Scope, step: &Step<'_>, moments: &[View], run: &FinishedRun) {
         self.seen_mounts.extend(moments.iter().flat_map(|view| view.mounts.union(&view.links)).cloned());
+        self.seen_links.extend(moments.iter().flat_map(|view| &view.links).cloned());
         let remembered = self.remembered_mounts();
         let invented: Vec<&String> = remembered.difference(&self.seen_mounts).collect();
         assert!(invented.is_empty(), "the state remembers mounts that never were: {invented:?}");
-        let forgotten: Vec<&String> = scope.remembered_mounts.difference(&remembered).collect();
+        let is_removed = |key: &&String| moments.iter().any(|view| scope.is_removed_link(key, view));
+        let forgotten = scope.remembered_mounts.difference(&remembered).filter(|key| !is_removed(key));
+        let forgotten: Vec<&String> = forgotten.collect();
         assert!(scope.rules.allow_missing_mounts || forgotten.is_empty(), "the state has forgotten {forgotten:?}");
         let is_steady = moments.windows(2).all(|two| two[0].mounts == two[1].mounts && two[0].links == two[1].links);
         let sees_all = step.is_whole && scope.named.is_none() && step.words[0] == "sync" && [0, 3].contains(&run.code);
@@ -601,6 +606,7 @@ pub(super) fn tell(story: &Story, place: Place) {
         tree,
         history: History::new(),
         seen_mounts: BTreeSet::new(),
+        seen_links: BTreeSet::new(),
         lacks_rows: false,
         has_inner: false,
         datasync: None,

@@ -20,6 +20,8 @@ pub(super) struct Scope {
     pub(super) named: Option<BTreeSet<String>>,
     /// The mount points that the state remembers: mounts that an earlier run saw, and followed links into mounts.
     pub(super) remembered_mounts: BTreeSet<String>,
+    /// The followed links that an earlier run saw.
+    pub(super) seen_links: BTreeSet<String>,
 }
 
 /// The names and sizes of the objects when a run started.
@@ -71,8 +73,20 @@ impl Scope {
 
     /// The remembered mounts that are missing at this moment for certain. A link may lead into fewer mounts than before.
     pub(super) fn missing_mounts(&self, view: &View) -> BTreeSet<String> {
-        let missing = self.maybe_missing(view).filter(|key| !view.links.contains(*key));
-        missing.cloned().collect()
+        let mut missing: BTreeSet<String> = BTreeSet::new();
+        for key in self.maybe_missing(view).filter(|key| !view.links.contains(*key)) {
+            let is_hidden = missing.iter().any(|top| is_at_or_below(key, top));
+            if is_hidden || !self.is_removed_link(key, view) {
+                missing.insert(key.clone());
+            }
+        }
+        missing
+    }
+
+    /// Whether a link led to this mount that was removed from a directory that can be read.
+    pub(super) fn is_removed_link(&self, key: &str, view: &View) -> bool {
+        let is_through_link = self.seen_links.iter().any(|link| is_at_or_below(key, link));
+        self.mode == Mode::Plain && is_through_link && view.proves_absent(key)
     }
 
     pub(super) fn maybe_missing(&self, view: &View) -> impl Iterator<Item = &String> {

@@ -63,6 +63,8 @@ pub(super) struct View {
     pub(super) mounts: BTreeSet<String>,
     /// The followed links to directories. They may lead into mounts.
     pub(super) links: BTreeSet<String>,
+    /// All links, wherever they lead.
+    pub(super) symlinks: BTreeSet<String>,
 }
 
 /// Whether `key` is `top` or lies below it.
@@ -95,6 +97,20 @@ impl View {
         view
     }
 
+    /// Whether no part of this path is a link, and one of them is not there, in a directory that can be read.
+    pub(super) fn proves_absent(&self, path: &str) -> bool {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for part in ends.map(|end| &path[..end]) {
+            if self.symlinks.contains(part) || self.unread.contains(part) {
+                return false;
+            }
+            if !self.directories.contains(part) {
+                return !self.entries.contains_key(path);
+            }
+        }
+        false
+    }
+
     fn read(&mut self, folder: &Path, prefix: &str, is_valid: bool, mode: Mode, above: &mut Vec<(u64, u64)>) {
         let Ok(entries) = fs::read_dir(folder) else {
             if is_valid {
@@ -125,6 +141,9 @@ impl View {
             return;
         }
         let is_link = own.file_type().is_symlink();
+        if is_link {
+            self.symlinks.extend(key.clone());
+        }
         let meta = match (is_link, mode) {
             (true, Mode::DataSync) => {
                 let target = fs::read_link(path).unwrap().into_os_string().into_encoded_bytes();
