@@ -11,7 +11,7 @@ pub enum ExitCode {
     Fatal,
     /// The command line, a URL, a number or the config file is not valid; the run has written nothing.
     Usage,
-    /// Finished, but some files failed or a guard withheld deletes.
+    /// Finished, but incomplete: a file failed, a guard withheld deletes, or DataSync's result is not certain.
     Incomplete,
     /// `plan --exit-code` found something to do, or `verify` a difference.
     Differences,

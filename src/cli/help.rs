@@ -30,7 +30,9 @@ Exit codes:
     0  the destination matches the source, or the command did its work
     1  fatal error
     2  wrong usage; the run has written nothing
-    3  finished, but some files failed or a guard withheld deletes
+    3  finished, but incomplete: files failed or could not be compared, a guard withheld deletes, changes are missing
+       in the changes file, DataSync deleted or may still delete without a guard, another client cancelled the
+       execution, or the run could not audit DataSync's success
    10  plan --exit-code found something to do, or verify found a difference
    11  another run holds the lease, or took it over
   130  interrupted by SIGINT
