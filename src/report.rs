@@ -125,7 +125,7 @@ impl Report {
             counts: tally.counts,
             skipped_because: tally.skipped_because,
             bytes: ByteCounts { downloaded: requests.map_or(0, Requests::downloaded_bytes), ..tally.bytes },
-            withheld_because: tally.withheld,
+            withheld_because: tally.withheld.into_iter().map(Withheld::reported).collect(),
             failures_count: tally.failures_count,
             failures: tally.failures,
             error,

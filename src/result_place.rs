@@ -32,6 +32,8 @@ pub(crate) enum PlaceError {
     InsideSource { option: &'static str, path: String },
     #[error("{option} {path} is also the file of {other}: name another file")]
     Taken { option: &'static str, path: String, other: &'static str },
+    #[error("{option} {path} is a URL, and this option takes only a local path: write a local file, and copy it")]
+    IsUrl { option: &'static str, path: String },
     #[error("{option} {path} {error}")]
     NotAFile { option: &'static str, path: String, error: DeviceError },
 }
@@ -58,6 +60,9 @@ impl ResultPlaces {
     /// Returns an error if the path leads into the source, or to a file of the command.
     pub(crate) fn result(&mut self, option: &'static str, path: &Path) -> Result<ResultPlace, PlaceError> {
         let shown = || path.display().to_string();
+        if path.to_str().is_some_and(|text| text.starts_with("s3://")) {
+            return Err(PlaceError::IsUrl { option, path: shown() });
+        }
         let place = ResultPlace::of(path).map_err(|error| PlaceError::NotAFile { option, path: shown(), error })?;
         let boundary = self.source.as_ref().map(|source| self.boundary.get_or_init(|| Boundary::of(source)));
         if boundary.is_some_and(|source| source.contains(&place.resolved)) {

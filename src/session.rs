@@ -97,10 +97,9 @@ pub enum Opened {
 #[expect(missing_docs, reason = "the messages define the variants")]
 pub enum SessionError {
     #[error(
-        "--state overlaps the source or the destination, so its records would be copied or deleted, or mixed with objects: \
-         name another place"
+        "--state overlaps the {0}, so its records would be copied or deleted, or mixed with objects: name another place"
     )]
-    StateInside,
+    StateInside(&'static str),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -119,7 +118,7 @@ impl SessionError {
     #[must_use]
     pub const fn exit_code(&self) -> ExitCode {
         match self {
-            Self::StateInside => ExitCode::Usage,
+            Self::StateInside(_) => ExitCode::Usage,
             Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
             Self::Stopped(exit_code) => *exit_code,
             Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
@@ -141,7 +140,7 @@ pub(crate) async fn open_state(
 }
 
 fn check_place(place: &StateLocation, source: &Path, config: &SyncConfig) -> Result<(), SessionError> {
-    if place.overlaps(source, &config.scope().destination) { Err(SessionError::StateInside) } else { Ok(()) }
+    place.overlaps(source, &config.scope().destination).map_or(Ok(()), |other| Err(SessionError::StateInside(other)))
 }
 
 /// Opens the state at a place.

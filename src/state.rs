@@ -67,12 +67,12 @@ impl StateLocation {
         }
     }
 
-    /// Whether the state and the source or the destination overlap: files in the source are copied, orphans in the
+    /// Returns what the state overlaps, the source or the destination: files in the source are copied, orphans in the
     /// destination are deleted, and objects of a destination inside the state look like records of the state.
-    pub(crate) fn overlaps(&self, source: &Path, destination: &Location) -> bool {
+    pub(crate) fn overlaps(&self, source: &Path, destination: &Location) -> Option<&'static str> {
         match self {
-            Self::Prefix(location) => location.overlaps(destination),
-            Self::Folder(folder) => Boundary::of(source).contains(folder),
+            Self::Prefix(location) => location.overlaps(destination).then_some("destination"),
+            Self::Folder(folder) => Boundary::of(source).contains(folder).then_some("source"),
         }
     }
 }
@@ -229,7 +229,7 @@ mod tests {
         let source = folder.path().join("source");
         std::fs::create_dir(&source).unwrap();
         let destination: Location = "s3://site/www".parse().unwrap();
-        let lies_in = |text: &str| text.parse::<StateLocation>().unwrap().overlaps(&source, &destination);
+        let lies_in = |text: &str| text.parse::<StateLocation>().unwrap().overlaps(&source, &destination).is_some();
         assert!(lies_in("s3://site/www") && lies_in("s3://site/www/state"));
         assert!(lies_in("s3://site"), "the destination is inside the state");
         assert!(!lies_in("s3://site/www-state") && !lies_in("s3://site/ww") && !lies_in("s3://other/www/state"));
@@ -239,7 +239,7 @@ mod tests {
         std::os::unix::fs::symlink(&source, folder.path().join("link")).unwrap();
         assert!(lies_in(folder.path().join("link/state").to_str().unwrap()), "through a link");
         let whole: Location = "s3://site".parse().unwrap();
-        assert!("s3://site/x".parse::<StateLocation>().unwrap().overlaps(&source, &whole));
+        assert!("s3://site/x".parse::<StateLocation>().unwrap().overlaps(&source, &whole).is_some());
     }
 
     #[tokio::test]

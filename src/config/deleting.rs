@@ -27,6 +27,7 @@ impl Deleting {
                 limit_share: LimitShare::Unknown,
                 allow_empty_source: args.allow_empty_source,
                 ignore_errors: args.ignore_errors,
+                of_plan: false,
                 task_unknown: false,
                 datasync_may_still_run: false,
             },

@@ -195,11 +195,7 @@ impl Report {
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
         for withheld in other.withheld_because {
             match self.withheld_because.iter_mut().find(|mine| mine.guard == withheld.guard) {
-                Some(mine) => {
-                    mine.count += withheld.count;
-                    mine.keys.extend(withheld.keys);
-                    mine.keys.truncate(LIST_LIMIT);
-                }
+                Some(mine) => mine.add(withheld),
                 None => self.withheld_because.push(withheld),
             }
         }

@@ -86,7 +86,7 @@ pub(crate) async fn for_each_batch(
     };
     // Orphans whose names the temporary file did not give back are withheld too.
     if let Err(error) = result.await {
-        tally.withheld_many(&spill_guard(&error, remaining), remaining);
+        tally.withheld_many(&spill_guard(&error), remaining);
     }
 }
 

@@ -2,6 +2,7 @@
 //! failed, the others after the trouble.
 //!
 //! Absence must be proven. The message of a guard says why it withholds deletes, and which option or action allows them.
+//! The tally puts their number before it.
 
 use std::str::FromStr;
 
@@ -21,11 +22,12 @@ pub enum Guard {
     /// A DataSync execution may still be running.
     DatasyncMayStillRun,
     /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
-    Walk { directories: u64, deletes: u64 },
+    Walk { directories: u64 },
     /// A broken or looping link, or a missing mount, hides whether the source has a file for this object.
     Unknown,
     /// Uploads of new files failed at the destination: one of them may be the new name of a deleted file.
-    Uploads { failed: u64, deletes: u64 },
+    /// Of a reviewed plan, no later run has the same deletes.
+    Uploads { failed: u64, of_plan: bool },
     /// A file has no object at its new key, and this object has its size: it may be the file's old name. If the size cannot
     /// be learned, every orphan may be.
     MayBeRenamed { new_name: NewName, unknown_size: Option<String> },
@@ -37,7 +39,7 @@ pub enum Guard {
     /// The object belongs to a destination inside this one, which runs with the same state write to.
     OtherDestination { destination: String, marker: String },
     /// The temporary file that holds the list of deletes failed.
-    Spill { deletes: u64, error: String },
+    Spill { error: String },
     /// No file can have this name.
     ImpossiblePath,
     /// The file or the object of this line has changed since the plan was made.
@@ -62,14 +64,14 @@ impl Guard {
         Self::Interrupted,
         Self::TaskUnknown,
         Self::DatasyncMayStillRun,
-        Self::Walk { directories: 0, deletes: 0 },
+        Self::Walk { directories: 0 },
         Self::Unknown,
-        Self::Uploads { failed: 0, deletes: 0 },
+        Self::Uploads { failed: 0, of_plan: false },
         Self::MayBeRenamed { new_name: NewName::Unpublished, unknown_size: None },
         Self::EmptySource { objects: 0 },
         Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
         Self::OtherDestination { destination: String::new(), marker: String::new() },
-        Self::Spill { deletes: 0, error: String::new() },
+        Self::Spill { error: String::new() },
         Self::ImpossiblePath,
         Self::ChangedSincePlan,
         Self::StillGone,
@@ -131,9 +133,11 @@ impl Guard {
     pub fn message(&self) -> String {
         match self {
             Self::Listing { error } => {
-                format!("the run ended before these deletes ({error}): remove the cause, and run again")
+                format!("the run ended before them ({error}): remove the cause, and run again")
             }
-            Self::Interrupted => "the run was asked to stop before these deletes: the next run does them".to_owned(),
+            Self::Interrupted => {
+                "the run was asked to stop before them: the next run, or the same plan again, does them".to_owned()
+            }
             Self::TaskUnknown => {
                 "DataSync did not describe the task, so this run cannot know what the task excludes and whether it \
                  deletes now: read `datasync.evidence`, and run again once DataSync describes the task. To delete \
@@ -145,9 +149,10 @@ impl Guard {
                                           copies: DataSync or the next run deletes"
                     .to_owned()
             }
-            Self::Walk { directories, deletes } => format!(
-                "withheld {deletes} deletes: the walk could not read {directories} directories, and an unreadable \
-                 directory looks like a deleted one. Make them readable, or pass --ignore-errors to keep only what is below them"
+            Self::Walk { directories } => format!(
+                "the walk could not read {}, and an unreadable directory looks like a deleted one (read `failures`). \
+                 Make it readable, or pass --ignore-errors to keep only what is below it",
+                counted(*directories, "directory", "directories")
             ),
             Self::Unknown => {
                 "a link at or above these keys leads nowhere or in a circle, or no file system is mounted where an \
@@ -155,9 +160,10 @@ impl Guard {
                  the link; mount the file system, or pass --allow-missing-mounts if it will not be mounted there again"
                     .to_owned()
             }
-            Self::Uploads { failed, deletes } => format!(
-                "withheld {deletes} deletes: {failed} new files could not be uploaded, and one of them may be the new \
-                 name of a deleted file. The next run deletes, once the uploads succeed"
+            Self::Uploads { failed, of_plan } => format!(
+                "{} could not be uploaded, and may be the new name of a deleted file (read `failures`). {}",
+                counted(*failed, "new file", "new files"),
+                if *of_plan { "Make a new plan" } else { "The next run deletes, once the uploads succeed" }
             ),
             Self::MayBeRenamed { new_name, unknown_size } => {
                 let size = match unknown_size {
@@ -179,23 +185,24 @@ impl Guard {
             Self::EmptySource { objects } => {
                 let beside = match objects {
                     0 => "earlier runs, the manifest or the plan name some".to_owned(),
-                    objects => format!("the destination has {objects} objects in scope"),
+                    objects => format!("the destination has {} in scope", counted(*objects, "object", "objects")),
                 };
                 format!(
-                    "withheld every delete: the source has no file that is part of the sync, as if it were not mounted, \
+                    "the source has no file that is part of the sync, as if it were not mounted, \
                      but {beside}. Mount it and run again, or pass --allow-empty-source if it is meant to be empty"
                 )
             }
             Self::Limit { deletes, objects, allowed, share } => format!(
-                "withheld {deletes} deletes of {objects} objects in scope: {}. Pass --max-delete {deletes} to allow them",
+                "the run would delete {deletes} of {objects} objects in scope, {}. Pass --max-delete {deletes} to allow \
+                 them",
                 allowed.exceeded(*share)
             ),
             Self::OtherDestination { destination, marker } => format!(
                 "these objects belong to {destination}, which runs with the same state write to: kept them. Exclude its \
                  keys here (--exclude). If that destination is retired, remove {marker} from the state"
             ),
-            Self::Spill { deletes, error } => format!(
-                "withheld {deletes} deletes: cannot keep their list in the temporary folder ({error}). Free some space \
+            Self::Spill { error } => format!(
+                "cannot keep their list in the temporary folder ({error}). Free some space \
                  there, or set TMPDIR to another folder"
             ),
             Self::ImpossiblePath => {
@@ -212,6 +219,11 @@ impl Guard {
             Self::StillTheSame => "another writer changed the object after it was listed: kept the object".to_owned(),
         }
     }
+}
+
+/// Returns a number with its noun.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Why the file that may be an orphan's new name has no object.

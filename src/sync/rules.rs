@@ -74,6 +74,8 @@ pub struct DeleteRules {
     pub allow_empty_source: bool,
     /// Whether an unreadable directory withholds only the deletes below it.
     pub ignore_errors: bool,
+    /// Whether these are the deletes of a reviewed plan.
+    pub of_plan: bool,
     /// Whether the run lacks the description of its DataSync task.
     pub task_unknown: bool,
     /// Whether a DataSync execution may still be running.
@@ -83,6 +85,6 @@ pub struct DeleteRules {
 impl DeleteRules {
     /// The rules for deletes of a reviewed plan: their number and the directories were checked when the plan was made.
     pub(crate) fn of_plan(self) -> Self {
-        Self { max_delete: MaxDelete::Count(u64::MAX), ignore_errors: true, ..self }
+        Self { max_delete: MaxDelete::Count(u64::MAX), ignore_errors: true, of_plan: true, ..self }
     }
 }

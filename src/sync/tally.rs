@@ -13,7 +13,7 @@ use crate::source::read_directories::ReadDirectories;
 use crate::source::unseen::Unseen;
 use crate::sync::counts::{ByteCounts, Counts};
 use crate::sync::failure::Failure;
-use crate::sync::guard::Guard;
+use crate::sync::guard::{Guard, counted};
 use crate::sync::unpublished::Unpublished;
 
 /// How many entries of a list a report holds.
@@ -45,6 +45,31 @@ impl Withheld {
             message: guard.message(),
             is_normal: guard.is_normal(),
         }
+    }
+
+    /// The message with the number of deletes before it, as the log and the report have it.
+    fn numbered_message(&self) -> String {
+        Self::number(self.count) + &self.message
+    }
+
+    fn number(count: u64) -> String {
+        if count == 0 { String::new() } else { format!("withheld {}: ", counted(count, "delete", "deletes")) }
+    }
+
+    /// The entry of a report.
+    pub(crate) fn reported(self) -> Self {
+        Self { message: self.numbered_message(), ..self }
+    }
+
+    /// Adds to the entry of a report what the same guard withheld in another run.
+    pub(crate) fn add(&mut self, other: Self) {
+        let count = self.count + other.count;
+        if let Some(reason) = self.message.strip_prefix(&Self::number(self.count)) {
+            self.message = Self::number(count) + reason;
+        }
+        self.count = count;
+        self.keys.extend(other.keys);
+        self.keys.truncate(LIST_LIMIT);
     }
 }
 
@@ -192,9 +217,12 @@ impl Tally {
 
     /// Logs which guards withheld deletes, once the numbers are final.
     pub(crate) fn log_withheld(&self) {
-        for Withheld { guard, count, keys, message, is_normal } in &self.withheld {
-            let first = keys.first().map(ObjectKey::as_str);
-            if *is_normal {
+        for withheld in &self.withheld {
+            let Withheld { guard, count, keys, is_normal, .. } = withheld;
+            let (first, message) = (keys.first().map(ObjectKey::as_str), withheld.numbered_message());
+            // The exit code is 3 if a file failed that may be the new name.
+            let may_be_failed = guard == "may_be_renamed" && self.counts.failed > 0;
+            if *is_normal && !may_be_failed {
                 tracing::info!(%guard, deletes = count, first, "{message}");
             } else {
                 tracing::warn!(%guard, deletes = count, first, "{message}");
@@ -230,6 +258,24 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_message_starts_with_the_number_of_deletes() {
+        let of = |guard: &Guard, count| {
+            let mut tally = Tally::default();
+            tally.withheld_many(guard, count);
+            tally.withheld.pop().unwrap().reported()
+        };
+        for guard in Guard::ALL {
+            let mut entry = of(&guard, 1);
+            assert_eq!(entry.message, format!("withheld 1 delete: {}", guard.message()));
+            entry.add(of(&guard, 2));
+            assert_eq!(entry.message, format!("withheld 3 deletes: {}", guard.message()));
+        }
+        let mut tally = Tally::default();
+        tally.content_is_missing(7);
+        assert!(tally.withheld.pop().unwrap().reported().message.starts_with("the source has no file"));
+    }
 
     #[test]
     fn an_empty_source_is_incomplete_without_deletes_and_has_one_entry_with_them() {

@@ -45,7 +45,8 @@ fn apply_does_exactly_what_the_plan_lists() {
     trial.s3.clear_log();
     let ended = apply(&trial, &[]).expect(0);
     assert_eq!((ended.counted("unchanged"), ended.counted("failed"), trial.count(WRITES)), (4, 0, 0));
-    assert_eq!(ended.stderr.matches("this line is done already").count(), 6, "{}", ended.stderr);
+    let skipped = ended.stderr.matches("skipped lines of the plan that are done already").count();
+    assert!(skipped == 1 && ended.stderr.contains("lines=6"), "{}", ended.stderr);
     ended.assert_adds_up();
     // A line counts as done only if the object has the content of the file.
     trial.object("new1", "NOW new1", Duration::ZERO);
@@ -112,6 +113,12 @@ fn skipped_new_file_withholds_the_deletes() {
     let ended = apply(&trial, &[]).expect(3);
     assert_eq!(ended.withheld_by("uploads"), 2, "the new file may be a renamed one");
     assert!(trial.has("orphan1") && trial.has("new2"));
+    let message = ended.report["withheld_because"][0]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("withheld 2 deletes: 1 new file ") && message.ends_with("Make a new plan"),
+        "{message}"
+    );
+    assert!(ended.stderr.contains("the file was removed since the plan was made"), "{}", ended.stderr);
 }
 
 #[test]

@@ -53,7 +53,11 @@ fn planned(trial: &Trial) -> String {
 #[track_caller]
 fn assert_refused(trial: &Trial, run: &FinishedRun, words: &[&str]) {
     assert_eq!(run.code, 2, "{words:?}: {}", run.stderr);
-    assert!(run.stderr.contains("inside the source") || run.stderr.contains("overlaps the source"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("inside the source") || run.stderr.contains("--state overlaps the source, "),
+        "{}",
+        run.stderr
+    );
     assert_eq!(trial.count(Operations::all()), 0, "{words:?}");
 }
 
@@ -97,6 +101,15 @@ fn results_inside_the_source_are_refused_by_every_command() {
     // A name that only starts like the source's.
     let beside = trial.folder.path().join("tree-report").display().to_string();
     trial.sync(&["--report", &beside]).expect(0);
+}
+
+#[test]
+fn results_at_a_url_are_refused_before_the_work() {
+    let trial = Trial::new();
+    let tree = trial.tree().display().to_string();
+    let run = trial.run_words(&["plan", &tree, "s3://site/www", "-o", "s3://site/plan"], &[]);
+    assert!(run.code == 2 && run.stderr.contains("s3://site/plan is a URL"), "{}", run.stderr);
+    assert_eq!(trial.count(Operations::all()), 0);
 }
 
 #[test]

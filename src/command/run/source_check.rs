@@ -40,7 +40,7 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
         }
         Content::None => return SourceCheck::Withheld(Guard::EmptySource { objects }, objects),
         Content::Unknown if before_datasync => {
-            return SourceCheck::Withheld(Guard::Walk { directories: 1, deletes: objects }, objects);
+            return SourceCheck::Withheld(Guard::Walk { directories: 1 }, objects);
         }
         Content::Unknown => return SourceCheck::Passed(None),
     }
@@ -50,7 +50,7 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
     let sampled = sample.look_up(context).await;
     if sampled.are_of_another_tree() {
         return SourceCheck::OtherTree(format!(
-            "none of {} keys of the destination is in the source: it is not the tree that was copied there. \
+            "none of {} sampled keys of the destination is in the source: it is not the tree that was copied there. \
              Started and wrote nothing; mount the right folder. If the new tree is intended, run efs2s3 sync with the \
              task's filters (--include, --exclude, --from-manifest)",
             sampled.sampled

@@ -56,7 +56,7 @@ impl Orphans {
 
     /// The guard that applies if not all orphans could be spooled.
     pub(super) fn spill_guard(&self) -> Option<Guard> {
-        self.spool.error.as_ref().map(|error| spill_guard(error, self.count))
+        self.spool.error.as_ref().map(spill_guard)
     }
 
     /// Why not all orphans could be spooled.
@@ -75,8 +75,8 @@ impl Orphans {
 }
 
 /// The guard that withholds deletes if the temporary folder fails.
-pub(super) fn spill_guard(error: &io::Error, deletes: u64) -> Guard {
-    Guard::Spill { deletes, error: error.to_string() }
+pub(super) fn spill_guard(error: &io::Error) -> Guard {
+    Guard::Spill { error: error.to_string() }
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl RunGuards {
         let mut guards = Self { renamed, inner, ..Self::default() };
         match guards.count_withheld(orphans) {
             Ok(withheld) => guards.last = guard_of_rest(orphans.count() - withheld, tally, rules),
-            Err(error) => guards.first = Some(spill_guard(&error, orphans.count())),
+            Err(error) => guards.first = Some(spill_guard(&error)),
         }
         guards
     }
@@ -91,9 +91,9 @@ fn guard_of_all(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guar
     } else if rules.datasync_may_still_run {
         Some(Guard::DatasyncMayStillRun)
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
-        Some(Guard::Walk { directories: tally.unknown_directories, deletes })
+        Some(Guard::Walk { directories: tally.unknown_directories })
     } else if tally.absent_uploads_failed > 0 {
-        Some(Guard::Uploads { failed: tally.absent_uploads_failed, deletes })
+        Some(Guard::Uploads { failed: tally.absent_uploads_failed, of_plan: rules.of_plan })
     } else {
         None
     }
@@ -126,6 +126,7 @@ mod tests {
         limit_share: LimitShare::Whole,
         allow_empty_source: false,
         ignore_errors: false,
+        of_plan: false,
         task_unknown: false,
         datasync_may_still_run: false,
     };

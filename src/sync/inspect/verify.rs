@@ -102,7 +102,8 @@ pub(crate) async fn verify(
         (too_young, "files are younger than --min-age"),
         (tally.lost_files, "objects had a file that vanished or could not be read"),
         (tally.withheld_by(&Guard::Unknown), "objects lie at or below a broken link or a missing mount"),
-        (tally.counts.failed, "files failed"),
+        (tally.unknown_directories, "directories, with everything below: the walk could not read them"),
+        (tally.counts.failed.saturating_sub(tally.unknown_directories), "files failed"),
     ] {
         if count > 0 {
             tracing::warn!("not compared: {count} {what}");

@@ -54,6 +54,7 @@ pub(super) async fn survey(
         let checked = check(context, &line).await;
         io::Result::Ok((line, checked))
     });
+    let mut done = 0_u64;
     let mut checked = std::pin::pin!(futures::stream::iter(checks).buffered(context.destination.max_requests()));
     loop {
         let next = tokio::select! {
@@ -61,6 +62,7 @@ pub(super) async fn survey(
             () = context.shutdown.requested() => None,
         };
         let Some(checked) = next else {
+            log_done(done);
             return Ok(());
         };
         let (line, checked) = checked.map_err(Fatal::ReadPlan)?;
@@ -72,6 +74,7 @@ pub(super) async fn survey(
         match checked {
             Ok(Some(step)) => {
                 tally.counts.objects += u64::from(line.etag.is_some());
+                done += u64::from(matches!(step, Step::Keep(_)));
                 let file = match &step {
                     Step::Do(job) => Some(job.file()),
                     Step::Keep(kept) => Some(&kept.file),
@@ -86,7 +89,7 @@ pub(super) async fn survey(
                 }
                 take(step, tally).await?;
             }
-            Ok(None) => tracing::info!(key = %line.key, "this line is done already: the object no longer exists"),
+            Ok(None) => done += 1,
             Err(Refusal::Unknown) => tally.withheld(&Guard::Unknown, &line.key),
             Err(Refusal::Changed(what)) => refuse(line, &what, tally),
             Err(Refusal::NotOfThePlan(why)) => {
@@ -107,6 +110,13 @@ pub(super) async fn survey(
             }
         }
         context.progress.show(|| tally.line());
+    }
+}
+
+/// An earlier `apply` carried these lines out.
+fn log_done(lines: u64) {
+    if lines > 0 {
+        tracing::info!(lines, "skipped lines of the plan that are done already");
     }
 }
 
@@ -168,6 +178,7 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     }
     let entry = match context.source.stat_named(&path).await.found {
         Found::File(entry) | Found::Symlink(entry) | Found::Directory(entry) => entry,
+        Found::Failed(_, problem) if problem.kind == "not_found" => return changed("the file was removed"),
         Found::Failed(_, problem) => return changed(&format!("the file has changed ({})", problem.message)),
         Found::Unknown(..) => {
             return changed("cannot see what is at this path (a broken link, or a missing mount), which changed");
@@ -184,7 +195,7 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
     }
     let file = SourceFile { key, entry };
     let object = match object {
-        Some(object) if !is_planned_object => return done(context, file, object, line).await,
+        Some(object) if !is_planned_object => return done(context, file, object).await,
         object => object,
     };
     Ok(Some(Step::Do(match (line.action, object) {
@@ -194,12 +205,11 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
 }
 
 /// Keeps an object that already is what the line asks for: an earlier `apply` carried the line out.
-async fn done(context: &Context, file: SourceFile, object: Object, line: &PlanLine) -> Result<Option<Step>, Refusal> {
+async fn done(context: &Context, file: SourceFile, object: Object) -> Result<Option<Step>, Refusal> {
     let job = Job::Compare { file: file.clone(), object: object.clone() };
     let Verdict::Equal(reason, stat) = compare(context, &job).await else {
         return Err(Refusal::Changed("the object has changed".to_owned()));
     };
-    tracing::info!(key = %line.key, "this line is done already: the object has the content of the file");
     context.record_equal(&object, &stat, RowMetadata::Seen);
     Ok(Some(Step::Keep(Kept { file, object, reason })))
 }
