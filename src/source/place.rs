@@ -87,7 +87,7 @@ impl Place {
 }
 
 /// Whether the error says that the path leads nowhere, or to something of another kind.
-const fn is_absence(errno: Errno) -> bool {
+pub(super) const fn is_absence(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::ISDIR)
 }
 

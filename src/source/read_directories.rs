@@ -48,7 +48,7 @@ impl ReadDirectories {
 }
 
 impl ReadDirectory {
-    /// Whether a stat shows that nothing was moved into the directory since, and that it was not replaced.
+    /// Whether a stat of the directory shows that no name came or went since.
     pub(super) fn is_unchanged(&self, now: &Stat) -> bool {
         (self.mtime, self.ctime) == (now.mtime, now.ctime)
     }

@@ -8,11 +8,14 @@
 //! - A file is unseen if its ctime is not older than the directory's was, because a rename sets the ctime of the file.
 //! - A directory is unseen, with all that is below it, if the walk did not read it under this name. A move of a directory
 //!   sets its ctime, and no time below it.
-//! - A directory that was replaced by another one is unseen with all that is below it.
+//! - A directory that was replaced by another one is unseen with all that is below it. So is one that was replaced by a
+//!   followed link to a directory.
+//!
+//! One `ENOENT` does not prove that a name is gone here either: `source/place`.
 //!
 //! The cost is one stat for each directory, and nothing if there are no orphans.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +24,14 @@ use futures::StreamExt;
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::{EntryKind, Found, Problem};
+use super::entry::{EntryKind, Found, Problem, Stat};
+use super::mount_points::{MountPoint, mounts_between};
 use super::operations::{AllowedLinks, LastLink, Operations};
+use super::place::{CallError, Place, is_absence};
 use super::read_directories::{ReadDirectories, ReadDirectory};
 use super::root::Root;
 use super::sizes::{Places, Sizes};
-use super::walk::{WalkOptions, is_leftover, named_path};
+use super::walk::{Links, WalkOptions, is_leftover, named_path};
 use crate::filter::reserved::is_reserved;
 use crate::time::EpochNanos;
 
@@ -43,6 +48,8 @@ pub(crate) struct Unseen {
     pub(crate) sizes: Sizes,
     /// How many files and directories there are, without what is below the directories.
     pub(crate) count: u64,
+    /// Why the check ended early: the file or directory, the error, and what to do.
+    pub(crate) error: Option<String>,
     places: Places,
 }
 
@@ -65,11 +72,12 @@ enum New {
     /// The walk has seen it, or it is not part of the sync.
     Nothing,
     File(u64),
-    /// A directory, unless the walk has read it. Ends in `/`.
-    Directory(String),
+    /// A directory, unless the walk has read the one with this inode under this key. Ends in `/`.
+    Directory(String, (u64, u64)),
     /// A file or directory that can have no key.
     Nameless(Vec<u8>),
-    Failed(Problem),
+    /// The call on this path failed.
+    Failed(Vec<u8>, Problem),
 }
 
 /// What the calls of this check need.
@@ -84,10 +92,7 @@ impl Source {
     /// Compares the directories that a walk read with what they are now.
     pub(crate) async fn unseen(&self, read: &ReadDirectories) -> Unseen {
         let mut unseen = Unseen::default();
-        if let Err(why) = self.find_unseen(read, &mut unseen).await {
-            unseen.count += 1;
-            unseen.sizes.all(why);
-        }
+        unseen.error = self.find_unseen(read, &mut unseen).await.err();
         let places = std::mem::take(&mut unseen.places);
         if !places.is_empty() {
             self.learn_sizes(places, &mut unseen.sizes).await;
@@ -107,21 +112,23 @@ impl Source {
         let mut statted =
             Box::pin(chunks.map(|chunk| self.stat_again(&check, chunk)).buffered(self.walk.walkers.max(1)));
         // Directories that may be unseen, by the key: those that the walk read come later.
-        let mut directories = BTreeSet::new();
+        let mut directories = BTreeMap::<String, (u64, u64)>::new();
         let mut below_replaced: Option<String> = None;
         while let Some(chunk) = statted.next().await {
             for (directory, now) in chunk.map_err(lost)? {
                 let key = directory.key.as_str();
-                while directories.first().is_some_and(|first: &String| first.as_str() < key) {
-                    unseen.extend_below(&directories.pop_first().unwrap_or_default());
+                while let Some(first) = directories.first_entry()
+                    && first.key().as_str() < key
+                {
+                    unseen.extend_below(&first.remove_entry().0);
                 }
-                directories.remove(key);
+                let now = now.with_found(&directory, directories.remove(key));
                 if below_replaced.as_ref().is_some_and(|replaced| key.starts_with(replaced.as_str())) {
                     continue;
                 }
                 match now {
                     Now::Unchanged | Now::Gone => {}
-                    Now::Failed(problem) => return Err(problem.message),
+                    Now::Failed(problem) => return Err(cannot("stat", key.as_bytes(), &problem)),
                     Now::Replaced => {
                         unseen.extend_below(key);
                         below_replaced = Some(key.to_owned());
@@ -132,7 +139,7 @@ impl Source {
                 }
             }
         }
-        for key in &directories {
+        for key in directories.keys() {
             unseen.extend_below(key);
         }
         Ok(())
@@ -161,17 +168,16 @@ impl Source {
         directory: &ReadDirectory,
         since: EpochNanos,
         unseen: &mut Unseen,
-        directories: &mut BTreeSet<String>,
+        directories: &mut BTreeMap<String, (u64, u64)>,
     ) -> Result<(), String> {
         let key = directory.key.as_str();
         let (reader, to_read) = (check.clone(), directory.clone());
         let names = self.call_timeout().run("readdir", key, move || reader.names(&to_read)).await;
-        let names = match names.map_err(|problem| problem.message)? {
-            Ok(names) => names,
-            // It is gone by now.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(errno) => return Err(Problem::of("readdir", errno).message),
-        };
+        let names =
+            match names.and_then(|names| names.or_else(|error| error.problem("readdir").map_or(Ok(Vec::new()), Err))) {
+                Ok(names) => names,
+                Err(problem) => return Err(cannot("read", key.as_bytes(), &problem)),
+            };
         let chunks = futures::stream::iter(names).chunks(STATS_PER_CALL);
         let stat = |names: Vec<Vec<u8>>| {
             let (check, directory) = (check.clone(), directory.clone());
@@ -180,12 +186,12 @@ impl Source {
         };
         let mut statted = Box::pin(chunks.map(stat).buffered(self.walk.walkers.max(1)));
         while let Some(chunk) = statted.next().await {
-            for new in chunk.map_err(|problem| problem.message)? {
+            for new in chunk.map_err(|problem| cannot("stat the names in", key.as_bytes(), &problem))? {
                 match new {
                     New::Nothing => {}
-                    New::Failed(problem) => return Err(problem.message),
-                    New::Directory(key) => {
-                        directories.insert(key);
+                    New::Failed(path, problem) => return Err(cannot("stat", &path, &problem)),
+                    New::Directory(key, inode) => {
+                        directories.insert(key, inode);
                     }
                     New::File(size) => {
                         unseen.count += 1;
@@ -209,67 +215,137 @@ impl Unseen {
     }
 }
 
+impl Now {
+    /// With what was found under the key of the directory when its parent was read again, just after the stat.
+    fn with_found(self, directory: &ReadDirectory, found: Option<(u64, u64)>) -> Self {
+        match (self, found) {
+            (Self::Gone, Some(_)) => Self::Replaced,
+            (Self::Unchanged | Self::Changed { .. }, Some(inode)) if inode != directory.inode => Self::Replaced,
+            (now, _) => now,
+        }
+    }
+}
+
 impl Check {
     fn now(&self, directory: &ReadDirectory) -> Now {
-        let path = directory.key.as_str().strip_suffix('/').unwrap_or(".");
-        let last = if directory.through_link { LastLink::Follow } else { LastLink::Keep };
-        match self.operations.fresh_stat(self.root.fd(), path.as_bytes(), last) {
+        // The walk would follow a link here too, even if it found a directory.
+        let last = if self.options.links == Links::Follow { LastLink::Follow } else { LastLink::Keep };
+        let stat = |path: &[u8]| self.operations.fresh_stat(self.root.fd(), path, last);
+        match self.call(directory, stat) {
             Ok(now) if now.kind != EntryKind::Directory => Now::Gone,
-            Ok(now) if directory.is_unchanged(&now) => Now::Unchanged,
             Ok(now) if directory.inode != now.inode => Now::Replaced,
+            Ok(now) if directory.is_unchanged(&now) => Now::Unchanged,
             Ok(now) => Now::Changed { since: directory.ctime.min(now.ctime).minus(CLOCKS_DIFFER) },
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Now::Gone,
-            Err(errno) => Now::Failed(Problem::of("stat", errno)),
+            Err(error) => error.problem("stat").map_or(Now::Gone, Now::Failed),
         }
     }
 
-    fn names(&self, directory: &ReadDirectory) -> Result<Vec<Vec<u8>>, Errno> {
-        let path = directory.key.as_str().strip_suffix('/').unwrap_or(".");
-        let links = if directory.through_link { AllowedLinks::Any } else { AllowedLinks::None };
-        let open = self.operations.open_directory(self.root.fd(), path.as_bytes(), links)?;
-        let mut names = Vec::new();
-        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-        let mut first = true;
-        while self.operations.read_names(open.as_fd(), buffer.spare_capacity_mut(), first, |name, _| {
-            names.push(name.to_vec());
-        })? {
-            first = false;
-        }
-        Ok(names)
+    fn names(&self, directory: &ReadDirectory) -> Result<Vec<Vec<u8>>, CallError> {
+        self.call(directory, |path| {
+            let open = self.operations.open_directory(self.root.fd(), path, self.links())?;
+            let mut names = Vec::new();
+            let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+            let mut first = true;
+            while self.operations.read_names(open.as_fd(), buffer.spare_capacity_mut(), first, |name, _| {
+                names.push(name.to_vec());
+            })? {
+                first = false;
+            }
+            Ok(names)
+        })
     }
 
+    /// Makes a call on the path of the directory, and confirms an error that says that it is gone. The root never is.
+    fn call<T>(&self, directory: &ReadDirectory, call: impl Fn(&[u8]) -> Result<T, Errno>) -> Result<T, CallError> {
+        match directory.key.as_str().strip_suffix('/') {
+            None => call(b".").map_err(CallError::Failed),
+            Some(path) => {
+                let place = Place::new(path, EntryKind::Directory, self.links());
+                place.call(&self.operations, self.root.fd(), || call(path.as_bytes()))
+            }
+        }
+    }
+
+    fn links(&self) -> AllowedLinks {
+        if self.options.links == Links::Follow { AllowedLinks::Any } else { AllowedLinks::None }
+    }
+
+    /// Stats a name of the directory; `None` if it is gone.
+    fn stat_name(&self, directory: &ReadDirectory, name: &[u8], path: &[u8]) -> Result<Option<Stat>, CallError> {
+        match self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(errno) if is_absence(errno) => {
+                // As in a place, but the kind of the name is unknown.
+                let open = |path: &[u8]| self.operations.open_directory(self.root.fd(), path, self.links());
+                let opened = match self.call(directory, open) {
+                    Err(CallError::Gone) => return Ok(None),
+                    opened => opened?,
+                };
+                match self.operations.fresh_stat(opened.as_fd(), name, LastLink::Keep) {
+                    Ok(stat) => Ok(Some(stat)),
+                    Err(errno) if is_absence(errno) => Ok(None),
+                    Err(errno) => Err(CallError::Failed(errno)),
+                }
+            }
+            Err(errno) => Err(CallError::Failed(errno)),
+        }
+    }
+
+    /// What a name is, by one stat, unless it is a link that the walk follows.
     fn name(&self, directory: &ReadDirectory, name: &[u8], since: EpochNanos) -> New {
         let path = [directory.key.as_bytes(), name].concat();
-        let fresh = |path: &[u8]| self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep);
-        match fresh(&path) {
-            Ok(stat) if stat.ctime < since => return New::Nothing,
-            Ok(_) => {}
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return New::Nothing,
-            Err(errno) => return New::Failed(Problem::of("stat", errno)),
-        }
-        let Ok(key) = String::from_utf8(path) else {
-            return New::Nameless([directory.key.as_bytes(), name].concat());
+        let stat = match self.stat_name(directory, name, &path) {
+            Ok(Some(stat)) if stat.ctime >= since => stat,
+            Ok(_) => return New::Nothing,
+            Err(error) => return error.problem("stat").map_or(New::Nothing, |problem| New::Failed(path, problem)),
         };
-        let (filter, range) = (&self.options.filter, &self.options.tree_range);
+        let key = match String::from_utf8(path) {
+            Ok(key) => key,
+            Err(error) => return New::Nameless(error.into_bytes()),
+        };
         if self.options.skip_reserved && is_reserved(&key) {
             return New::Nothing;
         }
-        match named_path::descend(&self.root, &self.operations, &self.options, &key, fresh) {
-            Ok(Found::File(entry) | Found::Symlink(entry)) => {
-                let is_leftover = name.rsplit(|&byte| byte == b'/').next().is_some_and(is_leftover);
-                if is_leftover || !filter.admits(&key) || !range.keys().contains(key.as_bytes()) {
-                    New::Nothing
-                } else {
-                    New::File(entry.stat.size_bytes)
-                }
-            }
-            Ok(Found::Directory(_)) => {
+        if stat.kind == EntryKind::Symlink && self.options.links == Links::Follow {
+            let fresh = |path: &[u8]| self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep);
+            return match named_path::descend(&self.root, &self.operations, &self.options, &key, fresh) {
+                Ok(Found::File(entry) | Found::Directory(entry)) => self.in_scope(key, &entry.stat),
+                Ok(_) => New::Nothing,
+                Err(errno) => New::Failed(key.into_bytes(), Problem::of("stat", errno)),
+            };
+        }
+        let (mounts, through_link) = (mounts_between(directory.inode.0, &stat), directory.through_link);
+        if self.options.mount_points.is_missing(&key, MountPoint { mounts, through_link }) {
+            return New::Nothing;
+        }
+        self.in_scope(key, &stat)
+    }
+
+    /// The file or directory, if it is part of the sync.
+    fn in_scope(&self, key: String, stat: &Stat) -> New {
+        let (filter, range) = (&self.options.filter, &self.options.tree_range);
+        match stat.kind {
+            EntryKind::Directory => {
                 let key = key + "/";
                 let is_out = filter.excludes_directory(&key) || !range.reaches(&key);
-                if is_out { New::Nothing } else { New::Directory(key) }
+                if is_out { New::Nothing } else { New::Directory(key, stat.inode) }
             }
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => New::Nothing,
-            Err(errno) => New::Failed(Problem::of("stat", errno)),
+            EntryKind::Symlink if self.options.links == Links::Skip => New::Nothing,
+            EntryKind::File | EntryKind::Symlink => {
+                let is_leftover = is_leftover(key.rsplit('/').next().unwrap_or(&key).as_bytes());
+                let is_out = is_leftover || !filter.admits(&key) || !range.keys().contains(key.as_bytes());
+                if is_out { New::Nothing } else { New::File(stat.size_bytes) }
+            }
+            EntryKind::Special => New::Nothing,
         }
     }
+}
+
+/// The error of a second look at a path, and what to do.
+fn cannot(verb: &str, path: &[u8], problem: &Problem) -> String {
+    let path = match path {
+        b"" => "the source".into(),
+        path => format!("'{}'", String::from_utf8_lossy(path)),
+    };
+    format!("cannot {verb} {path} again after the walk: {}", problem.message)
 }

@@ -116,7 +116,7 @@ impl Guard {
             | Self::TaskUnknown
             | Self::DatasyncMayStillRun
             | Self::Walk { .. }
-            | Self::MayBeRenamed { new_name: NewName::Unseen, .. }
+            | Self::MayBeRenamed { new_name: NewName::Unseen | NewName::NotChecked, .. }
             | Self::Unknown
             | Self::Uploads { .. }
             | Self::EmptySource { .. }
@@ -165,6 +165,10 @@ impl Guard {
                 counted(*failed, "new file", "new files"),
                 if *of_plan { "Make a new plan" } else { "The next run deletes, once the uploads succeed" }
             ),
+            Self::MayBeRenamed { new_name: NewName::NotChecked, unknown_size } => format!(
+                "kept the object, because it may be the old name of a file that was renamed during the walk: {}",
+                unknown_size.as_deref().unwrap_or_default()
+            ),
             Self::MayBeRenamed { new_name, unknown_size } => {
                 let size = match unknown_size {
                     None => "and has the size of this object".to_owned(),
@@ -176,7 +180,7 @@ impl Guard {
                          file failed (read `failures`), or is younger than --min-age. Kept the object until a run \
                          publishes the file"
                     ),
-                    NewName::Unseen => format!(
+                    NewName::Unseen | NewName::NotChecked => format!(
                         "a file came to its name after the walk had read the directory there, {size}: this object may be \
                          its old name. Kept the object: the next run publishes the file, and deletes its old name"
                     ),
@@ -233,6 +237,8 @@ pub enum NewName {
     Unpublished,
     /// The walk did not see it.
     Unseen,
+    /// The run could not look for files that the walk did not see.
+    NotChecked,
 }
 
 /// How many deletes one run may do.

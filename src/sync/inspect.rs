@@ -116,7 +116,10 @@ async fn find_unseen(context: &Context, tally: &mut Tally) {
         unseen = context.source.unseen(&tally.read_directories) => unseen,
         () = context.shutdown.requested() => return,
     };
-    tally.not_surveyed = unseen.count;
+    tally.not_surveyed = unseen.count + u64::from(unseen.error.is_some());
+    if let Some(error) = &unseen.error {
+        tracing::warn!("cannot compare files that were renamed during the walk: {error}");
+    }
     if unseen.count > 0 {
         let count = unseen.count;
         tracing::warn!(

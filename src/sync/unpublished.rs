@@ -41,7 +41,11 @@ impl Unpublished {
         if !places.is_empty() {
             source.learn_sizes(places, &mut self.sizes).await;
         }
-        RenamedSizes { unpublished: self.sizes.clone(), unseen: unseen.sizes.clone() }
+        RenamedSizes {
+            unpublished: self.sizes.clone(),
+            unseen: unseen.sizes.clone(),
+            not_checked: unseen.error.clone(),
+        }
     }
 }
 
@@ -50,21 +54,27 @@ impl Unpublished {
 pub(crate) struct RenamedSizes {
     unpublished: Sizes,
     unseen: Sizes,
+    /// Why the run could not learn what the walk did not see: each orphan may be an old name.
+    not_checked: Option<String>,
 }
 
 impl RenamedSizes {
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(sizes: [u64; N]) -> Self {
-        Self { unpublished: Sizes::These(sizes.into()), unseen: Sizes::default() }
+        Self { unpublished: Sizes::These(sizes.into()), ..Self::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.unpublished.is_empty() && self.unseen.is_empty()
+        self.unpublished.is_empty() && self.unseen.is_empty() && self.not_checked.is_none()
     }
 
     /// Returns the guard that withholds the delete of an object of this size, if it may be an old name. The object of a
     /// directory has no content that could be lost.
     pub(crate) fn guard(&self, key: &str, size: u64) -> Option<Guard> {
+        if let Some(error) = &self.not_checked {
+            let new_name = NewName::NotChecked;
+            return Some(Guard::MayBeRenamed { new_name, unknown_size: Some(error.clone()) });
+        }
         let guard = |new_name, sizes: &Sizes| match sizes {
             Sizes::All(why) => Some(Guard::MayBeRenamed { new_name, unknown_size: Some(why.clone()) }),
             Sizes::These(_) if size == 0 && key.ends_with('/') => None,
@@ -85,7 +95,8 @@ mod tests {
 
     #[test]
     fn only_an_orphan_of_exactly_the_size_may_be_the_old_name() {
-        let renamed = |unpublished: &Sizes| RenamedSizes { unpublished: unpublished.clone(), unseen: Sizes::default() };
+        let renamed =
+            |unpublished: &Sizes| RenamedSizes { unpublished: unpublished.clone(), ..RenamedSizes::default() };
         let mut sizes = Sizes::default();
         assert!(renamed(&sizes).is_empty());
         sizes.add(7);

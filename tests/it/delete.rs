@@ -589,7 +589,7 @@ fn every_delete_is_withheld_if_a_changed_directory_cannot_be_read_again() {
     let run = trial.sync_as_nobody(&["--delete"]).expect(3);
     assert!(trial.has("d/orphan") && trial.has("orphan"), "a file may have come to the directory before");
     let (count, _, message) = withheld(&run, "may_be_renamed");
-    assert!(count == 2 && message.contains("its size is unknown (permission denied"), "{message}");
+    assert!(count == 2 && message.contains("cannot read 'd/' again after the walk: permission denied"), "{message}");
 }
 
 #[test]

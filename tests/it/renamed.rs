@@ -83,6 +83,72 @@ fn for_each_change(ways: [&str; 2], check: impl Fn(Change, &str) + Sync) {
     });
 }
 
+/// Moves `gone` out of the tree and `from` beside it, with a followed link to that in place of `gone`.
+fn replace_by_link(tree: &Path, gone: &str, from: &str, below: &str) {
+    let out = tree.with_extension("out");
+    fs::create_dir_all(out.join("new")).unwrap();
+    fs::rename(tree.join(gone), out.join("old")).unwrap();
+    fs::rename(tree.join(from), out.join("new").join(below)).unwrap();
+    let target = if below == "here" { out.join("new/here") } else { out.join("new") };
+    std::os::unix::fs::symlink(target, tree.join(gone)).unwrap();
+}
+
+#[test]
+fn a_directory_replaced_by_a_link_behind_the_walk_keeps_the_old_objects() {
+    let changes: [Change; 3] = [
+        ("a directory", |tree| replace_by_link(tree, "a", "z/d", "here"), &["z/d/e/two", "z/d/one"]),
+        ("a directory, deep", |tree| replace_by_link(tree, "a", "z/d", "sub"), &["z/d/e/two", "z/d/one"]),
+        ("a directory in another", |tree| replace_by_link(tree, "a/sub", "z/d", "here"), &["z/d/e/two", "z/d/one"]),
+    ];
+    thread::scope(|scope| {
+        for (what, change, kept) in changes {
+            scope.spawn(move || {
+                let trial = trial("plain");
+                let source = trial.tree().display().to_string();
+                let run = while_walking(&trial, &[&words("sync", &source, "plain")[..], &ALL].concat(), change);
+                for name in kept {
+                    assert!(trial.has(name), "{what}: {name} is the only copy of its content: {}", run.stderr);
+                }
+                assert_eq!((run.code, run.withheld_by("may_be_renamed")), (3, 2), "{what}");
+            });
+        }
+    });
+}
+
+#[test]
+fn one_missing_entry_does_not_prove_that_a_changed_directory_is_gone() {
+    let trial = trial("plain");
+    fs::create_dir(trial.tree().join("odd")).unwrap();
+    let _odd = OddFs::mount(&trial.tree().join("odd"), &["file"], &[("", Fault::ChangesAndNotFoundOnce)]);
+    trial.object("orphan", "size", LONG_AGO);
+    let run = trial.sync(&ALL).expect(3);
+    assert!(trial.has("orphan"), "a file of its size may have come to the directory");
+    assert_eq!(run.withheld_by("may_be_renamed"), 1);
+}
+
+#[test]
+fn a_changed_directory_costs_one_stat_for_each_name() {
+    let stats = |change: fn(&Path)| {
+        let trial = Trial::new();
+        for number in 0..200 {
+            trial.write(format!("a/{number}"), "x");
+        }
+        fs::create_dir(trial.tree().join("m")).unwrap();
+        trial.sync(&[]).expect(0);
+        trial.object("orphan", "of another size", LONG_AGO);
+        let source = trial.tree().display().to_string();
+        let run = while_walking(&trial, &[&words("sync", &source, "plain")[..], &ALL].concat(), change).expect(0);
+        assert!(!trial.has("orphan"));
+        run.report["source_operations"]["stat"].as_u64().unwrap()
+    };
+    let quiet = stats(|_| {});
+    let changed = stats(|tree| {
+        fs::write(tree.join("a/lock"), "").unwrap();
+        fs::remove_file(tree.join("a/lock")).unwrap();
+    });
+    assert_eq!(changed - quiet, 200);
+}
+
 #[test]
 fn a_file_renamed_behind_the_walk_keeps_its_old_object_for_one_run() {
     for_each_change(["plain", "datasync"], |(what, change, kept), mode| {

@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     OpenNotFound(Absence),
     /// The same, the first time.
     OpenNotFoundOnce,
+    /// The directory has newer times once it was opened, and its second open fails with ENOENT.
+    ChangesAndNotFoundOnce,
     /// Open finds the file, and read fails with ENOENT.
     ReadNotFound,
     /// The directory lists the name, and stat fails with ENOENT.
@@ -202,6 +204,9 @@ impl Odd {
             Some(Fault::OpenNotFoundOnce) if self.opens.fetch_add(1, Ordering::Relaxed) == 0 => {
                 return reply.error(Errno::ENOENT);
             }
+            Some(Fault::ChangesAndNotFoundOnce) if self.opens.fetch_add(1, Ordering::Relaxed) == 1 => {
+                return reply.error(Errno::ENOENT);
+            }
             _ => {}
         }
         let response = move || reply.opened(FileHandle(0), FopenFlags::empty());
@@ -231,13 +236,16 @@ impl Odd {
 
     fn attributes(&self, inode: INodeNo) -> FileAttr {
         let file = self.node(inode).filter(|node| !node.is_directory);
+        let is_changed = self.fault(self.path_of(inode)) == Some(Fault::ChangesAndNotFoundOnce)
+            && self.opens.load(Ordering::Relaxed) > 0;
+        let changed = UNIX_EPOCH + if is_changed { Duration::from_secs(1) } else { Duration::ZERO };
         FileAttr {
             ino: inode,
             size: file.map_or(0, |file| u64::try_from(file.path.len()).unwrap()),
             blocks: 0,
             atime: UNIX_EPOCH,
-            mtime: UNIX_EPOCH,
-            ctime: UNIX_EPOCH,
+            mtime: changed,
+            ctime: changed,
             crtime: UNIX_EPOCH,
             kind: if file.is_some() { FileType::RegularFile } else { FileType::Directory },
             perm: if file.is_some() { 0o644 } else { 0o755 },
