@@ -16,7 +16,7 @@ use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::fence::Fence;
 use crate::location::Location;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, VERSION_PARAMETER};
 use crate::metadata::Preserve;
 use crate::progress::Progress;
 use crate::range_list::RangeOfList;
@@ -267,10 +267,11 @@ impl SyncConfig {
         Ok(match &self.reading.manifest {
             None => Input::Walk,
             Some(NamedFiles::Known(manifest)) => Input::Manifest(manifest.clone()),
-            Some(NamedFiles::In(location, name)) => {
-                let home = self.connect_to(location, shutdown.clone()).await?;
-                let fetched = home.get(name).await;
-                let manifest = format!("{location}{name}");
+            Some(NamedFiles::In { folder, name, version }) => {
+                let home = self.connect_to(folder, shutdown.clone()).await?;
+                let fetched = home.get_version(name, version.as_deref()).await;
+                let version = version.iter().map(|version| format!("{VERSION_PARAMETER}{version}")).collect::<String>();
+                let manifest = format!("{folder}{name}{version}");
                 let unusable = |error: S3Error| OpenError::FetchManifest { manifest, error: error.to_string() };
                 Input::Manifest(Manifest::read(&fetched.map_err(unusable)?.content)?)
             }

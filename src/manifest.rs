@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 
 use crate::key::{MAX_KEY_BYTES, NotAPath, SourcePath};
 
+/// The part of a manifest's URL that names a version of the object.
+pub(crate) const VERSION_PARAMETER: &str = "?versionId=";
+
 /// The paths of a manifest, each once, in byte order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {

@@ -10,8 +10,7 @@ use crate::cli::SourceArgs;
 use crate::filter::Filter;
 use crate::key::RelativeKey;
 use crate::location::{FileLocation, Location};
-use crate::manifest::Manifest;
-use crate::recorded_options::PATTERN_SEPARATOR;
+use crate::manifest::{Manifest, VERSION_PARAMETER};
 
 /// AWS advises at least 64 threads per client (EFS user guide, "Performance tips").
 const WALKERS: usize = 64;
@@ -29,8 +28,12 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) enum NamedFiles {
     Known(Manifest),
-    /// An object that the run fetches.
-    In(Location, RelativeKey),
+    /// An object that the run fetches, and its version if the URL names one.
+    In {
+        folder: Location,
+        name: RelativeKey,
+        version: Option<String>,
+    },
 }
 
 impl Reading {
@@ -61,7 +64,12 @@ fn patterns(given: &[String]) -> Option<String> {
 
 fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {
     match location {
-        FileLocation::Object(folder, name) => Ok(NamedFiles::In(folder, name)),
+        FileLocation::Object(folder, name) => Ok(match name.as_str().split_once(VERSION_PARAMETER) {
+            Some((name, version)) => {
+                NamedFiles::In { folder, name: RelativeKey::new(name), version: Some(version.to_owned()) }
+            }
+            None => NamedFiles::In { folder, name, version: None },
+        }),
         FileLocation::Path(path) => Ok(NamedFiles::Known(Manifest::read(&read("manifest", &path)?)?)),
     }
 }

@@ -71,7 +71,7 @@ pub struct Execution {
     pub(crate) filters: Filters,
     /// The options of this execution, if the response contains them.
     pub(crate) options: Option<ExecutionOptions>,
-    /// The manifest of this execution as `s3://bucket/key`.
+    /// The manifest of this execution, as [`manifest_url`] writes it.
     pub(crate) manifest: Option<String>,
     /// How many files and folders the execution deleted.
     pub(crate) deleted: i64,

