@@ -47,7 +47,9 @@ pub(crate) fn differences(
         .into_iter()
         .filter_map(|name| {
             let (given, task) = (options.get(name)?, defaults.get(name));
-            let is_same = task.as_ref().is_some_and(|task| is_same(name, task, &given));
+            // A task shows every other storage class.
+            let shown = task.as_deref().or_else(|| (name == "storage_class").then_some("STANDARD"));
+            let is_same = shown.is_some_and(|shown| is_same(name, shown, &given));
             (!is_same).then_some((name, given, task))
         })
         .collect()

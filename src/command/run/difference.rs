@@ -1,7 +1,9 @@
 //! The differences between the options of a run and the settings of its task: what is refused before a start, what a start
 //! passes on, and what only the direct sync applies.
 
-use crate::cli::{Deletes, Policy, RunCommand};
+use clap::ValueEnum;
+
+use crate::cli::{Attribute, Deletes, Policy, RunCommand};
 use crate::datasync::defaults;
 use crate::datasync::{Filters, OwnDeletes, Request, Task};
 use crate::location::Location;
@@ -31,6 +33,7 @@ pub(super) struct Differences {
 impl Differences {
     /// Compares the options in force with the task.
     pub(super) fn new(command: &RunCommand, options: &RecordedOptions, has_header_rules: bool, task: &Task) -> Self {
+        let options = &normalized(command, options);
         let of_task = defaults::differences(&defaults::of_task(task), options);
         let own_deletes = command.datasync.deletes == Deletes::Datasync;
         let mut beyond = Vec::new();
@@ -109,6 +112,27 @@ impl Differences {
     pub(super) fn into_request(self) -> Request {
         self.request
     }
+}
+
+/// Returns the options with the text that a task's settings have for the same value: `1` and `yes` are `true`.
+fn normalized(command: &RunCommand, options: &RecordedOptions) -> RecordedOptions {
+    let how = &command.how;
+    let given = &how.compare.no_preserve;
+    let attributes = Attribute::value_variants().iter().filter(|attribute| given.contains(attribute));
+    let names: Vec<_> = attributes.filter_map(ValueEnum::to_possible_value).collect();
+    let names = names.iter().map(clap::builder::PossibleValue::get_name).collect::<Vec<_>>().join(",");
+    let min_age = humantime::format_duration(how.source_args.min_age);
+    let texts = [
+        ("delete", Some(how.delete.delete.to_string())),
+        ("no_preserve", Some(names)),
+        ("bandwidth", how.limits.bandwidth.map(|bytes| format!("{bytes}B"))),
+        ("min_age", Some(min_age.to_string())),
+    ];
+    let present = texts.into_iter().filter(|(name, _)| options.get(name).is_some());
+    present.fold(options.clone(), |options, (name, text)| match text {
+        Some(text) => options.with(name, text),
+        None => options,
+    })
 }
 
 fn shown(name: &str, value: &str) -> String {
