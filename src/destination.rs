@@ -169,6 +169,17 @@ impl Destination {
         }
     }
 
+    /// Why S3 may have refused this request because of the bucket's owner, if an owner is expected. S3 gives the same error
+    /// for a missing permission. DataSync knows no expected owner.
+    pub(crate) fn other_owner(&self, error: &S3Error) -> Option<String> {
+        let owner = self.expected_owner.as_ref().filter(|_| error.kind == ErrorKind::Denied)?;
+        let bucket = &self.bucket;
+        Some(format!(
+            "S3 denies access to bucket '{bucket}' with --expected-bucket-owner {owner}: check that this account owns the \
+             bucket, and allow s3:ListBucket"
+        ))
+    }
+
     /// Returns what the user must know and do about an error that concerns the whole bucket.
     pub(crate) fn explain(&self, error: &S3Error) -> String {
         let bucket = &self.bucket;

@@ -148,7 +148,9 @@ async fn work(
             tracing::error!("started nothing: {}", guard.message());
             return session.end_withheld(&guard, objects).await;
         }
-        SourceCheck::OtherTree(why) => return session.end(Some(why), ExitCode::Fatal).await,
+        SourceCheck::OtherTree(why) | SourceCheck::OtherOwner(why) => {
+            return session.end(Some(why), ExitCode::Fatal).await;
+        }
     };
     let mut subject = session.subject.clone();
     let direct = through_datasync(args, known, request, &session, sampled, &mut subject, &control).await;

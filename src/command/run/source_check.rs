@@ -13,6 +13,8 @@ pub(super) enum SourceCheck {
     Withheld(Guard, u64),
     /// The source is not the tree that was copied to the destination, for this reason.
     OtherTree(String),
+    /// S3 denies access to the bucket for its expected owner, for this reason.
+    OtherOwner(String),
 }
 
 /// Compares the source with a sample of the destination. `before_datasync`: whether an execution may follow, rather than
@@ -20,6 +22,9 @@ pub(super) enum SourceCheck {
 pub(super) async fn check_source(context: &Context, before_datasync: bool) -> SourceCheck {
     let sample = match KeySample::take(context).await {
         Ok(sample) => Some(sample),
+        Err(error) if before_datasync && let Some(why) = context.destination.other_owner(&error) => {
+            return SourceCheck::OtherOwner(format!("{why}. Started and wrote nothing"));
+        }
         // DataSync may be able to do what this program cannot.
         Err(error) => {
             tracing::warn!("cannot list the destination: {}", context.destination.explain(&error));
