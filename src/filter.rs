@@ -24,6 +24,8 @@ pub(crate) mod reserved;
 
 use pattern::{Pattern, Patterns};
 
+use crate::recorded_options::PATTERN_SEPARATOR;
+
 /// The most characters that an include or exclude filter may have (`FilterRule` in the DataSync API).
 const MAX_FILTER_CHARACTERS: usize = 102_400;
 
@@ -50,6 +52,10 @@ pub enum FilterError {
     TooLong { which: &'static str, characters: usize },
     #[error("the {which} filter has no pattern: omit the option, or write a pattern such as /folder")]
     Empty { which: &'static str },
+    #[error(
+        "the {which} filter {filter:?} ends in a single \\, which would join it with the next {which}: write \\\\ for a \\ at the end"
+    )]
+    Unfinished { which: &'static str, filter: String },
     #[error("the {which} filter has a NUL character, which no path can have: remove it")]
     Nul { which: &'static str },
 }
@@ -89,6 +95,32 @@ impl Filter {
     pub fn matching_nothing(&self) -> impl Iterator<Item = &str> {
         [&self.include, &self.exclude].into_iter().flatten().flat_map(Patterns::matching_nothing)
     }
+}
+
+/// Joins the filters of all occurrences of an option, each of which has patterns of its own.
+///
+/// # Errors
+/// Returns an error if the end of a filter would change the beginning of the next one.
+pub(crate) fn joined(which: &'static str, filters: &[String]) -> Result<Option<String>, FilterError> {
+    let is_unfinished =
+        |filter: &&String| filter.chars().rev().take_while(|character| *character == '\\').count() % 2 == 1;
+    let before_another = filters.split_last().map_or(&[][..], |(_, others)| others);
+    if let Some(filter) = before_another.iter().find(is_unfinished) {
+        return Err(FilterError::Unfinished { which, filter: filter.clone() });
+    }
+    Ok((!filters.is_empty()).then(|| filters.join(PATTERN_SEPARATOR)))
+}
+
+/// Whether a filter pair admits a key that `other` excludes, as far as their patterns show it: it has an include that `other`
+/// lacks, or lacks an exclude. Each pair is the include and the exclude filter.
+pub(crate) fn may_admit_more(filters: (Option<&str>, Option<&str>), other: (Option<&str>, Option<&str>)) -> bool {
+    let included = match (filters.0, other.0) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(filter), Some(other)) => pattern::all(filter).is_subset(&pattern::all(other)),
+    };
+    let excludes = |filter: Option<&str>| filter.map(pattern::all).unwrap_or_default();
+    !included || !excludes(other.1).is_subset(&excludes(filters.1))
 }
 
 fn parse(which: &'static str, filter: &str) -> Result<Vec<Pattern>, FilterError> {

@@ -365,7 +365,7 @@ impl Session {
         };
         let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
         let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
-        let mut outcome = Outcome { unguarded_deletes: doubt.unguarded_deletes.clone(), ..Outcome::default() };
+        let mut outcome = Outcome { violations: doubt.violations(), ..Outcome::default() };
         let context = setup.start(memory, &doubt, changes);
         let result = match unusable {
             None => Box::pin(work(&context, &input, &mut outcome)).await,
@@ -381,7 +381,7 @@ impl Session {
             requests: Some(&requests),
             operations: Some(context.source.operations()),
             seconds: outcome.seconds,
-            error: result.err().map(|fatal| fatal.to_string()).or(outcome.unguarded_deletes).or(lost_changes),
+            error: result.err().map(|fatal| fatal.to_string()).or(outcome.violations).or(lost_changes),
             exit_code,
         };
         end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await

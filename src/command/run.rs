@@ -188,7 +188,8 @@ async fn through_datasync(
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
     let unguarded_deletes = attempt.unguarded_deletes(deletes_were_within_limit(sampled, session));
-    let doubt = Doubt { unguarded_deletes, ..history.doubt_after(&attempt) };
+    let published_beyond = attempt.published_beyond();
+    let doubt = Doubt { unguarded_deletes, published_beyond, ..history.doubt_after(&attempt) };
     let attempted = Attempted {
         verdict: attempt.verdict.kind,
         is_proven: attempt.unproven.is_empty(),
@@ -236,6 +237,9 @@ async fn attempt_once(
         }
         Err(attempt) => attempt.clone(),
     };
+    if let Some(why) = attempt.published_beyond() {
+        tracing::warn!("{why}");
+    }
     if attempt.verdict.kind == VerdictKind::Succeeded {
         for reason in &attempt.unproven {
             tracing::warn!("the success of the execution does not show that the destination matches: {reason}");

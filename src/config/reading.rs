@@ -7,7 +7,7 @@ use super::error::ConfigError;
 use super::range::ChosenRange;
 use super::read;
 use crate::cli::SourceArgs;
-use crate::filter::Filter;
+use crate::filter::{Filter, joined};
 use crate::key::RelativeKey;
 use crate::location::{FileLocation, Location};
 use crate::manifest::{Manifest, VERSION_PARAMETER};
@@ -43,7 +43,8 @@ impl Reading {
         if manifest.is_some() && !matches!(range, ChosenRange::Keys(keys) if keys.is_all()) {
             return Err(ConfigError::RangeOfManifest);
         }
-        let filter = Filter::new(patterns(&tree.include).as_deref(), patterns(&tree.exclude).as_deref())?;
+        let filter =
+            Filter::new(joined("include", &tree.include)?.as_deref(), joined("exclude", &tree.exclude)?.as_deref())?;
         for pattern in filter.matching_nothing() {
             tracing::warn!(pattern, "this pattern matches nothing: start a pattern with / (the source) or with *");
         }
@@ -55,11 +56,6 @@ impl Reading {
             source_timeout: tree.source_timeout,
         })
     }
-}
-
-/// Returns the patterns of all occurrences of an option, as one text.
-fn patterns(given: &[String]) -> Option<String> {
-    (!given.is_empty()).then(|| given.join(PATTERN_SEPARATOR))
 }
 
 fn named_files(location: FileLocation) -> Result<NamedFiles, ConfigError> {

@@ -72,6 +72,8 @@ pub(crate) struct Followed {
     may_delete: Option<bool>,
     /// Whether this run started it with filters that differ from the task's.
     has_own_filters: bool,
+    /// When this run asked for the execution, if it did.
+    requested: Option<SystemTime>,
     /// When the execution started, as early as is known.
     since: Option<SystemTime>,
     /// The last response to a poll.
@@ -103,6 +105,12 @@ impl Attempt {
         let started = SystemTime::now().checked_sub(self.took).unwrap_or(UNIX_EPOCH);
         let unseen = self.still_running.as_ref().map(|_| started);
         self.execution.as_ref().map(Followed::since).or(unseen)
+    }
+
+    /// Why an execution may have published what this run excludes; `None` if that cannot be.
+    pub(crate) fn published_beyond(&self) -> Option<String> {
+        let reason = self.unproven.iter().find(|reason| **reason == Unproven::PublishedBeyond)?;
+        self.execution.as_ref().map(|followed| format!("execution {}: {reason}", followed.arn))
     }
 
     /// Why an execution may have deleted, or may still delete, what no guard has seen; `None` if that cannot be.
@@ -169,7 +177,7 @@ pub(crate) async fn attempt(
     let mut reasons = unproven(&followed, task, request);
     if verdict.kind != VerdictKind::Succeeded {
         // Nothing else took the execution for a success.
-        reasons.retain(Unproven::is_ignored_override);
+        reasons.retain(Unproven::is_violation);
     }
     let verdict = verdict.but(&reasons);
     let still_running = followed.still_running();
@@ -203,6 +211,10 @@ async fn attach_or_start(
     let may_delete = request.allows_deletes(task);
     let filters = request.other_filters(task);
     let error = match Box::pin(datasync.start_with(request.overrides(task).as_ref(), filters)).await {
+        // The execution that had ended before the start.
+        Ok(arn) if task.latest_execution.as_ref() == Some(&arn) => {
+            ServiceError::incomplete("StartTaskExecution", "a new execution")
+        }
         Ok(arn) => {
             let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
             return Ok(Followed {
@@ -210,6 +222,7 @@ async fn attach_or_start(
                 attached: false,
                 may_delete,
                 has_own_filters,
+                requested: since,
                 since,
                 last: None,
                 cancelled_by_another: false,
@@ -334,6 +347,7 @@ impl Followed {
             attached: true,
             may_delete: None,
             has_own_filters: false,
+            requested: None,
             since: last.started,
             cancelled_by_another: last.status == Status::Cancelling,
             last: Some(last),

@@ -73,6 +73,10 @@ pub struct Execution {
     pub(crate) options: Option<ExecutionOptions>,
     /// The manifest of this execution, as [`manifest_url`] writes it.
     pub(crate) manifest: Option<String>,
+    /// How many files the execution expected to transfer.
+    pub(crate) expected: i64,
+    /// How many files the execution transferred.
+    pub(crate) transferred: i64,
     /// How many files and folders the execution deleted.
     pub(crate) deleted: i64,
     /// How many files failed. Always 0 in Basic mode.
@@ -133,6 +137,8 @@ impl Execution {
             filters: Filters::new(described.includes(), described.excludes()),
             options: described.options().map(ExecutionOptions::new),
             manifest: described.manifest_config().and_then(manifest_url),
+            expected: described.estimated_files_to_transfer(),
+            transferred: described.files_transferred(),
             deleted: described.files_deleted() + described.folders_deleted().unwrap_or_default(),
             status_name,
         })
@@ -140,19 +146,28 @@ impl Execution {
 
     /// Whether this execution has filters that differ from these.
     pub(crate) fn has_other_filters_than(&self, filters: &Filters) -> bool {
-        !self.filters.is_empty() && self.filters != *filters
+        !self.filters.is_empty() && !self.filters.are_equal_in_effect(filters)
+    }
+
+    /// Whether this execution may have published what these filters or the task's manifest exclude. One that shows
+    /// no filters has those of the task.
+    pub(super) fn may_publish_beyond(&self, filters: &Filters, task: &Task) -> bool {
+        let of_task = task.settings.filters();
+        let own = if self.filters.is_empty() { &of_task } else { &self.filters };
+        let manifest = &task.settings.manifest;
+        self.status != Status::Queued
+            && (own.may_admit_more_than(filters) || manifest.is_some() && self.manifest != *manifest)
     }
 
     /// Whether the execution succeeded, and compared all objects that the task copies with their files.
     pub(crate) fn compared_all(&self, task: &Task) -> bool {
-        // Without a stored mtime, DataSync compares sizes alone.
-        let by_mtime = !task.settings.not_preserved.iter().any(|attribute| attribute == "mtime");
         let has_same_options = match (&self.options, &task.options) {
             (Some(options), Some(task)) => options.differences(&task.with_deletes_of(options)).is_empty(),
             (None, _) | (_, None) => false,
         };
         self.status == Status::Succeeded
-            && by_mtime
+            && task.settings.stores_mtime()
+            && self.transferred >= self.expected
             && !self.is_partial()
             && has_same_options
             && !self.has_other_filters_than(&task.settings.filters())

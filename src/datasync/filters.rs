@@ -2,6 +2,8 @@
 
 use aws_sdk_datasync::types::{FilterRule, FilterType};
 
+use crate::filter::may_admit_more;
+
 /// The filters of a task, an execution or a run, in DataSync's syntax.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filters {
@@ -12,6 +14,20 @@ pub(crate) struct Filters {
 impl Filters {
     pub(super) fn new(includes: &[FilterRule], excludes: &[FilterRule]) -> Self {
         Self { include: patterns(includes), exclude: patterns(excludes) }
+    }
+
+    /// Whether an execution with these filters may publish what `other` excludes.
+    pub(crate) fn may_admit_more_than(&self, other: &Self) -> bool {
+        may_admit_more(self.texts(), other.texts())
+    }
+
+    /// Whether these filters and `other` admit the same files, as far as their patterns show it.
+    pub(crate) fn are_equal_in_effect(&self, other: &Self) -> bool {
+        !self.may_admit_more_than(other) && !other.may_admit_more_than(self)
+    }
+
+    fn texts(&self) -> (Option<&str>, Option<&str>) {
+        (self.include.as_deref(), self.exclude.as_deref())
     }
 
     /// Whether there is neither an include nor an exclude pattern.

@@ -205,6 +205,11 @@ impl TaskSettings {
         Filters { include: self.include.clone(), exclude: self.exclude.clone() }
     }
 
+    /// Whether executions store mtimes. Without stored mtimes, DataSync compares sizes alone.
+    pub(super) fn stores_mtime(&self) -> bool {
+        !self.not_preserved.iter().any(|attribute| attribute == "mtime")
+    }
+
     /// Reads the settings that `DescribeTask` shows; the error names what it lacks. The storage class is that of the location.
     fn new(task: &DescribeTaskOutput) -> Result<Self, &'static str> {
         let has_unknown_rule = |rules: &[FilterRule]| rules.iter().any(|rule| !is_known(rule));
@@ -278,6 +283,7 @@ fn storage_class(location: &DescribeLocationS3Output) -> Option<String> {
     }
 }
 
+/// The URL of a manifest, with the version if the configuration names one.
 pub(super) fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
     let object = manifest.source()?.s3()?;
     let bucket = object.s3_bucket_arn().rsplit(':').next()?;
@@ -285,7 +291,6 @@ pub(super) fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
     let version = version.map(|version| format!("{VERSION_PARAMETER}{version}")).unwrap_or_default();
     Some(format!("s3://{bucket}/{}{version}", object.manifest_object_path().trim_start_matches('/')))
 }
-/// The URL of a manifest, with the version if the configuration names one.
 
 #[cfg(test)]
 mod tests {

@@ -83,6 +83,11 @@ impl Pattern {
     }
 }
 
+/// The patterns of a filter, without their escapes and their order.
+pub(super) fn all(filter: &str) -> BTreeSet<Vec<String>> {
+    Pattern::parse_all(filter).into_iter().map(|pattern| pattern.pieces).collect()
+}
+
 /// The patterns of a filter, by how they are matched.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {

@@ -13,8 +13,8 @@ pub(super) struct Outcome {
     pub(super) inspection: Option<InspectionCounts>,
     pub(super) seconds: Seconds,
     pub(super) differences: Differences,
-    /// Why DataSync may have deleted what no guard has seen.
-    pub(super) unguarded_deletes: Option<String>,
+    /// What DataSync may have done that this run does not allow.
+    pub(super) violations: Option<String>,
     /// Whether something was left out, although nothing failed.
     pub(super) is_incomplete: bool,
 }
@@ -38,7 +38,7 @@ impl Outcome {
             // Beside an empty source, no difference is proven.
             (Ok(()), None) if self.tally.empty_source().is_some() => ExitCode::Incomplete,
             (Ok(()), None) if self.differences == Differences::Proven => ExitCode::Differences,
-            (Ok(()), None) if self.tally.is_incomplete() || self.is_incomplete || self.unguarded_deletes.is_some() => {
+            (Ok(()), None) if self.tally.is_incomplete() || self.is_incomplete || self.violations.is_some() => {
                 ExitCode::Incomplete
             }
             (Ok(()), None) if self.differences == Differences::Found => ExitCode::Differences,

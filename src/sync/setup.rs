@@ -29,6 +29,16 @@ pub struct Doubt {
     pub datasync_may_still_run: bool,
     /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
     pub unguarded_deletes: Option<String>,
+    /// Why DataSync may have published what this run excludes: the run is then incomplete.
+    pub published_beyond: Option<String>,
+}
+
+impl Doubt {
+    /// What DataSync may have done that this run does not allow.
+    pub(crate) fn violations(&self) -> Option<String> {
+        let all: Vec<_> = [&self.unguarded_deletes, &self.published_beyond].into_iter().flatten().cloned().collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 impl Setup {

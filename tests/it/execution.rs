@@ -183,6 +183,57 @@ fn a_success_without_options_is_compared() {
     }
 }
 
+/// A task that deletes nothing, whose executions succeed and copy nothing.
+fn succeeds_without_copies() -> (Trial, DataSyncServer) {
+    let (trial, datasync) = trial(SUCCESS);
+    datasync.change(|service| {
+        service.on_success = None;
+        service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+    });
+    (trial, datasync)
+}
+
+#[test]
+fn a_success_that_the_counters_or_the_start_time_contradict_is_compared() {
+    let changes: [(&str, Change); 2] = [
+        ("transferred 0 of 4 files", |response| {
+            response["EstimatedFilesToTransfer"] = 4.into();
+            response["FilesTransferred"] = 0.into();
+            response["FilesSkipped"] = 4.into();
+        }),
+        ("started before this run", |response| response["StartTime"] = 1_600_000_000.into()),
+    ];
+    for (reason, change) in changes {
+        let (trial, datasync) = succeeds_without_copies();
+        falsify(&datasync, "DescribeTaskExecution", change);
+        let run = trial.run(&datasync, &[]).expect(0);
+        let (verdict, evidence) = verdict(&run);
+        assert_eq!((verdict, run.counted("uploaded")), ("succeeded", 4), "{evidence}");
+        assert!(evidence.contains(reason), "{evidence}");
+    }
+}
+
+#[test]
+fn a_start_that_names_an_ended_execution_is_not_a_start() {
+    let (trial, datasync) = succeeds_without_copies();
+    let run = trial.run(&datasync, &[]).expect(0);
+    let ended = run.report["datasync"]["execution_arn"].clone();
+    falsify(&datasync, "StartTaskExecution", move |response| response["TaskExecutionArn"] = ended.clone());
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert_eq!((verdict(&run).0, run.counted("uploaded")), ("succeeded", 4), "{}", run.report["datasync"]);
+}
+
+#[test]
+fn a_success_of_a_task_that_stores_no_mtime_is_compared() {
+    let (trial, datasync) = succeeds_without_copies();
+    datasync.change(|service| {
+        service.options.insert("Mtime", "NONE".into());
+    });
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert_eq!((verdict(&run).0, run.counted("uploaded")), ("succeeded", 4), "{}", run.report["datasync"]);
+    assert!(verdict(&run).1.contains("sizes alone"), "{}", run.report["datasync"]);
+}
+
 // --- deletes that no guard has seen ---
 
 #[test]

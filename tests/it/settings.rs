@@ -105,26 +105,55 @@ fn an_execution_that_ignores_what_a_start_passes_on_proves_nothing() {
     trial.object("d0/f0", "other", LONG_AGO);
     let run = trial.run(&datasync, &["--overwrite", "never"]).expect(0);
     assert!(has_compared(&trial, &run) && run.stderr.contains("OverwriteMode=ALWAYS"), "{}", run.stderr);
-    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(0);
+    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(3);
     assert!(run.stderr.contains("does not show the filters"), "{}", run.stderr);
+    assert_names_what_it_excludes(&run);
     datasync.change(|service| service.include = Some("/d0".to_owned()));
-    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(0);
+    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(3);
     assert_eq!(run.report["datasync"]["verdict"], "partial", "{}", run.stderr);
+    assert_names_what_it_excludes(&run);
+}
+
+/// The report and the log say that an execution may have published what the run excludes.
+fn assert_names_what_it_excludes(run: &FinishedRun) {
+    let evidence = run.report["datasync"]["evidence"].as_str().unwrap();
+    for text in [evidence, run.report["error"].as_str().unwrap(), &run.stderr] {
+        assert!(text.contains("objects that this run excludes may have been published"), "{text}");
+    }
 }
 
 #[test]
 fn an_attached_execution_is_compared_with_the_filters_of_the_run() {
-    for (exclude, verdict) in [("/private", "succeeded"), ("/other", "partial")] {
+    for (exclude, verdict, code) in [
+        ("/private", "succeeded", 0),
+        ("/private/|/private", "succeeded", 0),
+        ("/other", "partial", 3),
+        ("/private|/other", "partial", 3),
+    ] {
         let (trial, datasync) = trial();
         datasync.change(|service| {
             service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)];
             service.exclude = Some("/private".to_owned());
         });
         let _of_another_caller = datasync.start_execution();
-        let run = trial.run(&datasync, &["--exclude", exclude, "--stall-timeout", "10s"]).expect(0);
+        let run = trial.run(&datasync, &["--exclude", exclude, "--stall-timeout", "10s"]).expect(code);
         assert_eq!(run.report["datasync"]["verdict"], verdict, "{exclude}: {}", run.stderr);
+        assert!(!run.stderr.contains("to DataSync option"), "{}", run.stderr);
+        if code == 3 {
+            assert_names_what_it_excludes(&run);
+        }
         assert_eq!(datasync.count("StartTaskExecution"), 0);
     }
+}
+
+#[test]
+fn an_attached_execution_without_filters_may_have_published_what_the_run_excludes() {
+    let (trial, datasync) = trial();
+    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    let _of_another_caller = datasync.start_execution();
+    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(3);
+    assert!(is_published(&trial, "private"));
+    assert_names_what_it_excludes(&run);
 }
 
 // --- what only the direct sync applies ---
@@ -182,6 +211,44 @@ fn with_deletes_datasync_a_run_without_deletes_forbids_those_of_the_task() {
     assert!(trial.has("orphan"));
 }
 
+/// Runs with a variable.
+fn run_with(trial: &Trial, datasync: &DataSyncServer, options: &[&str], variables: &[(&str, &str)]) -> FinishedRun {
+    let (task, source, url) = (datasync.task_arn(), trial.tree().display().to_string(), datasync.url());
+    let words = ["run", "--task-arn", &task, "--source", &source, "--poll-interval", "100ms"];
+    let words: Vec<&str> = words.iter().chain(options).copied().collect();
+    let url = [("AWS_ENDPOINT_URL_DATASYNC", url.as_str())];
+    trial.run_words(&words, &url.iter().chain(variables).copied().collect::<Vec<_>>())
+}
+
+#[test]
+fn values_of_options_differ_from_the_tasks_and_not_their_spellings() {
+    for value in ["1", "yes", "TRUE", "true"] {
+        let (trial, datasync) = trial();
+        trial.object("orphan", "o", LONG_AGO);
+        let run = run_with(&trial, &datasync, &["--deletes", "datasync"], &[("EFS2S3_DELETE", value)]).expect(0);
+        assert!(has_compared(&trial, &run) && !trial.has("orphan"), "{value}: {}", run.stderr);
+    }
+    for options in [
+        &["--storage-class", "STANDARD"][..],
+        &["--no-preserve", "gid,uid"],
+        &["--no-preserve", "gid", "--no-preserve", "uid,gid"],
+        &["--min-age", "0m"],
+        &["--bandwidth", "1MB"],
+    ] {
+        let (trial, datasync) = trial();
+        datasync.change(|service| {
+            service.options.insert("Uid", "NONE".into());
+            service.options.insert("Gid", "NONE".into());
+            service.options.insert("BytesPerSecond", 1_000_000.into());
+        });
+        let run = run_with(&trial, &datasync, options, &[("EFS2S3_DELETE", "0")]).expect(0);
+        assert!(!has_compared(&trial, &run) && !run.stderr.contains("differs"), "{options:?}: {}", run.stderr);
+    }
+    let (trial, datasync) = trial();
+    let run = run_with(&trial, &datasync, &["--storage-class", "STANDARD_IA"], &[]).expect(0);
+    assert!(has_compared(&trial, &run), "{}", run.stderr);
+}
+
 // --- what is refused before a start ---
 
 #[test]
@@ -202,6 +269,27 @@ fn another_destination_or_manifest_than_the_tasks_is_refused_before_a_start() {
     trial.run(&datasync, &["--from-manifest", manifest, "--policy", "direct-only"]).expect(0);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["d0/f0"]);
     trial.run(&datasync, &["s3://site/www/"]).expect(0);
+}
+
+#[test]
+fn a_bucket_that_is_denied_to_its_expected_owner_is_refused_before_a_start() {
+    let (trial, datasync) = trial();
+    trial.s3.settings(|settings| settings.bucket_owner = Some("111122223333".to_owned()));
+    let run = trial.run(&datasync, &["--expected-bucket-owner", "999999999999"]).expect(1);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("--expected-bucket-owner 999999999999") && error.contains("'site'"), "{error}");
+    assert_eq!((datasync.count("StartTaskExecution"), trial.count(WRITES)), (0, 0));
+    trial.run(&datasync, &["--expected-bucket-owner", "111122223333"]).expect(0);
+}
+
+#[test]
+fn a_filter_that_would_swallow_the_next_one_is_refused_before_a_start() {
+    let (trial, datasync) = trial();
+    let run = trial.run(&datasync, &["--exclude", "/zz\\", "--exclude", "/private"]).expect(2);
+    assert!(run.stderr.contains("ends in a single"), "{}", run.stderr);
+    assert_eq!((datasync.count("StartTaskExecution"), trial.count(WRITES)), (0, 0));
+    trial.run(&datasync, &["--exclude", "/zz\\\\", "--exclude", "/private"]).expect(0);
+    assert!(!is_published(&trial, "private") && trial.has("d0/f0"));
 }
 
 // --- settings that the run cannot use ---
@@ -237,6 +325,47 @@ fn a_location_that_cannot_be_read_needs_a_destination_and_leaves_the_success_unp
 }
 
 // --- a manifest that the run cannot read ---
+
+/// The configuration of a manifest, of a version of the object.
+fn manifest_version(version: &str) -> Value {
+    let object = json!({
+        "ManifestObjectPath": "today/m.csv",
+        "S3BucketArn": "arn:aws:s3:::lists",
+        "BucketAccessRoleArn": "r",
+        "ManifestObjectVersionId": version,
+    });
+    json!({ "Action": "TRANSFER", "Format": "CSV", "Source": { "S3": object } })
+}
+
+#[test]
+fn the_version_of_a_tasks_manifest_is_read_and_compared() {
+    let (trial, datasync) = trial();
+    trial.s3.create_bucket("lists");
+    trial.s3.put("lists", "today/m.csv", "d0/f0\nprivate/key\n", Seed::default());
+    trial.s3.put("lists", "today/m.csv?versionId=v1", "d0/f0\n", Seed::default());
+    datasync.change(|service| {
+        service.manifest = Some(manifest_version("v1"));
+        service.on_success = None;
+        service.script = vec![("ERROR", STEP)];
+    });
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert_eq!((run.report["route"].as_str(), is_published(&trial, "private")), (Some("fallback"), false));
+    assert!(trial.has("d0/f0"), "{:?}", trial.names());
+    let run = trial.run(&datasync, &["--from-manifest", "s3://lists/today/m.csv"]).expect(2);
+    assert!(run.stderr.contains("m.csv?versionId=v1"), "{}", run.stderr);
+    // The task's manifest is another version than that of the execution.
+    datasync.change(|service| {
+        service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)];
+        service.execution_manifest = Some(manifest_version("v2"));
+    });
+    let _running = datasync.start_execution();
+    let before = trial.count(Operation::GetObject);
+    let run = trial.run(&datasync, &[]).expect(3);
+    assert_eq!(run.report["datasync"]["verdict"], "succeeded");
+    assert_names_what_it_excludes(&run);
+    assert!(run.stderr.contains("another manifest than the task"), "{}", run.stderr);
+    assert!(trial.count(Operation::GetObject) > before);
+}
 
 fn with_unreadable_manifest() -> (Trial, DataSyncServer) {
     let (trial, datasync) = trial();

@@ -76,7 +76,7 @@ impl Differences {
                     option,
                     given,
                     task,
-                    "this option differs from the task's: the run uses this option, and passes it on to DataSync"
+                    "this option differs from the task's: the run uses this option, and passes it on if it starts an execution"
                 );
             } else {
                 tracing::warn!(

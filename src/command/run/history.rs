@@ -90,6 +90,7 @@ impl<'a> History<'a> {
             task_unknown: self.task.is_err(),
             datasync_may_still_run: still_running.is_some(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
+            published_beyond: None,
         }
     }
 

@@ -1,7 +1,12 @@
 //! The proof of a success: why the success of an execution does not show that the destination matches the source.
 
+use std::time::Duration;
+
 use super::Followed;
 use crate::datasync::{ExecutionOptions, Request, Task};
+
+/// How much later the clock of this machine may be than that of DataSync.
+const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 
 /// A reason why a comparison must follow the success of an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +23,19 @@ pub(crate) enum Unproven {
     UnknownOptions,
     /// The execution has another manifest than the task.
     OtherManifest,
+    /// The execution transferred fewer files than it expected.
+    FewTransferred {
+        /// How many files it transferred.
+        transferred: i64,
+        /// How many files it expected to transfer.
+        expected: i64,
+    },
+    /// The execution started before this run asked for one.
+    StartedEarlier,
+    /// The task stores no mtime, and so compares sizes alone.
+    SizesAlone,
+    /// The execution did not apply the filters of this run, or not the manifest.
+    PublishedBeyond,
     /// The execution was to delete nothing, and may have deleted.
     IgnoredOverride {
         /// How many files and folders DataSync counted as deleted.
@@ -28,6 +46,11 @@ pub(crate) enum Unproven {
 impl Unproven {
     pub(super) const fn is_ignored_override(&self) -> bool {
         matches!(self, Self::IgnoredOverride { .. })
+    }
+
+    /// Whether the execution may have done what this run does not allow, however it ended.
+    pub(super) const fn is_violation(&self) -> bool {
+        matches!(self, Self::IgnoredOverride { .. } | Self::PublishedBeyond)
     }
 }
 
@@ -46,6 +69,15 @@ impl std::fmt::Display for Unproven {
             }
             Self::UnknownOptions => f.write_str("DataSync did not show its options"),
             Self::OtherManifest => f.write_str("it had another manifest than the task"),
+            Self::FewTransferred { transferred, expected } => {
+                write!(f, "it transferred {transferred} of {expected} files")
+            }
+            Self::StartedEarlier => f.write_str("it started before this run asked for an execution"),
+            Self::SizesAlone => f.write_str("the task has Mtime=NONE, with which DataSync compares sizes alone"),
+            Self::PublishedBeyond => f.write_str(
+                "it did not apply the filters of this run: objects that this run excludes may have been published, look for \
+                 them",
+            ),
             Self::IgnoredOverride { deleted } => {
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
             }
@@ -85,6 +117,20 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
             }
         }
         (None, ..) | (_, None, _) | (.., None) => reasons.push(Unproven::UnknownOptions),
+    }
+    if last.may_publish_beyond(&request.filters, task) {
+        reasons.push(Unproven::PublishedBeyond);
+    }
+    if let (Some(requested), Some(started)) = (followed.requested, last.started)
+        && started + CLOCK_DIFFERENCE < requested
+    {
+        reasons.push(Unproven::StartedEarlier);
+    }
+    if last.transferred < last.expected {
+        reasons.push(Unproven::FewTransferred { transferred: last.transferred, expected: last.expected });
+    }
+    if !task.settings.stores_mtime() {
+        reasons.push(Unproven::SizesAlone);
     }
     if last.manifest != task.settings.manifest {
         reasons.push(Unproven::OtherManifest);
