@@ -82,6 +82,11 @@ impl Filter {
             && self.include.as_ref().is_none_or(|patterns| patterns.match_path(&path))
     }
 
+    /// Whether every key belongs to the sync.
+    pub(crate) const fn admits_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
+
     /// Whether neither the directory of this key, which ends in `/`, nor any key below it can belong to the sync: the walk
     /// need not read the directory.
     #[must_use]

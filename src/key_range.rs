@@ -69,6 +69,12 @@ impl KeyRange {
         reaches_range && self.to().is_none_or(|to| beginning <= to.as_bytes())
     }
 
+    /// Returns whether every key that starts with `beginning` is in the range.
+    pub(crate) fn contains_all_below(&self, beginning: &[u8]) -> bool {
+        let ends_later = |to: &RelativeKey| to.as_bytes() > beginning && !to.as_bytes().starts_with(beginning);
+        (self.after.is_root() || beginning > self.after.as_bytes()) && self.to().is_none_or(ends_later)
+    }
+
     /// Returns whether a key can be in both ranges.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let ends_after = |one: &Self, other: &Self| one.to().is_none_or(|to| *to > other.after);
@@ -134,6 +140,16 @@ mod tests {
                 && !some.may_contain_below(b"e/")
         );
         assert!(range("", "a").may_contain_below(b"a") && !range("", "a").may_contain_below(b"a/"));
+    }
+
+    #[test]
+    fn only_a_range_that_ends_after_a_directory_contains_all_below_it() {
+        for (after, to) in [("", ""), ("c", ""), ("c/z", "d0"), ("", "e")] {
+            assert!(range(after, to).contains_all_below(b"d/"), "{after:?} {to:?}");
+        }
+        for (after, to) in [("d/", ""), ("d/a", ""), ("e", ""), ("", "d"), ("", "d/"), ("", "d/z"), ("a", "b")] {
+            assert!(!range(after, to).contains_all_below(b"d/"), "{after:?} {to:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The mounts: the state's record of the mount points inside the source, for each destination.
 //!
 //! A run adds what it sees as soon as it sees it, before a kill could leave objects whose mount no run knows. It removes a
-//! mount point only with `--allow-missing-mounts`, or if the followed link to it was removed. So runs over key ranges, with filters or with a manifest forget nothing
-//! that they did not see. A run that sees nothing new writes nothing.
+//! mount point only with `--allow-missing-mounts`, or if the followed link to it was removed, and only at its end, if no
+//! guard withheld deletes: a source that is not mounted shows no links. A run over a key range that holds only a part of
+//! the mount, or over a manifest or plan, forgets nothing. A run that sees nothing new writes nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,25 +67,34 @@ impl Mounts {
         self.recorded.lock().await.clone()
     }
 
-    /// Writes what this run sees, if the record does not have it.
-    pub(crate) async fn record(&self, now: &MountPoints) {
+    /// Writes what this run sees, without what it forgets, if the record differs.
+    pub(crate) async fn record(&self, now: &MountPoints, forgotten: &BTreeSet<String>) {
         let mut recorded = self.recorded.lock().await;
         let found = now.found();
-        if updated(recorded.clone(), &found, now) == *recorded {
+        if updated(recorded.clone(), &found, forgotten) == *recorded {
             return;
         }
-        match self.update(&found, now).await {
-            Ok(stored) => *recorded = stored,
+        match self.update(&found, forgotten).await {
+            Ok(stored) => {
+                for path in forgotten.iter().filter(|path| !stored.contains_key(*path)) {
+                    tracing::info!(path, "forgot the file system that was mounted here");
+                }
+                *recorded = stored;
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot record the mount points inside the source: the next run does not notice if one is missing");
             }
         }
     }
 
-    async fn update(&self, found: &MountPointsByPath, now: &MountPoints) -> Result<MountPointsByPath, MountsError> {
+    async fn update(
+        &self,
+        found: &MountPointsByPath,
+        forgotten: &BTreeSet<String>,
+    ) -> Result<MountPointsByPath, MountsError> {
         for _ in 0..ATTEMPTS {
             let (stored, version) = self.read().await?;
-            let new = updated(stored.clone(), found, now);
+            let new = updated(stored.clone(), found, forgotten);
             if new == stored {
                 return Ok(new);
             }
@@ -110,8 +121,12 @@ impl Mounts {
 }
 
 /// The record with what a run saw, and without what it forgets.
-fn updated(mut recorded: MountPointsByPath, found: &MountPointsByPath, now: &MountPoints) -> MountPointsByPath {
-    recorded.retain(|path, _| !now.forgotten().contains(path));
+fn updated(
+    mut recorded: MountPointsByPath,
+    found: &MountPointsByPath,
+    forgotten: &BTreeSet<String>,
+) -> MountPointsByPath {
+    recorded.retain(|path, _| !forgotten.contains(path));
     recorded.extend(found.iter().map(|(path, mount_point)| (path.clone(), *mount_point)));
     recorded
 }

@@ -22,6 +22,7 @@
 //!
 //! The requests are in `destination` and the system calls in `source`; both name their methods at their head.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,13 +121,25 @@ pub(crate) async fn sync(
         Ok(()) => tally.withheld_many(&Guard::Interrupted, orphans.count()),
         Err(fatal) => tally.withheld_many(&Guard::Listing { error: fatal.to_string() }, orphans.count()),
     }
-    context.record_mounts().await;
+    let forgotten = forgotten_mounts(context, input, tally, transferred.is_ok());
+    context.record_mounts(&forgotten).await;
     tally.lost_changes = context.changes.finish();
     // The index still has to show that a source without content had some.
     if tally.empty_source().is_none() {
         write_index(context).await;
     }
     transferred
+}
+
+/// Returns the mount points that the run may forget at its end. A source without content, and each delete that was withheld
+/// or failed, may be the work of a file system that is not mounted.
+fn forgotten_mounts(context: &Context, input: &Input, tally: &Tally, succeeded: bool) -> BTreeSet<String> {
+    let saw_all = matches!(input, Input::Walk) && succeeded && !context.shutdown.is_requested();
+    if saw_all && tally.deletes_are_settled() {
+        context.source.mount_points().forgettable(context.rules.delete)
+    } else {
+        BTreeSet::new()
+    }
 }
 
 /// Aborts the multipart uploads of earlier runs that this run did not resume. A run over a few named files leaves them to

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Source;
 use super::entry::{EntryKind, Found};
-use super::mount_points::{MountPoint, MountPoints, MountPointsByPath};
+use super::mount_points::{Gone, MountPoint, MountPoints, MountPointsByPath};
 use super::operations::{LastLink, Operations};
 use super::root::Root;
 use super::walk::{Links, WalkOptions, named_path};
@@ -19,8 +19,8 @@ enum MountState {
     /// A directory or file is there, and nothing is mounted on it.
     Bare,
     Absent,
-    /// The followed link on its path was removed from a directory that can be read: its files are no longer part of the
-    /// source, mounted or not.
+    /// The first followed link on its path was removed from a directory that can be read, and nothing is in its place: its
+    /// files are no longer part of the source, mounted or not.
     LinkRemoved,
 }
 
@@ -53,26 +53,32 @@ impl Source {
             if matches!(state, MountState::Bare | MountState::Absent) {
                 missing.insert(path.clone());
             }
-            match state {
+            let gone = match state {
                 MountState::LinkRemoved => {
-                    tracing::info!(
-                        path,
-                        "the link to another file system was removed: this run forgets the file system"
-                    );
-                    mount_points.remembered.remove(&path);
-                    mount_points.forgotten.insert(path);
+                    tracing::info!(path, "the link to another file system is missing: its files count as deleted");
+                    Gone::LinkRemoved
                 }
-                MountState::Mounted => {}
                 MountState::Bare | MountState::Absent if allow_missing => {
-                    tracing::warn!(path, "no file system is mounted here any more: --allow-missing-mounts forgets it");
-                    mount_points.remembered.remove(&path);
-                    mount_points.forgotten.insert(path);
+                    tracing::warn!(
+                        path,
+                        "no file system is mounted here any more: with --allow-missing-mounts, its files count as deleted"
+                    );
+                    Gone::MissingAllowed
                 }
-                MountState::Bare => warn_of_missing(&path),
+                MountState::Mounted => continue,
+                MountState::Bare => {
+                    warn_of_missing(&path);
+                    continue;
+                }
                 MountState::Absent => {
                     warn_of_missing(&path);
                     mount_points.absent.push(path);
+                    continue;
                 }
+            };
+            mount_points.remembered.remove(&path);
+            if covers(&self.walk, &path, gone) {
+                mount_points.gone.insert(path, gone);
             }
         }
         self.walk.mount_points = Arc::new(mount_points);
@@ -97,11 +103,11 @@ fn lies_below(path: &str, above: &BTreeSet<String>) -> bool {
     path.match_indices('/').filter_map(|(end, _)| path.get(..end)).any(|directory| above.contains(directory))
 }
 
-/// Whether a link on the path to this mount point was removed. If a part of the path is still a link, what is missing
-/// behind it may be the mount itself.
-fn is_link_removed(root: &Root, operations: &Operations, path: &str) -> bool {
-    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
-    for part in ends.filter_map(|end| path.get(..end)) {
+/// Whether the followed link with this path was removed and nothing is in its place. If a part of the path is still a link,
+/// what is missing behind it may be the mount itself.
+fn is_link_removed(root: &Root, operations: &Operations, link: &str) -> bool {
+    let ends = link.match_indices('/').map(|(end, _)| end).chain([link.len()]);
+    for part in ends.filter_map(|end| link.get(..end)) {
         match operations.fresh_stat(root.fd(), part.as_bytes(), LastLink::Keep) {
             Ok(stat) if stat.kind == EntryKind::Symlink => return false,
             Ok(_) => {}
@@ -110,6 +116,14 @@ fn is_link_removed(root: &Root, operations: &Operations, path: &str) -> bool {
         }
     }
     false
+}
+
+/// Whether the run covers all that was below this mount point. A filter leaves out objects that a later run may delete; if
+/// the mount may be missing, that is accepted.
+fn covers(options: &WalkOptions, path: &str, gone: Gone) -> bool {
+    let keys = options.tree_range.keys();
+    let is_in_range = keys.contains(path.as_bytes()) && keys.contains_all_below(format!("{path}/").as_bytes());
+    is_in_range && (gone == Gone::MissingAllowed || options.filter.admits_all())
 }
 
 /// Whether a run with these options walks to the mount point.
@@ -133,10 +147,10 @@ fn state_of(
 ) -> MountState {
     let stat = |path: &[u8]| operations.fresh_stat(root.fd(), path, LastLink::Keep);
     match named_path::descend(root, operations, options, path, stat) {
-        Err(Errno::NOENT | Errno::NOTDIR) if remembered.through_link && is_link_removed(root, operations, path) => {
-            MountState::LinkRemoved
-        }
-        Err(Errno::NOENT | Errno::NOTDIR) => MountState::Absent,
+        Err(Errno::NOENT | Errno::NOTDIR) => match remembered.first_link(path) {
+            Some(link) if is_link_removed(root, operations, link) => MountState::LinkRemoved,
+            _ => MountState::Absent,
+        },
         // Whatever hides it is unknown or out of scope itself, and the walk meets the same error.
         Err(_) | Ok(Found::Unknown(..) | Found::Skipped(..)) => MountState::Mounted,
         Ok(_) if options.mount_points.known(path) < remembered.mounts => MountState::Bare,

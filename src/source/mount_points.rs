@@ -21,6 +21,29 @@ pub struct MountPoint {
     pub(crate) mounts: u32,
     /// Whether any part of its path is a followed link. A run that follows no links ignores such a mount point.
     pub(crate) through_link: bool,
+    /// The length of the path of the first followed link, in bytes. Missing in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_link: Option<usize>,
+}
+
+impl MountPoint {
+    pub(super) const fn new(mounts: u32, first_link: Option<usize>) -> Self {
+        Self { mounts, through_link: first_link.is_some(), first_link }
+    }
+
+    /// The path of the first followed link on the path of this mount point, if it is known.
+    pub(super) fn first_link<'a>(&self, path: &'a str) -> Option<&'a str> {
+        self.first_link.and_then(|end| path.get(..end))
+    }
+}
+
+/// Why a remembered mount point is not part of the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// The followed link to it was removed.
+    LinkRemoved,
+    /// It is missing, and the run allows that.
+    MissingAllowed,
 }
 
 /// Mount points by their paths relative to the source, without a `/` at the end.
@@ -35,8 +58,8 @@ pub struct MountPoints {
     pub(super) remembered: MountPointsByPath,
     /// Those among them whose path did not even exist at the start, in the order of their keys.
     pub(super) absent: Vec<String>,
-    /// Those that were missing at the start, if that is allowed.
-    pub(super) forgotten: BTreeSet<String>,
+    /// Those that were not part of the source at the start, if the run covers all that was below them.
+    pub(super) gone: BTreeMap<String, Gone>,
     seen: RwLock<MountPointsByPath>,
 }
 
@@ -84,9 +107,10 @@ impl MountPoints {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What this run forgets.
-    pub(crate) const fn forgotten(&self) -> &BTreeSet<String> {
-        &self.forgotten
+    /// What the run forgets if it ends without a guard. A removed link is forgotten only with its objects.
+    pub(crate) fn forgettable(&self, deletes: bool) -> BTreeSet<String> {
+        let gone = self.gone.iter().filter(|(_, why)| deletes || **why == Gone::MissingAllowed);
+        gone.map(|(path, _)| path.clone()).collect()
     }
 }
 

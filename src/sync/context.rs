@@ -1,5 +1,6 @@
 //! The context of a run: the two sides, the rules, the limits, and what earlier runs recorded. Each step works with it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,12 +83,12 @@ impl Context {
         }
     }
 
-    /// Records the mount points that this run has seen so far.
-    pub(crate) async fn record_mounts(&self) {
+    /// Records the mount points that this run has seen so far, and removes those that it forgets.
+    pub(crate) async fn record_mounts(&self, forgotten: &BTreeSet<String>) {
         if let Some(mounts) = &self.memory.mounts
             && self.destination.fence().may_write()
         {
-            mounts.record(self.source.mount_points()).await;
+            mounts.record(self.source.mount_points(), forgotten).await;
         }
     }
 

@@ -128,6 +128,11 @@ impl Guard {
         }
     }
 
+    /// Whether it withholds the same deletes in each run, whatever the source shows.
+    pub(crate) const fn is_lasting(&self) -> bool {
+        matches!(self, Self::OtherDestination { .. } | Self::ImpossiblePath)
+    }
+
     /// What happened, and which option or action allows the deletes.
     #[must_use]
     pub fn message(&self) -> String {

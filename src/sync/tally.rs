@@ -33,6 +33,9 @@ pub(crate) struct Withheld {
     /// Whether it is normal for this guard to withhold deletes.
     #[serde(skip)]
     pub(crate) is_normal: bool,
+    /// Whether this guard withholds the same deletes in each run, whatever the source shows.
+    #[serde(skip)]
+    is_lasting: bool,
 }
 
 impl Withheld {
@@ -44,6 +47,7 @@ impl Withheld {
             keys: Vec::new(),
             message: guard.message(),
             is_normal: guard.is_normal(),
+            is_lasting: guard.is_lasting(),
         }
     }
 
@@ -243,6 +247,13 @@ impl Tally {
         format!(
             "{files} files seen, {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted, {failed} failed"
         )
+    }
+
+    /// Whether the source had content, and no delete failed or was withheld for a reason that the source may cause.
+    pub(crate) fn deletes_are_settled(&self) -> bool {
+        self.empty_source().is_none()
+            && self.counts.deletes_failed == 0
+            && self.withheld.iter().all(|withheld| withheld.is_lasting)
     }
 
     /// Whether the run is incomplete (exit code 3).

@@ -223,6 +223,104 @@ fn a_removed_link_to_another_file_system_is_forgotten() {
     }
 }
 
+/// The source is not mounted; a file may be at its place.
+const NO_SOURCE: &str = "mkdir -p outside; mount -t tmpfs none outside; mount -t tmpfs none tree";
+
+#[test]
+fn a_run_that_a_guard_stops_or_that_deletes_nothing_forgets_no_mount() {
+    type Row = (&'static str, &'static str, &'static [&'static str], i32);
+    if !may_mount() {
+        return;
+    }
+    let outside = "mkdir -p outside; mount -t tmpfs none outside; echo x > outside/o; echo x > outside/p; ";
+    let rows: [Row; 10] = [
+        ("", "sync", &[], 3),
+        ("", "sync", &ALL, 3),
+        ("", "sync", &["--delete", "--allow-missing-mounts"], 3),
+        ("", "sync", &["--delete", "--range-after", "l", "--range-to", "v"], 3),
+        ("", "plan", &["--delete"], 3),
+        ("", "verify", &[], 3),
+        ("; echo x > tree/placeholder", "sync", &[], 0),
+        ("; echo x > tree/placeholder", "sync", &["--delete", "--max-delete", "1"], 3),
+        ("; echo x > tree/placeholder", "sync", &["--delete", "--max-delete", "100%", "--exclude", "/link/*"], 0),
+        ("; echo x > tree/placeholder", "sync", &["--delete", "--max-delete", "100%", "--dry-run"], 0),
+    ];
+    for (placeholder, command, options, code) in rows {
+        let trial = trial();
+        let state = state(&trial);
+        trial.link("../outside", "link");
+        sync(&trial, outside, &[]).expect(0);
+        let options = [&["--state", &state], options].concat();
+        let run = run(&trial, &format!("{NO_SOURCE}{placeholder}"), command, "plain", &options).expect(code);
+        assert!(!run.stderr.contains("forgot"), "{options:?}: {}", run.stderr);
+        let run = sync(&trial, "mkdir -p outside", &[]).expect(3);
+        assert_hidden(&trial, &run, &["link/o", "link/p"]);
+    }
+}
+
+#[test]
+fn a_run_over_a_key_range_forgets_only_a_mount_that_lies_wholly_in_it() {
+    if !may_mount() {
+        return;
+    }
+    let allowed = |range: [&'static str; 2]| ["--allow-missing-mounts", range[0], range[1]];
+    for (range, left) in
+        [(["--range-after", "uploads/deep/u2"], &HIDDEN[..1]), (["--range-to", "uploads/u0"], &HIDDEN[2..])]
+    {
+        let trial = trial();
+        sync(&trial, BIND, &[]).expect(0);
+        sync(&trial, NOTHING, &allowed(range)).expect(0);
+        assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), left);
+    }
+    let trial = trial();
+    sync(&trial, BIND, &[]).expect(0);
+    let run = sync(&trial, NOTHING, &allowed(["--range-after", "m"])).expect(0);
+    assert!(run.stderr.contains("forgot the file system"), "{}", run.stderr);
+    trial.write("uploads/local", "on the disk of the host");
+    sync(&trial, NOTHING, &[]).expect(0);
+    assert!(trial.has("uploads/local"), "the mount is forgotten");
+}
+
+#[test]
+fn a_mount_behind_a_link_is_missing_if_anything_is_in_the_place_of_the_link() {
+    type Change = fn(&Trial);
+    if !may_mount() {
+        return;
+    }
+    let media = "mkdir -p outside/media; mount -t tmpfs none outside/media; echo x > outside/media/o";
+    let changes: [Change; 3] = [
+        |trial| fs::create_dir(trial.tree().join("link")).unwrap(),
+        |trial| drop(trial.write("link/page", "p")),
+        |trial| drop(trial.write("link", "a file")),
+    ];
+    for change in changes {
+        let trial = trial();
+        trial.link("../outside", "link");
+        sync(&trial, media, &[]).expect(0);
+        assert!(trial.has("link/media/o"));
+        fs::remove_file(trial.tree().join("link")).unwrap();
+        change(&trial);
+        assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), &["link/media/o"]);
+    }
+}
+
+#[test]
+fn a_record_that_does_not_know_the_link_keeps_its_mounts() {
+    if !may_mount() {
+        return;
+    }
+    let trial = trial();
+    trial.link("../outside", "link");
+    sync(&trial, "mkdir -p outside; mount -t tmpfs none outside; echo x > outside/o", &[]).expect(0);
+    let names = fs::read_dir(state(&trial)).unwrap().flatten().map(|entry| entry.path());
+    let path = names.into_iter().find(|path| path.to_string_lossy().ends_with(".mounts.json")).unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(record["mount_points"]["link"].as_object_mut().unwrap().remove("first_link").is_some());
+    fs::write(&path, record.to_string()).unwrap();
+    fs::remove_file(trial.tree().join("link")).unwrap();
+    assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), &["link/o"]);
+}
+
 #[test]
 fn a_link_on_a_missing_mount_is_not_removed() {
     if !may_mount() {

@@ -236,8 +236,8 @@ impl Classifier<'_> {
             Some(_) => 0,
             None => mounts_between(self.directory.device(), stat),
         };
-        let through_link = self.directory.through_link() || target.is_some();
-        self.walk.options.mount_points.is_missing(path, MountPoint { mounts, through_link })
+        let first_link = self.directory.first_link().or(target.map(|_| path.len()));
+        self.walk.options.mount_points.is_missing(path, MountPoint::new(mounts, first_link))
     }
 
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {

@@ -32,6 +32,8 @@ pub(super) struct Directory {
     pub(super) inherited_ctime: Option<EpochNanos>,
     /// How many links the system follows on its path.
     pub(super) links: usize,
+    /// The length of the path of the first followed link on its path, in bytes.
+    first_link: Option<usize>,
     /// Whether its own name is a followed link.
     is_link: bool,
 }
@@ -45,6 +47,7 @@ impl Directory {
             stat: *stat,
             inherited_ctime: stat.moved_at().max(inherited),
             links: 0,
+            first_link: None,
             is_link: false,
         }
     }
@@ -52,12 +55,14 @@ impl Directory {
     /// The directory of `key` in `parent`; if its name is a followed link, with what the link leads to.
     pub(super) fn below(parent: &Arc<Self>, key: String, stat: &Stat, target: Option<&Target>) -> Self {
         let link_path_ctime = target.map(|target| target.link_path_ctime);
+        let own_link = target.map(|_| key.trim_end_matches('/').len());
         Self {
             key,
             parent: Some(Arc::clone(parent)),
             stat: *stat,
             inherited_ctime: parent.inherited_ctime.max(stat.moved_at()).max(link_path_ctime),
             links: target.map_or(parent.links, |target| target.links),
+            first_link: parent.first_link.or(own_link),
             is_link: target.is_some(),
         }
     }
@@ -65,6 +70,11 @@ impl Directory {
     /// Whether any part of its path is a followed link.
     pub(super) const fn through_link(&self) -> bool {
         self.links > 0
+    }
+
+    /// The length of the path of the first followed link on its path, in bytes.
+    pub(super) const fn first_link(&self) -> Option<usize> {
+        self.first_link
     }
 
     /// The device that it lies on.

@@ -51,7 +51,7 @@ pub(in crate::source) fn descend(
     let mut directory = stat(b".")?;
     let mut inherited = root.inherited_ctime().max(directory.moved_at());
     let mut above = vec![directory.inode];
-    let mut links = 0;
+    let (mut links, mut first_link) = (0, None);
     let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
     for end in ends {
         let here = path.get(..end).unwrap_or(path);
@@ -69,6 +69,7 @@ pub(in crate::source) fn descend(
                 }
                 Ok(target) => {
                     (stat, links) = (target.stat, target.links);
+                    first_link = first_link.or(Some(end));
                     mounts = if stat.kind == EntryKind::Directory { target.mounts } else { 0 };
                     inherited = inherited.max(Some(target.link_path_ctime));
                 }
@@ -76,7 +77,7 @@ pub(in crate::source) fn descend(
             }
         }
         let through_link = links > 0;
-        if options.mount_points.is_missing(here, MountPoint { mounts, through_link }) {
+        if options.mount_points.is_missing(here, MountPoint::new(mounts, first_link)) {
             return Ok(Found::Unknown(stat.kind, Unknown::MissingMount { hides_files: true }));
         }
         if stat.kind == EntryKind::Directory {

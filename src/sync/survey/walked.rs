@@ -1,5 +1,6 @@
 //! The survey of the whole tree: walk, list, merge and decide.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decide::{OrphanDecision, decide_orphan};
@@ -85,7 +86,7 @@ pub(super) async fn each_pair(
                 }
             };
             // Before anything below a mount is uploaded: the next run must know the mount, even if this one is killed.
-            context.record_mounts().await;
+            context.record_mounts(&BTreeSet::new()).await;
             for pair in pairs.by_ref() {
                 each(pair?, tally).await?;
             }

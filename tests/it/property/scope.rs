@@ -83,10 +83,19 @@ impl Scope {
         missing
     }
 
-    /// Whether a link led to this mount that was removed from a directory that can be read.
+    /// Whether a link led to this mount that was removed from a directory that can be read, with nothing in its place.
     pub(super) fn is_removed_link(&self, key: &str, view: &View) -> bool {
-        let is_through_link = self.seen_links.iter().any(|link| is_at_or_below(key, link));
-        self.mode == Mode::Plain && is_through_link && view.proves_absent(key)
+        let is_gone = |link: &String| is_at_or_below(key, link) && view.proves_absent(link);
+        self.mode == Mode::Plain && self.seen_links.iter().any(is_gone)
+    }
+
+    /// Whether a run whose deletes no guard withheld may forget this mount.
+    pub(super) fn may_forget(&self, key: &str, moments: &[View]) -> bool {
+        let is_whole = self.is_in_keys(key) && self.is_in_keys(&format!("{key}/{}", char::MAX));
+        let is_removed = || moments.iter().any(|view| self.is_removed_link(key, view));
+        let is_admitted = self.filter.include.is_none() && self.filter.exclude.is_none();
+        let is_deleted = || self.rules.delete && is_admitted && is_removed();
+        self.named.is_none() && is_whole && (self.rules.allow_missing_mounts || is_deleted())
     }
 
     pub(super) fn maybe_missing(&self, view: &View) -> impl Iterator<Item = &String> {
