@@ -155,12 +155,18 @@ impl Requested<'_> {
             // Some servers turn the token into the key after which the page starts.
             PageStart::Token(_) => None,
         };
+        let token_of_page = match (self.start, &start_after) {
+            (PageStart::Token(ContinuationToken { token, .. }), _) => token,
+            // Some servers turn that key into the token.
+            (PageStart::After(_), start) => start.as_ref().map_or("", ObjectKey::as_str),
+        };
         let mut repeated = vec![
             Repeated::always(BUCKET, self.bucket, response.name()),
             Repeated::always("prefix", self.prefix.as_str(), response.prefix()),
             Repeated::or_missing("delimiter", "", response.delimiter()),
             // Keys below a common prefix are not in the page.
             Repeated::or_missing("common prefix", "", grouped),
+            Repeated::or_missing("continuation token", token_of_page, response.continuation_token()),
         ];
         if let Some(start) = &start_after {
             repeated.push(Repeated::or_missing("start", start.as_str(), response.start_after()));
@@ -321,6 +327,31 @@ mod tests {
         let mut later = response(&["www/c"], true);
         later.start_after = text("www/a");
         assert!(page(later, &start).is_ok());
+    }
+
+    #[test]
+    fn a_page_of_another_token_is_refused() {
+        let first = PageStart::After(RelativeKey::default());
+        let after = PageStart::After(RelativeKey::new("a"));
+        let token = first.next("1ue+/x==", Some(&RelativeKey::new("a"))).unwrap();
+        for (start, repeated, fits) in [
+            (&token, None, true),
+            (&token, Some(""), true),
+            (&token, Some("1ue+/x=="), true),
+            (&token, Some("1ue%2B%2Fx%3D%3D"), true),
+            (&token, Some("1ue+/y=="), false),
+            (&first, Some(""), true),
+            (&first, Some("1ue+/x=="), false),
+            // A server may turn a start into a token.
+            (&after, Some("www/a"), true),
+            (&after, Some("www/b"), false),
+        ] {
+            let mut response = response(&["www/c"], true);
+            response.continuation_token = repeated.map(str::to_owned);
+            let read = page(response, start);
+            assert_eq!(read.is_ok(), fits, "{start:?}, {repeated:?}: {read:?}");
+            assert!(fits || read.unwrap_err().contains("about the continuation token"), "{repeated:?}");
+        }
     }
 
     #[test]

@@ -224,6 +224,34 @@ fn a_listing_of_something_else_ends_the_run_without_a_delete() {
     }
 }
 
+/// A cache responds with the page of a later token, which has none of the keys between the two tokens.
+#[test]
+fn a_page_of_another_continuation_token_is_not_the_requested_one() {
+    let trial = Trial::new();
+    for name in ["a0", "a1", "z0", "z1"] {
+        trial.write(name, name);
+        trial.object(name, name, Duration::ZERO);
+    }
+    trial.object("m0", "o", LONG_AGO);
+    trial.object("m1", "o", LONG_AGO);
+    let later = "<?xml version=\"1.0\"?><ListBucketResult><Name>site</Name><Prefix>www/</Prefix>\
+         <ContinuationToken>later</ContinuationToken><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated>\
+         </ListBucketResult>";
+    trial.s3.settings(|settings| settings.page_size = 2);
+    let tree = trial.tree().display().to_string();
+    for command in ["sync", "verify"] {
+        trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(1).always().does(reply(200, "application/xml", later)));
+        let words = [command, &tree, "s3://site/www", "--mode", "plain", "--retries", "1"];
+        let run = trial.run_words(&words, &[]).expect(1);
+        assert!(run.stderr.contains("about the continuation token 'later', not '"), "{command}: {}", run.stderr);
+        assert_eq!(trial.count(WRITES), 0, "{command}");
+        trial.s3.clear_rules();
+    }
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).skip(1).does(reply(200, "application/xml", later)));
+    let run = trial.sync(&["--delete", "--max-delete", "100%", "--compare", "size-only"]).expect(0);
+    assert_eq!((run.counted("unchanged"), run.counted("deleted")), (4, 2), "the second response is the page");
+}
+
 fn page_without_keys(token: &str) -> String {
     format!(
         "<?xml version=\"1.0\"?><ListBucketResult><Name>site</Name><Prefix>www/</Prefix><KeyCount>0</KeyCount>\

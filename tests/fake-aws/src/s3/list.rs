@@ -53,6 +53,9 @@ pub(super) fn page(store: &Store, request: &Request, change: Option<&ChangePage>
         if let Some(start) = request.parameter("start-after") {
             xml.text("StartAfter", &names.encode(start));
         }
+        if let Some(token) = request.parameter("continuation-token") {
+            xml.text("ContinuationToken", token);
+        }
         xml.text("KeyCount", &page.len().to_string());
         xml.text("MaxKeys", &query.max_keys.to_string());
         if names.url {
