@@ -306,7 +306,7 @@ mod tests {
 
     fn state() -> (tempfile::TempDir, Arc<State>, Scope) {
         let folder = tempfile::tempdir().unwrap();
-        let state = Arc::new(State::Folder(folder.path().to_owned()));
+        let state = Arc::new(State::in_folder(folder.path().to_owned(), Shutdown::default()));
         (folder, state, Scope::whole("s3://site/www".parse().unwrap()))
     }
 

@@ -206,6 +206,7 @@ fn decoded(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Shutdown;
 
     fn location(text: &str) -> Location {
         text.parse().unwrap()
@@ -223,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_destination_knows_those_inside_it_until_their_markers_are_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().to_owned());
+        let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         let long = format!("s3://site/www/{}/", "lé/ng dir=".repeat(40));
         for text in
             ["s3://site/www/docs", "s3://site/www/a.lock", &long, "s3://site/www-2/x", "s3://other/www/x", "s3://site"]
@@ -247,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn a_state_without_markers_has_the_destinations_of_its_leases() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().to_owned());
+        let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         let range = crate::key_range::KeyRange::new(RelativeKey::new("a"), RelativeKey::default()).unwrap();
         let in_ranges = Scope { keys: range, ..scope("s3://site/www/api") };
         for (scope, text) in [(scope("s3://site/www/docs"), "s3://site/www/docs/"), (in_ranges, "s3://site/www/api/")] {

@@ -134,9 +134,10 @@ pub(crate) async fn open_state(
     place: &StateLocation,
     source: &Path,
     config: &SyncConfig,
+    shutdown: Shutdown,
 ) -> Result<Arc<State>, SessionError> {
     check_place(place, source, config)?;
-    Ok(Arc::new(state_at(place, config).await?))
+    Ok(Arc::new(state_at(place, config, shutdown).await?))
 }
 
 fn check_place(place: &StateLocation, source: &Path, config: &SyncConfig) -> Result<(), SessionError> {
@@ -147,12 +148,15 @@ fn check_place(place: &StateLocation, source: &Path, config: &SyncConfig) -> Res
 ///
 /// # Errors
 /// Returns an error if the AWS settings cannot be used.
-pub(crate) async fn state_at(place: &StateLocation, config: &SyncConfig) -> Result<State, ConnectError> {
+pub(crate) async fn state_at(
+    place: &StateLocation,
+    config: &SyncConfig,
+    shutdown: Shutdown,
+) -> Result<State, ConnectError> {
     Ok(match place {
-        StateLocation::Folder(folder) => State::Folder(folder.clone()),
-        // The run writes the state until its very end, also after a stop request.
+        StateLocation::Folder(folder) => State::in_folder(folder.clone(), shutdown),
         StateLocation::Prefix(location) => {
-            State::Prefix(Box::new(config.connect_to(location, Shutdown::default()).await?))
+            State::under(config.connect_to(location, Shutdown::default()).await?, shutdown)
         }
     })
 }
@@ -198,7 +202,7 @@ impl Session {
         subject.range_of_list = config.range_of_list().cloned();
         let ttl = state.lease_ttl;
         let state = match &state.state {
-            Some(place) => Some(Arc::new(state_at(place, &config).await?)),
+            Some(place) => Some(Arc::new(state_at(place, &config, shutdown.clone()).await?)),
             None => None,
         };
         let lease = match &state {

@@ -17,6 +17,8 @@ pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
+    /// Cancelled only by a signal or a lost lease.
+    stop: CancellationToken,
     /// 0 unless a signal or a lost lease requested the stop.
     exit_code: Arc<AtomicU8>,
     requested_at: Arc<OnceLock<Instant>>,
@@ -58,6 +60,7 @@ impl Shutdown {
     pub fn request(&self, code: ExitCode) {
         self.exit_code.store(code.code(), Ordering::Relaxed);
         self.wind_down();
+        self.stop.cancel();
     }
 
     /// Requests a stop and leaves the exit code to the result of the run.
@@ -74,6 +77,16 @@ impl Shutdown {
     /// Returns when a stop is requested.
     pub async fn requested(&self) {
         self.token.cancelled().await;
+    }
+
+    /// Returns when a signal or a lost lease requests a stop.
+    pub(crate) async fn stop_requested(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// How long ago a signal or a lost lease requested a stop.
+    pub(crate) fn stopped_for(&self) -> Option<Duration> {
+        self.requested_at.get().filter(|_| self.stop.is_cancelled()).map(Instant::elapsed)
     }
 
     /// Returns once a stop request is `grace` old: what has not ended then does not respond.

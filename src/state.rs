@@ -13,15 +13,18 @@ use crate::boundary::Boundary;
 use crate::destination::Destination;
 use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
+use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 mod error;
 mod folder;
 mod prefix;
 mod record;
+mod stop_limit;
 
 pub use error::StateError;
 pub(crate) use record::{ExpectedVersion, StateRecord, Version};
+use stop_limit::StopLimit;
 
 /// Where the state is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +36,17 @@ pub enum StateLocation {
 }
 
 /// The state of one run. A name may start with a folder: `runs/x.json`.
+///
+/// After a stop request, all requests to the state together wait a few seconds: then it cannot be read or written.
 #[derive(Debug)]
-pub enum State {
-    /// In a folder.
+pub struct State {
+    place: StatePlace,
+    stop_limit: StopLimit,
+}
+
+#[derive(Debug)]
+enum StatePlace {
     Folder(PathBuf),
-    /// Under a prefix of S3.
     Prefix(Box<Destination>),
 }
 
@@ -78,24 +87,38 @@ impl StateLocation {
 }
 
 impl State {
+    /// The state in a folder.
+    #[must_use]
+    pub const fn in_folder(folder: PathBuf, shutdown: Shutdown) -> Self {
+        Self { place: StatePlace::Folder(folder), stop_limit: StopLimit::new(shutdown) }
+    }
+
+    /// The state under a prefix of S3. The run writes it until its very end, so a stop request must not end `home`.
+    #[must_use]
+    pub fn under(home: Destination, shutdown: Shutdown) -> Self {
+        Self { place: StatePlace::Prefix(Box::new(home)), stop_limit: StopLimit::new(shutdown) }
+    }
+
     /// The servers that hold the state; `None` if it is in a folder.
     pub(crate) fn store(&self) -> Option<&Store> {
-        match self {
-            Self::Folder(_) => None,
-            Self::Prefix(home) => Some(home.store()),
+        match &self.place {
+            StatePlace::Folder(_) => None,
+            StatePlace::Prefix(home) => Some(home.store()),
         }
     }
 
     /// Whether a conditional write to a name that exists is refused, as a lease needs it. `content` must differ from
     /// the stored content: an ignored condition replaces it.
     pub(crate) async fn check_conditions(&self, name: &str, content: &Bytes) -> Result<(), StateError> {
-        let Self::Prefix(home) = self else {
+        let StatePlace::Prefix(home) = &self.place else {
             return Ok(());
         };
         for (expected, header) in
             [(ExpectedVersion::Absent, "If-None-Match"), (ExpectedVersion::Is(Version::of_nothing()), "If-Match")]
         {
-            if prefix::replace(home, &RelativeKey::new(name), content.clone(), &expected).await?.is_some() {
+            let name = RelativeKey::new(name);
+            let replaced = prefix::replace(home, &name, content.clone(), &expected);
+            if self.stop_limit.wait(replaced).await?.is_some() {
                 return Err(StateError::NoConditions { bucket: home.bucket().to_owned(), header });
             }
         }
@@ -104,10 +127,13 @@ impl State {
 
     /// Reads the record under a name.
     pub(crate) async fn read(&self, name: &str) -> Result<Option<StateRecord>, StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.join(name), folder::read).await,
-            Self::Prefix(home) => prefix::read(home, &RelativeKey::new(name)).await,
-        }
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => blocking(folder.join(name), folder::read).await,
+                StatePlace::Prefix(home) => prefix::read(home, &RelativeKey::new(name)).await,
+            }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Atomically writes `content` under `name`. Returns `None` if the stored version is not the expected one.
@@ -117,13 +143,16 @@ impl State {
         content: Bytes,
         expected: &ExpectedVersion,
     ) -> Result<Option<Version>, StateError> {
-        match self {
-            Self::Folder(folder) => {
-                let expected = expected.clone();
-                blocking(folder.join(name), move |path| folder::replace(path, &content, &expected)).await
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => {
+                    let expected = expected.clone();
+                    blocking(folder.join(name), move |path| folder::replace(path, &content, &expected)).await
+                }
+                StatePlace::Prefix(home) => prefix::replace(home, &RelativeKey::new(name), content, expected).await,
             }
-            Self::Prefix(home) => prefix::replace(home, &RelativeKey::new(name), content, expected).await,
-        }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Atomically writes `content` under `name`, regardless of what is stored there.
@@ -131,12 +160,17 @@ impl State {
     /// # Errors
     /// Returns an error if the state cannot be written.
     pub async fn write(&self, name: &str, content: Bytes) -> Result<(), StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.join(name), move |path| folder::write(path, &content)).await,
-            Self::Prefix(home) => {
-                prefix::replace(home, &RelativeKey::new(name), content, &ExpectedVersion::Any).await.map(|_| ())
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => {
+                    blocking(folder.join(name), move |path| folder::write(path, &content)).await
+                }
+                StatePlace::Prefix(home) => {
+                    prefix::replace(home, &RelativeKey::new(name), content, &ExpectedVersion::Any).await.map(|_| ())
+                }
             }
-        }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Opens a file of any size. Writes under its name do not change what is read from it.
@@ -144,10 +178,13 @@ impl State {
     /// # Errors
     /// Returns an error if the state, or a temporary file for an object, cannot be read or written.
     pub async fn open_file(&self, name: &str) -> Result<Option<File>, StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.join(name), folder::open_file).await,
-            Self::Prefix(home) => prefix::open_file(home, &RelativeKey::new(name)).await,
-        }
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => blocking(folder.join(name), folder::open_file).await,
+                StatePlace::Prefix(home) => prefix::open_file(home, &RelativeKey::new(name)).await,
+            }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Creates a file for [`Self::publish`]. It has no name in the state until then.
@@ -155,10 +192,13 @@ impl State {
     /// # Errors
     /// Returns an error if the folder of the state, or the temporary folder, cannot be written.
     pub async fn new_file(&self) -> Result<NamedTempFile, StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
-            Self::Prefix(_) => NamedTempFile::new().map_err(prefix::in_temporary_folder),
-        }
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
+                StatePlace::Prefix(_) => NamedTempFile::new().map_err(prefix::in_temporary_folder),
+            }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Atomically stores the file under `name`, regardless of what is stored there.
@@ -166,45 +206,59 @@ impl State {
     /// # Errors
     /// Returns an error if the state cannot be written.
     pub async fn publish(&self, name: &str, file: NamedTempFile) -> Result<(), StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.join(name), move |path| folder::publish(path, file)).await,
-            Self::Prefix(home) => prefix::publish(home, &RelativeKey::new(name), file.as_file()).await,
-        }
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => {
+                    blocking(folder.join(name), move |path| folder::publish(path, file)).await
+                }
+                StatePlace::Prefix(home) => prefix::publish(home, &RelativeKey::new(name), file.as_file()).await,
+            }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Removes the record under a name from a folder, if it is this version. Returns whether it is gone.
     pub(crate) async fn remove_version(&self, name: &str, version: Version) -> Result<bool, StateError> {
-        match self {
-            Self::Folder(folder) => {
-                blocking(folder.join(name), move |path| folder::remove_version(path, &version)).await
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => {
+                    blocking(folder.join(name), move |path| folder::remove_version(path, &version)).await
+                }
+                StatePlace::Prefix(_) => Ok(false),
             }
-            Self::Prefix(_) => Ok(false),
-        }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Removes the record under a name, if there is one.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), StateError> {
-        match self {
-            Self::Folder(folder) => blocking(folder.join(name), folder::remove).await,
-            Self::Prefix(home) => {
-                let removed = home.delete_any(&RelativeKey::new(name)).await;
-                removed.map_err(|error| StateError::in_bucket(home, &error))
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => blocking(folder.join(name), folder::remove).await,
+                StatePlace::Prefix(home) => {
+                    let removed = home.delete_any(&RelativeKey::new(name)).await;
+                    removed.map_err(|error| StateError::in_bucket(home, &error))
+                }
             }
-        }
+        };
+        self.stop_limit.wait(request).await
     }
 
     /// Lists the names that start with `beginning`, in order.
     pub(crate) async fn names(&self, beginning: &str) -> Result<Vec<String>, StateError> {
-        match self {
-            Self::Folder(folder) => {
-                let beginning = beginning.to_owned();
-                blocking(folder.clone(), move |folder| folder::names(folder, &beginning)).await
+        let request = async {
+            match &self.place {
+                StatePlace::Folder(folder) => {
+                    let beginning = beginning.to_owned();
+                    blocking(folder.clone(), move |folder| folder::names(folder, &beginning)).await
+                }
+                StatePlace::Prefix(home) => {
+                    let keys = home.keys(beginning).await.map_err(|error| StateError::in_bucket(home, &error))?;
+                    Ok(keys.into_iter().map(String::from).collect())
+                }
             }
-            Self::Prefix(home) => {
-                let keys = home.keys(beginning).await.map_err(|error| StateError::in_bucket(home, &error))?;
-                Ok(keys.into_iter().map(String::from).collect())
-            }
-        }
+        };
+        self.stop_limit.wait(request).await
     }
 }
 
@@ -245,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_replace_in_a_folder_fails_unless_the_expected_version_is_stored() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().join("new/state"));
+        let state = State::in_folder(folder.path().join("new/state"), Shutdown::default());
         assert!(state.read("a").await.unwrap().is_none());
         let write = async |text: &'static str, expected: &ExpectedVersion| {
             state.replace("a", Bytes::from_static(text.as_bytes()), expected).await.unwrap()

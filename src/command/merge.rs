@@ -14,6 +14,7 @@ use crate::result_file::ResultFile;
 use crate::result_place::ResultPlaces;
 use crate::scope::Scope;
 use crate::session::{Control, past, state_at};
+use crate::shutdown::Shutdown;
 
 pub(super) async fn run(command: MergeCommand, inputs: Inputs, control: Control) -> Result<ExitCode, CommandError> {
     let mut places = ResultPlaces::anywhere();
@@ -29,7 +30,7 @@ pub(super) async fn run(command: MergeCommand, inputs: Inputs, control: Control)
     let place = places.result("--report", &command.report)?;
     let file = ResultFile::create(&place).map_err(|error| cannot_write("report", &place, error))?;
     let (list, reports) = tokio::select! {
-        read = Box::pin(reports(command, inputs.options)) => read?,
+        read = Box::pin(reports(command, inputs.options, &control.shutdown)) => read?,
         () = control.shutdown.requested() => return Err(CommandError::stopped(control.exit_code_of_stop())),
     };
     let sum = Report::merge(reports, list.as_ref())?;
@@ -40,6 +41,7 @@ pub(super) async fn run(command: MergeCommand, inputs: Inputs, control: Control)
 async fn reports(
     command: MergeCommand,
     options: RecordedOptions,
+    shutdown: &Shutdown,
 ) -> Result<(Option<RangeList>, Vec<NamedReport>), CommandError> {
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
         let read = |path: &std::path::PathBuf| {
@@ -56,7 +58,7 @@ async fn reports(
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?;
     let list = ranges::read_list(ranges, &config).await?;
     let list = list.ok_or_else(|| CommandError::fatal(format!("there is no range list at {ranges}")))?;
-    let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
+    let state = state_at(place, &config, shutdown.clone()).await.map_err(CommandError::fatal)?;
     let mut reports = Vec::with_capacity(list.ranges().len());
     for range in list.ranges() {
         let scope = Scope { destination: destination.clone(), keys: range.keys.clone() };

@@ -44,7 +44,7 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
     // An output that cannot be written is an error before the work, not after it.
     let sink = RangeListSink::open(command.output.as_ref(), &mut places, &config).await?;
     let state = match &command.state {
-        Some(place) => Some(open_state(place, &command.source, &config).await?),
+        Some(place) => Some(open_state(place, &command.source, &config, shutdown.clone()).await?),
         None => None,
     };
     let indexed = match &state {
@@ -193,7 +193,7 @@ impl RangeListSink {
                     )));
                 }
                 let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
-                Ok(Self::Object(State::Prefix(Box::new(home)), name.to_string()))
+                Ok(Self::Object(State::under(home, Shutdown::default()), name.to_string()))
             }
         }
     }

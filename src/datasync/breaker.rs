@@ -129,6 +129,7 @@ impl<'a> BreakerFile<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Shutdown;
 
     const RULES: BreakerRules = BreakerRules { failures: 2, cooldown: Duration::from_mins(1) };
 
@@ -154,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn each_destination_has_its_file_and_a_damaged_file_counts_as_absent() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().to_owned());
+        let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         let file = |url: &str| BreakerFile::new(Some(&state), &url.parse().unwrap());
         let mut breaker = Breaker::default();
         breaker.failed(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_123));

@@ -155,11 +155,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::shutdown::Shutdown;
 
     #[tokio::test]
     async fn suspect_objects_are_added_up_and_cleared() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().to_owned());
+        let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         let destination: Location = "s3://site/www".parse().unwrap();
         let loaded = async || LateWrites::load(Some(&state), &destination).await;
         let suspect = |since, content| Some(Suspect { since: EpochNanos(since), content });

@@ -6,6 +6,7 @@ use super::*;
 use crate::index::row::{RowMetadata, Written};
 use crate::object::StorageClass;
 use crate::object::{ETag, Object};
+use crate::shutdown::Shutdown;
 use crate::source::entry::EntryKind;
 use crate::source::entry::Stat;
 use crate::store::Store;
@@ -61,7 +62,7 @@ struct StateFolder {
 impl StateFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::Folder(folder.path().to_owned());
+        let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         Self { folder, state }
     }
 

@@ -15,6 +15,9 @@ pub enum StateError {
     /// Names the bucket, and what to do.
     #[error("{0}")]
     S3(String),
+    /// After a stop request the run waits only a few seconds for its state.
+    #[error("the state did not respond in time after the stop request")]
+    Stopped,
     #[error(
         "the server of the state in bucket '{bucket}' ignores or refuses conditional writes ({header}), so two runs could \
          hold the lease at the same time: keep the state in a folder that all runs share, such as one on EFS outside the \

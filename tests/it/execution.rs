@@ -1,13 +1,16 @@
 //! `efs2s3 run` and its execution: a stop request while DataSync hangs, responses that prove nothing, deletes of DataSync that
 //! no guard has seen.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fake_aws::datasync::reference::Copy;
 use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
+use fake_aws::s3::{Fault, Operation, Operations, Rule};
 use serde_json::{Value, json};
 
-use crate::trial::{FinishedRun, Trial, WRITES, wait_until};
+use crate::trial::{FinishedRun, Run, Trial, WRITES, wait_until};
 
 /// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
@@ -79,6 +82,48 @@ fn a_stop_request_ends_the_run_although_datasync_hangs() {
             trial.start_words(&["sync", trial.tree().to_str().unwrap(), "s3://site/www", "--state", &state], &[]);
         next.end().expect(0);
     }
+}
+
+#[test]
+fn a_stop_request_ends_the_run_although_the_state_hangs() {
+    let state = ["--state", "s3://state/efs2s3"];
+    let check = |trial: &Trial, run: Run| {
+        trial.s3.rule(Rule::on(Operations::all()).key_contains("efs2s3/").always().does(Fault::Stall(FOREVER)));
+        let stopped = Instant::now();
+        run.signal("-TERM");
+        let run = run.end().expect(143);
+        assert!(stopped.elapsed() < HANG, "{:?}", stopped.elapsed());
+        for lost in ["cannot store the report", "cannot release the lease"] {
+            assert_eq!(run.stderr.matches(lost).count(), 1, "{}", run.stderr);
+        }
+        assert_eq!(run.report["exit_code"], 143);
+    };
+    let of_run = || {
+        let (trial, datasync) = trial(TRANSFERRING);
+        trial.s3.create_bucket("state");
+        let run = trial.start_run(&datasync, &[&state[..], &["--stall-timeout", "1h"]].concat());
+        wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
+        check(&trial, run);
+    };
+    let of_sync = || {
+        let (trial, _datasync) = trial(SUCCESS);
+        trial.s3.create_bucket("state");
+        let lists = Arc::new(AtomicBool::new(false));
+        let listed = Arc::clone(&lists);
+        let hook = move || {
+            listed.store(true, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_secs(1));
+        };
+        let of_site = |key: &str| key.starts_with("www");
+        trial.s3.rule(Rule::on(Operation::ListObjectsV2).key_matches(of_site).does(Fault::before(hook)));
+        let run = trial.start(&state);
+        wait_until("the run lists the destination", || lists.load(Ordering::Relaxed));
+        check(&trial, run);
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(of_run);
+        scope.spawn(of_sync);
+    });
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn untrusted_plans_do_not_panic() {
 #[tokio::test]
 async fn damaged_state_files_are_not_used() {
     let folder = tempfile::tempdir().unwrap();
-    let state = Arc::new(State::Folder(folder.path().to_owned()));
+    let state = Arc::new(State::in_folder(folder.path().to_owned(), Shutdown::default()));
     let scope = Scope::whole("s3://bucket/www".parse().unwrap());
     let record = "{\"schema\":1,\"destination\":\"s3://bucket/www/\",\"generation\":7,\"host\":\"h\",\"pid\":1,\
                   \"renewed\":\"\",\"ttl_seconds\":60.0,\"released\":false,\"failures_in_a_row\":3,\

@@ -121,7 +121,7 @@ pub(crate) async fn state_on(s3: &S3Server, place: &str) -> State {
     let command = parsed(s3, &["sync", "/", "s3://elsewhere"]);
     let config = SyncConfig::new(command.options, Vec::new()).unwrap();
     let home = config.connect_to(&place.parse().unwrap(), Shutdown::default()).await.unwrap();
-    State::Prefix(Box::new(home))
+    State::under(home, Shutdown::default())
 }
 
 async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> FinishedRun {

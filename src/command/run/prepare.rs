@@ -80,7 +80,7 @@ pub(super) async fn describe(invocation: &Invocation, shutdown: &Shutdown) -> Re
         Err(missing) => missing,
     };
     let (mut attempt, other_kind) = (Attempt::failed(&missing.error), missing.other_kind);
-    let earlier = remembered(invocation, command, datasync.task_arn()).await?;
+    let earlier = remembered(invocation, command, datasync.task_arn(), shutdown).await?;
     let remembered = earlier.and_then(|earlier| earlier.completing(missing));
     if let Some(RememberedTask { since, .. }) = &remembered {
         let since = humantime::format_rfc3339_seconds(*since);
@@ -102,6 +102,7 @@ async fn remembered(
     invocation: &Invocation,
     command: &RunCommand,
     arn: &TaskArn,
+    shutdown: &Shutdown,
 ) -> Result<Option<RememberedTask>, CommandError> {
     let Some(place) = &command.state.state else {
         return Ok(None);
@@ -111,7 +112,7 @@ async fn remembered(
     let source = command.source.display().to_string();
     let args = options.sync_args(&source, "s3://unknown").map_err(CommandError::usage)?;
     let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.in_region(arn.region());
-    let state = state_at(place, &config).await.map_err(CommandError::fatal)?;
+    let state = state_at(place, &config, shutdown.clone()).await.map_err(CommandError::fatal)?;
     Ok(TaskFile::new(&state, arn).load().await)
 }
 
