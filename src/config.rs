@@ -270,7 +270,8 @@ impl SyncConfig {
             Some(NamedFiles::In { folder, name, version }) => {
                 let home = self.connect_to(folder, shutdown.clone()).await?;
                 let fetched = home.get_version(name, version.as_deref()).await;
-                let version = version.iter().map(|version| format!("{VERSION_PARAMETER}{version}")).collect::<String>();
+                let version =
+                    version.as_ref().map(|version| format!("{VERSION_PARAMETER}{version}")).unwrap_or_default();
                 let manifest = format!("{folder}{name}{version}");
                 let unusable = |error: S3Error| OpenError::FetchManifest { manifest, error: error.to_string() };
                 Input::Manifest(Manifest::read(&fetched.map_err(unusable)?.content)?)

@@ -323,7 +323,7 @@ impl Session {
         let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);
-        end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
+        Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }
 
     /// Ends the session before its work, because a guard withholds it. The destination has these objects, at least.
@@ -333,7 +333,7 @@ impl Session {
         tally.withheld_many(guard, objects);
         let ending = Ending { tally, requests, operations, ..Ending::without_work(None, ExitCode::Incomplete) };
         let report = Report::new(&self.subject, ending);
-        end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests).await
+        Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }
 
     async fn work(
@@ -388,7 +388,7 @@ impl Session {
             error: result.err().map(|fatal| fatal.to_string()).or(outcome.violations).or(lost_changes),
             exit_code,
         };
-        end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests).await
+        Box::pin(end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests)).await
     }
 }
 

@@ -31,6 +31,11 @@ impl MountPoint {
         Self { mounts, through_link: first_link.is_some(), first_link }
     }
 
+    /// One of whose path only this is known: which part of it is a link is not.
+    pub(super) const fn behind(mounts: u32, through_link: bool) -> Self {
+        Self { mounts, through_link, first_link: None }
+    }
+
     /// The path of the first followed link on the path of this mount point, if it is known.
     pub(super) fn first_link<'a>(&self, path: &'a str) -> Option<&'a str> {
         self.first_link.and_then(|end| path.get(..end))

@@ -315,7 +315,7 @@ impl Check {
             };
         }
         let (mounts, through_link) = (mounts_between(directory.inode.0, &stat), directory.through_link);
-        if self.options.mount_points.is_missing(&key, MountPoint { mounts, through_link }) {
+        if self.options.mount_points.is_missing(&key, MountPoint::behind(mounts, through_link)) {
             return New::Nothing;
         }
         self.in_scope(key, &stat)
