@@ -318,7 +318,9 @@ impl Case<'_> {
                 self.lacks_rows = true;
                 for keys in [(None, key.clone()), (key, None)] {
                     self.show_moves();
-                    drop(self.sync(&Scope { keys, ..scope.clone() }, &round.troubles));
+                    // The run before may have forgotten a mount.
+                    let scope = Scope { keys, ..self.scope(&round.rules) };
+                    drop(self.sync(&scope, &round.troubles));
                 }
             }
             How::Manifest(picks) => {
