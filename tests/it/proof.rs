@@ -122,6 +122,7 @@ fn a_copy_without_proof_is_a_failure() {
 fn an_abort_without_proof_keeps_the_record() {
     let trial = Trial::new();
     trial.write("big", random(11 * MIB));
+    trial.write("other", "1");
     trial.s3.rule(Rule::on(Operation::UploadPart).always().does(Fault::status(400, "InvalidRequest")));
     trial.s3.rule(Rule::on(Operation::AbortMultipartUpload).always().does(Fault::login_page()));
     let state = trial.folder.path().join("state");

@@ -634,7 +634,7 @@ fn a_destination_without_any_key_of_the_source_is_refused_before_a_start() {
         trial.object(&format!("elsewhere/{number:03}"), "x", LONG_AGO);
     }
     let run = trial.run(&datasync, &[]).expect(1);
-    assert!(run.stderr.contains("none of 151 keys"), "{}", run.stderr);
+    assert!(run.stderr.contains("none of 151 sampled keys"), "{}", run.stderr);
     assert_eq!((datasync.count("StartTaskExecution"), trial.count(WRITES)), (0, 0));
     // One key that the source has is enough.
     trial.object("d0/f0", "0", LONG_AGO);
