@@ -452,7 +452,9 @@ impl Case<'_> {
             }
         });
         drop(changing.map(thread::JoinHandle::join));
-        let is_empty = scope.is_empty(&read) && !scope.rules.allow_empty;
+        // On a busy machine, a change during the execution may come before the check of the source.
+        let now = self.tree.view(scope.mode);
+        let is_empty = scope.is_empty(&read) && scope.is_empty(&now) && !scope.rules.allow_empty;
         let started = self.datasync.as_ref().unwrap().count("StartTaskExecution") > starts;
         // What another client's execution has deleted before, the run cannot protect.
         let is_empty = is_empty && has_objects && !execution.is_of_others;
