@@ -102,7 +102,7 @@ impl Filter {
     }
 }
 
-/// Joins the filters of all occurrences of an option, each of which has patterns of its own.
+/// Joins the filters of every use of an option. Each use has its own patterns.
 ///
 /// # Errors
 /// Returns an error if the end of a filter would change the beginning of the next one.

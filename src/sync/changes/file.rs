@@ -67,7 +67,9 @@ impl AppendedFile {
         // Open for reading too, for the last byte, if this user may.
         let file = open(File::options().read(true)).or_else(|_| open(&mut File::options()))?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no longer a regular file"));
+            return Err(io::Error::other(
+                "it was a regular file when the run started, and is another kind of file now",
+            ));
         }
         Ok(Self { path: path.to_owned(), file })
     }
