@@ -410,10 +410,11 @@ fn memory_is_bounded_by_the_look_ahead() {
     let mut receiver = trial.start(folder.path());
     // The receiver starts late: the walk stops at its bounds.
     let deadline = Instant::now() + Duration::from_mins(1);
-    while trial.entries_ahead.now() < 300 && Instant::now() < deadline {
+    while trial.entries_ahead.peak() < 300 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(trial.entries_ahead.now() >= 300, "{}", trial.entries_ahead.now());
+    // Less may be ahead now: the emitter goes on until the channel is full.
+    assert!(trial.entries_ahead.peak() >= 300, "{}", trial.entries_ahead.peak());
     // It would go on now if it could.
     std::thread::sleep(Duration::from_millis(500));
     let mut count = 0;
