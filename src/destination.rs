@@ -18,6 +18,7 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 use crate::time::EpochNanos;
 
+mod body;
 pub(crate) mod checksum;
 mod client;
 mod clock;

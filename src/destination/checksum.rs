@@ -3,6 +3,7 @@
 //! S3 combines the CRCs of parts into a CRC of the whole object, but not SHA-256. The SHA-256 of a multipart object is
 //! composite (a hash of the parts' hashes), so it is sent and checked part by part.
 
+use aws_sdk_s3::types::ChecksumType;
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
@@ -91,6 +92,14 @@ impl Checksum {
             (Self::Crc(..) | Self::Sha256(_), _) => None,
         }
     }
+}
+
+/// Reads the stored checksum of the whole content, if the headers hold one: CRC64NVME, CRC32C, CRC32 and SHA-256.
+pub(super) fn whole_checksum(kind: Option<&ChecksumType>, headers: [Option<&str>; 4]) -> Option<Checksum> {
+    let algorithms = [Algorithm::Crc64Nvme, Algorithm::Crc32C, Algorithm::Crc32, Algorithm::Sha256];
+    let is_whole = kind != Some(&ChecksumType::Composite);
+    let mut found = algorithms.into_iter().zip(headers).filter(|_| is_whole);
+    found.find_map(|(algorithm, text)| algorithm.read_header(text?))
 }
 
 /// Sets the checksum of a request, if there is one. The builders of requests have no trait in common.

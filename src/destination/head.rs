@@ -2,10 +2,10 @@
 
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{ChecksumMode, ChecksumType, ServerSideEncryption};
+use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
 
 use super::Destination;
-use super::checksum::{Algorithm, Checksum};
+use super::checksum::{Checksum, whole_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::headers::{Encryption, ObjectHeaders, UNKNOWN_TYPE};
 use super::operation::Operation;
@@ -47,7 +47,12 @@ impl HeadResponse {
 impl Destination {
     /// Requests the headers of an object.
     pub(crate) async fn head(&self, key: &RelativeKey) -> Result<HeadResponse, S3Error> {
-        self.head_part(key, None).await
+        self.head_version(key, None).await
+    }
+
+    /// Requests the headers of a version of an object; the latest if `version` is `None`.
+    pub(super) async fn head_version(&self, key: &RelativeKey, version: Option<&str>) -> Result<HeadResponse, S3Error> {
+        self.head_part(key, None, version).await
     }
 
     /// Requests an object as a listing would show it. Returns `None` if it does not exist.
@@ -61,16 +66,22 @@ impl Destination {
 
     /// Requests the headers of an object's first part. The uploader chose the size of that part.
     pub(crate) async fn head_first_part(&self, key: &RelativeKey) -> Result<HeadResponse, S3Error> {
-        self.head_part(key, Some(1)).await
+        self.head_part(key, Some(1), None).await
     }
 
-    async fn head_part(&self, key: &RelativeKey, part: Option<i32>) -> Result<HeadResponse, S3Error> {
+    async fn head_part(
+        &self,
+        key: &RelativeKey,
+        part: Option<i32>,
+        version: Option<&str>,
+    ) -> Result<HeadResponse, S3Error> {
         let request = self
             .client
             .head_object()
             .bucket(&self.bucket)
             .key(self.prefix.object_key(key))
             .set_part_number(part)
+            .set_version_id(version.map(str::to_owned))
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = |_| request.clone().send();
@@ -82,17 +93,19 @@ impl Destination {
 
 /// Reads the headers of an object. A response without an ETag is not about an object.
 fn read_head(response: &HeadObjectOutput, is_of_whole: bool) -> Result<HeadResponse, Unproven> {
-    let whole = response.checksum_type() != Some(&ChecksumType::Composite) && is_of_whole;
-    let checksums = [
-        (Algorithm::Crc64Nvme, response.checksum_crc64_nvme()),
-        (Algorithm::Crc32C, response.checksum_crc32_c()),
-        (Algorithm::Crc32, response.checksum_crc32()),
-        (Algorithm::Sha256, response.checksum_sha256()),
-    ];
+    let checksum = whole_checksum(
+        response.checksum_type(),
+        [
+            response.checksum_crc64_nvme(),
+            response.checksum_crc32_c(),
+            response.checksum_crc32(),
+            response.checksum_sha256(),
+        ],
+    );
     Ok(HeadResponse {
         etag: etag_of(response.e_tag())?,
         etag_is_md5: etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm()),
-        checksum: checksums.into_iter().filter(|_| whole).find_map(|(algorithm, text)| algorithm.read_header(text?)),
+        checksum: checksum.filter(|_| is_of_whole),
         size_bytes: response.content_length().and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         parts: response.parts_count().and_then(|parts| u32::try_from(parts).ok()),
         last_modified: last_modified(response.last_modified()),

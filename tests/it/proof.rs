@@ -195,6 +195,37 @@ fn a_login_page_is_not_an_object() {
     }
 }
 
+/// The length fits, so only the object itself shows that its end is missing.
+#[test]
+fn a_manifest_that_is_cut_off_is_requested_again_and_never_used() {
+    for (title, seed, heads) in [("an MD5", Seed::default(), 0), ("parts", Seed::default().in_parts_of(10), 1)] {
+        let trial = Trial::new();
+        let names: Vec<String> = (0..20).map(|number| format!("f{number:02}")).collect();
+        for name in &names {
+            trial.write(name, name);
+        }
+        trial.s3.create_bucket("lists");
+        trial.s3.put("lists", "m.csv", names.join("\n"), seed);
+        let stored = trial.s3.object("lists", "m.csv").unwrap();
+        let mut half = Reply::empty(200).with("ETag", format!("\"{}\"", stored.etag)).with("Content-Length", "40");
+        half.body = stored.body.slice(..40);
+        let cut = Fault::custom(move |_| Some(half.clone()));
+        let options = ["--from-manifest", "s3://lists/m.csv", "--retries", "1"];
+        let rule = Rule::on(Operation::GetObject).key_contains("m.csv");
+        trial.s3.rule(rule.clone().always().does(cut.clone()));
+        let run = trial.sync(&options).expect(1);
+        assert!(run.stderr.contains("40 bytes of the response are not the whole object"), "{title}: {}", run.stderr);
+        assert_eq!((trial.count(WRITES), trial.count(Operation::GetObject)), (0, 2), "{title}");
+        trial.s3.clear_rules();
+        trial.s3.clear_log();
+        trial.s3.rule(rule.does(cut));
+        trial.sync(&options).expect(0);
+        trial.assert_same();
+        let heads_of_it = trial.s3.requests(Operation::HeadObject).iter().filter(|head| head.key == "m.csv").count();
+        assert_eq!((trial.count(Operation::GetObject), heads_of_it), (2, 2 * heads), "{title}");
+    }
+}
+
 // --- lists ---
 
 fn listing(name: &str, prefix: &str, rest: &str) -> Fault {
