@@ -189,7 +189,7 @@ async fn run_work(
     let mut subject = Subject::new(command, &args.source, &args.destination.to_string());
     subject.record_options(&inputs.options, inputs.header_rules.clone());
     let report = places::report(&mut places, args.report.as_deref())?;
-    let config = SyncConfig::new(args, inputs.header_rules).map_err(CommandError::usage)?;
+    let config = config_of(args, inputs.header_rules, &control).await?;
     let config = if matches!(work, Work::Verify(_)) { config.verifying() } else { config };
     with_report(subject, report, control, async |subject, control| {
         let access = if work.writes() { Access::Write } else { Access::Read };
@@ -206,6 +206,21 @@ async fn run_work(
         })))
     })
     .await
+}
+
+/// Reads the options, and the files that they name. Such a file may be a pipe, so a stop request does not wait for it.
+async fn config_of(
+    args: SyncArgs,
+    header_rules: Vec<HeaderRule>,
+    control: &Control,
+) -> Result<SyncConfig, CommandError> {
+    let reading = tokio::task::spawn_blocking(|| SyncConfig::new(args, header_rules));
+    tokio::select! {
+        read = reading => {
+            read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())).map_err(CommandError::usage)
+        }
+        () = control.shutdown.requested() => Err(CommandError::stopped(control.exit_code_of_stop())),
+    }
 }
 
 /// How the work of a command ended.

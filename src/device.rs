@@ -1,4 +1,4 @@
-//! A device: an existing pipe, terminal or other place that is written to directly and never replaced.
+//! A device: an existing pipe, terminal, descriptor or other place that is written to directly and never replaced.
 //!
 //! It is opened once, before the command contacts anything, and neither the open nor a write waits without a limit.
 
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+
+use crate::descriptor::Descriptor;
 
 /// How long a reader may take to read, or a writer to write.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -53,6 +55,16 @@ impl Device {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl Device {
+    /// The file behind a descriptor.
+    ///
+    /// # Errors
+    /// Returns an error if the descriptor is not open for writing.
+    pub(crate) fn behind(descriptor: Descriptor) -> Result<Self, DeviceError> {
+        Ok(Self(Arc::new(descriptor.duplicate()?)))
     }
 }
 
@@ -119,6 +131,16 @@ pub(crate) fn read_input(path: &Path) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads an input on a thread of its own, so that a stop request need not wait for a pipe.
+///
+/// # Errors
+/// As [`read_input`].
+pub(crate) async fn read_input_aside(path: &Path) -> io::Result<Vec<u8>> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_input(&path)).await;
+    read.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod config;
 pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;
+mod descriptor;
 mod destination;
 mod device;
 mod endpoint_url;

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::boundary::{Boundary, resolved};
+use crate::descriptor::Descriptor;
 use crate::device::{Device, DeviceError};
 
 /// The path of a result.
@@ -15,6 +16,8 @@ pub(crate) struct ResultPlace {
     given: PathBuf,
     resolved: PathBuf,
     device: Option<Device>,
+    /// Whether a regular file is there, or nothing.
+    is_file: bool,
 }
 
 /// What a command reads and writes: each new place is compared with these.
@@ -68,7 +71,7 @@ impl ResultPlaces {
         if boundary.is_some_and(|source| source.contains(&place.resolved)) {
             return Err(PlaceError::InsideSource { option, path: shown() });
         }
-        if place.is_stdout() || place.device.is_some() {
+        if place.is_stdout() || !place.is_file {
             return Ok(place);
         }
         if let Some((other, _)) = self.taken.iter().find(|(_, taken)| is_same_file(taken, &place.resolved)) {
@@ -83,11 +86,14 @@ impl ResultPlace {
     fn of(path: &Path) -> Result<Self, DeviceError> {
         let is_stdout = path == Path::new("-");
         let resolved = resolved(if is_stdout { Path::new("/proc/self/fd/1") } else { path });
-        let device = match path.metadata() {
-            Ok(there) if !is_stdout && !there.is_file() => Some(Device::open(path, there.file_type())?),
-            Ok(_) | Err(_) => None,
+        let kind = path.metadata().ok().filter(|_| !is_stdout).map(|there| there.file_type());
+        let is_file = kind.is_none_or(|kind| kind.is_file());
+        let device = match (kind, Descriptor::of(path)) {
+            (Some(kind), _) if !is_file => Some(Device::open(path, kind)?),
+            (Some(_), Some(descriptor)) => Some(Device::behind(descriptor)?),
+            (_, _) => None,
         };
-        Ok(Self { given: path.to_owned(), resolved, device })
+        Ok(Self { given: path.to_owned(), resolved, device, is_file })
     }
 
     /// Any place, for a test.
@@ -106,7 +112,7 @@ impl ResultPlace {
         self.given == Path::new("-")
     }
 
-    /// The open pipe, terminal or other device, if one was there.
+    /// The open pipe, terminal, descriptor or other device, if one was there.
     pub(crate) const fn device(&self) -> Option<&Device> {
         self.device.as_ref()
     }

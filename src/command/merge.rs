@@ -4,7 +4,7 @@ use super::error::CommandError;
 use super::{Inputs, cannot_write, conclude, ranges};
 use crate::cli::MergeCommand;
 use crate::config::SyncConfig;
-use crate::device::read_input;
+use crate::device::read_input_aside;
 use crate::exit_code::ExitCode;
 use crate::location::FileLocation;
 use crate::range_list::RangeList;
@@ -44,13 +44,14 @@ async fn reports(
     shutdown: &Shutdown,
 ) -> Result<(Option<RangeList>, Vec<NamedReport>), CommandError> {
     let (Some(place), Some(ranges), Some(destination)) = (&command.state, &command.ranges, command.destination) else {
-        let read = |path: &std::path::PathBuf| {
+        let mut reports = Vec::with_capacity(command.reports.len());
+        for path in &command.reports {
             let place = format!("cannot read the report {}", path.display());
-            let text = read_input(path).map_err(|error| CommandError::usage(error).at(&place))?;
+            let text = read_input_aside(path).await.map_err(|error| CommandError::usage(error).at(&place))?;
             let report = Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))?;
-            Ok(NamedReport { name: path.display().to_string(), report })
-        };
-        return Ok((None, command.reports.iter().map(read).collect::<Result<_, CommandError>>()?));
+            reports.push(NamedReport { name: path.display().to_string(), report });
+        }
+        return Ok((None, reports));
     };
     // Only the options for reaching S3 matter here. The source is not read, and `--ranges` means all ranges.
     let args = options.without(&["ranges"]).sync_args("/", &destination.to_string());

@@ -5,11 +5,11 @@
 use std::io::Write as _;
 
 use super::error::CommandError;
-use super::{Inputs, cannot_write, places};
+use super::{Inputs, cannot_write, config_of, places};
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::destination::error::ErrorKind;
-use crate::device::read_input;
+use crate::device::read_input_aside;
 use crate::exit_code::ExitCode;
 use crate::index::Index;
 use crate::location::FileLocation;
@@ -38,7 +38,7 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
     let args = args.map_err(|error| CommandError::usage(error.to_string().trim_end()))?;
     // The list may replace --previous.
     let mut places = places::outside(&command.source, inputs.config.as_deref());
-    let config = SyncConfig::new(args, Vec::new()).map_err(CommandError::usage)?.of_names();
+    let config = config_of(args, Vec::new(), &control).await?.of_names();
     let Control { shutdown, progress } = control;
 
     // An output that cannot be written is an error before the work, not after it.
@@ -104,7 +104,7 @@ pub(super) async fn read_list(location: &FileLocation, config: &SyncConfig) -> R
     let place = format!("cannot read the range list {location}");
     let unreadable = |cause: Box<dyn std::error::Error + Send + Sync>| CommandError::fatal(cause).at(&place);
     let content = match location {
-        FileLocation::Path(path) => match read_input(path) {
+        FileLocation::Path(path) => match read_input_aside(path).await {
             Ok(content) => content,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error.into())),

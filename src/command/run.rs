@@ -23,9 +23,8 @@ mod prepare;
 mod source_check;
 
 use super::error::CommandError;
-use super::{Ended, places, with_report};
+use super::{Ended, config_of, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
-use crate::config::SyncConfig;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Attempt, StageLimits, attempt};
 use crate::datasync::{Latest, Request};
@@ -102,7 +101,7 @@ async fn described(
     subject.destination = destination.to_string();
     subject.record_options(&invocation.options, invocation.header_rules.clone());
     let args = SyncArgs { source: source.clone(), destination, report, range: RangeArgs::default(), how };
-    let mut config = SyncConfig::new(args, invocation.header_rules).map_err(CommandError::usage)?;
+    let mut config = config_of(args, invocation.header_rules, &control).await?;
     if let Some(known) = &known {
         config = config.in_region(known.datasync.task_arn().region());
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use fake_aws::s3::Operations;
 
-use crate::trial::{FinishedRun, Trial};
+use crate::trial::{FinishedRun, Trial, WRITES};
 
 /// What is below a folder, with the contents of files.
 fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -272,4 +272,70 @@ fn a_result_goes_to_what_a_process_reads() {
         fs::remove_file(&out).unwrap();
     }
     assert!(trial.has("a"));
+}
+
+/// The shell has opened the file, and others write to it too.
+#[test]
+fn a_result_for_a_descriptor_is_written_where_the_descriptor_is() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    symlink("/dev/stdout", trial.folder.path().join("link")).unwrap();
+    let mut number = 0;
+    for (command, holds) in [
+        ("sync $2 s3://site/www --report /dev/stdout", "\"exit_code\": 0"),
+        ("sync $2 s3://site/www --report /proc/self/fd/1", "\"exit_code\": 0"),
+        ("sync $2 s3://site/www --report /dev/stderr 2>&1", "\"exit_code\": 0"),
+        ("sync $2 s3://site/www --report /dev/fd/7 7>&1", "\"exit_code\": 0"),
+        ("verify $2 s3://site/www --report link", "\"exit_code\": 0"),
+        ("plan $2 s3://site/other -o /dev/stdout", "\"key\""),
+        ("ranges $2 s3://site/other --count 2 -o /dev/fd/1", "\"after\""),
+        ("sync $2 s3://site/www$n --changes /dev/stdout", "\"key\""),
+    ] {
+        for (open, close) in [("{", "} > out"), ("{", "} >> out"), ("(", ") > out")] {
+            number += 1;
+            fs::write(trial.folder.path().join("out"), "").unwrap();
+            shell(
+                &trial,
+                &format!("n={number}; {open} echo begin; $1 {command}; code=$?; echo end; exit $code; {close}"),
+            )
+            .expect(0);
+            let out = fs::read_to_string(trial.folder.path().join("out")).unwrap();
+            let whole = out.starts_with("begin\n") && out.ends_with("end\n") && out.contains(holds);
+            assert!(whole, "{command} {close}: {out}");
+        }
+    }
+    for refused in [
+        "exec $1 sync $2 s3://site/www --report /dev/stdout --changes out > out",
+        "exec $1 sync $2 s3://site/www --from-manifest out --report /dev/stdout >> out",
+        "exec $1 sync $2 s3://site/www --report /dev/fd/7 7< out",
+    ] {
+        shell(&trial, refused).expect(2);
+    }
+}
+
+#[test]
+fn a_stop_request_ends_the_wait_for_an_input() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let pipe = trial.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (tree, pipe_name) = (trial.tree().display().to_string(), pipe.to_str().unwrap());
+    let synced = ["sync", &tree, "s3://site/www", "--mode", "plain"];
+    let merged = ["report", "merge"];
+    let split = ["ranges", &tree, "s3://site/www", "--mode", "plain", "--count", "2", "--state", "state"];
+    for words in [
+        [&synced[..], &["--from-manifest", pipe_name]].concat(),
+        [&synced[..], &["--ranges", pipe_name, "--range-index", "0"]].concat(),
+        [&split[..], &["--previous", pipe_name]].concat(),
+        [&merged[..], &[pipe_name]].concat(),
+    ] {
+        let run = trial.start_words(&words, &[]);
+        // The open returns once the program reads. It delivers a byte, and then nothing.
+        let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+        std::io::Write::write_all(&mut writer, b"a").unwrap();
+        run.signal("-TERM");
+        run.end().expect(143);
+        drop(writer);
+    }
+    assert_eq!(trial.count(WRITES), 0);
 }
