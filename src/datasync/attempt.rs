@@ -360,12 +360,9 @@ impl Followed {
         (!self.has_ended()).then(still_running)
     }
 
-    /// Whether another client cancelled the execution. If DataSync gave an error code, the code decides.
+    /// Whether another client cancelled the execution: a poll has shown that, whatever error code the end has.
     fn was_cancelled_by_another(&self) -> bool {
-        let has_code = self.last.as_ref().is_some_and(|last| last.error_code.is_some());
-        self.cancelled_by_another
-            && !has_code
-            && !self.last.as_ref().is_some_and(|last| last.status == Status::Succeeded)
+        self.cancelled_by_another && !self.last.as_ref().is_some_and(|last| last.status == Status::Succeeded)
     }
 
     /// When the execution started. If DataSync did not say, every object may be one that it wrote.

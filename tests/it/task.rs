@@ -416,6 +416,9 @@ fn a_run_writes_nothing_if_another_client_cancels_the_execution() {
         (&ended[..], "Cancelled", true),
         // DataSync gives no code, but a poll shows the cancel.
         (&seen[..], "", false),
+        // The poll counts, whatever code DataSync gives.
+        (&seen[..], "Abort", false),
+        (&seen[..], "FsS3Error", true),
         (&[("CANCELLING", FOREVER)], "", true),
     ] {
         let (trial, datasync) = trial(script);
