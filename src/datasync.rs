@@ -38,7 +38,7 @@ pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
 pub(crate) use request::{OwnDeletes, Request};
 pub(crate) use still_running::StillRunning;
-use task::{LocationArns, OtherKind, TaskAlone, latest_execution_in};
+use task::{LocationArns, OtherKind, TaskAlone, is_busy, latest_execution_in};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
 
 use error::ServiceError;
@@ -47,6 +47,9 @@ use error::ServiceError;
 const ATTEMPTS: u32 = 5;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// How often a task is described that shows a running execution, and no execution that runs.
+const DESCRIPTIONS: u32 = 3;
+const DESCRIPTION_PAUSE: Duration = Duration::from_secs(1);
 
 /// A client for one DataSync task.
 ///
@@ -133,6 +136,31 @@ impl DataSync {
             Ok(execution) => Latest::Running(execution),
             Err(error) => Latest::Unknown(arn.clone(), error),
         }
+    }
+
+    /// Returns the execution that may be running now, by a new description of the task. `ended` is known to have ended.
+    pub(crate) async fn running_now(&self, task: &Task, ended: Option<&ExecutionArn>) -> Option<StillRunning> {
+        for _ in 0..DESCRIPTIONS {
+            let described = self.describe_task_alone().await;
+            let latest = described.and_then(|now| Ok((is_busy(&now), latest_execution_in(&now, &self.task)?)));
+            let Ok((is_busy, latest)) = latest else {
+                return Some(StillRunning { arn: None, deletes: false });
+            };
+            if latest.as_ref() != ended
+                && let Some(running) = self.describe_latest(latest.as_ref()).await.still_running(task)
+            {
+                return Some(running);
+            }
+            if !is_busy {
+                return None;
+            }
+            // The task may show the end of its execution a moment later.
+            tokio::select! {
+                () = tokio::time::sleep(DESCRIPTION_PAUSE) => {}
+                () = self.shutdown.requested() => break,
+            }
+        }
+        Some(StillRunning { arn: None, deletes: task.settings.delete })
     }
 
     /// Starts an execution with the filters of the task, and returns its ARN; with the options of the task, or with these.

@@ -177,7 +177,8 @@ async fn through_datasync(
     };
     let mut history = History::load(known, session, &control.shutdown).await;
     if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
-        return Direct::Sync(history.doubt());
+        let (doubt, ended) = (history.doubt(), history.ended().cloned());
+        return Direct::Sync(history.beside_others(known, doubt, ended.as_ref()).await);
     }
     if let Some(why) = session.input_problem() {
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
@@ -196,8 +197,13 @@ async fn through_datasync(
         policy: args.policy,
         stop_requested: control.shutdown.is_requested(),
     };
+    let follow_up = attempted.follow_up();
+    let doubt = match follow_up {
+        FollowUp::Compare | FollowUp::FallBack => history.beside_others(known, doubt, attempt.ended()).await,
+        FollowUp::Nothing | FollowUp::Forbidden | FollowUp::Cancelled => doubt,
+    };
     let evidence = attempt.verdict.evidence;
-    match attempted.follow_up() {
+    match follow_up {
         FollowUp::Nothing => Direct::Nothing,
         FollowUp::Compare => match session.input_problem() {
             Some(why) => Direct::Incomplete(format!("{why}. DataSync succeeded, and the run cannot audit its success")),

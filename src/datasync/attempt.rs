@@ -100,6 +100,11 @@ impl Attempt {
         Self { verdict, unproven: Vec::new(), execution: None, still_running: None, took: Duration::ZERO }
     }
 
+    /// The execution whose end a poll confirmed.
+    pub(crate) fn ended(&self) -> Option<&ExecutionArn> {
+        self.execution.as_ref().filter(|followed| followed.has_ended()).map(|followed| &followed.arn)
+    }
+
     /// When the first write of an execution of this attempt may have been, if there was one.
     pub(crate) fn may_have_written_since(&self) -> Option<SystemTime> {
         let started = SystemTime::now().checked_sub(self.took).unwrap_or(UNIX_EPOCH);
@@ -248,7 +253,10 @@ async fn attach_or_start(
     };
     match found {
         Ok(Some(running)) => Ok(Followed::attached(running)),
-        Ok(None) => Err(not_started(AttemptVerdict::of_error(&error), None)),
+        Ok(None) => {
+            let unseen = error.may_have_started().then_some(unseen);
+            Err(not_started(AttemptVerdict::of_error(&error), unseen))
+        }
         Err(_) if shutdown.is_requested() => Err(not_started(AttemptVerdict::stopped_during_start(), Some(unseen))),
         Err(_) => Err(not_started(AttemptVerdict::of_error(&error), Some(unseen))),
     }

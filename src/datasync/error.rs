@@ -64,6 +64,23 @@ impl ServiceError {
         Self { kind: ServiceErrorKind::Unavailable, code: None, message }
     }
 
+    /// Whether a start with this error may have started an execution: the response was lost, or a server failed while it
+    /// worked. One that is unavailable (503) does not start to work.
+    pub(super) fn may_have_started(&self) -> bool {
+        match self.kind {
+            ServiceErrorKind::Unreachable | ServiceErrorKind::Stopped => true,
+            ServiceErrorKind::Unavailable => {
+                !self.code.as_ref().is_some_and(|code| code.starts_with("ServiceUnavailable"))
+            }
+            ServiceErrorKind::Denied
+            | ServiceErrorKind::Credentials
+            | ServiceErrorKind::UnknownTask
+            | ServiceErrorKind::UnknownExecution
+            | ServiceErrorKind::Refused
+            | ServiceErrorKind::Throttled => false,
+        }
+    }
+
     /// Whether DataSync refused the request: it does so if a location is of another kind.
     pub(super) fn is_refused(&self) -> bool {
         self.kind == ServiceErrorKind::Refused

@@ -270,6 +270,11 @@ pub(super) fn latest_execution_in(
     arn.execution(text).map(Some).ok_or_else(missing)
 }
 
+/// Whether the task shows that an execution is running or queued.
+pub(super) fn is_busy(task: &DescribeTaskOutput) -> bool {
+    task.status().is_some_and(|status| matches!(status.as_str(), "RUNNING" | "QUEUED"))
+}
+
 /// Whether the rule is one that the direct sync applies as DataSync does.
 fn is_known(rule: &FilterRule) -> bool {
     rule.filter_type().is_none_or(|kind| *kind == FilterType::SimplePattern) && rule.value().is_some()

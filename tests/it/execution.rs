@@ -137,6 +137,47 @@ fn a_stop_request_before_the_cancel_leaves_the_execution_alone() {
     assert_eq!(datasync.count("CancelTaskExecution"), 0);
 }
 
+// --- an execution that may run beside the direct sync ---
+
+/// DataSync hides an execution, although the task shows that one is running; or a start may have worked.
+#[test]
+fn beside_an_execution_that_may_run_nothing_is_deleted() {
+    let hide = |status: &'static str| {
+        move |response: &mut Value| {
+            drop(response.as_object_mut().unwrap().remove("CurrentTaskExecutionArn"));
+            response["Status"] = status.into();
+        }
+    };
+    let refused = || ServiceFault::error(400, "InvalidRequestException", "already running");
+    let lost = || ServiceFault::error(500, "InternalException", "oops");
+    let cases = [
+        ("RUNNING", Some(refused()), "datasync-first", 3),
+        ("QUEUED", None, "direct-only", 3),
+        ("AVAILABLE", Some(lost()), "datasync-first", 3),
+        ("AVAILABLE", Some(refused()), "datasync-first", 0),
+        ("AVAILABLE", None, "direct-only", 0),
+    ];
+    let check = |(status, fault, policy, code): (&'static str, Option<ServiceFault>, &str, i32)| {
+        let (trial, datasync) = trial(TRANSFERRING);
+        trial.object("orphan", "o", LONG_AGO);
+        datasync.change(|service| {
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+            service.faults.extend(fault.map(|fault| ("StartTaskExecution", u32::MAX, fault)));
+        });
+        falsify(&datasync, "DescribeTask", hide(status));
+        let run = trial.run(&datasync, &["--delete", "--policy", policy]).expect(code);
+        let withheld = u64::from(code == 3);
+        assert_eq!(run.withheld_by("datasync_may_still_run"), withheld, "{status} {policy}: {}", run.stderr);
+        assert_eq!(trial.has("orphan"), code == 3, "{status} {policy}");
+        assert!(trial.has("f0"));
+    };
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| check(case));
+        }
+    });
+}
+
 // --- responses that prove nothing ---
 
 #[test]

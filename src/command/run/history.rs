@@ -9,7 +9,7 @@ use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
-use crate::datasync::{Latest, StillRunning, Task};
+use crate::datasync::{ExecutionArn, Latest, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::sync::rules::Suspect;
@@ -25,11 +25,13 @@ pub(super) struct History<'a> {
     late_writes: LateWrites<'a>,
     breaker: Breaker,
     breaker_file: BreakerFile<'a>,
+    loaded: SystemTime,
 }
 
 impl<'a> History<'a> {
     /// Loads what the state remembers, and describes the latest execution.
     pub(super) async fn load(known: &'a Known, session: &'a Session, shutdown: &Shutdown) -> Self {
+        let loaded = SystemTime::now();
         let (state, destination) = (session.state(), session.destination());
         let task = known.task.as_ref();
         let mut late_writes = LateWrites::load(state, destination).await;
@@ -46,7 +48,7 @@ impl<'a> History<'a> {
         }
         let breaker_file = BreakerFile::new(state, destination);
         let breaker = breaker_file.load().await;
-        Self { task, latest, late_writes, breaker, breaker_file }
+        Self { task, latest, late_writes, breaker, breaker_file, loaded }
     }
 
     /// Whether the run must not try DataSync, because the last executions failed.
@@ -77,6 +79,29 @@ impl<'a> History<'a> {
             self.breaker.failed(SystemTime::now());
         }
         self.breaker_file.store(&self.breaker).await;
+    }
+
+    /// Looks once more, before a direct sync, for an execution that may be running beside it.
+    pub(super) async fn beside_others(&mut self, known: &Known, doubt: Doubt, ended: Option<&ExecutionArn>) -> Doubt {
+        let (Ok(task), false) = (&known.task, doubt.datasync_may_still_run) else {
+            return doubt;
+        };
+        let Some(running) = known.datasync.running_now(task, ended).await else {
+            return doubt;
+        };
+        tracing::warn!("an execution of the task may be running: deleting nothing");
+        self.late_writes.add(self.loaded, false).await;
+        Doubt {
+            suspect: Suspect::either(doubt.suspect, self.late_writes.suspect()),
+            datasync_may_still_run: true,
+            unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
+            ..doubt
+        }
+    }
+
+    /// The latest execution, if it has ended.
+    pub(super) fn ended(&self) -> Option<&ExecutionArn> {
+        if let Latest::Ended(execution) = &self.latest { Some(&execution.arn) } else { None }
     }
 
     /// What a direct sync without an attempt must doubt.
