@@ -23,9 +23,11 @@ use crate::report::{Ending, InspectionCounts, Report, Subject};
 use crate::scope::Scope;
 use crate::served::InnerDestinations;
 use crate::shutdown::{STOP_GRACE, Shutdown};
+use crate::source::entry::EntryKind;
 use crate::state::{State, StateError, StateLocation};
 use crate::sync::changes::{Changes, ChangesWriter};
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
 use crate::sync::guard::Guard;
 use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
@@ -326,12 +328,19 @@ impl Session {
         Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }
 
-    /// Ends the session before its work, because a guard withholds it. The destination has these objects, at least.
-    pub(crate) async fn end_withheld(self, guard: &Guard, objects: u64) -> Report {
+    /// Ends the session before its work, because a guard withholds it: the destination has these objects, at least, and
+    /// a directory of the source may have failed.
+    pub(crate) async fn end_withheld(self, guard: &Guard, objects: u64, failure: Option<Failure>) -> Report {
         let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let mut tally = Tally::default();
         tally.withheld_many(guard, objects);
-        let ending = Ending { tally, requests, operations, ..Ending::without_work(None, ExitCode::Incomplete) };
+        let mut error = format!("started nothing: {}", guard.message());
+        if let Some(failure) = failure {
+            error = format!("{error}. The first one is '{}': {}", failure.key, failure.message);
+            tally.saw(EntryKind::Directory);
+            tally.failed(failure);
+        }
+        let ending = Ending { tally, requests, operations, ..Ending::without_work(Some(error), ExitCode::Incomplete) };
         let report = Report::new(&self.subject, ending);
         Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }

@@ -112,8 +112,8 @@ pub(crate) async fn sync(
         Ok(()) if !context.shutdown.is_requested() => {
             let start = Instant::now();
             let rules = match input {
-                Input::Plan(_) => context.delete_rules.of_plan(),
-                Input::Walk | Input::Manifest(_) => context.delete_rules,
+                Input::Plan(_) => context.delete_rules.clone().of_plan(),
+                Input::Walk | Input::Manifest(_) => context.delete_rules.clone(),
             };
             transferred = delete_orphans(context, orphans, &rules, tally).await;
             seconds.delete = start.elapsed().as_secs_f64();

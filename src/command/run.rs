@@ -31,6 +31,7 @@ use crate::datasync::{Latest, Request};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
+use crate::shutdown::Shutdown;
 use crate::sync::changes::Changes;
 use crate::sync::setup::Doubt;
 use follow_up::{Attempted, FollowUp};
@@ -143,10 +144,7 @@ async fn work(
     };
     let sampled = match checked {
         SourceCheck::Passed(sampled) => sampled,
-        SourceCheck::Withheld(guard, objects) => {
-            tracing::error!("started nothing: {}", guard.message());
-            return session.end_withheld(&guard, objects).await;
-        }
+        SourceCheck::Withheld(guard, objects, failure) => return session.end_withheld(&guard, objects, failure).await,
         SourceCheck::OtherTree(why) | SourceCheck::OtherOwner(why) => {
             return session.end(Some(why), ExitCode::Fatal).await;
         }
@@ -187,7 +185,8 @@ async fn through_datasync(
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
-    let unguarded_deletes = attempt.unguarded_deletes(deletes_were_within_limit(sampled, session));
+    let beyond = beyond_guards(&attempt, sampled.as_ref(), session, &control.shutdown).await;
+    let unguarded_deletes = attempt.unguarded_deletes(beyond.as_deref());
     let published_beyond = attempt.published_beyond();
     let doubt = Doubt { unguarded_deletes, published_beyond, ..history.doubt_after(&attempt) };
     let attempted = Attempted {
@@ -255,7 +254,28 @@ async fn attempt_once(
     attempt
 }
 
-/// Whether the keys that the destination had before the attempt show that the guards allow the deletes of all orphans.
-fn deletes_were_within_limit(sampled: Option<SampledKeys>, session: &Session) -> bool {
-    sampled.is_some_and(|sampled| sampled.allow_deletes(session.context().delete_rules.max_delete))
+/// Returns why the guards would not have allowed what the execution may have deleted itself; `None` if they would have.
+/// The keys that the destination had before the attempt decide, and which of them it still has.
+async fn beyond_guards(
+    attempt: &Attempt,
+    sampled: Option<&SampledKeys>,
+    session: &Session,
+    shutdown: &Shutdown,
+) -> Option<String> {
+    if !attempt.may_have_deleted() {
+        return None;
+    }
+    let (context, limit) = (session.context(), session.context().delete_rules.max_delete);
+    if attempt.ignored_override() && !sampled.is_some_and(|sampled| sampled.allow_deletes(limit)) {
+        return Some("the listing before the start does not show that its deletes are within --max-delete".to_owned());
+    }
+    let sampled = sampled?;
+    let missing = tokio::select! {
+        missing = sampled.missing(context) => missing,
+        () = shutdown.requested() => return None,
+    };
+    match missing {
+        Ok(missing) => sampled.beyond_guards(missing, limit),
+        Err(error) => Some(format!("cannot list what it left ({})", context.destination.explain(&error))),
+    }
 }

@@ -29,7 +29,7 @@ impl Deleting {
                 ignore_errors: args.ignore_errors,
                 of_plan: false,
                 task_unknown: false,
-                datasync_may_still_run: false,
+                datasync_may_still_run: None,
             },
             allow_missing_mounts: args.allow_missing_mounts,
             requirements: Requirements { mount: args.require_mount, sentinel: args.sentinel },

@@ -118,13 +118,23 @@ impl Attempt {
         self.execution.as_ref().map(|followed| format!("execution {}: {reason}", followed.arn))
     }
 
+    /// Whether the execution may have deleted what no guard has seen.
+    pub(crate) fn may_have_deleted(&self) -> bool {
+        self.unproven.iter().any(Unproven::is_unguarded_delete)
+    }
+
+    /// Whether the execution may have deleted although it was to delete nothing.
+    pub(crate) fn ignored_override(&self) -> bool {
+        self.unproven.iter().any(Unproven::is_ignored_override)
+    }
+
     /// Why an execution may have deleted, or may still delete, what no guard has seen; `None` if that cannot be.
-    /// `within_limit`: whether the guards would have allowed the deletes of all orphans before the start.
-    pub(crate) fn unguarded_deletes(&self, within_limit: bool) -> Option<String> {
-        let ignored = self.unproven.iter().find(|reason| reason.is_ignored_override() && !within_limit);
+    /// `beyond`: why the guards would not have allowed what the execution deleted, if that is so.
+    pub(crate) fn unguarded_deletes(&self, beyond: Option<&str>) -> Option<String> {
+        let reason = self.unproven.iter().find(|reason| reason.is_unguarded_delete());
         let arn = self.execution.as_ref().map(|followed| &followed.arn);
-        let deleted = ignored.zip(arn).map(|(reason, arn)| {
-            format!("execution {arn}: {reason}. Look for missing objects (bucket versions, CloudTrail)")
+        let deleted = reason.zip(arn).zip(beyond).map(|((reason, arn), beyond)| {
+            format!("execution {arn}: {reason}; {beyond}. Look for missing objects (bucket versions, CloudTrail)")
         });
         deleted.or_else(|| self.still_running.as_ref().and_then(StillRunning::unguarded_deletes))
     }
@@ -172,6 +182,8 @@ pub(crate) async fn attempt(
             verdict = AttemptVerdict::of_ended(last);
         } else if !followed.has_ended() && shutdown.is_requested() {
             verdict = AttemptVerdict::stopped_after_cancel(&followed.arn);
+        } else if !followed.has_ended() {
+            verdict = verdict.without_confirmed_end(limits.cancel);
         }
     }
     if verdict.kind == VerdictKind::Succeeded

@@ -12,7 +12,9 @@ use super::options::ExecutionOptions;
 use super::task::manifest_url;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
-use aws_sdk_datasync::types::{TaskExecutionFilesListedDetail, TaskExecutionStatus};
+use aws_sdk_datasync::types::{
+    PhaseStatus, TaskExecutionFilesListedDetail, TaskExecutionResultDetail, TaskExecutionStatus,
+};
 
 /// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct Execution {
     pub(crate) started: Option<SystemTime>,
     pub(crate) error_code: Option<String>,
     pub(crate) error_detail: Option<String>,
+    /// The phases of the result that ended in error: `preparing`, `transferring`, `verifying`.
+    pub(crate) failed_phases: Vec<&'static str>,
     /// The filters of this execution, if the response contains any.
     pub(crate) filters: Filters,
     /// The options of this execution, if the response contains them.
@@ -132,6 +136,7 @@ impl Execution {
             started: described.start_time().and_then(|time| SystemTime::try_from(*time).ok()),
             error_code: result.and_then(|result| text(result.error_code())),
             error_detail: result.and_then(|result| text(result.error_detail())),
+            failed_phases: result.map(failed_phases).unwrap_or_default(),
             files_failed: failed
                 .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
             filters: Filters::new(described.includes(), described.excludes()),
@@ -181,13 +186,28 @@ impl Execution {
         self.status == Status::Failed && ["cancelled", "canceled"].iter().any(|cancelled| code.contains(cancelled))
     }
 
-    /// Whether the execution finished, but skipped some files or left them wrong.
+    /// Whether the execution finished, but skipped some files or left them wrong. An error beside `SUCCESS` shows it too.
     pub(crate) fn is_partial(&self) -> bool {
         let detail = self.error_detail.as_deref().unwrap_or_default().to_lowercase();
         let partial =
             ["verification detected mismatches", "except for files skipped", "transfer and verification completed"];
-        self.status.is_terminal() && (self.files_failed > 0 || partial.iter().any(|text| detail.contains(text)))
+        let has_error = self.error_code.is_some() || self.error_detail.is_some() || !self.failed_phases.is_empty();
+        self.status.is_terminal()
+            && (self.files_failed > 0
+                || self.status == Status::Succeeded && has_error
+                || partial.iter().any(|text| detail.contains(text)))
     }
+}
+
+/// Returns the phases whose status is `ERROR`.
+fn failed_phases(result: &TaskExecutionResultDetail) -> Vec<&'static str> {
+    let phases = [
+        ("preparing", result.prepare_status()),
+        ("transferring", result.transfer_status()),
+        ("verifying", result.verify_status()),
+    ];
+    let failed = phases.into_iter().filter(|(_, status)| *status == Some(&PhaseStatus::Error));
+    failed.map(|(name, _)| name).collect()
 }
 
 #[cfg(test)]
@@ -283,5 +303,28 @@ mod tests {
         assert!(execution("SUCCESS", None, 3).is_partial());
         assert!(!execution("SUCCESS", None, 0).is_partial());
         assert!(!execution("ERROR", Some("Task failed to access location loc-0"), 0).is_partial());
+    }
+
+    #[test]
+    fn an_error_beside_a_success_is_partial() {
+        let arn = Execution::showing("SUCCESS").arn;
+        let is_partial = |status: &str, result: TaskExecutionResultDetail| {
+            let described = DescribeTaskExecutionOutput::builder().task_execution_arn(arn.as_str());
+            Execution::new(&described.status(status.into()).result(result).build(), &arn).unwrap().is_partial()
+        };
+        let result = TaskExecutionResultDetail::builder;
+        for (what, failed) in [
+            ("code", result().error_code("VerificationFailed")),
+            ("detail", result().error_detail("2 mismatched files")),
+            ("prepare", result().prepare_status(PhaseStatus::Error)),
+            ("transfer", result().transfer_status(PhaseStatus::Error)),
+            ("verify", result().verify_status(PhaseStatus::Error)),
+        ] {
+            assert!(is_partial("SUCCESS", failed.clone().build()), "{what}");
+            assert!(!is_partial("ERROR", failed.clone().build()), "{what}: the execution failed");
+            assert!(!is_partial("VERIFYING", failed.build()), "{what}: the execution is running");
+        }
+        let success = result().verify_status(PhaseStatus::Success).error_code("").error_detail("");
+        assert!(!is_partial("SUCCESS", success.build()));
     }
 }

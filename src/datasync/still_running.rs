@@ -11,13 +11,21 @@ pub(crate) struct StillRunning {
     pub(crate) deletes: bool,
 }
 
+impl std::fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.arn {
+            Some(arn) => write!(f, "execution {arn}"),
+            None => f.write_str("an execution"),
+        }
+    }
+}
+
 impl StillRunning {
     /// Why a sync beside this execution proves too little, if that is so.
     pub(crate) fn unguarded_deletes(&self) -> Option<String> {
-        let execution = self.arn.as_ref().map_or("an execution".to_owned(), |arn| format!("execution {arn}"));
         self.deletes.then(|| {
             format!(
-                "DataSync may still be running {execution}, which deletes objects without the guards of this program: \
+                "DataSync may still be running {self}, which deletes objects without the guards of this program: \
                  cancel it or wait for its end, and run again"
             )
         })

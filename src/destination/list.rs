@@ -48,7 +48,8 @@ pub(crate) struct ContinuationToken {
 const MOST_PAGES_WITHOUT_KEYS: usize = 1000;
 
 impl PageStart {
-    fn lower_bound(&self) -> &RelativeKey {
+    /// Every key of the page comes after this key.
+    pub(crate) fn lower_bound(&self) -> &RelativeKey {
         match self {
             Self::After(key) | Self::Token(ContinuationToken { after: key, .. }) => key,
         }

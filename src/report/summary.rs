@@ -10,9 +10,10 @@ use crate::sync::guard::Guard;
 impl Report {
     /// Returns the last log line of the run. The alarm filters in `deploy/` match its end, `exit 0`.
     pub(crate) fn summary(&self) -> String {
-        if let (Route::Datasync, Some(datasync), 0) = (self.route, &self.datasync, self.counts.objects) {
-            let (evidence, exit_code) = (&datasync.evidence, self.exit_code.code());
-            return format!("DataSync: {evidence}; {:.1} s, exit {exit_code}", self.seconds.total);
+        let compared_nothing = self.counts == Counts::default() && self.withheld_because.is_empty();
+        if let (Route::Datasync, Some(datasync), true) = (self.route, &self.datasync, compared_nothing) {
+            let (what, exit_code) = (self.error().unwrap_or(&datasync.evidence), self.exit_code.code());
+            return format!("DataSync: {what}; {:.1} s, exit {exit_code}", self.seconds.total);
         }
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;

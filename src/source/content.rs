@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::Source;
-use super::entry::{Entry, EntryKind, Found};
+use super::entry::{Entry, EntryKind, Found, Problem};
 use super::tree_range::TreeRange;
 use super::walk::{self, WalkOptions};
 use crate::filter::reserved::is_reserved_name;
+use crate::key::RelativeKey;
 
 /// How far the walk up to the first content reads ahead.
 const FEW_ENTRIES: usize = 64;
@@ -41,12 +42,27 @@ fn is_of_the_file_system(name: &str) -> bool {
 }
 
 /// Whether a source has content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Some,
     None,
-    /// The walk found none, and could not read a directory.
-    Unknown,
+    /// The walk found none, and could not read these directories.
+    Unknown(Unread),
+}
+
+/// Directories that the walk could not read; none if it could not even start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unread {
+    pub(crate) directories: u64,
+    /// The first of them, and why.
+    pub(crate) first: Option<(RelativeKey, Problem)>,
+}
+
+impl Unread {
+    fn add(&mut self, directory: RelativeKey, problem: Problem) {
+        self.directories += 1;
+        self.first.get_or_insert((directory, problem));
+    }
 }
 
 impl Source {
@@ -62,20 +78,22 @@ impl Source {
         };
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
         let Ok(mut walk) = walk::start(root, options, operations, Arc::default()) else {
-            return Content::Unknown;
+            return Content::Unknown(Unread::default());
         };
-        let mut content = Content::None;
+        let mut unread = Unread::default();
         while let Some(entries) = walk.recv().await {
             if entries.iter().any(Entry::is_content) {
                 return Content::Some;
             }
-            let is_unread =
-                |found: &Found| matches!(found, Found::Unread { .. } | Found::Failed(EntryKind::Directory, _));
-            if entries.iter().any(|entry| is_unread(&entry.found)) {
-                content = Content::Unknown;
+            for entry in entries {
+                match entry.found {
+                    Found::Unread { below, problem } => unread.add(RelativeKey::new(below), problem),
+                    Found::Failed(EntryKind::Directory, problem) => unread.add(entry.key, problem),
+                    _ => {}
+                }
             }
         }
-        content
+        if unread.directories == 0 { Content::None } else { Content::Unknown(unread) }
     }
 }
 

@@ -19,8 +19,8 @@ pub enum Guard {
     Interrupted,
     /// DataSync did not describe the task, so the run does not know what the task excludes.
     TaskUnknown,
-    /// A DataSync execution may still be running.
-    DatasyncMayStillRun,
+    /// This DataSync execution may still be running.
+    DatasyncMayStillRun { execution: String },
     /// The walk could not read some directories, and an unreadable directory looks like a deleted one.
     Walk { directories: u64 },
     /// A broken or looping link, or a missing mount, hides whether the source has a file for this object.
@@ -63,7 +63,7 @@ impl Guard {
         Self::Listing { error: String::new() },
         Self::Interrupted,
         Self::TaskUnknown,
-        Self::DatasyncMayStillRun,
+        Self::DatasyncMayStillRun { execution: String::new() },
         Self::Walk { directories: 0 },
         Self::Unknown,
         Self::Uploads { failed: 0, of_plan: false },
@@ -86,7 +86,7 @@ impl Guard {
             Self::Listing { .. } => "listing",
             Self::Interrupted => "interrupted",
             Self::TaskUnknown => "task_unknown",
-            Self::DatasyncMayStillRun => "datasync_may_still_run",
+            Self::DatasyncMayStillRun { .. } => "datasync_may_still_run",
             Self::Walk { .. } => "walk",
             Self::Unknown => "unknown",
             Self::Uploads { .. } => "uploads",
@@ -114,7 +114,7 @@ impl Guard {
             Self::Listing { .. }
             | Self::Interrupted
             | Self::TaskUnknown
-            | Self::DatasyncMayStillRun
+            | Self::DatasyncMayStillRun { .. }
             | Self::Walk { .. }
             | Self::MayBeRenamed { new_name: NewName::Unseen | NewName::NotChecked, .. }
             | Self::Unknown
@@ -149,11 +149,10 @@ impl Guard {
                  without DataSync, run efs2s3 sync --delete with the task's filters"
                     .to_owned()
             }
-            Self::DatasyncMayStillRun => {
-                "a DataSync execution may still be running, and this run may not know what it \
-                                          copies: DataSync or the next run deletes"
-                    .to_owned()
-            }
+            Self::DatasyncMayStillRun { execution } => format!(
+                "DataSync may still be running {execution}, which may still write, and whose filters this run may not know. \
+                 Wait for its end, or cancel it in the console: the next run deletes once it has ended"
+            ),
             Self::Walk { directories } => format!(
                 "the walk could not read {}, and an unreadable directory looks like a deleted one (read `failures`). \
                  Make it readable, or pass --ignore-errors to keep only what is below it",
@@ -344,7 +343,7 @@ mod tests {
                 Guard::Listing { .. } => 0,
                 Guard::Interrupted => 1,
                 Guard::TaskUnknown => 2,
-                Guard::DatasyncMayStillRun => 3,
+                Guard::DatasyncMayStillRun { .. } => 3,
                 Guard::Walk { .. } => 4,
                 Guard::Unknown => 5,
                 Guard::Uploads { .. } => 6,

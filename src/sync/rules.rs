@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::datasync::StillRunning;
 use crate::metadata::Preserve;
 use crate::sync::guard::{LimitShare, MaxDelete};
 use crate::time::EpochNanos;
@@ -63,7 +64,7 @@ impl Suspect {
 }
 
 /// What allows deletes, and how many.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each withholds or allows deletes for a reason of its own")]
 pub struct DeleteRules {
     /// How many deletes are allowed.
@@ -78,8 +79,8 @@ pub struct DeleteRules {
     pub of_plan: bool,
     /// Whether the run lacks the description of its DataSync task.
     pub task_unknown: bool,
-    /// Whether a DataSync execution may still be running.
-    pub datasync_may_still_run: bool,
+    /// The DataSync execution that may still be running.
+    pub(crate) datasync_may_still_run: Option<StillRunning>,
 }
 
 impl DeleteRules {

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::memory::Memory;
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
+use crate::datasync::StillRunning;
 use crate::index::Index;
 
 /// What a configuration opened: both sides, and the rules.
@@ -25,8 +26,8 @@ pub struct Doubt {
     pub suspect: Option<Suspect>,
     /// Whether DataSync did not describe the task.
     pub task_unknown: bool,
-    /// Whether the execution may still be running.
-    pub datasync_may_still_run: bool,
+    /// The execution, if it may still be running.
+    pub(crate) datasync_may_still_run: Option<StillRunning>,
     /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
     pub unguarded_deletes: Option<String>,
     /// Why DataSync may have published what this run excludes: the run is then incomplete.
@@ -47,8 +48,8 @@ impl Setup {
         let Context { rules, delete_rules, .. } = self.context;
         let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
         let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
-        let &Doubt { task_unknown, datasync_may_still_run, .. } = doubt;
-        let delete_rules = DeleteRules { task_unknown, datasync_may_still_run, ..delete_rules };
+        let datasync_may_still_run = doubt.datasync_may_still_run.clone();
+        let delete_rules = DeleteRules { task_unknown: doubt.task_unknown, datasync_may_still_run, ..delete_rules };
         Arc::new(Context { rules, delete_rules, memory, changes, ..self.context })
     }
 }

@@ -300,6 +300,23 @@ fn a_success_that_the_counters_or_the_start_time_contradict_is_compared() {
 }
 
 #[test]
+fn a_success_with_an_error_in_its_result_is_compared() {
+    for result in [json!({ "VerifyStatus": "ERROR" }), json!({ "ErrorCode": "VerificationFailed" })] {
+        let (trial, datasync) = trial(SUCCESS);
+        datasync.change(|service| {
+            service.on_success = None;
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        falsify(&datasync, "DescribeTaskExecution", {
+            let result = result.clone();
+            move |response| response["Result"] = result.clone()
+        });
+        let run = trial.run(&datasync, &[]).expect(0);
+        assert_eq!((verdict(&run).0, run.counted("uploaded")), ("partial", 4), "{result}: {}", verdict(&run).1);
+    }
+}
+
+#[test]
 fn a_start_that_names_an_ended_execution_is_not_a_start() {
     let (trial, datasync) = succeeds_without_copies();
     let run = trial.run(&datasync, &[]).expect(0);
@@ -318,6 +335,25 @@ fn a_success_of_a_task_that_stores_no_mtime_is_compared() {
     let run = trial.run(&datasync, &[]).expect(0);
     assert_eq!((verdict(&run).0, run.counted("uploaded")), ("succeeded", 4), "{}", run.report["datasync"]);
     assert!(verdict(&run).1.contains("sizes alone"), "{}", run.report["datasync"]);
+}
+
+#[test]
+fn deletes_beside_an_execution_whose_end_is_not_confirmed_name_it() {
+    let (trial, datasync) = trial(&[("LAUNCHING", FOREVER)]);
+    datasync.change(|service| service.cancel = Cancel::Ignored);
+    trial.object("orphan", "o", LONG_AGO);
+    let run = trial.run(&datasync, &["--queue-timeout", "1s", "--cancel-timeout", "1s"]).expect(3);
+    assert_eq!(run.withheld_by("datasync_may_still_run"), 1);
+    let (verdict, evidence) = verdict(&run);
+    assert_eq!(verdict, "queued_too_long");
+    assert!(evidence.contains("did not confirm the end") && evidence.contains("--cancel-timeout 1s"), "{evidence}");
+    let message = run.report["withheld_because"][0]["message"].as_str().unwrap();
+    assert!(message.starts_with("withheld 1 delete: ") && message.contains("/execution/exec-"), "{message}");
+
+    // A direct run names the execution of another client.
+    let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
+    let message = run.report["withheld_because"][0]["message"].as_str().unwrap();
+    assert!(message.contains("/execution/exec-"), "{message}");
 }
 
 // --- deletes that no guard has seen ---

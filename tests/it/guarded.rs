@@ -1,7 +1,8 @@
 //! `efs2s3 run` and deletes: who deletes after an execution, what is checked before one, and which success proves enough.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -187,6 +188,65 @@ fn an_execution_that_ignores_the_override_is_reported() {
     assert_verdict(&run, "fallback", "failed");
 }
 
+#[test]
+fn an_execution_that_deletes_more_than_orphans_although_it_was_to_delete_nothing_is_exit_code_3() {
+    for (deletes, ignores) in [("REMOVE", true), ("PRESERVE", false)] {
+        let (trial, datasync) = trial(SUCCESS);
+        trial.run(&datasync, &[]).expect(0);
+        task_option(&datasync, "PreserveDeletedFiles", deletes);
+        datasync.change(|service| {
+            service.ignores_override = ignores;
+            service.falsify = Some(("DescribeTaskExecution", Box::new(|response| response["FilesDeleted"] = 8.into())));
+        });
+        executions_do(&datasync, delete_all(&trial));
+        let run = trial.run(&datasync, &[]).expect(3);
+        assert_verdict(&run, "datasync", "succeeded");
+        assert_eq!(run.counted("uploaded"), 8, "{deletes}: the run repairs");
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains("8 objects that it deleted belong to files of the source"), "{deletes}: {error}");
+        assert!(error.contains("/execution/exec-"), "{error}");
+    }
+}
+
+#[test]
+fn an_attached_execution_that_deletes_what_no_guard_allows_is_exit_code_3() {
+    let (trial, datasync) = trial(SUCCESS);
+    trial.run(&datasync, &[]).expect(0);
+    datasync.change(|service| service.script = RUNNING.to_vec());
+    executions_do(&datasync, delete_all(&trial));
+    let _running = datasync.start_execution();
+    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(3);
+    assert_eq!((&run.report["datasync"]["attached"], run.counted("uploaded")), (&json!(true), 8));
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("another client started it") && error.contains("8 objects that it deleted"), "{error}");
+
+    // Orphans alone, but more of them than the limit allows.
+    let (trial, datasync) = self::trial(RUNNING);
+    trial.object("orphan 2", "o", LONG_AGO);
+    let _running = datasync.start_execution();
+    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--max-delete", "1"]).expect(3);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("it deleted 2 objects, more than --max-delete allows"), "{error}");
+}
+
+/// Deletes all objects.
+fn delete_all(trial: &Trial) -> impl FnMut(&EffectiveOptions) + Send + 'static {
+    let server = trial.s3.clone();
+    let keys: Vec<String> = trial.objects().into_keys().map(|name| format!("www/{name}")).collect();
+    move |_| keys.iter().for_each(|key| server.remove("site", key))
+}
+
+#[test]
+fn what_the_run_did_itself_after_a_success_is_its_last_line() {
+    let (trial, datasync) = trial(SUCCESS);
+    executions_do(&datasync, |_| {});
+    trial.s3.remove("site", "www/orphan");
+    let run = trial.run(&datasync, &["--audit"]).expect(0);
+    assert_eq!((run.counted("objects"), run.counted("uploaded")), (0, 8));
+    let last = run.stderr.lines().last().unwrap();
+    assert!(last.contains("8 uploaded"), "{last}");
+}
+
 // --- before an execution starts ---
 
 #[test]
@@ -212,6 +272,25 @@ fn an_empty_source_starts_nothing() {
             assert!(trial.has("orphan"), "{what}");
         }
     }
+}
+
+#[test]
+fn a_refused_start_names_the_unreadable_directory() {
+    let (trial, datasync) = trial(SUCCESS);
+    fs::remove_dir_all(trial.tree().join("d1")).unwrap();
+    let program = trial.folder.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
+    fs::set_permissions(trial.tree().join("d0"), fs::Permissions::from_mode(0)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
+    command.args(["run", "--task-arn", &datasync.task_arn(), "--source"]).arg(trial.tree());
+    let run = trial.spawn(command, &[("AWS_ENDPOINT_URL_DATASYNC", &datasync.url())]).end().expect(3);
+    assert_eq!((datasync.count("StartTaskExecution"), run.withheld_by("walk")), (0, 1));
+    assert_eq!(run.failed_keys(), ["www/d0/"]);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.starts_with("started nothing: ") && error.contains("'www/d0/'"), "{error}");
+    assert!(run.stderr.contains(error), "{}", run.stderr);
+    run.assert_adds_up();
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl<'a> History<'a> {
 
     /// Looks once more, before a direct sync, for an execution that may be running beside it.
     pub(super) async fn beside_others(&mut self, known: &Known, doubt: Doubt, ended: Option<&ExecutionArn>) -> Doubt {
-        let (Ok(task), false) = (&known.task, doubt.datasync_may_still_run) else {
+        let (Ok(task), None) = (&known.task, &doubt.datasync_may_still_run) else {
             return doubt;
         };
         let Some(running) = known.datasync.running_now(task, ended).await else {
@@ -93,8 +93,8 @@ impl<'a> History<'a> {
         self.late_writes.add(self.loaded, false).await;
         Doubt {
             suspect: Suspect::either(doubt.suspect, self.late_writes.suspect()),
-            datasync_may_still_run: true,
             unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
+            datasync_may_still_run: Some(running),
             ..doubt
         }
     }
@@ -113,9 +113,9 @@ impl<'a> History<'a> {
         Doubt {
             suspect: self.late_writes.suspect(),
             task_unknown: self.task.is_err(),
-            datasync_may_still_run: still_running.is_some(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
             published_beyond: None,
+            datasync_may_still_run: still_running,
         }
     }
 
@@ -128,7 +128,7 @@ impl<'a> History<'a> {
         Doubt {
             suspect: Suspect::either(written, self.late_writes.suspect()),
             task_unknown: self.task.is_err(),
-            datasync_may_still_run: attempt.still_running.is_some(),
+            datasync_may_still_run: attempt.still_running.clone(),
             ..Doubt::default()
         }
     }

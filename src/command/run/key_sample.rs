@@ -17,17 +17,27 @@ const SAMPLE_KEYS: usize = 200;
 /// How many pages the sample may cost.
 const MOST_PAGES: usize = 5;
 
+/// The keys in scope of one page of the listing.
+#[derive(Debug)]
+struct SampledPage {
+    /// The page starts after this key.
+    after: RelativeKey,
+    keys: Vec<RelativeKey>,
+}
+
 /// The keys in scope of a few pages of the listing.
 #[derive(Debug)]
 pub(super) struct KeySample {
     keys: Vec<RelativeKey>,
+    pages: Vec<SampledPage>,
     /// Whether these are all keys in scope.
     is_complete: bool,
 }
 
 /// What the source has of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct SampledKeys {
+    pages: Vec<SampledPage>,
     /// The keys of the pages.
     listed: usize,
     /// The keys that were looked up in the source.
@@ -37,18 +47,28 @@ pub(super) struct SampledKeys {
     is_complete: bool,
 }
 
+/// The sampled keys that the destination does not have any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// All of them.
+    keys: usize,
+    /// Those that are not proven to be orphans.
+    of_files: usize,
+}
+
 impl KeySample {
     /// Lists the first page, and then what follows the directories on the path of its last key.
     ///
     /// # Errors
     /// Returns an error if S3 does not list the destination.
     pub(super) async fn take(context: &Context) -> Result<Self, S3Error> {
-        let mut keys = BTreeSet::new();
+        let (mut keys, mut pages) = (BTreeSet::new(), Vec::new());
         let (mut last, mut depth) = (RelativeKey::default(), 1);
         let mut start = PageStart::After(RelativeKey::default());
         let mut is_complete = false;
         for number in 0..MOST_PAGES {
             let page = context.destination.page(&start).await?;
+            let after = start.lower_bound().clone();
             is_complete = number == 0 && page.next.is_none();
             match (page.objects.last(), page.next) {
                 (Some(object), Some(_)) => last = object.key.clone(),
@@ -60,13 +80,15 @@ impl KeySample {
                 (_, None) => depth += 1,
             }
             let in_scope = |key: &RelativeKey| SourcePath::of(key).is_some() && context.filter.admits(key.as_str());
-            keys.extend(page.objects.into_iter().map(|object| object.key).filter(in_scope));
+            let listed: Vec<RelativeKey> = page.objects.into_iter().map(|object| object.key).filter(in_scope).collect();
+            keys.extend(listed.iter().cloned());
+            pages.push(SampledPage { after, keys: listed });
             match behind(&last, depth) {
                 Some(next) if !is_complete => start = PageStart::After(next),
                 _ => break,
             }
         }
-        Ok(Self { keys: keys.into_iter().collect(), is_complete })
+        Ok(Self { keys: keys.into_iter().collect(), pages, is_complete })
     }
 
     /// How many keys in scope the destination has, at least.
@@ -82,27 +104,67 @@ impl KeySample {
     /// Looks up evenly spread keys of the sample in the source.
     pub(super) async fn look_up(self, context: &Context) -> SampledKeys {
         let listed = self.keys.len();
-        let step = listed.div_ceil(SAMPLE_KEYS).max(1);
-        let sample: Vec<RelativeKey> = self.keys.into_iter().step_by(step).collect();
-        let sampled = sample.len();
-        let presences = context.source.presences(sample).await;
-        let absent = presences.iter().filter(|presence| **presence == Presence::Absent).count();
-        SampledKeys { listed, sampled, absent, is_complete: self.is_complete }
+        let (sampled, absent) = absent_of(self.keys, context).await;
+        SampledKeys { pages: self.pages, listed, sampled, absent, is_complete: self.is_complete }
     }
+}
+
+/// Looks up evenly spread keys in the source. Returns how many, and how many of them the source does not have.
+async fn absent_of(keys: Vec<RelativeKey>, context: &Context) -> (usize, usize) {
+    let step = keys.len().div_ceil(SAMPLE_KEYS).max(1);
+    let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
+    let sampled = sample.len();
+    let presences = context.source.presences(sample).await;
+    (sampled, presences.iter().filter(|presence| **presence == Presence::Absent).count())
 }
 
 impl SampledKeys {
     /// Whether the source has none of the keys, which are enough to prove something.
-    pub(super) const fn are_of_another_tree(self) -> bool {
+    pub(super) const fn are_of_another_tree(&self) -> bool {
         self.listed >= LEAST_KEYS && self.absent == self.sampled
     }
 
     /// Whether the sample shows that deletes of all orphans would have been within the limit.
-    pub(super) fn allow_deletes(self, limit: MaxDelete) -> bool {
+    pub(super) fn allow_deletes(&self, limit: MaxDelete) -> bool {
         let orphans = (self.absent * self.listed).div_ceil(self.sampled.max(1));
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         self.is_complete && count(orphans) <= limit.of(count(self.listed), LimitShare::Whole)
     }
+
+    /// Lists the same pages again, and returns which of their keys are missing.
+    ///
+    /// # Errors
+    /// Returns an error if S3 does not list the destination.
+    pub(super) async fn missing(&self, context: &Context) -> Result<Missing, S3Error> {
+        let mut missing = BTreeSet::new();
+        for SampledPage { after, keys } in &self.pages {
+            let page = context.destination.page(&PageStart::After(after.clone())).await?;
+            // New objects may have moved the last keys to the next page.
+            let end = page.next.as_ref().map(|next| next.lower_bound().clone());
+            let listed: BTreeSet<RelativeKey> = page.objects.into_iter().map(|object| object.key).collect();
+            let is_missing = |key: &&RelativeKey| !listed.contains(*key) && end.as_ref().is_none_or(|end| *key <= end);
+            missing.extend(keys.iter().filter(is_missing).cloned());
+        }
+        let keys = missing.len();
+        let (sampled, absent) = absent_of(missing.into_iter().collect(), context).await;
+        let of_files = ((sampled - absent) * keys).div_ceil(sampled.max(1));
+        Ok(Missing { keys, of_files })
+    }
+
+    /// Why the guards would not have allowed these deletes; `None` if they would have.
+    pub(super) fn beyond_guards(&self, missing: Missing, limit: MaxDelete) -> Option<String> {
+        let Missing { keys, of_files } = missing;
+        if of_files > 0 {
+            Some(format!("{of_files} objects that it deleted belong to files of the source"))
+        } else if count(keys) > limit.of(count(self.listed), LimitShare::Whole) {
+            Some(format!("it deleted {keys} objects, more than --max-delete allows"))
+        } else {
+            None
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 /// Returns a key behind everything in the `depth`-th directory on the path of a key: the next page from there on is far
@@ -134,12 +196,15 @@ mod tests {
 
     #[test]
     fn only_a_complete_sample_shows_that_deletes_are_allowed() {
-        let sampled = SampledKeys { listed: 1000, sampled: 200, absent: 20, is_complete: true };
-        assert!(sampled.allow_deletes(MaxDelete::Default), "about 100 of 1000");
-        assert!(!SampledKeys { absent: 21, ..sampled }.allow_deletes(MaxDelete::Default));
-        assert!(!sampled.allow_deletes(MaxDelete::Count(99)));
-        assert!(!SampledKeys { is_complete: false, ..sampled }.allow_deletes(MaxDelete::Default));
-        let empty = SampledKeys { listed: 0, sampled: 0, absent: 0, is_complete: true };
+        let sampled = |absent, is_complete| {
+            let (listed, sampled) = (1000, 200);
+            SampledKeys { listed, sampled, absent, is_complete, ..SampledKeys::default() }
+        };
+        assert!(sampled(20, true).allow_deletes(MaxDelete::Default), "about 100 of 1000");
+        assert!(!sampled(21, true).allow_deletes(MaxDelete::Default));
+        assert!(!sampled(20, true).allow_deletes(MaxDelete::Count(99)));
+        assert!(!sampled(20, false).allow_deletes(MaxDelete::Default));
+        let empty = SampledKeys { is_complete: true, ..SampledKeys::default() };
         assert!(empty.allow_deletes(MaxDelete::Count(0)) && !empty.are_of_another_tree());
     }
 }

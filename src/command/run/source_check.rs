@@ -1,16 +1,17 @@
 //! The check of the source before DataSync sees it: DataSync itself has no guard against an empty or a wrong folder.
 
 use super::key_sample::{KeySample, SampledKeys};
-use crate::source::content::Content;
+use crate::source::content::{Content, Unread};
 use crate::sync::context::Context;
+use crate::sync::failure::Failure;
 use crate::sync::guard::Guard;
 
 /// The result of the check.
 pub(super) enum SourceCheck {
     /// The source may be copied. The keys are those that the destination had before; unknown if S3 did not list it.
     Passed(Option<SampledKeys>),
-    /// A guard withholds the run; the destination has this many objects, at least.
-    Withheld(Guard, u64),
+    /// A guard withholds the run; the destination has this many objects, at least. A directory of the source failed.
+    Withheld(Guard, u64, Option<Failure>),
     /// The source is not the tree that was copied to the destination, for this reason.
     OtherTree(String),
     /// S3 denies access to the bucket for its expected owner, for this reason.
@@ -43,11 +44,13 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
         Content::None if context.delete_rules.allow_empty_source || !before_datasync => {
             return SourceCheck::Passed(None);
         }
-        Content::None => return SourceCheck::Withheld(Guard::EmptySource { objects }, objects),
-        Content::Unknown if before_datasync => {
-            return SourceCheck::Withheld(Guard::Walk { directories: 1 }, objects);
+        Content::None => return SourceCheck::Withheld(Guard::EmptySource { objects }, objects, None),
+        Content::Unknown(Unread { directories, first }) if before_datasync => {
+            let guard = Guard::Walk { directories: directories.max(1) };
+            let failure = first.map(|(key, problem)| Failure::of_source(context.key(&key), problem));
+            return SourceCheck::Withheld(guard, objects, failure);
         }
-        Content::Unknown => return SourceCheck::Passed(None),
+        Content::Unknown(_) => return SourceCheck::Passed(None),
     }
     let Some(sample) = sample else {
         return SourceCheck::Passed(None);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Followed;
-use crate::datasync::{ExecutionOptions, Request, Task};
+use crate::datasync::{ExecutionOptions, OwnDeletes, Request, Task};
 
 /// How much later the clock of this machine may be than that of DataSync.
 const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
@@ -41,16 +41,27 @@ pub(crate) enum Unproven {
         /// How many files and folders DataSync counted as deleted.
         deleted: i64,
     },
+    /// The execution of another client deletes objects itself, and this run asked for no deletes of DataSync.
+    UnguardedDeletes {
+        /// How many files and folders DataSync counted as deleted.
+        deleted: i64,
+    },
 }
 
 impl Unproven {
+    /// Whether the execution may have deleted what no guard has seen.
+    pub(super) const fn is_unguarded_delete(&self) -> bool {
+        matches!(self, Self::IgnoredOverride { .. } | Self::UnguardedDeletes { .. })
+    }
+
+    /// Whether the execution may have deleted although it was to delete nothing.
     pub(super) const fn is_ignored_override(&self) -> bool {
         matches!(self, Self::IgnoredOverride { .. })
     }
 
     /// Whether the execution may have done what this run does not allow, however it ended.
     pub(super) const fn is_violation(&self) -> bool {
-        matches!(self, Self::IgnoredOverride { .. } | Self::PublishedBeyond)
+        self.is_unguarded_delete() || matches!(self, Self::PublishedBeyond)
     }
 }
 
@@ -81,6 +92,9 @@ impl std::fmt::Display for Unproven {
             Self::IgnoredOverride { deleted } => {
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
             }
+            Self::UnguardedDeletes { deleted } => {
+                write!(f, "another client started it, and it deleted {deleted} objects without guards")
+            }
         }
     }
 }
@@ -105,6 +119,8 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
     let was_to_delete = followed.may_delete.or(shown).unwrap_or(true);
     if !was_to_delete && (last.deleted > 0 || shown == Some(true)) {
         reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
+    } else if followed.attached && request.deletes == OwnDeletes::None && last.deleted > 0 {
+        reasons.push(Unproven::UnguardedDeletes { deleted: last.deleted });
     }
     match (&task.options, request.options(task), &last.options) {
         (Some(task), Some(required), Some(options)) => {

@@ -107,7 +107,12 @@ impl AttemptVerdict {
         if execution.was_cancelled() {
             Self::cancelled()
         } else if execution.is_partial() {
-            let reason = reason_or(format!("{} files failed", execution.files_failed));
+            let phases = &execution.failed_phases;
+            let reason = reason_or(if phases.is_empty() {
+                format!("{} files failed", execution.files_failed)
+            } else {
+                format!("the status of {} is ERROR", phases.join(" and "))
+            });
             let evidence = format!("the execution finished with skipped or mismatched files: {reason}");
             Self::new(VerdictKind::Partial, evidence)
         } else if execution.status == Status::Succeeded {
@@ -173,6 +178,16 @@ impl AttemptVerdict {
     /// The same verdict, with the reasons why it does not show that the destination matches.
     pub(super) fn but(self, reasons: &[Unproven]) -> Self {
         let evidence = reasons.iter().fold(self.evidence, |evidence, reason| format!("{evidence}; {reason}"));
+        Self { evidence, ..self }
+    }
+
+    /// The same verdict, on an execution whose end DataSync did not confirm within this time after the cancel.
+    pub(super) fn without_confirmed_end(self, limit: Duration) -> Self {
+        let evidence = format!(
+            "{}; DataSync did not confirm the end of the execution (--cancel-timeout {}), which may still be running",
+            self.evidence,
+            shown(limit)
+        );
         Self { evidence, ..self }
     }
 

@@ -88,8 +88,8 @@ fn guard_of_all(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guar
         None
     } else if rules.task_unknown {
         Some(Guard::TaskUnknown)
-    } else if rules.datasync_may_still_run {
-        Some(Guard::DatasyncMayStillRun)
+    } else if let Some(still_running) = &rules.datasync_may_still_run {
+        Some(Guard::DatasyncMayStillRun { execution: still_running.to_string() })
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
         Some(Guard::Walk { directories: tally.unknown_directories })
     } else if tally.absent_uploads_failed > 0 {
@@ -116,6 +116,7 @@ fn guard_of_rest(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Gua
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::datasync::StillRunning;
     use crate::key::RelativeKey;
     use crate::object::ETag;
     use crate::sync::guard::{LimitShare, MaxDelete};
@@ -128,8 +129,12 @@ mod tests {
         ignore_errors: false,
         of_plan: false,
         task_unknown: false,
-        datasync_may_still_run: false,
+        datasync_may_still_run: None,
     };
+
+    fn still_running() -> Option<StillRunning> {
+        Some(StillRunning { arn: None, deletes: false })
+    }
 
     fn tally(files: u64, objects: u64) -> Tally {
         let content = if files == 0 { SourceContent::Missing { objects } } else { SourceContent::Seen };
@@ -154,11 +159,8 @@ mod tests {
     fn a_guard_of_some_objects_comes_between_those_of_all() {
         let renamed = || RenamedSizes::of([7]);
         let name = |guards: &RunGuards, size| guards.of(&target("a", size)).map(|guard| guard.name());
-        let first = RunGuards { first: Some(Guard::DatasyncMayStillRun), renamed: renamed(), ..RunGuards::default() };
-        assert_eq!(
-            (name(&first, 7), name(&first, 6)),
-            (Some("datasync_may_still_run"), Some("datasync_may_still_run"))
-        );
+        let first = RunGuards { first: Some(Guard::Interrupted), renamed: renamed(), ..RunGuards::default() };
+        assert_eq!((name(&first, 7), name(&first, 6)), (Some("interrupted"), Some("interrupted")));
         let last = RunGuards { renamed: renamed(), last: tally(0, 10).empty_source(), ..RunGuards::default() };
         assert_eq!((name(&last, 7), name(&last, 6)), (Some("may_be_renamed"), Some("empty_source")));
         let none = RunGuards { renamed: renamed(), ..RunGuards::default() };
@@ -197,14 +199,14 @@ mod tests {
 
     #[test]
     fn a_task_that_is_not_described_withholds_every_delete() {
-        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: true, ..RULES };
+        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: still_running(), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("task_unknown"));
         assert_eq!(guard(0, &tally(9, 10), &rules), None);
     }
 
     #[test]
     fn a_running_datasync_execution_withholds_every_delete() {
-        let rules = DeleteRules { datasync_may_still_run: true, ..RULES };
+        let rules = DeleteRules { datasync_may_still_run: still_running(), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("datasync_may_still_run"));
     }
 
