@@ -1,6 +1,7 @@
-//! Late writes: what executions that did not succeed may have written after they had read an older state of the file.
+//! Late writes: what executions may have written after they had read an older state of the file.
 //!
-//! The state remembers since when the objects of a destination are suspect, until an execution has compared them all. A run
+//! The state remembers since when the objects of a destination are suspect. An execution that compared all objects clears
+//! them of what earlier ones wrote; what it wrote itself is suspect if the file changed since its start. A direct sync
 //! compares each suspect object, and the index remembers that: the next run with the same state compares it no more.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +21,7 @@ use crate::time::EpochNanos;
 const SCHEMA: u32 = 1;
 
 /// Everything in the destination, as after an execution of which nothing is known.
-const EVERYTHING: Suspect = Suspect { since: EpochNanos(0), content: false };
+const EVERYTHING: Suspect = Suspect { since: EpochNanos(0), content: false, only_changed: false };
 
 /// Which objects of a destination are suspect. Without a state, only this run knows.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ struct SuspectRecord {
     /// In nanoseconds since 1970.
     since_ns: String,
     content: bool,
+    #[serde(default)]
+    only_changed: bool,
 }
 
 impl<'a> LateWrites<'a> {
@@ -80,8 +83,10 @@ impl<'a> LateWrites<'a> {
                 tracing::warn!(%error, "cannot describe the latest execution: comparing all objects that no run has compared");
                 self.unknown = true;
             }
-            Latest::Ended(execution) if execution.compared_all(task) => self.clear().await,
-            Latest::Ended(execution) if execution.status == Status::Succeeded && !execution.is_partial() => {}
+            Latest::Ended(execution) if execution.status == Status::Succeeded && !execution.is_partial() => {
+                let started = execution.started.unwrap_or(UNIX_EPOCH);
+                self.succeeded(started, execution.compared_all(task)).await;
+            }
             Latest::Ended(execution) | Latest::Running(execution) => {
                 self.add(execution.started.unwrap_or(UNIX_EPOCH), execution.is_partial()).await;
             }
@@ -94,8 +99,8 @@ impl<'a> LateWrites<'a> {
             if let Some(since) = attempt.may_have_written_since() {
                 self.add(since, attempt.verdict.kind == VerdictKind::Partial).await;
             }
-        } else if attempt.execution.as_ref().is_some_and(|followed| followed.compared_all(task)) {
-            self.clear().await;
+        } else if let Some(followed) = &attempt.execution {
+            self.succeeded(followed.since(), followed.compared_all(task)).await;
         }
     }
 
@@ -106,21 +111,22 @@ impl<'a> LateWrites<'a> {
 
     /// Adds what an execution may have written late since its start, and stores it.
     pub(crate) async fn add(&mut self, since: SystemTime, content: bool) {
-        let all = Suspect::either(self.remembered, Some(Suspect { since: EpochNanos::from(since), content }));
-        if all != self.remembered {
-            self.remembered = all;
-            self.store().await;
-        }
+        let since = EpochNanos::from(since);
+        self.set(Suspect::either(self.remembered, Some(Suspect { since, content, only_changed: false }))).await;
     }
 
-    /// Forgets everything: an execution has compared every object with its file.
-    pub(crate) async fn clear(&mut self) {
-        self.unknown = false;
-        if self.remembered.take().is_some()
-            && let Some(state) = self.state
-            && let Err(error) = state.remove(&self.name).await
-        {
-            tracing::warn!(%error, "cannot remove since when objects are suspect: the next run compares them again");
+    /// Takes the success of an execution. If it compared all objects, earlier executions no longer matter.
+    pub(crate) async fn succeeded(&mut self, since: SystemTime, compared_all: bool) {
+        let earlier = if compared_all { None } else { self.remembered };
+        self.unknown &= !compared_all;
+        let written = Suspect { since: EpochNanos::from(since), content: false, only_changed: true };
+        self.set(Suspect::either(earlier, Some(written))).await;
+    }
+
+    async fn set(&mut self, suspect: Option<Suspect>) {
+        if suspect != self.remembered {
+            self.remembered = suspect;
+            self.store().await;
         }
     }
 
@@ -133,6 +139,7 @@ impl<'a> LateWrites<'a> {
             destination: self.destination.clone(),
             since_ns: suspect.since.0.to_string(),
             content: suspect.content,
+            only_changed: suspect.only_changed,
         };
         let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
         if let Err(error) = state.write(&self.name, Bytes::from(content)).await {
@@ -146,7 +153,7 @@ impl<'a> LateWrites<'a> {
             return Err("it belongs to another program or destination".to_owned());
         }
         let since = record.since_ns.parse().map_err(|_| "it has no time".to_owned())?;
-        Ok(Suspect { since: EpochNanos(since), content: record.content })
+        Ok(Suspect { since: EpochNanos(since), content: record.content, only_changed: record.only_changed })
     }
 }
 
@@ -163,7 +170,7 @@ mod tests {
         let state = State::in_folder(folder.path().to_owned(), Shutdown::default());
         let destination: Location = "s3://site/www".parse().unwrap();
         let loaded = async || LateWrites::load(Some(&state), &destination).await;
-        let suspect = |since, content| Some(Suspect { since: EpochNanos(since), content });
+        let suspect = |since, content| Some(Suspect { since: EpochNanos(since), content, only_changed: false });
         assert_eq!(loaded().await.suspect(), None);
         let at = |nanos| UNIX_EPOCH + Duration::from_nanos(nanos);
         loaded().await.add(at(7), false).await;
@@ -179,7 +186,10 @@ mod tests {
             std::fs::write(folder.path().join(&name), damaged).unwrap();
             assert_eq!(loaded().await.suspect(), Some(EVERYTHING), "{damaged}");
         }
-        loaded().await.clear().await;
-        assert_eq!(loaded().await.suspect(), None);
+        let written = Suspect { since: EpochNanos(20), content: false, only_changed: true };
+        loaded().await.succeeded(at(20), true).await;
+        assert_eq!(loaded().await.suspect(), Some(written), "only what the success wrote itself");
+        loaded().await.succeeded(at(30), false).await;
+        assert_eq!(loaded().await.suspect(), Some(written), "it did not compare all");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::datasync::StillRunning;
 use crate::metadata::Preserve;
 use crate::sync::guard::{LimitShare, MaxDelete};
 use crate::time::EpochNanos;
@@ -41,23 +40,26 @@ pub enum CompareBy {
     Metadata,
 }
 
-/// Objects that DataSync may have written after it had read an older state of the file: in this run, or in an execution
-/// that did not succeed.
+/// Objects that DataSync may have written after it had read an older state of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// Objects written at or after this time are suspect.
     pub since: EpochNanos,
     /// Whether their content may be wrong, and not only older than the file.
     pub content: bool,
+    /// Whether only files that changed since then can differ: the execution succeeded after it had read the others.
+    pub only_changed: bool,
 }
 
 impl Suspect {
     /// What is suspect for either reason.
     pub(crate) fn either(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
-            (Some(one), Some(other)) => {
-                Some(Self { since: one.since.min(other.since), content: one.content || other.content })
-            }
+            (Some(one), Some(other)) => Some(Self {
+                since: one.since.min(other.since),
+                content: one.content || other.content,
+                only_changed: one.only_changed && other.only_changed,
+            }),
             (one, other) => one.or(other),
         }
     }
@@ -80,7 +82,7 @@ pub struct DeleteRules {
     /// Whether the run lacks the description of its DataSync task.
     pub task_unknown: bool,
     /// The DataSync execution that may still be running.
-    pub(crate) datasync_may_still_run: Option<StillRunning>,
+    pub datasync_may_still_run: Option<String>,
 }
 
 impl DeleteRules {

@@ -7,7 +7,6 @@ use super::context::Context;
 use super::memory::Memory;
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
-use crate::datasync::StillRunning;
 use crate::index::Index;
 
 /// What a configuration opened: both sides, and the rules.
@@ -27,7 +26,7 @@ pub struct Doubt {
     /// Whether DataSync did not describe the task.
     pub task_unknown: bool,
     /// The execution, if it may still be running.
-    pub(crate) datasync_may_still_run: Option<StillRunning>,
+    pub datasync_may_still_run: Option<String>,
     /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
     pub unguarded_deletes: Option<String>,
     /// Why DataSync may have published what this run excludes: the run is then incomplete.

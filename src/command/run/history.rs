@@ -94,7 +94,7 @@ impl<'a> History<'a> {
         Doubt {
             suspect: Suspect::either(doubt.suspect, self.late_writes.suspect()),
             unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
-            datasync_may_still_run: Some(running),
+            datasync_may_still_run: Some(running.to_string()),
             ..doubt
         }
     }
@@ -115,7 +115,7 @@ impl<'a> History<'a> {
             task_unknown: self.task.is_err(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
             published_beyond: None,
-            datasync_may_still_run: still_running,
+            datasync_may_still_run: still_running.as_ref().map(ToString::to_string),
         }
     }
 
@@ -124,11 +124,11 @@ impl<'a> History<'a> {
         // After a partial success, what DataSync wrote may have wrong content.
         let content = attempt.verdict.kind == VerdictKind::Partial;
         let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
-        let written = since.map(|since| Suspect { since, content });
+        let written = since.map(|since| Suspect { since, content, only_changed: false });
         Doubt {
             suspect: Suspect::either(written, self.late_writes.suspect()),
             task_unknown: self.task.is_err(),
-            datasync_may_still_run: attempt.still_running.clone(),
+            datasync_may_still_run: attempt.still_running.as_ref().map(ToString::to_string),
             ..Doubt::default()
         }
     }

@@ -88,8 +88,8 @@ fn guard_of_all(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guar
         None
     } else if rules.task_unknown {
         Some(Guard::TaskUnknown)
-    } else if let Some(still_running) = &rules.datasync_may_still_run {
-        Some(Guard::DatasyncMayStillRun { execution: still_running.to_string() })
+    } else if let Some(execution) = &rules.datasync_may_still_run {
+        Some(Guard::DatasyncMayStillRun { execution: execution.clone() })
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
         Some(Guard::Walk { directories: tally.unknown_directories })
     } else if tally.absent_uploads_failed > 0 {
@@ -116,7 +116,6 @@ fn guard_of_rest(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Gua
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::datasync::StillRunning;
     use crate::key::RelativeKey;
     use crate::object::ETag;
     use crate::sync::guard::{LimitShare, MaxDelete};
@@ -132,8 +131,8 @@ mod tests {
         datasync_may_still_run: None,
     };
 
-    fn still_running() -> Option<StillRunning> {
-        Some(StillRunning { arn: None, deletes: false })
+    fn still_running() -> Option<String> {
+        Some("an execution".to_owned())
     }
 
     fn tally(files: u64, objects: u64) -> Tally {

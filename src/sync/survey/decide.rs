@@ -105,7 +105,11 @@ fn decide_by_comparison(
         return Decision::Upload(Reason::Size);
     }
     let margin = clocks.margin();
-    let suspect = rules.suspect.filter(|suspect| object.last_modified >= suspect.since.minus(margin));
+    let suspect = rules.suspect.filter(|suspect| {
+        let since = suspect.since.minus(margin);
+        let changed = file.stat.mtime >= since || file.effective_ctime >= since;
+        object.last_modified >= since && (changed || !suspect.only_changed)
+    });
     let counts =
         |row: &&Row| suspect.is_none() || row.metadata == RowMetadata::Seen || row.written == Written::Unproven;
     let row = row.filter(counts);
@@ -364,10 +368,16 @@ mod tests {
         assert_eq!(decided(OLD, &by_metadata), Decision::CompareMetadata);
         assert_eq!(decided(WRITTEN, &by_metadata), Decision::Compare);
         let since = |time| Rules {
-            suspect: Some(Suspect { since: EpochNanos(time), content: false }),
+            suspect: Some(Suspect { since: EpochNanos(time), content: false, only_changed: false }),
             ..rules(CompareBy::TimesOrContent)
         };
-        let torn = Suspect { since: EpochNanos(WRITTEN), content: true };
+        let of_success = |since| Rules {
+            suspect: Some(Suspect { since: EpochNanos(since), content: false, only_changed: true }),
+            ..rules(CompareBy::TimesOrContent)
+        };
+        assert_eq!(decided(OLD, &of_success(WRITTEN)), Decision::Keep(Reason::Older), "the execution read this file");
+        assert_eq!(decided(OLD, &of_success(OLD)), Decision::Compare, "the file changed after the start");
+        let torn = Suspect { since: EpochNanos(WRITTEN), content: true, only_changed: false };
         let torn = Rules { suspect: Some(torn), ..rules(CompareBy::TimesOrContent) };
         assert_eq!(decided(OLD, &torn), Decision::Compare);
         assert_eq!(decided(OLD, &since(WRITTEN)), Decision::CompareMetadata);
@@ -385,7 +395,7 @@ mod tests {
             let rules = Rules { preserve: Some(Preserve::ALL), suspect, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&object(3)), Some(&row), &rules, clocks(Duration::ZERO))
         };
-        let suspect = Some(Suspect { since: EpochNanos(WRITTEN), content: false });
+        let suspect = Some(Suspect { since: EpochNanos(WRITTEN), content: false, only_changed: false });
         assert_eq!(decided(RowMetadata::Seen, suspect), Decision::Keep(Reason::Remembered));
         assert_eq!(decided(RowMetadata::Unseen, None), Decision::Keep(Reason::Remembered));
         assert_eq!(decided(RowMetadata::Unseen, suspect), Decision::CompareMetadata);
@@ -424,7 +434,8 @@ mod tests {
     #[test]
     fn what_was_sent_and_not_proven_is_compared_whatever_its_dates() {
         let row = Row::unproven(&object(3).key);
-        let (old, suspect) = (file(3, OLD, OLD), Some(Suspect { since: EpochNanos(WRITTEN), content: false }));
+        let (old, suspect) =
+            (file(3, OLD, OLD), Some(Suspect { since: EpochNanos(WRITTEN), content: false, only_changed: false }));
         for (compare_by, suspect, expected) in [
             (CompareBy::TimesOrContent, None, Decision::Compare),
             (CompareBy::TimesOrContent, suspect, Decision::Compare),
