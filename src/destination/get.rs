@@ -102,7 +102,9 @@ impl Destination {
             hasher.update(&piece);
             take(&piece).map_err(broken)?;
         }
-        let head = async || self.head_version(key, version.as_deref()).await.map(|head| (head.etag, head.size_bytes));
+        let head = async || {
+            Box::pin(self.head_version(key, version.as_deref())).await.map(|head| (head.etag, head.size_bytes))
+        };
         proof.check(&hasher.finish(), &etag, head).await
     }
 

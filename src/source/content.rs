@@ -89,7 +89,16 @@ impl Source {
                 match entry.found {
                     Found::Unread { below, problem } => unread.add(RelativeKey::new(below), problem),
                     Found::Failed(EntryKind::Directory, problem) => unread.add(entry.key, problem),
-                    _ => {}
+                    Found::File(_)
+                    | Found::Symlink(_)
+                    | Found::Directory(_)
+                    | Found::Special
+                    | Found::Named(_)
+                    | Found::Skipped(..)
+                    | Found::Filtered(_)
+                    | Found::Failed(..)
+                    | Found::Nameless(..)
+                    | Found::Unknown(..) => {}
                 }
             }
         }

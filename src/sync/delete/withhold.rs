@@ -131,8 +131,8 @@ mod tests {
         datasync_may_still_run: None,
     };
 
-    fn still_running() -> Option<String> {
-        Some("an execution".to_owned())
+    fn still_running() -> String {
+        "an execution".to_owned()
     }
 
     fn tally(files: u64, objects: u64) -> Tally {
@@ -198,14 +198,14 @@ mod tests {
 
     #[test]
     fn a_task_that_is_not_described_withholds_every_delete() {
-        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: still_running(), ..RULES };
+        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: Some(still_running()), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("task_unknown"));
         assert_eq!(guard(0, &tally(9, 10), &rules), None);
     }
 
     #[test]
     fn a_running_datasync_execution_withholds_every_delete() {
-        let rules = DeleteRules { datasync_may_still_run: still_running(), ..RULES };
+        let rules = DeleteRules { datasync_may_still_run: Some(still_running()), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("datasync_may_still_run"));
     }
 
