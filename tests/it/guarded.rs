@@ -280,7 +280,7 @@ fn a_refused_start_names_the_unreadable_directory() {
     fs::remove_dir_all(trial.tree().join("d1")).unwrap();
     let program = trial.folder.path().join("program");
     fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
-    fs::set_permissions(trial.tree().join("d0"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(trial.tree().join("d0"), fs::Permissions::from_mode(0o0)).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program);
     command.args(["run", "--task-arn", &datasync.task_arn(), "--source"]).arg(trial.tree());
