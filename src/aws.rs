@@ -1,18 +1,14 @@
 //! What all AWS clients share: settings, certificates and endpoints.
 //!
-//! 1. `AWS_CA_BUNDLE` is read here, because the SDK does not read it. As in the AWS CLI, its certificates are trusted
-//!    and no others.
-//! 2. An `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_…` that is set to an empty value counts as not set. The SDK would take
-//!    the empty value for a URL.
+//! An `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_…` that is set to an empty value counts as not set. The SDK would take
+//! the empty value for a URL.
+
+mod http;
 
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_http_client::tls;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 
 use crate::endpoint_url::{EndpointUrl, EndpointUrlError};
 
@@ -31,8 +27,8 @@ pub enum ConnectError {
 /// Loads the settings that the AWS CLI would use.
 pub(crate) async fn settings() -> Result<SdkConfig, ConnectError> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(path) = set_variable("AWS_CA_BUNDLE") {
-        loader = loader.http_client(trusting(&path)?);
+    if let Some(client) = http::client()? {
+        loader = loader.http_client(client);
     }
     let shared = loader.load().await;
     // A profile can name it too.
@@ -75,19 +71,4 @@ pub(crate) fn is_empty(name: &str) -> bool {
 /// Returns the value of an environment variable that is not empty.
 pub(crate) fn set_variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Returns an HTTP client that trusts only the certificates in this file.
-fn trusting(path: &str) -> Result<SharedHttpClient, ConnectError> {
-    let wrong = |reason: String| ConnectError::CaBundle { path: path.to_owned(), reason };
-    let bundle = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
-    if certificates.map_err(|error| wrong(error.to_string()))?.is_empty() {
-        return Err(wrong("it holds no certificate".to_owned()));
-    }
-    let trust = tls::TrustStore::empty().with_pem_certificate(bundle);
-    let context =
-        tls::TlsContext::builder().with_trust_store(trust).build().map_err(|error| wrong(error.to_string()))?;
-    let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
-    Ok(aws_smithy_http_client::Builder::new().tls_provider(provider).tls_context(context).build_https())
 }
