@@ -32,6 +32,7 @@ pub(crate) mod headers;
 mod idle_timeout;
 mod limit;
 pub(crate) mod list;
+mod media_type;
 pub(crate) mod multipart;
 pub(crate) mod operation;
 mod proof;

@@ -7,6 +7,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::media_type;
 use crate::filter::{Filter, FilterError};
 use crate::object::StorageClass;
 
@@ -189,7 +190,7 @@ impl HeaderRules {
         let option = self.content_types.iter().rfind(|option| option.extension == extension);
         option
             .map(|option| option.value.clone())
-            .or_else(|| mime_guess::from_ext(&extension).first_raw().map(str::to_owned))
+            .or_else(|| media_type::of_extension(&extension).map(str::to_owned))
             .unwrap_or_else(|| UNKNOWN_TYPE.to_owned())
     }
 }
