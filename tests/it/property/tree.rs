@@ -462,9 +462,11 @@ impl Tree {
         }
         self.unlock();
         // Links lead there.
-        Self { source: self.folder.join("outside"), ..self.clone() }.unlock();
+        let outside = self.folder.join("outside");
+        Self { source: outside.clone(), ..self.clone() }.unlock();
         let mut all = Vec::new();
         collect(&self.source, &mut all);
+        collect(&outside, &mut all);
         for path in all.iter().rev().filter(|path| path.to_str().is_none() || path.as_os_str().len() > 1000) {
             let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
             let _ = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
