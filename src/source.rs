@@ -26,6 +26,7 @@ mod resolution;
 pub mod root;
 mod root_path;
 pub(crate) mod sizes;
+pub(crate) mod stale;
 mod timeout;
 pub(crate) mod tree_range;
 pub(crate) mod unseen;

@@ -19,6 +19,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::entry::{EntryKind, Stat};
+use super::stale::looked_up;
 use crate::time::EpochNanos;
 
 /// The counts of calls to the file system.
@@ -63,7 +64,7 @@ impl LastLink {
 impl Operations {
     /// Stats `path`, relative to `base`.
     pub(crate) fn stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
-        self.stat_with(base, path, last.flags())
+        looked_up(|| self.stat_with(base, path, last.flags()))
     }
 
     fn stat_with(&self, base: BorrowedFd<'_>, path: &[u8], flags: AtFlags) -> Result<Stat, Errno> {
@@ -74,8 +75,10 @@ impl Operations {
 
     /// Returns the target of the link at `path`, relative to `base`.
     pub(crate) fn readlink(&self, base: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<u8>, Errno> {
-        self.readlink.fetch_add(1, Ordering::Relaxed);
-        rustix::fs::readlinkat(base, path, Vec::new()).map(std::ffi::CString::into_bytes)
+        looked_up(|| {
+            self.readlink.fetch_add(1, Ordering::Relaxed);
+            rustix::fs::readlinkat(base, path, Vec::new()).map(std::ffi::CString::into_bytes)
+        })
     }
 
     /// Opens the directory at `path`, relative to `base`, for reading.
@@ -90,18 +93,17 @@ impl Operations {
 
     fn open(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags, links: AllowedLinks) -> Result<OwnedFd, Errno> {
         let not_last = flags | OFlags::NOFOLLOW;
-        match links {
-            AllowedLinks::Any => self.open_at(base, path, flags),
-            AllowedLinks::NotLast => self.open_at(base, path, not_last),
-            AllowedLinks::None => {
-                self.open.fetch_add(1, Ordering::Relaxed);
-                if *self.has_openat2.get_or_init(|| has_openat2(base)) {
+        looked_up(|| {
+            self.open.fetch_add(1, Ordering::Relaxed);
+            match links {
+                AllowedLinks::Any => rustix::fs::openat(base, path, flags, Mode::empty()),
+                AllowedLinks::NotLast => rustix::fs::openat(base, path, not_last, Mode::empty()),
+                AllowedLinks::None if *self.has_openat2.get_or_init(|| has_openat2(base)) => {
                     rustix::fs::openat2(base, path, flags, Mode::empty(), WITHOUT_LINKS)
-                } else {
-                    open_part_by_part(base, path, not_last)
                 }
+                AllowedLinks::None => open_part_by_part(base, path, not_last),
             }
-        }
+        })
     }
 
     /// Opens the file at `path`, relative to `base`, for reading; never waits for a FIFO's other end.
@@ -112,17 +114,12 @@ impl Operations {
 
     /// Stats `path` past all caches: on NFS, the stat goes to the server.
     pub(crate) fn fresh_stat(&self, base: BorrowedFd<'_>, path: &[u8], last: LastLink) -> Result<Stat, Errno> {
-        self.stat_with(base, path, last.flags() | AtFlags::STATX_FORCE_SYNC)
+        looked_up(|| self.stat_with(base, path, last.flags() | AtFlags::STATX_FORCE_SYNC))
     }
 
     /// Stats an open file past all caches.
     pub(crate) fn fresh_stat_of(&self, file: &impl AsFd) -> Result<Stat, Errno> {
         self.stat_with(file.as_fd(), b"", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC)
-    }
-
-    fn open_at(&self, base: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        rustix::fs::openat(base, path, flags, Mode::empty())
     }
 
     /// Reads the next batch of names in `directory`; false if there are no more. `first`: no batch has been read yet.
@@ -173,9 +170,10 @@ const WITHOUT_LINKS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO
 const PART: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Whether `openat2` works. It is missing before Linux 5.6 (`ENOSYS`), and some sandboxes refuse it (`EPERM`). Another
-/// kernel could not know a flag (`EINVAL`) or a field (`E2BIG`).
+/// kernel could not know a flag (`EINVAL`) or a field (`E2BIG`). A stale directory and a lack of descriptors show nothing.
 fn has_openat2(directory: BorrowedFd<'_>) -> bool {
-    rustix::fs::openat2(directory, ".", PART, Mode::empty(), WITHOUT_LINKS).is_ok()
+    let opened = rustix::fs::openat2(directory, ".", PART, Mode::empty(), WITHOUT_LINKS);
+    matches!(opened, Ok(_) | Err(Errno::STALE | Errno::MFILE | Errno::NFILE))
 }
 
 /// Opens a path none of whose parts is a link, as `openat2` does.

@@ -13,6 +13,7 @@ use super::Source;
 use super::entry::{Cover, Entry, EntryKind, FileEntry, Found, Problem, Unknown};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::root::Root;
+use super::stale::looked_up;
 use super::walk::{Links, WalkOptions, named_path};
 use crate::key::{RelativeKey, SourcePath};
 
@@ -78,7 +79,7 @@ impl<'a> Check<'a> {
         if SourcePath::of(key).is_none() {
             return Presence::Failed(Problem::not_a_path());
         }
-        match self.entry(key) {
+        match looked_up(|| self.entry(key)) {
             Ok(entry) => entry.presence_of(key),
             Err(Errno::NOENT | Errno::NOTDIR) => Presence::Absent,
             Err(errno) => Presence::Failed(Problem::of("stat", errno)),

@@ -25,8 +25,8 @@ impl Problem {
             ),
             Errno::STALE => (
                 "stale",
-                "the file server no longer has the file that it named (stale file handle), and a second lookup failed \
-                 too: run again; if that fails, remount the file system"
+                "the file server no longer has what it named at this path (stale file handle), as after another client \
+                 replaced or removed it: run again; if that fails, remount the file system"
                     .to_owned(),
             ),
             Errno::NAMETOOLONG => (
@@ -99,6 +99,16 @@ impl Problem {
             kind: "changing",
             message: format!("the file changed during each of {tries} reads: kept its object; the next run retries"),
         }
+    }
+
+    /// The file was replaced during each of `reads` reads.
+    pub(crate) fn replaced_in_each_read(reads: usize) -> Self {
+        let message = format!(
+            "the run opened this path {reads} times, and each time the file server dropped the file before the run had read \
+             it (stale file handle), as after another client replaced it: kept its object; the next run retries. If it \
+             persists, remount the file system"
+        );
+        Self { message, ..Self::of("read", Errno::STALE) }
     }
 
     /// No file can have the key.

@@ -6,7 +6,8 @@
 //! 2. The path may lead elsewhere by now: to a link out of the tree, or to a FIFO whose open waits forever.
 //! 3. The source itself may be replaced: its link turned, or another directory or file system put in its place. What was
 //!    opened is no longer part of the source then.
-//! 4. A read on a hard mount whose server is down never returns: `source/timeout`.
+//! 4. On NFS, another client may replace or remove the file that is open (`ESTALE`). The path leads to the new file.
+//! 5. A read on a hard mount whose server is down never returns: `source/timeout`.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +24,7 @@ use super::entry::{EntryKind, FileEntry, Problem, Stat};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::place::{CallError, Place};
 use super::root::Root;
+use super::stale::looked_up;
 use super::timeout::CallTimeout;
 use crate::key::{RelativeKey, SourcePath};
 
@@ -31,8 +33,10 @@ use crate::key::{RelativeKey, SourcePath};
 pub(crate) enum ReadError {
     /// The path no longer exists, or is now of another kind.
     Vanished,
-    /// The file has another size, time or inode now.
+    /// The file has another size, time or inode now: open the path again.
     Changed,
+    /// The file server no longer has the open file, because another client replaced or removed it: open the path again.
+    Stale,
     /// The read failed.
     Problem(Problem),
 }
@@ -67,9 +71,11 @@ impl Source {
         let opened_at = place.clone();
         let (handle, stat, is_in_place) = call(timeout, "open", key, move || {
             let (handle, stat) = opened_at.call(&operations, root.fd(), || {
-                let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
-                let stat = handle.stat(&operations)?;
-                Ok((handle, stat))
+                looked_up(|| {
+                    let handle = Handle::open(&operations, root.fd(), path.without_slash(), kind, links)?;
+                    let stat = handle.stat(&operations)?;
+                    Ok((handle, stat))
+                })
             })?;
             Ok((handle, stat, root.is_in_place(&operations)))
         })
@@ -115,7 +121,8 @@ impl OpenFile {
         Ok(Self { stat, ..self })
     }
 
-    /// Reads `length` bytes from `offset` on; [`ReadError::Changed`] if the file is shorter by now.
+    /// Reads `length` bytes from `offset` on; [`ReadError::Changed`] if the file is shorter by now, [`ReadError::Stale`] if
+    /// the file server no longer has it.
     pub(crate) async fn read(&self, offset: u64, length: usize) -> Result<Bytes, ReadError> {
         let handle = match &*self.handle {
             Handle::File(_) => Arc::clone(&self.handle),
@@ -127,7 +134,7 @@ impl OpenFile {
             }
         };
         let (root, operations, place) = (Arc::clone(&self.root), Arc::clone(&self.operations), self.place.clone());
-        let content = call(self.timeout, "read", &self.key, move || {
+        let content = call_on_handle(self.timeout, "read", &self.key, move || {
             let Handle::File(file) = &*handle else {
                 return Ok(None);
             };
@@ -144,7 +151,8 @@ impl OpenFile {
         content.map(Bytes::from).ok_or(ReadError::Changed)
     }
 
-    /// Stats the open file again, and returns that stat; [`ReadError::Changed`] if its content may have changed since the open.
+    /// Stats the open file again, and returns that stat; [`ReadError::Changed`] if its content may have changed since the
+    /// open, [`ReadError::Stale`] if the file server no longer has it.
     pub(crate) async fn check_unchanged(&self) -> Result<Stat, ReadError> {
         let (root, handle, operations) =
             (Arc::clone(&self.root), Arc::clone(&self.handle), Arc::clone(&self.operations));
@@ -153,7 +161,7 @@ impl OpenFile {
             let stat = place.call(&operations, root.fd(), || handle.stat(&operations))?;
             Ok((stat, root.is_in_place(&operations)))
         };
-        let (now, is_in_place) = call(self.timeout, "stat", &self.key, stat).await?;
+        let (now, is_in_place) = call_on_handle(self.timeout, "stat", &self.key, stat).await?;
         if !is_in_place {
             return Err(ReadError::Problem(Problem::source_replaced()));
         }
@@ -200,6 +208,7 @@ impl Handle {
     }
 }
 
+/// Makes a call that looks up the path.
 async fn call<T: Send + 'static>(
     timeout: CallTimeout,
     operation: &'static str,
@@ -208,6 +217,20 @@ async fn call<T: Send + 'static>(
 ) -> Result<T, ReadError> {
     let done = timeout.run(operation, key.as_str(), call).await.map_err(ReadError::Problem)?;
     done.map_err(|error| error.problem(operation).map_or(ReadError::Vanished, ReadError::Problem))
+}
+
+/// Makes a call on an open file.
+async fn call_on_handle<T: Send + 'static>(
+    timeout: CallTimeout,
+    operation: &'static str,
+    key: &RelativeKey,
+    on_handle: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let done = call(timeout, operation, key, move || match on_handle() {
+        Err(CallError::Failed(Errno::STALE)) => Ok(None),
+        done => done.map(Some),
+    });
+    done.await?.ok_or(ReadError::Stale)
 }
 
 impl FileEntry {

@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
     Uploaded(Reason, Stored),
     Rewritten(Stored),
     Skipped(SkipReason),
-    /// The file changed during each attempt to upload it, and had these sizes. The run may have written one of them.
+    /// The file changed or was replaced during each attempt to upload it, and had these sizes. The run may have written one of them.
     NeverSettled(Problem, Vec<u64>, Option<Write>),
     /// The object is not as it should be, although the run may have written it before the failure.
     Failed(FileError, Option<Write>),
@@ -82,6 +82,8 @@ pub(crate) enum FileError {
 pub(crate) enum StepError {
     /// The file changed while it was read.
     Changed,
+    /// Another client replaced or removed the file while it was read.
+    Stale,
     Skipped(SkipReason),
     Failed(FileError),
 }
@@ -90,6 +92,7 @@ impl From<ReadError> for StepError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Changed => Self::Changed,
+            ReadError::Stale => Self::Stale,
             ReadError::Vanished => Self::Skipped(SkipReason::Vanished),
             ReadError::Problem(problem) => Self::Failed(FileError::Source(problem)),
         }
@@ -107,11 +110,11 @@ impl From<S3Error> for StepError {
 }
 
 impl StepError {
-    /// What became of a file that the run had `written` before; `None` if the file changed, and another attempt may
-    /// succeed.
+    /// What became of a file that the run had `written` before; `None` if the file changed or was replaced, and another
+    /// attempt may succeed.
     pub(crate) fn outcome(self, written: Option<&Write>) -> Option<Outcome> {
         match self {
-            Self::Changed => None,
+            Self::Changed | Self::Stale => None,
             Self::Skipped(reason) => {
                 Some(written.map_or(Outcome::Skipped(reason), |written| written.clone().outcome()))
             }

@@ -55,6 +55,7 @@ mod scale;
 mod settings;
 mod soak;
 mod source;
+mod stale;
 mod task;
 mod torn;
 mod transfer;

@@ -42,10 +42,14 @@ pub(crate) enum Fault {
     /// EIO.
     ReaddirFails,
     ReaddirHangs,
-    /// ESTALE, the first time.
-    ReaddirStaleOnce,
-    /// ESTALE, each time.
-    ReaddirStale,
+    /// ESTALE, the first times.
+    ReaddirStale(usize),
+    /// ESTALE for each read of a file that was opened among the first times.
+    ReadStale(u64),
+    /// The same for the first open, and the file no longer exists after that.
+    ReadStaleAndGone,
+    /// ESTALE for the first lookups of the name. The kernel repeats a lookup once.
+    LookupStale(usize),
     /// EIO.
     ReadFails,
     ReadHangs,
@@ -77,6 +81,7 @@ const MAX_UNMOUNT: Duration = Duration::from_secs(3);
 pub(crate) struct OddFs {
     at: PathBuf,
     held: Arc<Held>,
+    handles: Arc<Mutex<HashMap<String, u64>>>,
     session: Option<BackgroundSession>,
 }
 
@@ -92,6 +97,8 @@ struct Odd {
     held: Arc<Held>,
     stale: AtomicUsize,
     opens: AtomicUsize,
+    /// The number of handles of each file.
+    handles: Arc<Mutex<HashMap<String, u64>>>,
     /// The number of stats since a file with [`Fault::TruncatedOnOpen`] was opened; `None` before.
     stats_since_open: Mutex<Option<usize>>,
 }
@@ -105,6 +112,7 @@ impl OddFs {
     /// Mounts the file system on the directory `at`.
     pub(crate) fn mount(at: &Path, nodes: &[&str], faults: &[(&str, Fault)]) -> Self {
         let held = Arc::new(Held(Mutex::new(Some(Vec::new()))));
+        let handles = Arc::<Mutex<HashMap<String, u64>>>::default();
         let node =
             |path: &&str| Node { path: path.trim_end_matches('/').to_owned(), is_directory: path.ends_with('/') };
         let odd = Odd {
@@ -113,6 +121,7 @@ impl OddFs {
             held: Arc::clone(&held),
             stale: AtomicUsize::new(0),
             opens: AtomicUsize::new(0),
+            handles: Arc::clone(&handles),
             stats_since_open: Mutex::new(None),
         };
         let session = fuser::spawn_mount(odd, at, &fuser::Config::default()).unwrap();
@@ -123,7 +132,7 @@ impl OddFs {
                 held.release();
             }
         });
-        Self { at: at.to_owned(), held, session: Some(session) }
+        Self { at: at.to_owned(), held, handles, session: Some(session) }
     }
 
     fn is_mounted(&self) -> bool {
@@ -134,6 +143,11 @@ impl OddFs {
     /// The number of calls that hang.
     pub(crate) fn hanging(&self) -> usize {
         self.held.0.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+
+    /// How often the file was opened.
+    pub(crate) fn opens_of(&self, path: &str) -> u64 {
+        self.handles.lock().unwrap().get(path).copied().unwrap_or(0)
     }
 
     /// Sends all responses that are held back, and holds back no more.
@@ -209,7 +223,13 @@ impl Odd {
             }
             _ => {}
         }
-        let response = move || reply.opened(FileHandle(0), FopenFlags::empty());
+        let handle = {
+            let mut handles = self.handles.lock().unwrap();
+            let handle = handles.entry(self.path_of(inode).to_owned()).or_default();
+            *handle += 1;
+            FileHandle(*handle)
+        };
+        let response = move || reply.opened(handle, FopenFlags::empty());
         if fault == Some(Fault::OpenHangs) { self.held.back(response) } else { response() }
     }
 
@@ -286,6 +306,12 @@ impl Filesystem for Odd {
         match (self.fault(&path), self.find(&path)) {
             (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
             (Some(Fault::Vanished), _) | (_, None) => reply.error(Errno::ENOENT),
+            (Some(Fault::ReadStaleAndGone), _) if self.handles.lock().unwrap().contains_key(&path) => {
+                reply.error(Errno::ENOENT);
+            }
+            (Some(Fault::LookupStale(times)), _) if self.stale.fetch_add(1, Ordering::Relaxed) < times => {
+                reply.error(Errno::ESTALE);
+            }
             (Some(Fault::StatHangs), Some(attributes)) => {
                 self.held.back(move || reply.entry(&Duration::ZERO, &attributes, Generation(0)));
             }
@@ -313,8 +339,7 @@ impl Filesystem for Odd {
         let fault = self.fault(path);
         match fault {
             Some(Fault::ReaddirFails) => return reply.error(Errno::EIO),
-            Some(Fault::ReaddirStale) => return reply.error(Errno::ESTALE),
-            Some(Fault::ReaddirStaleOnce) if self.stale.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Some(Fault::ReaddirStale(times)) if self.stale.fetch_add(1, Ordering::Relaxed) < times => {
                 return reply.error(Errno::ESTALE);
             }
             _ => {}
@@ -335,7 +360,7 @@ impl Filesystem for Odd {
         &self,
         _: &Request,
         inode: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         offset: u64,
         size: u32,
         _: OpenFlags,
@@ -346,6 +371,8 @@ impl Filesystem for Odd {
         match self.fault(&path) {
             Some(Fault::ReadFails) => reply.error(Errno::EIO),
             Some(Fault::ReadNotFound) => reply.error(Errno::ENOENT),
+            Some(Fault::ReadStale(opens)) if handle.0 <= opens => reply.error(Errno::ESTALE),
+            Some(Fault::ReadStaleAndGone) => reply.error(Errno::ESTALE),
             fault => {
                 let response = move || {
                     let from = path.len().min(usize::try_from(offset).unwrap());

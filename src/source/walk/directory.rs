@@ -125,12 +125,7 @@ impl Directory {
     }
 
     pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {
-        let links = self.allowed_links();
-        let open = || walk.operations.open_directory(walk.root.fd(), self.path(), links);
-        let fd = match open() {
-            Err(Errno::STALE) => open()?,
-            result => result?,
-        };
+        let fd = walk.operations.open_directory(walk.root.fd(), self.path(), self.allowed_links())?;
         Ok(OpenDirectory { fd, _hold: Hold::new(&walk.directories_open, 1) })
     }
 }

@@ -14,6 +14,7 @@ use super::names::{KindHint, Name, Names, TooMany};
 use crate::source::entry::Problem;
 use crate::source::operations::LastLink;
 use crate::source::place::CallError;
+use crate::source::stale::LOOKUPS;
 
 const BUFFER_BYTES: usize = 32 * 1024;
 /// About how many names one step reads.
@@ -69,7 +70,8 @@ pub(super) struct DirectoryReader {
     /// Once all names are read: those to stat before the sort.
     ambiguous: Option<std::vec::IntoIter<usize>>,
     early_items: HashMap<u32, Item>,
-    retried: bool,
+    /// How many times the walk has opened it from its path, with this time.
+    lookups: usize,
 }
 
 impl DirectoryReader {
@@ -81,7 +83,7 @@ impl DirectoryReader {
             hold: Hold::new(&walk.names_held, 0),
             ambiguous: None,
             early_items: HashMap::new(),
-            retried: false,
+            lookups: 1,
         }
     }
 
@@ -94,10 +96,10 @@ impl DirectoryReader {
             Ok(false) => ReadStep::More(self),
             Ok(true) => ReadStep::Done(Ok(self.sorted(walk, directory))),
             Err((operation, errno)) => match directory.error(walk, errno) {
-                // The directory was replaced on the server, or is there although a call did not find it.
-                CallError::Failed(Errno::STALE) | CallError::NotFound(_) if !self.retried => {
-                    ReadStep::More(Self { retried: true, ..Self::new(walk, Target::Directory(directory)) })
-                }
+                // Another client replaced the directory: its path leads to the new one.
+                CallError::Failed(Errno::STALE) if self.lookups < LOOKUPS => self.again(walk, directory),
+                // It is there although a call did not find it.
+                CallError::NotFound(_) if self.lookups == 1 => self.again(walk, directory),
                 error @ (CallError::Gone | CallError::NotFound(_) | CallError::Failed(_)) => {
                     ReadStep::Done(Err(DirectoryFailure::of(operation, error, &directory.key)))
                 }
@@ -105,15 +107,16 @@ impl DirectoryReader {
         }
     }
 
+    /// Reads the directory from the start.
+    fn again(self, walk: &WalkContext, directory: Arc<Directory>) -> ReadStep {
+        ReadStep::More(Self { lookups: self.lookups + 1, ..Self::new(walk, Target::Directory(directory)) })
+    }
+
     fn directory(&mut self, walk: &WalkContext) -> Result<Arc<Directory>, Errno> {
         match &self.target {
             Target::Directory(directory) => Ok(Arc::clone(directory)),
             Target::Root => {
-                let stat = || walk.operations.stat(walk.root.fd(), b".", LastLink::Keep);
-                let stat = match stat() {
-                    Err(Errno::STALE) => stat()?,
-                    result => result?,
-                };
+                let stat = walk.operations.stat(walk.root.fd(), b".", LastLink::Keep)?;
                 let directory = Arc::new(Directory::root(&stat, walk.root.inherited_ctime()));
                 self.target = Target::Directory(Arc::clone(&directory));
                 Ok(directory)

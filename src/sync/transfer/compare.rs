@@ -104,7 +104,7 @@ impl From<StepError> for Verdict {
     fn from(error: StepError) -> Self {
         match error {
             // A file that changes while it is compared differs. Its upload waits until it has settled.
-            StepError::Changed => Self::Upload(Reason::Content),
+            StepError::Changed | StepError::Stale => Self::Upload(Reason::Content),
             StepError::Skipped(reason) => Self::Skip(reason),
             StepError::Failed(error) => Self::Failed(error),
         }

@@ -1,8 +1,9 @@
 //! The digests of a file: its MD5 for each part size, and its checksum, from one read.
 
 use crate::destination::checksum::{Algorithm, Checksum, Hasher, on_pool};
-use crate::source::entry::Stat;
+use crate::source::entry::{Problem, Stat};
 use crate::source::read::ReadError;
+use crate::source::stale::LOOKUPS;
 use crate::sync::context::Context;
 use crate::sync::job::SourceFile;
 
@@ -27,17 +28,33 @@ impl Digests {
     }
 }
 
-/// Reads a file piece by piece. A thread hashes each piece while the next one is read.
+/// Reads a file piece by piece, and from the start if another client replaces it meanwhile.
 pub(super) async fn digest_file(
     context: &Context,
     file: &SourceFile,
     part_sizes: Vec<u64>,
     algorithm: Option<Algorithm>,
 ) -> Result<Digests, ReadError> {
+    for _ in 0..LOOKUPS {
+        match digest_once(context, file, &part_sizes, algorithm).await {
+            Err(ReadError::Stale) => {}
+            done => return done,
+        }
+    }
+    Err(ReadError::Problem(Problem::replaced_in_each_read(LOOKUPS)))
+}
+
+/// A thread hashes each piece while the next one is read.
+async fn digest_once(
+    context: &Context,
+    file: &SourceFile,
+    part_sizes: &[u64],
+    algorithm: Option<Algorithm>,
+) -> Result<Digests, ReadError> {
     let open = context.source.open_file(&file.key, &file.entry).await?;
     let size = open.stat().size_bytes;
     let mut whole = Hasher::new(algorithm);
-    let mut by_parts: Vec<PartHasher> = part_sizes.into_iter().map(PartHasher::new).collect();
+    let mut by_parts: Vec<PartHasher> = part_sizes.iter().copied().map(PartHasher::new).collect();
     let mut offset = 0;
     while offset < size {
         let length = PIECE_BYTES.min(size - offset);

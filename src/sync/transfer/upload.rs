@@ -5,7 +5,8 @@
 //! 3. A file that changed a moment ago may be in the middle of a write that its times do not show, because Linux stamps a
 //!    write when the write starts. The run gives the file time to settle. It does the same if the size changed and the
 //!    times did not: a truncation shows its size some milliseconds before its times.
-//! 4. A file that never settles fails by name after [`ATTEMPTS`]. Its object is then the one that was there, or an earlier
+//! 4. If another client replaces the file while it is read, the run opens the path again.
+//! 5. A file that never settles fails by name after [`ATTEMPTS`]. Its object is then the one that was there, or an earlier
 //!    state of the file.
 
 use std::time::Duration;
@@ -42,10 +43,14 @@ pub(super) struct Upload {
 /// Uploads the file of a job.
 pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) -> Outcome {
     let mut sizes = Vec::new();
+    let mut problem = Problem::never_settled(ATTEMPTS);
     for _ in 0..ATTEMPTS {
         match publish(context, job, &mut to_upload, &mut sizes).await {
             Ok(stored) => return Outcome::Uploaded(to_upload.reason, stored),
             Err(error) => {
+                let is_stale = matches!(error, StepError::Stale);
+                let why = if is_stale { Problem::replaced_in_each_read } else { Problem::never_settled };
+                problem = why(ATTEMPTS);
                 if let Some(outcome) = error.outcome(to_upload.written.as_ref()) {
                     return outcome;
                 }
@@ -55,7 +60,7 @@ pub(super) async fn upload(context: &Context, job: &Job, mut to_upload: Upload) 
     if let Ok(last) = context.source.re_stat(&job.file().key, &job.file().entry).await {
         sizes.push(last.size_bytes);
     }
-    Outcome::NeverSettled(Problem::never_settled(ATTEMPTS), sizes, to_upload.written)
+    Outcome::NeverSettled(problem, sizes, to_upload.written)
 }
 
 /// One attempt: wait until the file has settled, read it, send it, and check that it has not changed.
