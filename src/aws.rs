@@ -1,16 +1,19 @@
-//! What all AWS clients share: settings, certificates and endpoints.
-//!
-//! An `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_…` that is set to an empty value counts as not set. The SDK would take
-//! the empty value for a URL.
+//! What all AWS clients share: settings, certificates, endpoints and credentials.
 
+mod environment;
 mod http;
+mod service;
 
+use std::sync::Once;
 use std::time::Duration;
 
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 
-use crate::endpoint_url::{EndpointUrl, EndpointUrlError};
+use crate::endpoint_url::EndpointUrlError;
+pub(crate) use environment::set_variable;
+pub(crate) use service::Service;
 
 /// The time in which a connection must be established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,16 +27,41 @@ pub enum ConnectError {
     Endpoint(#[from] EndpointUrlError),
 }
 
-/// Loads the settings that the AWS CLI would use.
-pub(crate) async fn settings() -> Result<SdkConfig, ConnectError> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+/// What a client of one service needs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// For the service's own configuration.
+    pub(crate) shared: SdkConfig,
+    /// The endpoint, if it is not that of AWS. The service's configuration must name it.
+    pub(crate) url: Option<String>,
+}
+
+/// Loads the settings that the AWS CLI would use for a service. `url` is an endpoint that wins over theirs.
+pub(crate) async fn settings(service: Service, url: Option<&str>) -> Result<Settings, ConnectError> {
+    let shared = loaded().await?;
+    let url = match url {
+        Some(url) => Some(url.to_owned()),
+        None => service.configured_endpoint(&shared)?,
+    };
+    Ok(Settings { shared: service.with_endpoint(&shared, url.as_deref()), url })
+}
+
+/// Loads the settings of all services.
+async fn loaded() -> Result<SdkConfig, ConnectError> {
+    static LOGGED: Once = Once::new();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .env(environment::environment())
+        // Not those of the settings, which end the process if the SDK does not know a value.
+        .retry_config(RetryConfig::standard());
     if let Some(client) = http::client()? {
         loader = loader.http_client(client);
     }
     let shared = loader.load().await;
-    // A profile can name it too.
-    if let Some(url) = shared.endpoint_url().filter(|url| !url.is_empty()) {
-        url.parse::<EndpointUrl>()?;
+    let ignored = service::ignored_retry_settings(&shared);
+    if !ignored.is_empty() {
+        LOGGED.call_once(|| {
+            tracing::debug!("ignoring {}: this program retries requests itself (--retries)", ignored.join(", "));
+        });
     }
     Ok(shared)
 }
@@ -43,32 +71,4 @@ pub(crate) fn timeouts(attempt: Option<Duration>) -> TimeoutConfig {
     let mut timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
     timeouts.set_operation_attempt_timeout(attempt);
     timeouts.build()
-}
-
-/// The endpoint of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServiceEndpoint {
-    /// The URL, if it is not that of AWS.
-    pub(crate) url: Option<String>,
-    /// Whether a variable is empty. It counts as not set, but the SDK would take the empty value for a URL.
-    pub(crate) overrides: bool,
-}
-
-/// Returns the endpoint that `variable` (such as `AWS_ENDPOINT_URL_S3`), `AWS_ENDPOINT_URL` or the profile names.
-pub(crate) fn endpoint(shared: &SdkConfig, variable: &str) -> ServiceEndpoint {
-    let of_all = shared.endpoint_url().filter(|url| !url.is_empty()).map(str::to_owned);
-    ServiceEndpoint {
-        url: set_variable(variable).or(of_all),
-        overrides: [variable, "AWS_ENDPOINT_URL"].into_iter().any(is_empty),
-    }
-}
-
-/// Whether an environment variable is set to an empty value.
-pub(crate) fn is_empty(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| value.is_empty())
-}
-
-/// Returns the value of an environment variable that is not empty.
-pub(crate) fn set_variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

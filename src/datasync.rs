@@ -27,7 +27,7 @@ use aws_sdk_datasync::error::SdkError;
 use aws_sdk_datasync::operation::describe_task::DescribeTaskOutput;
 use aws_smithy_runtime_api::http::Response;
 
-use crate::aws::{self, ConnectError};
+use crate::aws::{self, ConnectError, Service, Settings};
 use crate::shutdown::{STOP_GRACE, Shutdown};
 
 pub use arn::{ExecutionArn, TaskArn};
@@ -68,15 +68,12 @@ impl DataSync {
     /// # Errors
     /// Returns an error if the settings cannot be used.
     pub async fn connect(task: TaskArn, shutdown: Shutdown) -> Result<Self, ConnectError> {
-        let shared = aws::settings().await?;
-        let endpoint = aws::endpoint(&shared, "AWS_ENDPOINT_URL_DATASYNC");
+        let Settings { shared, url } = aws::settings(Service::DataSync, None).await?;
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
             .region(Region::new(task.region().to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
-        if endpoint.overrides {
-            config.set_endpoint_url(endpoint.url);
-        }
+        config.set_endpoint_url(url);
         Ok(Self { client: Client::from_conf(config.build()), task, shutdown })
     }
 

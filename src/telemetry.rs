@@ -1,8 +1,7 @@
 //! Logs: lines on stderr, human-readable or as JSON, without secrets.
 //!
 //! `RUST_LOG` sets the level of this program's own lines. Libraries log no more than `info`, because their `debug` and
-//! `trace` lines show whole requests, with session tokens and signatures. The SDK's warning about an empty
-//! `AWS_ENDPOINT_URL` is left out: this program counts the variable as not set.
+//! `trace` lines show whole requests, with session tokens and signatures.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -13,25 +12,16 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::aws::is_empty;
 use crate::cli::LogFormat;
 use crate::progress::Progress;
 
 /// The filter if `RUST_LOG` is not set.
 const DEFAULT_FILTER: &str = "warn,efs2s3=info";
 
-/// The target of the SDK's warning about a URL in `AWS_ENDPOINT_URL` that it cannot read.
-const ENDPOINT_WARNING: &str = "aws_config::default_provider::endpoint_url";
-
 /// Sets up logging, without tearing the progress line.
 pub fn init(format: LogFormat, progress: &Progress) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let endpoint_is_empty = is_empty("AWS_ENDPOINT_URL");
-    let harmless = filter_fn(move |metadata| {
-        let target = metadata.target();
-        target.starts_with("efs2s3")
-            || *metadata.level() <= Level::INFO && !(endpoint_is_empty && target == ENDPOINT_WARNING)
-    });
+    let harmless = filter_fn(|metadata| metadata.target().starts_with("efs2s3") || *metadata.level() <= Level::INFO);
     let writer = LogWriter(progress.clone());
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let layer = match format {

@@ -17,7 +17,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::clock::ServerClock;
-use crate::aws::{self, ConnectError};
+use crate::aws::{self, ConnectError, Service, Settings};
 
 /// How to reach the server.
 #[derive(Clone, Debug)]
@@ -35,9 +35,7 @@ pub(super) async fn connect(
     endpoint: &Endpoint,
     clock: &Arc<ServerClock>,
 ) -> Result<(aws_sdk_s3::Client, Option<String>), ConnectError> {
-    let shared = aws::settings().await?;
-    let configured = aws::endpoint(&shared, "AWS_ENDPOINT_URL_S3");
-    let url = endpoint.url.clone().or(configured.url);
+    let Settings { shared, url } = aws::settings(Service::S3, endpoint.url.as_deref()).await?;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         // One attempt: `send` retries, counts and limits requests itself.
         .retry_config(RetryConfig::disabled())
@@ -49,9 +47,7 @@ pub(super) async fn connect(
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .interceptor(ObserveDate(Arc::clone(clock)))
         .force_path_style(endpoint.path_style.unwrap_or(url.is_some()));
-    if endpoint.url.is_some() || configured.overrides {
-        config.set_endpoint_url(url.clone());
-    }
+    config.set_endpoint_url(url.clone());
     if shared.region().is_none() {
         // Servers other than AWS accept any region, and most of their users set none.
         let default = url.as_ref().map(|_| Region::from_static("us-east-1"));

@@ -13,7 +13,7 @@ use aws_sdk_ecs::types::{
 use lambda_runtime::Error;
 
 use super::SettingsError;
-use crate::aws::{self, ConnectError};
+use crate::aws::{self, ConnectError, Service, Settings};
 
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,15 +73,12 @@ impl FallbackTaskSettings {
 
 impl FallbackTask {
     pub(super) async fn connect(settings: FallbackTaskSettings, region: &str) -> Result<Self, ConnectError> {
-        let shared = aws::settings().await?;
-        let endpoint = aws::endpoint(&shared, "AWS_ENDPOINT_URL_ECS");
+        let Settings { shared, url } = aws::settings(Service::Ecs, None).await?;
         let mut config = aws_sdk_ecs::config::Builder::from(&shared)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
-        if endpoint.overrides {
-            config.set_endpoint_url(endpoint.url);
-        }
+        config.set_endpoint_url(url);
         Ok(Self { client: Client::from_conf(config.build()), settings })
     }
 

@@ -21,6 +21,7 @@ mod trial;
 mod within;
 
 mod apply;
+mod aws_settings;
 mod cases;
 mod changes;
 mod compare;

@@ -277,9 +277,6 @@ impl Trial {
         for (name, _) in std::env::vars().filter(|(name, _)| is_inherited(name)) {
             command.env_remove(name);
         }
-        // The AWS SDK treats an empty variable as set.
-        let (unset, set): (Vec<_>, Vec<_>) =
-            environment.iter().copied().partition(|(name, value)| name.starts_with("AWS_") && value.is_empty());
         command
             .env("AWS_ACCESS_KEY_ID", "AKIDTRIAL")
             .env("AWS_SECRET_ACCESS_KEY", SECRETS[0])
@@ -289,14 +286,11 @@ impl Trial {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("HOME", self.folder.path())
             .env("EFS2S3_REPORT", &report)
-            .envs(set)
+            .envs(environment.iter().copied())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for (name, _) in unset {
-            command.env_remove(name);
-        }
         let mut child = command.spawn().unwrap();
         let stderr = Some(read_all(child.stderr.take().unwrap()));
         Run { child, stderr, report, started: Instant::now() }

@@ -1,0 +1,91 @@
+//! A service of AWS: its endpoint, and what the settings mean for its clients.
+//!
+//! If an endpoint is given, it wins over `AWS_USE_FIPS_ENDPOINT` and `AWS_USE_DUALSTACK_ENDPOINT`, as in the AWS CLI: the
+//! SDK refuses every request that has both.
+
+use std::sync::Mutex;
+
+use aws_config::SdkConfig;
+use aws_types::service_config::ServiceConfigKey;
+
+use super::{ConnectError, environment};
+use crate::endpoint_url::EndpointUrl;
+
+/// A service that this program calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    S3,
+    DataSync,
+    Ecs,
+}
+
+/// The services whose clients have logged their ignored settings.
+static LOGGED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+
+impl Service {
+    /// The ID of the service, which is part of the names of its variables: `AWS_ENDPOINT_URL_S3`.
+    const fn id(self) -> &'static str {
+        match self {
+            Self::S3 => "S3",
+            Self::DataSync => "DataSync",
+            Self::Ecs => "ECS",
+        }
+    }
+
+    /// Returns the endpoint that the environment or the profile names for this service, or for all.
+    pub(super) fn configured_endpoint(self, shared: &SdkConfig) -> Result<Option<String>, ConnectError> {
+        let url = setting(shared, self.id(), "AWS_ENDPOINT_URL", "endpoint_url");
+        Ok(match url.or_else(|| shared.endpoint_url().map(str::to_owned)).filter(|url| !url.is_empty()) {
+            Some(url) => Some(url.parse::<EndpointUrl>()?.to_string()),
+            None => None,
+        })
+    }
+
+    /// Returns the settings for this service, with the endpoint if there is one.
+    pub(super) fn with_endpoint(self, shared: &SdkConfig, url: Option<&str>) -> SdkConfig {
+        let mut builder = shared.clone().into_builder();
+        let Some(url) = url else {
+            return builder.build();
+        };
+        let ignored: Vec<&str> = [("FIPS", shared.use_fips()), ("dual-stack", shared.use_dual_stack())]
+            .into_iter()
+            .filter_map(|(name, is_set)| (is_set == Some(true)).then_some(name))
+            .collect();
+        builder.set_use_fips(None);
+        builder.set_use_dual_stack(None);
+        if !ignored.is_empty() && self.is_first_to_log() {
+            tracing::warn!(
+                "{} requests go to the given endpoint {url}: ignoring the setting for {} endpoints \
+                 (AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT or the profile)",
+                self.id(),
+                ignored.join(" and ")
+            );
+        }
+        builder.build()
+    }
+
+    /// Whether no client of this service has logged its ignored settings.
+    fn is_first_to_log(self) -> bool {
+        let mut logged = LOGGED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_first = !logged.contains(&self.id());
+        if is_first {
+            logged.push(self.id());
+        }
+        is_first
+    }
+}
+
+/// Returns a setting of the environment or the profile: that of a service, or else that of all.
+fn setting(shared: &SdkConfig, service_id: &str, variable: &str, name: &str) -> Option<String> {
+    let key = ServiceConfigKey::builder().service_id(service_id).env(variable).profile(name).build().ok()?;
+    shared.service_config()?.load_config(key)
+}
+
+/// Returns the names of the settings of the SDK's retries that the environment or the profile has.
+pub(super) fn ignored_retry_settings(shared: &SdkConfig) -> Vec<&'static str> {
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let of_environment = environment::RETRY_VARIABLES.into_iter().filter(is_set);
+    let of_profile = ["retry_mode", "max_attempts"];
+    let of_profile = of_profile.into_iter().filter(|name| setting(shared, "S3", "", name).is_some());
+    of_environment.chain(of_profile).collect()
+}
