@@ -2,6 +2,8 @@
 
 mod environment;
 mod http;
+mod no_proxy;
+mod proxy;
 mod service;
 
 use std::sync::Once;
@@ -13,6 +15,7 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 use crate::endpoint_url::EndpointUrlError;
 pub(crate) use environment::set_variable;
+use proxy::ProxyError;
 pub(crate) use service::Service;
 
 /// The time in which a connection must be established.
@@ -25,6 +28,8 @@ pub enum ConnectError {
     CaBundle { path: String, reason: String },
     #[error("the endpoint of the AWS settings: {0}")]
     Endpoint(#[from] EndpointUrlError),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
 /// What a client of one service needs.
@@ -49,13 +54,11 @@ pub(crate) async fn settings(service: Service, url: Option<&str>) -> Result<Sett
 /// Loads the settings of all services.
 async fn loaded() -> Result<SdkConfig, ConnectError> {
     static LOGGED: Once = Once::new();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http::client()?)
         .env(environment::environment())
         // Not those of the settings, which end the process if the SDK does not know a value.
         .retry_config(RetryConfig::standard());
-    if let Some(client) = http::client()? {
-        loader = loader.http_client(client);
-    }
     let shared = loader.load().await;
     let ignored = service::ignored_retry_settings(&shared);
     if !ignored.is_empty() {
