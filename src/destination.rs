@@ -39,6 +39,7 @@ mod proof;
 mod proven_page;
 pub(crate) mod put;
 mod send;
+mod send_queue;
 
 pub(crate) use client::Endpoint;
 pub(crate) use proof::WriteProof;
@@ -49,6 +50,7 @@ use error::{ErrorKind, S3Error};
 use limit::RequestLimit;
 use operation::Requests;
 use send::{Bandwidth, Sender};
+use send_queue::SendQueues;
 
 /// How requests are sent.
 #[derive(Clone, Debug)]
@@ -109,6 +111,7 @@ impl Destination {
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
                 retries: options.retries,
+                queues: SendQueues::default(),
                 fence: options.fence,
                 shutdown,
             },

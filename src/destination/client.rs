@@ -17,6 +17,7 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::clock::ServerClock;
+use super::idle_timeout::FollowConnections;
 use crate::aws::{self, ConnectError, Service, Settings};
 
 /// How to reach the server.
@@ -46,6 +47,7 @@ pub(super) async fn connect(
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .interceptor(ObserveDate(Arc::clone(clock)))
+        .interceptor(FollowConnections)
         .force_path_style(endpoint.path_style.unwrap_or(url.is_some()));
     config.set_endpoint_url(url.clone());
     if shared.region().is_none() {

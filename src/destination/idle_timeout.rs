@@ -2,7 +2,9 @@
 //!
 //! 1. A dead socket must fail within seconds, and a slow one must not fail. So the time since the last byte counts.
 //! 2. S3 can be silent for minutes on a healthy connection while it completes an upload or copies an object.
-//! 3. The last bytes of a body are still in the kernel's buffer when the SDK has written them. They get time to drain.
+//! 3. On a slow uplink, most of a body is in the buffers of the HTTP client and of the kernel. So a byte counts when S3
+//!    acknowledges it: the request follows the [`send_queue`](super::send_queue) of its connection. Where several
+//!    requests share a connection (HTTP/2), each of them counts the bytes of all.
 //! 4. A response that drips is never idle and never ends. So a response must also deliver [`LEAST_BYTES`] in each
 //!    [`LEAST_BYTES_WITHIN`] that the run waits for it. Time in which the run does other things does not count. A
 //!    failure reduces the request limit, so many responses that share a slow link become fewer and faster.
@@ -16,25 +18,24 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
 };
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime_api::client::connection::CaptureSmithyConnection;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::document::WholeDocument;
 use super::operation::Operation;
+use super::send_queue::{Connection, SAMPLE_INTERVAL, SendQueues};
 
 /// A healthy request is never idle for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same while S3 completes an upload or copies an object ("can take several minutes", S3 API reference).
 const LONG_IDLE_TIMEOUT: Duration = Duration::from_mins(3);
-/// The most that a kernel buffers for a connection (Linux: the default of `tcp_wmem`).
-const BUFFERED_BYTES: usize = 4 << 20;
-/// The slowest uplink that has time to drain that buffer.
-const SLOWEST_BYTES_PER_SECOND: usize = 256 << 10;
 /// How much of a body the connection gets at a time.
 const FRAME_BYTES: usize = 256 << 10;
 
@@ -53,11 +54,24 @@ struct Progress {
     status: Option<u16>,
     /// Whether the body is a document that has its end. Known once the SDK has read it.
     document: Option<WholeDocument>,
+    /// Names the connection, once the request has one.
+    connection: Option<CaptureSmithyConnection>,
+}
+
+tokio::task_local! {
+    /// The activity of the request that this task sends.
+    static CURRENT: Activity;
 }
 
 impl Activity {
     pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Progress { last: Instant::now(), status: None, document: None })))
+        let progress = Progress { last: Instant::now(), status: None, document: None, connection: None };
+        Self(Arc::new(Mutex::new(progress)))
+    }
+
+    /// Sends a request, whose connection this activity follows.
+    pub(super) async fn follow<F: Future>(&self, request: F) -> F::Output {
+        CURRENT.scope(self.clone(), request).await
     }
 
     pub(super) fn record(&self) {
@@ -80,18 +94,30 @@ impl Activity {
 
     /// Returns once no byte has moved for `timeout`. Never returns once the head of an observed response has arrived:
     /// its body has limits of its own.
-    pub(super) async fn idle_for(&self, timeout: Duration) {
+    pub(super) async fn idle_for(&self, timeout: Duration, queues: &SendQueues) {
+        let mut seen = None;
         loop {
-            let deadline = match *self.progress() {
+            let idle_at = match *self.progress() {
                 Progress { status: Some(_), .. } => None,
                 Progress { last, .. } => Some(last + timeout),
             };
-            match deadline {
-                None => std::future::pending().await,
-                Some(deadline) if Instant::now() >= deadline => return,
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
+            let Some(idle_at) = idle_at else { return std::future::pending().await };
+            if Instant::now() >= idle_at {
+                return;
             }
+            tokio::time::sleep_until(idle_at.min(Instant::now() + SAMPLE_INTERVAL)).await;
+            let Some(connection) = self.connection() else { continue };
+            let found = queues.bytes(connection).await.map(|bytes| (connection, bytes));
+            if seen.is_some() && found.is_some() && found != seen {
+                self.record();
+            }
+            seen = found;
         }
+    }
+
+    fn connection(&self) -> Option<Connection> {
+        let captured = self.progress().connection.clone()?.get()?;
+        Some(Connection { local: captured.local_addr()?, remote: captured.remote_addr()? })
     }
 }
 
@@ -111,13 +137,12 @@ impl Stalled {
     }
 }
 
-/// Returns the idle timeout of a request with a body of this size.
-pub(super) fn idle_timeout(operation: Operation, body_bytes: usize) -> Duration {
+/// Returns the idle timeout of a request.
+pub(super) const fn idle_timeout(operation: Operation) -> Duration {
     if matches!(operation, Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy) {
         return LONG_IDLE_TIMEOUT;
     }
-    let drain_seconds = body_bytes.min(BUFFERED_BYTES) / SLOWEST_BYTES_PER_SECOND;
-    IDLE_TIMEOUT + Duration::from_secs(u64::try_from(drain_seconds).unwrap_or(u64::MAX))
+    IDLE_TIMEOUT
 }
 
 /// The body of a request, in memory. Records each piece that the connection takes.
@@ -153,6 +178,29 @@ impl Body for ObservedBody {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(u64::try_from(self.rest.len()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Tells the activity of each request which connection it has.
+#[derive(Debug)]
+pub(super) struct FollowConnections;
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for FollowConnections {
+    fn name(&self) -> &'static str {
+        "FollowConnections"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let connection = context.request().extension::<CaptureSmithyConnection>().cloned();
+        // A request outside of `Activity::follow` has limits of its own.
+        let _ = CURRENT.try_with(|activity| activity.progress().connection = connection);
+        Ok(())
     }
 }
 
@@ -270,6 +318,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_runtime_api::client::connection::ConnectionMetadata;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -283,20 +333,71 @@ mod tests {
                 mover.record();
             }
         });
-        activity.idle_for(IDLE_TIMEOUT).await;
+        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
         assert_eq!(begin.elapsed(), Duration::from_secs(115));
     }
 
     #[test]
     fn completing_and_copying_have_a_long_timeout() {
-        assert_eq!(idle_timeout(Operation::CompleteMultipartUpload, 0), LONG_IDLE_TIMEOUT);
-        assert_eq!(idle_timeout(Operation::Copy, 0), LONG_IDLE_TIMEOUT);
-        assert_eq!(idle_timeout(Operation::Put, 1), IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::CompleteMultipartUpload), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Copy), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Put), IDLE_TIMEOUT);
     }
 
-    #[test]
-    fn bytes_in_the_kernel_buffer_get_time_to_drain() {
-        assert_eq!(idle_timeout(Operation::UploadPart, 5 << 30), IDLE_TIMEOUT + Duration::from_secs(16));
+    /// A connection whose peer reads nothing, and as much to send as the kernels of both sides take.
+    fn clogged() -> (Activity, std::net::TcpStream, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        client.set_nonblocking(true).unwrap();
+        server.set_nonblocking(true).unwrap();
+        // Until the kernels have settled.
+        for _ in 0..10 {
+            while std::io::Write::write(&mut client, &[0; 65536]).is_ok() {}
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        let captured = CaptureSmithyConnection::new();
+        captured.set_connection_retriever(move || {
+            Some(
+                ConnectionMetadata::builder()
+                    .proxied(false)
+                    .poison_fn(|| {})
+                    .local_addr(local)
+                    .remote_addr(remote)
+                    .build(),
+            )
+        });
+        let activity = Activity::start();
+        activity.progress().connection = Some(captured);
+        (activity, client, server)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_leave_the_kernel_are_progress() {
+        let (activity, _client, mut server) = clogged();
+        let begin = Instant::now();
+        let peer = tokio::spawn(async move {
+            let mut bytes = vec![0; 1 << 20];
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                assert!(std::io::Read::read(&mut server, &mut bytes).unwrap() > 0);
+            }
+            server
+        });
+        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
+        let _server = peer.await.unwrap();
+        // Bytes left after 10, 20 and 30 s.
+        assert!(begin.elapsed().as_secs() >= 45, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_queue_stands_still_is_idle() {
+        let (activity, _client, _server) = clogged();
+        let begin = Instant::now();
+        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
+        // The kernels may exchange the last bytes during the first samples.
+        assert!((15..=18).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     }
 
     /// A body that sends a piece of this many bytes after each pause.

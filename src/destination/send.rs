@@ -11,6 +11,7 @@ use super::idle_timeout::{Activity, Stalled, idle_timeout};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
 use super::proof::Unproven;
+use super::send_queue::SendQueues;
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::shutdown::Shutdown;
@@ -26,6 +27,7 @@ pub(super) struct Sender {
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) retries: u32,
+    pub(super) queues: SendQueues,
     pub(super) fence: Fence,
     pub(super) shutdown: Shutdown,
 }
@@ -102,12 +104,12 @@ impl Sender {
         }
         self.requests.count(operation, is_retry);
         let activity = Activity::start();
-        let timeout = idle_timeout(operation, body_bytes);
+        let timeout = idle_timeout(operation);
         let result = tokio::select! {
             // A response that has arrived counts, even if the timeout has passed too.
             biased;
-            result = send(activity.clone()) => result,
-            () = activity.idle_for(timeout) => {
+            result = activity.follow(send(activity.clone())) => result,
+            () = activity.idle_for(timeout, &self.queues) => {
                 Err(S3Error::local(operation, ErrorKind::Unreachable, Stalled::Silent(timeout).to_string()))
             }
         };
