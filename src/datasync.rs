@@ -5,6 +5,7 @@
 mod arn;
 pub mod attempt;
 pub mod breaker;
+mod counters;
 pub(crate) mod defaults;
 pub mod error;
 mod execution;
@@ -17,6 +18,7 @@ pub(crate) mod remembered;
 mod request;
 mod still_running;
 mod task;
+mod verification;
 
 use std::time::Duration;
 

@@ -175,7 +175,7 @@ async fn through_datasync(
     };
     let mut history = History::load(known, session, &control.shutdown).await;
     if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
-        let (doubt, ended) = (history.doubt(), history.ended().cloned());
+        let (doubt, ended) = (history.doubt(request), history.ended().cloned());
         return Direct::Sync(history.beside_others(known, doubt, ended.as_ref()).await);
     }
     if let Some(why) = session.input_problem() {
@@ -187,8 +187,8 @@ async fn through_datasync(
     subject.route = Route::Datasync;
     let beyond = beyond_guards(&attempt, sampled.as_ref(), session, &control.shutdown).await;
     let unguarded_deletes = attempt.unguarded_deletes(beyond.as_deref());
-    let published_beyond = attempt.published_beyond();
-    let doubt = Doubt { unguarded_deletes, published_beyond, ..history.doubt_after(&attempt) };
+    let unwanted_writes = attempt.unwanted_writes();
+    let doubt = Doubt { unguarded_deletes, unwanted_writes, ..history.doubt_after(&attempt) };
     let attempted = Attempted {
         verdict: attempt.verdict.kind,
         is_proven: attempt.unproven.is_empty(),
@@ -241,7 +241,7 @@ async fn attempt_once(
         }
         Err(attempt) => attempt.clone(),
     };
-    if let Some(why) = attempt.published_beyond() {
+    if let Some(why) = attempt.unwanted_writes() {
         tracing::warn!("{why}");
     }
     if attempt.verdict.kind == VerdictKind::Succeeded {

@@ -112,10 +112,10 @@ impl Attempt {
         self.execution.as_ref().map(Followed::since).or(unseen)
     }
 
-    /// Why an execution may have published what this run excludes; `None` if that cannot be.
-    pub(crate) fn published_beyond(&self) -> Option<String> {
-        let reason = self.unproven.iter().find(|reason| **reason == Unproven::PublishedBeyond)?;
-        self.execution.as_ref().map(|followed| format!("execution {}: {reason}", followed.arn))
+    /// What the execution may have written that this run does not allow; `None` if that cannot be.
+    pub(crate) fn unwanted_writes(&self) -> Option<String> {
+        let unwanted = self.unproven.iter().filter(|reason| reason.is_unwanted_write());
+        self.execution.as_ref().and_then(|followed| named(&followed.arn, unwanted))
     }
 
     /// Whether the execution may have deleted what no guard has seen.
@@ -138,6 +138,16 @@ impl Attempt {
         });
         deleted.or_else(|| self.still_running.as_ref().and_then(StillRunning::unguarded_deletes))
     }
+}
+
+/// What an execution that is running now may write that a run with this request does not allow.
+pub(crate) fn unwanted_writes(running: &Execution, request: &Request, task: &Task) -> Option<String> {
+    named(&running.arn, running.unwanted_writes(request, task, false).iter())
+}
+
+fn named<'a>(arn: &ExecutionArn, reasons: impl Iterator<Item = &'a Unproven>) -> Option<String> {
+    let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
+    (!reasons.is_empty()).then(|| format!("execution {arn}: {}", reasons.join("; ")))
 }
 
 /// Runs one attempt to its end.

@@ -6,15 +6,17 @@ use bytesize::ByteSize;
 
 use super::Task;
 use super::arn::ExecutionArn;
+use super::attempt::Unproven;
+use super::counters::{self, Counters};
 use super::error::ServiceError;
 use super::filters::Filters;
 use super::options::ExecutionOptions;
+use super::request::Request;
 use super::task::manifest_url;
+use super::verification::Verification;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
-use aws_sdk_datasync::types::{
-    PhaseStatus, TaskExecutionFilesListedDetail, TaskExecutionResultDetail, TaskExecutionStatus,
-};
+use aws_sdk_datasync::types::{PhaseStatus, TaskExecutionResultDetail, TaskExecutionStatus};
 
 /// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +79,10 @@ pub struct Execution {
     pub(crate) options: Option<ExecutionOptions>,
     /// The manifest of this execution, as [`manifest_url`] writes it.
     pub(crate) manifest: Option<String>,
-    /// How many files the execution expected to transfer.
-    pub(crate) expected: i64,
-    /// How many files the execution transferred.
-    pub(crate) transferred: i64,
-    /// How many files and folders the execution deleted.
-    pub(crate) deleted: i64,
-    /// How many files failed. Always 0 in Basic mode.
-    pub(crate) files_failed: i64,
+    /// What the counters show of a result.
+    pub(crate) counted: Counters,
+    /// What the result shows of the verification.
+    pub(super) verification: Verification,
 }
 
 impl Execution {
@@ -101,31 +99,12 @@ impl Execution {
         let status_name = status_name.ok_or_else(|| missing("a Status"))?.to_owned();
         let result = described.result();
         let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-        let failed = described.files_failed();
-        let listed = described.files_listed();
+        let counted = Counters::new(described);
         let bytes = u64::try_from(described.bytes_written()).unwrap_or_default();
         Ok(Self {
             arn: arn.clone(),
             status: Status::named(&status_name),
-            counters: vec![
-                described.estimated_files_to_transfer(),
-                described.estimated_bytes_to_transfer(),
-                described.estimated_files_to_delete(),
-                described.files_transferred(),
-                described.bytes_written(),
-                described.bytes_transferred(),
-                described.files_deleted(),
-                described.files_skipped(),
-                described.files_verified(),
-                described.files_prepared(),
-                described.folders_transferred().unwrap_or_default(),
-                described.folders_verified().unwrap_or_default(),
-                described.folders_deleted().unwrap_or_default(),
-                described.folders_skipped().unwrap_or_default(),
-                described.folders_prepared().unwrap_or_default(),
-                listed.map_or(0, TaskExecutionFilesListedDetail::at_source),
-                listed.map_or(0, TaskExecutionFilesListedDetail::at_destination_for_delete),
-            ],
+            counters: counters::values(described),
             progress: format!(
                 "{} of {} files transferred ({}), {} deleted",
                 described.files_transferred(),
@@ -137,14 +116,11 @@ impl Execution {
             error_code: result.and_then(|result| text(result.error_code())),
             error_detail: result.and_then(|result| text(result.error_detail())),
             failed_phases: result.map(failed_phases).unwrap_or_default(),
-            files_failed: failed
-                .map_or(0, |failed| failed.prepare() + failed.transfer() + failed.verify() + failed.delete()),
+            verification: Verification::new(result, &counted),
+            counted,
             filters: Filters::new(described.includes(), described.excludes()),
             options: described.options().map(ExecutionOptions::new),
             manifest: described.manifest_config().and_then(manifest_url),
-            expected: described.estimated_files_to_transfer(),
-            transferred: described.files_transferred(),
-            deleted: described.files_deleted() + described.folders_deleted().unwrap_or_default(),
             status_name,
         })
     }
@@ -154,14 +130,31 @@ impl Execution {
         !self.filters.is_empty() && !self.filters.are_equal_in_effect(filters)
     }
 
-    /// Whether this execution may have published what these filters or the task's manifest exclude. One that shows
-    /// no filters has those of the task.
-    pub(super) fn may_publish_beyond(&self, filters: &Filters, task: &Task) -> bool {
-        let of_task = task.settings.filters();
-        let own = if self.filters.is_empty() { &of_task } else { &self.filters };
+    /// What this execution may write that a run with this request does not allow, whatever its status is. `is_own`: this
+    /// run started it. One that another client started and that shows no filters may have none: the task's may be later,
+    /// and the API does not document whether an execution shows those of its task.
+    pub(super) fn unwanted_writes(&self, request: &Request, task: &Task, is_own: bool) -> Vec<Unproven> {
+        let (of_task, none) = (task.settings.filters(), Filters::default());
+        let shows_filters = !self.filters.is_empty();
+        let own = match (shows_filters, is_own) {
+            (true, _) => &self.filters,
+            (false, true) => &of_task,
+            (false, false) => &none,
+        };
         let manifest = &task.settings.manifest;
-        self.status != Status::Queued
-            && (own.may_admit_more_than(filters) || manifest.is_some() && self.manifest != *manifest)
+        let has_other_manifest = manifest.is_some() && self.manifest != *manifest;
+        let overwrites_never = match &self.options {
+            Some(options) => options.overwrites_never(),
+            None => is_own && task.settings.overwrite_never,
+        };
+        let mut unwanted = Vec::new();
+        if has_other_manifest || own.may_admit_more_than(&request.filters) {
+            unwanted.push(Unproven::PublishedBeyond { is_shown: shows_filters || has_other_manifest });
+        }
+        if request.overwrite_never && !overwrites_never {
+            unwanted.push(Unproven::Overwrote);
+        }
+        unwanted
     }
 
     /// Whether the execution succeeded, and compared all objects that the task copies with their files.
@@ -172,7 +165,7 @@ impl Execution {
         };
         self.status == Status::Succeeded
             && task.settings.stores_mtime()
-            && self.transferred >= self.expected
+            && self.counted.not_done().is_empty()
             && !self.is_partial()
             && has_same_options
             && !self.has_other_filters_than(&task.settings.filters())
@@ -193,7 +186,7 @@ impl Execution {
             ["verification detected mismatches", "except for files skipped", "transfer and verification completed"];
         let has_error = self.error_code.is_some() || self.error_detail.is_some() || !self.failed_phases.is_empty();
         self.status.is_terminal()
-            && (self.files_failed > 0
+            && (self.counted.failed().is_some()
                 || self.status == Status::Succeeded && has_error
                 || partial.iter().any(|text| detail.contains(text)))
     }
@@ -224,6 +217,8 @@ impl Execution {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_datasync::types::TaskExecutionFoldersFailedDetail;
+
     use super::*;
 
     #[test]
@@ -286,23 +281,23 @@ mod tests {
 
     #[test]
     fn an_execution_with_skipped_or_mismatched_files_is_partial() {
-        let execution = |status_name: &str, detail: Option<&str>, files_failed| Execution {
+        let execution = |status_name: &str, detail: Option<&str>| Execution {
             error_detail: detail.map(str::to_owned),
-            files_failed,
             ..Execution::showing(status_name)
         };
         let mismatches = "Transfer and verification completed. Verification detected mismatches. Files with mismatches are listed in Cloud Watch Logs";
         let skipped =
             "Transfer and verification completed. Selected files transferred except for files skipped due to errors.";
         for detail in [mismatches, skipped] {
-            assert!(
-                execution("ERROR", Some(detail), 0).is_partial() && execution("SUCCESS", Some(detail), 0).is_partial()
-            );
-            assert!(!execution("TRANSFERRING", Some(detail), 0).is_partial());
+            assert!(execution("ERROR", Some(detail)).is_partial() && execution("SUCCESS", Some(detail)).is_partial());
+            assert!(!execution("TRANSFERRING", Some(detail)).is_partial());
         }
-        assert!(execution("SUCCESS", None, 3).is_partial());
-        assert!(!execution("SUCCESS", None, 0).is_partial());
-        assert!(!execution("ERROR", Some("Task failed to access location loc-0"), 0).is_partial());
+        let failed = TaskExecutionFoldersFailedDetail::builder().list(1).build();
+        let described = DescribeTaskExecutionOutput::builder().folders_failed(failed).build();
+        let failed = Execution { counted: Counters::new(&described), ..execution("SUCCESS", None) };
+        assert!(failed.is_partial());
+        assert!(!execution("SUCCESS", None).is_partial());
+        assert!(!execution("ERROR", Some("Task failed to access location loc-0")).is_partial());
     }
 
     #[test]

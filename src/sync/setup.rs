@@ -29,14 +29,14 @@ pub struct Doubt {
     pub datasync_may_still_run: Option<String>,
     /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
     pub unguarded_deletes: Option<String>,
-    /// Why DataSync may have published what this run excludes: the run is then incomplete.
-    pub published_beyond: Option<String>,
+    /// What DataSync may have written that this run does not allow: the run is then incomplete.
+    pub unwanted_writes: Option<String>,
 }
 
 impl Doubt {
     /// What DataSync may have done that this run does not allow.
     pub(crate) fn violations(&self) -> Option<String> {
-        let all: Vec<_> = [&self.unguarded_deletes, &self.published_beyond].into_iter().flatten().cloned().collect();
+        let all: Vec<_> = [&self.unguarded_deletes, &self.unwanted_writes].into_iter().flatten().cloned().collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 use super::prepare::Known;
 use crate::cli::{DataSyncArgs, Policy};
-use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::VerdictKind;
+use crate::datasync::attempt::{Attempt, unwanted_writes};
 use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
-use crate::datasync::{ExecutionArn, Latest, StillRunning, Task};
+use crate::datasync::{ExecutionArn, Latest, Request, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::sync::rules::Suspect;
@@ -105,7 +105,7 @@ impl<'a> History<'a> {
     }
 
     /// What a direct sync without an attempt must doubt.
-    pub(super) fn doubt(&self) -> Doubt {
+    pub(super) fn doubt(&self, request: Option<&Request>) -> Doubt {
         let still_running = match self.task {
             Ok(task) => self.latest.still_running(task),
             Err(attempt) => attempt.still_running.clone(),
@@ -114,7 +114,10 @@ impl<'a> History<'a> {
             suspect: self.late_writes.suspect(),
             task_unknown: self.task.is_err(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
-            published_beyond: None,
+            unwanted_writes: match (&self.latest, self.task, request) {
+                (Latest::Running(running), Ok(task), Some(request)) => unwanted_writes(running, request, task),
+                _ => None,
+            },
             datasync_may_still_run: still_running.as_ref().map(ToString::to_string),
         }
     }

@@ -23,19 +23,19 @@ pub(crate) enum Unproven {
     UnknownOptions,
     /// The execution has another manifest than the task.
     OtherManifest,
-    /// The execution transferred fewer files than it expected.
-    FewTransferred {
-        /// How many files it transferred.
-        transferred: i64,
-        /// How many files it expected to transfer.
-        expected: i64,
-    },
+    /// The execution did less than it expected, by this counter.
+    NotDone(String),
+    /// The execution may have overwritten objects that this run keeps with `--overwrite never`.
+    Overwrote,
     /// The execution started before this run asked for one.
     StartedEarlier,
     /// The task stores no mtime, and so compares sizes alone.
     SizesAlone,
-    /// The execution did not apply the filters of this run, or not the manifest.
-    PublishedBeyond,
+    /// The execution may not have applied the filters of this run, or the manifest.
+    PublishedBeyond {
+        /// Whether DataSync shows that.
+        is_shown: bool,
+    },
     /// The execution was to delete nothing, and may have deleted.
     IgnoredOverride {
         /// How many files and folders DataSync counted as deleted.
@@ -61,7 +61,12 @@ impl Unproven {
 
     /// Whether the execution may have done what this run does not allow, however it ended.
     pub(super) const fn is_violation(&self) -> bool {
-        self.is_unguarded_delete() || matches!(self, Self::PublishedBeyond)
+        self.is_unguarded_delete() || self.is_unwanted_write()
+    }
+
+    /// Whether the execution may have written what this run does not allow.
+    pub(super) const fn is_unwanted_write(&self) -> bool {
+        matches!(self, Self::PublishedBeyond { .. } | Self::Overwrote)
     }
 }
 
@@ -80,15 +85,21 @@ impl std::fmt::Display for Unproven {
             }
             Self::UnknownOptions => f.write_str("DataSync did not show its options"),
             Self::OtherManifest => f.write_str("it had another manifest than the task"),
-            Self::FewTransferred { transferred, expected } => {
-                write!(f, "it transferred {transferred} of {expected} files")
-            }
+            Self::NotDone(counter) => f.write_str(counter),
+            Self::Overwrote => f.write_str(
+                "it does not have OverwriteMode=NEVER: objects that --overwrite never keeps may have been overwritten, look \
+                 for them (bucket versions)",
+            ),
             Self::StartedEarlier => f.write_str("it started before this run asked for an execution"),
             Self::SizesAlone => f.write_str("the task has Mtime=NONE, with which DataSync compares sizes alone"),
-            Self::PublishedBeyond => f.write_str(
-                "it did not apply the filters of this run: objects that this run excludes may have been published, look for \
-                 them",
-            ),
+            Self::PublishedBeyond { is_shown } => {
+                f.write_str(if *is_shown {
+                    "it did not apply the filters of this run"
+                } else {
+                    "another client started it, and DataSync shows no filters of it"
+                })?;
+                f.write_str(": objects that this run excludes may have been published, look for them")
+            }
             Self::IgnoredOverride { deleted } => {
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
             }
@@ -114,13 +125,14 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
     if followed.has_own_filters && last.filters.is_empty() {
         reasons.push(Unproven::UnseenFilters);
     }
+    let deleted = last.counted.deleted();
     // An own execution was to delete nothing by its start, or by the task; another client's by the options that it shows.
     let shown = last.options.as_ref().map(ExecutionOptions::delete);
     let was_to_delete = followed.may_delete.or(shown).unwrap_or(true);
-    if !was_to_delete && (last.deleted > 0 || shown == Some(true)) {
-        reasons.push(Unproven::IgnoredOverride { deleted: last.deleted });
-    } else if followed.attached && request.deletes == OwnDeletes::None && last.deleted > 0 {
-        reasons.push(Unproven::UnguardedDeletes { deleted: last.deleted });
+    if !was_to_delete && (deleted > 0 || shown == Some(true)) {
+        reasons.push(Unproven::IgnoredOverride { deleted });
+    } else if followed.attached && request.deletes == OwnDeletes::None && deleted > 0 {
+        reasons.push(Unproven::UnguardedDeletes { deleted });
     }
     match (&task.options, request.options(task), &last.options) {
         (Some(task), Some(required), Some(options)) => {
@@ -134,17 +146,13 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
         }
         (None, ..) | (_, None, _) | (.., None) => reasons.push(Unproven::UnknownOptions),
     }
-    if last.may_publish_beyond(&request.filters, task) {
-        reasons.push(Unproven::PublishedBeyond);
-    }
+    reasons.extend(last.unwanted_writes(request, task, !followed.attached));
     if let (Some(requested), Some(started)) = (followed.requested, last.started)
         && started + CLOCK_DIFFERENCE < requested
     {
         reasons.push(Unproven::StartedEarlier);
     }
-    if last.transferred < last.expected {
-        reasons.push(Unproven::FewTransferred { transferred: last.transferred, expected: last.expected });
-    }
+    reasons.extend(last.counted.not_done().into_iter().map(Unproven::NotDone));
     if !task.settings.stores_mtime() {
         reasons.push(Unproven::SizesAlone);
     }

@@ -108,11 +108,8 @@ impl AttemptVerdict {
             Self::cancelled()
         } else if execution.is_partial() {
             let phases = &execution.failed_phases;
-            let reason = reason_or(if phases.is_empty() {
-                format!("{} files failed", execution.files_failed)
-            } else {
-                format!("the status of {} is ERROR", phases.join(" and "))
-            });
+            let of_phases = || format!("the status of {} is ERROR", phases.join(" and "));
+            let reason = reason_or(execution.counted.failed().unwrap_or_else(of_phases));
             let evidence = format!("the execution finished with skipped or mismatched files: {reason}");
             Self::new(VerdictKind::Partial, evidence)
         } else if execution.status == Status::Succeeded {
