@@ -199,6 +199,7 @@ impl SyncConfig {
             bandwidth: self.limits.bandwidth,
             expected_owner: self.expected_owner.clone(),
             checksum: self.uploading.checksum,
+            encryption: self.uploading.encryption.clone(),
             requests: self.requests(),
             fence: self.fence.clone(),
         }

@@ -40,6 +40,7 @@ mod proven_page;
 pub(crate) mod put;
 mod send;
 mod send_queue;
+pub(crate) mod write_headers;
 
 pub(crate) use client::Endpoint;
 pub(crate) use proof::WriteProof;
@@ -47,6 +48,7 @@ pub(crate) use proof::WriteProof;
 use checksum::Algorithm;
 use clock::ServerClock;
 use error::{ErrorKind, S3Error};
+use headers::Encryption;
 use limit::RequestLimit;
 use operation::Requests;
 use send::{Bandwidth, Sender};
@@ -63,6 +65,8 @@ pub(crate) struct SendOptions {
     pub(crate) bandwidth: Option<u64>,
     /// The checksum that goes with each upload.
     pub(crate) checksum: Option<Algorithm>,
+    /// The encryption of everything that the run writes. `None`: the bucket's default.
+    pub(crate) encryption: Option<Encryption>,
     /// The account that the bucket must belong to.
     pub(crate) expected_owner: Option<String>,
     /// Counts the requests to all prefixes that one run uses.
@@ -81,6 +85,7 @@ pub struct Destination {
     prefix: Prefix,
     expected_owner: Option<String>,
     checksum: Option<Algorithm>,
+    encryption: Option<Encryption>,
     sender: Sender,
     clock: Arc<ServerClock>,
     conditional_writes: AtomicBool,
@@ -106,6 +111,7 @@ impl Destination {
             prefix: location.prefix.clone(),
             expected_owner: options.expected_owner,
             checksum: options.checksum,
+            encryption: options.encryption,
             sender: Sender {
                 limit: RequestLimit::new(options.concurrency),
                 requests: options.requests,

@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 
 use crate::destination::Destination;
 use crate::destination::error::{ErrorKind, S3Error};
-use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart};
+use crate::destination::write_headers::WriteHeaders;
 use crate::fence::Fence;
 use crate::hex::hex;
 use crate::key::RelativeKey;
@@ -87,7 +87,7 @@ struct UploadRecord {
 }
 
 impl UploadFingerprint {
-    pub(crate) fn new(stat: &Stat, part_bytes: u64, headers: &ObjectHeaders) -> Self {
+    pub(crate) fn new(stat: &Stat, part_bytes: u64, headers: &WriteHeaders) -> Self {
         Self {
             size_bytes: stat.size_bytes,
             mtime_ns: stat.mtime.0,
@@ -151,7 +151,7 @@ impl Uploads {
         &self,
         destination: &'a Destination,
         key: &'a RelativeKey,
-        headers: &ObjectHeaders,
+        headers: &WriteHeaders,
         fingerprint: UploadFingerprint,
     ) -> Result<RecordedUpload<'a>, S3Error> {
         let unfinished = self.unfinished().remove(key).unwrap_or_default();
@@ -175,7 +175,7 @@ impl Uploads {
         &self,
         destination: &'a Destination,
         key: &'a RelativeKey,
-        headers: &ObjectHeaders,
+        headers: &WriteHeaders,
         fingerprint: UploadFingerprint,
     ) -> Result<RecordedUpload<'a>, S3Error> {
         let started = humantime::format_rfc3339_nanos(SystemTime::now()).to_string();

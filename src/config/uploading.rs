@@ -9,6 +9,7 @@ use crate::object::StorageClass;
 #[derive(Debug)]
 pub(super) struct Uploading {
     pub(super) headers: HeaderRules,
+    pub(super) encryption: Option<Encryption>,
     /// The checksum besides Content-MD5, if any.
     pub(super) checksum: Option<Algorithm>,
     pub(super) part_size: u64,
@@ -28,8 +29,8 @@ impl Uploading {
                 args.content_type,
                 args.cache_control,
                 args.storage_class.as_deref().map(StorageClass::named),
-                args.sse.map(|algorithm| Encryption { algorithm, kms_key_id, bucket_key: None }),
             )?,
+            encryption: args.sse.map(|algorithm| Encryption { algorithm, kms_key_id, bucket_key: None }),
             checksum: match args.checksum {
                 ChecksumChoice::Auto | ChecksumChoice::Crc64nvme => Some(Algorithm::Crc64Nvme),
                 ChecksumChoice::Crc32c => Some(Algorithm::Crc32C),

@@ -3,7 +3,7 @@
 //! S3 combines the CRCs of parts into a CRC of the whole object, but not SHA-256. The SHA-256 of a multipart object is
 //! composite (a hash of the parts' hashes), so it is sent and checked part by part.
 
-use aws_sdk_s3::types::ChecksumType;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use aws_smithy_types::base64;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
@@ -45,6 +45,16 @@ impl Algorithm {
             Self::Crc64Nvme => 8,
             Self::Crc32C | Self::Crc32 => 4,
             Self::Sha256 => 32,
+        }
+    }
+
+    /// Returns the algorithm in the SDK's type.
+    pub(super) const fn sdk_name(self) -> ChecksumAlgorithm {
+        match self {
+            Self::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+            Self::Crc32C => ChecksumAlgorithm::Crc32C,
+            Self::Crc32 => ChecksumAlgorithm::Crc32,
+            Self::Sha256 => ChecksumAlgorithm::Sha256,
         }
     }
 

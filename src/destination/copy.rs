@@ -15,9 +15,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Destination;
 use super::error::{ErrorKind, S3Error};
-use super::headers::{ObjectHeaders, set_headers};
 use super::operation::Operation;
 use super::proof::WriteProof;
+use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -44,22 +44,17 @@ impl Destination {
     pub(crate) async fn rewrite(
         &self,
         key: &RelativeKey,
-        headers: &ObjectHeaders,
+        headers: &WriteHeaders,
         etag: &ETag,
     ) -> Result<Copied, S3Error> {
         let object_key = String::from(self.prefix.object_key(key));
         let request = self
-            .client
-            .copy_object()
-            .bucket(&self.bucket)
-            .key(&object_key)
+            .start_copy(key, headers)
             .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(&object_key, URL_PATH)))
             .copy_source_if_match(etag.text())
             .metadata_directive(MetadataDirective::Replace)
-            .set_expected_bucket_owner(self.expected_owner.clone())
             .set_expected_source_bucket_owner(self.expected_owner.clone());
-        let request = set_headers!(request, headers);
-        let attempt = |_| request.clone().send();
+        let attempt = |_| request.clone().customize().mutate_request(headers.inserted()).send();
         let read = |response: CopyObjectOutput| {
             let copied = response.copy_object_result();
             let proof = WriteProof::of_response(copied.and_then(|copied| copied.e_tag()))?;
@@ -74,10 +69,10 @@ impl Destination {
     }
 
     /// Returns proof that the object has the metadata that this run sent.
-    async fn find_own_copy(&self, key: &RelativeKey, headers: &ObjectHeaders) -> Option<Copied> {
+    async fn find_own_copy(&self, key: &RelativeKey, headers: &WriteHeaders) -> Option<Copied> {
         let found = self.head(key).await.ok()?;
         let last_modified = Some(found.last_modified);
-        (found.stored.metadata == headers.metadata)
+        (found.stored.metadata == *headers.metadata())
             .then(|| Copied { proof: WriteProof::of_head(found.etag), last_modified })
     }
 }

@@ -2,9 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
+use aws_smithy_types::base64;
+use md5::{Digest as _, Md5};
 
 use super::Destination;
+use super::checksum::Algorithm;
 use super::error::{ErrorKind, S3Error};
 use super::idle_timeout::Activity;
 use super::operation::Operation;
@@ -82,8 +86,13 @@ impl Destination {
             .delete_objects()
             .bucket(&self.bucket)
             .delete(delete)
+            .set_checksum_algorithm(self.checksum.map(Algorithm::sdk_name))
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let send = |activity| request.clone().customize().interceptor(activity).send();
+        let digests = if self.checksum.is_some() { BatchDigests::Md5AndChecksum } else { BatchDigests::OnlyMd5 };
+        let send = |activity| {
+            let request = request.clone().customize().interceptor(activity);
+            request.mutate_request(move |request| digests.set(request)).send()
+        };
         let response = self.sender.send(Operation::DeleteObjects, send, Ok).await?;
         let deleted: HashSet<&str> = response.deleted().iter().filter_map(|deleted| deleted.key()).collect();
         let refused: HashMap<&str, &Error> =
@@ -126,6 +135,8 @@ impl Destination {
             Ok(()) => DeleteOutcome::Deleted,
             Err(error) if error.kind == ErrorKind::Precondition => DeleteOutcome::Changed,
             Err(error) if error.code.as_deref() == Some("NoSuchKey") => DeleteOutcome::Deleted,
+            // The 404 of something between this program and S3 proves nothing.
+            Err(error) if error.is_without_object() && self.is_gone(&target.key).await => DeleteOutcome::Deleted,
             Err(error) => DeleteOutcome::Failed(error),
         }
     }
@@ -137,6 +148,35 @@ impl Destination {
             DeleteOutcome::Failed(error) => Err(error),
         }
     }
+}
+
+/// Which digests of a batch S3 checks. S3 requires one.
+#[derive(Clone, Copy, Debug)]
+enum BatchDigests {
+    Md5AndChecksum,
+    /// For servers that know no checksum, or no other one than the SDK's.
+    OnlyMd5,
+}
+
+impl BatchDigests {
+    /// Sets the headers of a request in which the SDK has set its checksum.
+    fn set(self, request: &mut HttpRequest) {
+        let md5 = request.body().bytes().map(|body| base64::encode(Md5::digest(body)));
+        let headers = request.headers_mut();
+        if let Some(md5) = md5 {
+            headers.insert("content-md5", md5);
+        }
+        if matches!(self, Self::OnlyMd5) {
+            let names: Vec<_> = headers.iter().map(|(name, _)| name.to_owned()).collect();
+            for name in names.iter().filter(|name| is_of_checksum(name)) {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+fn is_of_checksum(name: &str) -> bool {
+    name.starts_with("x-amz-checksum-") || name == "x-amz-sdk-checksum-algorithm"
 }
 
 fn condition(etag: &ETag) -> Option<String> {

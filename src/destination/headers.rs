@@ -1,9 +1,9 @@
 //! Headers of an object: what S3 stores with its content, such as type, caching, storage class and encryption.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -73,7 +73,7 @@ pub(crate) struct ObjectHeaders {
     pub(crate) content_encoding: Option<String>,
     pub(crate) content_disposition: Option<String>,
     pub(crate) content_language: Option<String>,
-    /// An HTTP date.
+    /// An HTTP date, or what another writer has stored in its place.
     pub(crate) expires: Option<String>,
     /// Where a website redirects to (`x-amz-website-redirect-location`).
     pub(crate) website_redirect: Option<String>,
@@ -81,7 +81,7 @@ pub(crate) struct ObjectHeaders {
     pub(crate) metadata: BTreeMap<String, String>,
     /// `None`: S3's default.
     pub(crate) storage_class: Option<StorageClass>,
-    /// `None`: the bucket's default.
+    /// Of a stored object. What a write sends is in its write headers.
     pub(crate) encryption: Option<Encryption>,
 }
 
@@ -96,32 +96,41 @@ pub(crate) struct Encryption {
     pub(crate) bucket_key: Option<bool>,
 }
 
-/// Sets the headers of a request that writes an object. The builders of requests have no trait in common.
-macro_rules! set_headers {
-    ($request:expr, $headers:expr) => {{
-        let headers: &$crate::destination::headers::ObjectHeaders = $headers;
-        let encryption = headers.encryption.as_ref();
-        $request
-            .content_type(&headers.content_type)
-            .set_cache_control(headers.cache_control.clone())
-            .set_content_encoding(headers.content_encoding.clone())
-            .set_content_disposition(headers.content_disposition.clone())
-            .set_content_language(headers.content_language.clone())
-            .set_expires(headers.expires_at())
-            .set_website_redirect_location(headers.website_redirect.clone())
-            .set_metadata(Some(headers.metadata.clone().into_iter().collect()))
-            .set_storage_class(headers.storage_class.as_ref().map(|class| class.name().into()))
-            .set_server_side_encryption(encryption.map(|encryption| encryption.algorithm.as_str().into()))
-            .set_ssekms_key_id(encryption.and_then(|encryption| encryption.kms_key_id.clone()))
-            .set_bucket_key_enabled(encryption.and_then(|encryption| encryption.bucket_key))
-    }};
+impl Encryption {
+    /// Returns this encryption; what it leaves open is as `stored` has it, if that is not another encryption.
+    pub(super) fn completed_by(self, stored: Option<Self>) -> Self {
+        match stored {
+            Some(stored) if self.algorithm == stored.algorithm && self.names_key_of(&stored) => stored,
+            _ => self,
+        }
+    }
+
+    /// Whether this encryption names no key, or that of `stored`. S3 returns the ARN of a key, which ends in its ID.
+    fn names_key_of(&self, stored: &Self) -> bool {
+        let Some(named) = &self.kms_key_id else {
+            return true;
+        };
+        stored.kms_key_id.as_ref().is_some_and(|key| key == named || key.ends_with(&format!("/{named}")))
+    }
 }
-pub(super) use set_headers;
 
 impl ObjectHeaders {
-    /// Returns `expires` in the SDK's type.
-    pub(super) fn expires_at(&self) -> Option<DateTime> {
-        DateTime::from_str(self.expires.as_ref()?, DateTimeFormat::HttpDate).ok()
+    /// The headers by their names in HTTP, without the encryption.
+    pub(super) fn by_name(&self) -> impl Iterator<Item = (Cow<'static, str>, &str)> {
+        let Self { content_type, metadata, encryption: _, storage_class, .. } = self;
+        let optional = [
+            ("content-type", Some(content_type)),
+            ("cache-control", self.cache_control.as_ref()),
+            ("content-encoding", self.content_encoding.as_ref()),
+            ("content-disposition", self.content_disposition.as_ref()),
+            ("content-language", self.content_language.as_ref()),
+            ("expires", self.expires.as_ref()),
+            ("x-amz-website-redirect-location", self.website_redirect.as_ref()),
+        ];
+        let optional = optional.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?.as_str())));
+        let class = storage_class.as_ref().map(|class| (Cow::Borrowed("x-amz-storage-class"), class.name()));
+        let metadata = metadata.iter().map(|(name, value)| (Cow::Owned(format!("x-amz-meta-{name}")), value.as_str()));
+        optional.chain(class).chain(metadata)
     }
 }
 
@@ -133,7 +142,6 @@ pub(crate) struct HeaderRules {
     content_types: Vec<ContentType>,
     cache_control: Option<String>,
     storage_class: Option<StorageClass>,
-    encryption: Option<Encryption>,
 }
 
 impl HeaderRules {
@@ -146,13 +154,12 @@ impl HeaderRules {
         content_types: Vec<ContentType>,
         cache_control: Option<String>,
         storage_class: Option<StorageClass>,
-        encryption: Option<Encryption>,
     ) -> Result<Self, FilterError> {
         let rules = rules
             .into_iter()
             .map(|rule| Ok((Filter::new(None, Some(&rule.pattern))?, rule)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { rules, content_types, cache_control, storage_class, encryption })
+        Ok(Self { rules, content_types, cache_control, storage_class })
     }
 
     /// Returns the headers of a directory or a link.
@@ -160,7 +167,6 @@ impl HeaderRules {
         ObjectHeaders {
             content_type: UNKNOWN_TYPE.to_owned(),
             storage_class: self.storage_class.clone(),
-            encryption: self.encryption.clone(),
             ..ObjectHeaders::default()
         }
     }
@@ -226,7 +232,7 @@ mod tests {
             ..HeaderRule::default()
         };
         let chosen = vec!["map=application/json".parse().unwrap()];
-        let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned()), None, None).unwrap();
+        let rules = HeaderRules::new(vec![rule], chosen, Some("no-cache".to_owned()), None).unwrap();
         assert_eq!(rules.for_file("assets/a.css").cache_control.as_deref(), Some("immutable"));
         assert_eq!(rules.for_file("assets/a.css").content_type, "text/css");
         assert_eq!(rules.for_file("b/a.map").content_type, "application/json");

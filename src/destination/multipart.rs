@@ -18,19 +18,19 @@ use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
 use aws_sdk_s3::operation::list_parts::ListPartsOutput;
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 
 use super::Destination;
 use super::checksum::{Algorithm, Checksum, Digest, md5_of_md5s, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
-use super::headers::{ObjectHeaders, set_headers};
 use super::idle_timeout::Activity;
 use super::operation::Operation;
 use super::proof::{Unproven, WriteProof, no_content};
 use super::proven_page::{BUCKET, Claims, Repeated, distrust};
 use super::put::{ExpectedObject, Sent, body};
+use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 use crate::time::EpochNanos;
@@ -76,21 +76,16 @@ impl Destination {
     pub(crate) async fn create_upload<'a>(
         &'a self,
         key: &'a RelativeKey,
-        headers: &ObjectHeaders,
+        headers: &WriteHeaders,
     ) -> Result<MultipartUpload<'a>, S3Error> {
         let request = self
-            .client
-            .create_multipart_upload()
-            .bucket(&self.bucket)
-            .key(self.prefix.object_key(key))
-            .set_checksum_algorithm(self.checksum.map(name_of))
-            .set_checksum_type(self.checksum.map(kind_of))
-            .set_expected_bucket_owner(self.expected_owner.clone());
-        let request = set_headers!(request, headers);
+            .start_upload(key, headers)
+            .set_checksum_algorithm(self.checksum.map(Algorithm::sdk_name))
+            .set_checksum_type(self.checksum.map(kind_of));
         let attempts = AtomicUsize::new(0);
         let send = |_| {
             attempts.fetch_add(1, Ordering::Relaxed);
-            request.clone().send()
+            request.clone().customize().mutate_request(headers.inserted()).send()
         };
         let read = |response: CreateMultipartUploadOutput| {
             let id = response.upload_id.filter(|id| !id.is_empty());
@@ -173,15 +168,6 @@ impl Destination {
 /// Of a list whose next page would be one that the run has had.
 fn never_ends(operation: Operation) -> S3Error {
     distrust(operation, "the server repeats a marker, so the listing would never end")
-}
-
-const fn name_of(algorithm: Algorithm) -> ChecksumAlgorithm {
-    match algorithm {
-        Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
-        Algorithm::Crc32C => ChecksumAlgorithm::Crc32C,
-        Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
-        Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
-    }
 }
 
 const fn kind_of(algorithm: Algorithm) -> ChecksumType {

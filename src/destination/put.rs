@@ -10,10 +10,10 @@ use super::Destination;
 use super::checksum::{Checksum, Digest, set_checksum};
 use super::error::{ErrorKind, S3Error};
 use super::head::etag_may_be_md5;
-use super::headers::{ObjectHeaders, set_headers};
 use super::idle_timeout::{Activity, ObservedBody};
 use super::operation::Operation;
 use super::proof::WriteProof;
+use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
 
@@ -22,8 +22,10 @@ use crate::object::ETag;
 pub(crate) enum ExpectedObject {
     /// None: the key must be absent.
     Absent,
-    /// The object with this ETag.
+    /// The object with this ETag, or none if another writer has deleted it since.
     Present(ETag),
+    /// Only the object with this ETag: if it no longer exists, the write fails.
+    Only(ETag),
     /// Any object, or none: the write has no condition.
     Any,
 }
@@ -34,10 +36,14 @@ impl ExpectedObject {
     }
 
     pub(super) fn if_match(&self) -> Option<String> {
+        // A listing without ETags gives no condition.
+        self.etag().map(ETag::text).filter(|etag| !etag.is_empty())
+    }
+
+    const fn etag(&self) -> Option<&ETag> {
         match self {
             Self::Absent | Self::Any => None,
-            // A listing without ETags gives no condition.
-            Self::Present(etag) => Some(etag.text()).filter(|etag| !etag.is_empty()),
+            Self::Present(etag) | Self::Only(etag) => Some(etag),
         }
     }
 }
@@ -46,7 +52,7 @@ impl ExpectedObject {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NewObject<'a> {
     pub(crate) key: &'a RelativeKey,
-    pub(crate) headers: &'a ObjectHeaders,
+    pub(crate) headers: &'a WriteHeaders,
     pub(crate) content: &'a Bytes,
     pub(crate) digest: &'a Digest,
     pub(crate) expected: &'a ExpectedObject,
@@ -63,7 +69,7 @@ impl Destination {
             key: object.key,
             etag: &etag,
             checksum: object.digest.checksum,
-            metadata: Some(&object.headers.metadata),
+            metadata: Some(object.headers.metadata()),
             over: object.expected,
         };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
@@ -81,18 +87,15 @@ impl Destination {
         let NewObject { key, headers, content, digest, .. } = *object;
         let request = || {
             let request = self
-                .client
-                .put_object()
-                .bucket(&self.bucket)
-                .key(self.prefix.object_key(key))
+                .start_put(key, headers)
                 .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
                 .content_md5(digest.content_md5())
                 .set_if_none_match(expected.if_none_match())
-                .set_if_match(expected.if_match())
-                .set_expected_bucket_owner(self.expected_owner.clone());
-            set_checksum!(set_headers!(request, headers), digest.checksum)
+                .set_if_match(expected.if_match());
+            set_checksum!(request, digest.checksum)
         };
-        let attempt = |activity| request().body(body(content, activity)).send();
+        let attempt =
+            |activity| request().body(body(content, activity)).customize().mutate_request(headers.inserted()).send();
         let read = |response: PutObjectOutput| {
             let md5 = etag_may_be_md5(response.server_side_encryption(), response.sse_customer_algorithm());
             WriteProof::of_response(response.e_tag())?.checked(sent.etag, md5)
@@ -101,14 +104,30 @@ impl Destination {
         self.sender.send_or_confirm(Operation::Put, content.len(), attempt, read, confirm).await
     }
 
-    /// Sends a write with its condition, or without one if the server has no conditional writes.
-    ///
-    /// One 501 may come from something between this program and S3. So the server counts as one without conditions only
-    /// if it refuses the same condition several times, and then accepts the same write without it.
+    /// Sends a write with its condition, or without one if the server has no conditional writes. S3 responds with 404 to
+    /// `If-Match` if there is no object: then the key must be absent, unless the write expects [`ExpectedObject::Only`].
     pub(super) async fn write_if<'a, F: Future<Output = Result<WriteProof, S3Error>>>(
         &self,
         expected: &'a ExpectedObject,
         write: impl Fn(&'a ExpectedObject) -> F,
+    ) -> Result<WriteProof, S3Error> {
+        match self.write_over(expected, &write).await {
+            Err(error) if error.is_without_object() && matches!(expected, ExpectedObject::Present(_)) => {
+                tracing::debug!(%error, "the object to replace no longer exists: sending the write for an absent key");
+                self.write_over(&ExpectedObject::Absent, &write).await
+            }
+            other => other,
+        }
+    }
+
+    /// Sends a write with its condition, or without one if the server has no conditional writes.
+    ///
+    /// One 501 may come from something between this program and S3. So the server counts as one without conditions only
+    /// if it refuses the same condition several times, and then accepts the same write without it.
+    async fn write_over<'a, F: Future<Output = Result<WriteProof, S3Error>>>(
+        &self,
+        expected: &'a ExpectedObject,
+        write: &impl Fn(&'a ExpectedObject) -> F,
     ) -> Result<WriteProof, S3Error> {
         // Read before the request: meanwhile, another write may find that the server has no conditions.
         if !self.has_conditional_writes() || *expected == ExpectedObject::Any {
@@ -137,12 +156,19 @@ impl Destination {
     pub(super) async fn find_own_write(&self, sent: &Sent<'_>) -> Option<WriteProof> {
         let found = self.head(sent.key).await.ok()?;
         // If this is the object that was there before, an equal content proves nothing about its headers.
-        let is_unchanged = *sent.over == ExpectedObject::Present(found.etag.clone());
+        let is_unchanged = sent.over.etag() == Some(&found.etag);
         let is_same_content = found.checksum.is_some() && found.checksum == sent.checksum;
         // Another writer may have stored the same content with other metadata.
         let is_same_metadata = sent.metadata.is_none_or(|metadata| found.stored.metadata == *metadata);
         let is_own = !is_unchanged && is_same_metadata && (found.etag == *sent.etag || is_same_content);
         is_own.then(|| WriteProof::of_head(found.etag))
+    }
+}
+
+impl S3Error {
+    /// Whether S3 has no object at the key. An upload that no longer exists says nothing about the key.
+    pub(crate) fn is_without_object(&self) -> bool {
+        self.kind == ErrorKind::NotFound && self.code.as_deref() != Some("NoSuchUpload")
     }
 }
 

@@ -11,6 +11,7 @@ use super::record::{ExpectedVersion, StateRecord, Version};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::{ExpectedObject, NewObject};
+use crate::destination::write_headers::WriteHeaders;
 use crate::destination::{Destination, checksum};
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -41,11 +42,11 @@ pub(super) async fn replace(
 ) -> Result<Option<Version>, StateError> {
     let over = match expected {
         ExpectedVersion::Absent => ExpectedObject::Absent,
-        ExpectedVersion::Is(Version(etag)) => ExpectedObject::Present(ETag::new(etag)),
+        ExpectedVersion::Is(Version(etag)) => ExpectedObject::Only(ETag::new(etag)),
         ExpectedVersion::Any => ExpectedObject::Any,
     };
     let digest = checksum::digest(content.clone(), home.checksum()).await;
-    let object = NewObject { key: name, headers: &headers(), content: &content, digest: &digest, expected: &over };
+    let object = NewObject { key: name, headers: &headers(home), content: &content, digest: &digest, expected: &over };
     let put = home.put(&object).await;
     if *expected != ExpectedVersion::Any && !home.has_conditional_writes() {
         return Err(StateError::NoConditions { bucket: home.bucket().to_owned(), header: "If-None-Match" });
@@ -79,12 +80,12 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
     };
     if file_bytes <= PART_BYTES {
         let (content, digest) = part(0).await?;
-        let (headers, expected) = (&headers(), &ExpectedObject::Any);
+        let (headers, expected) = (&headers(home), &ExpectedObject::Any);
         let object = NewObject { key: name, headers, content: &content, digest: &digest, expected };
         home.put(&object).await.map_err(failed)?;
         return Ok(());
     }
-    let upload = home.create_upload(name, &headers()).await.map_err(failed)?;
+    let upload = home.create_upload(name, &headers(home)).await.map_err(failed)?;
     let sent = async {
         let mut parts = Vec::new();
         for (number, offset) in (1..).zip((0..file_bytes).step_by(PART_STEP)) {
@@ -105,6 +106,7 @@ pub(super) fn in_temporary_folder(error: std::io::Error) -> StateError {
     StateError::in_file("the temporary folder", error)
 }
 
-fn headers() -> ObjectHeaders {
-    ObjectHeaders { content_type: "application/octet-stream".to_owned(), ..ObjectHeaders::default() }
+fn headers(home: &Destination) -> WriteHeaders {
+    let content_type = "application/octet-stream".to_owned();
+    home.write_headers(ObjectHeaders { content_type, ..ObjectHeaders::default() })
 }

@@ -33,6 +33,7 @@ mod execution;
 mod faults;
 mod filters;
 mod floors;
+mod gone;
 mod guarded;
 mod guards;
 mod index;

@@ -397,13 +397,18 @@ fn every_body_is_sent_with_its_md5_and_the_chosen_checksum() {
     ];
     Trial::settle();
     for (value, header) in values {
+        trial.object("orphan", "o", LONG_AGO);
         trial.s3.remove("site", "www/small");
         trial.s3.remove("site", "www/big");
         trial.s3.clear_log();
-        trial.sync(&with(&IN_PARTS, &["--checksum", value])).expect(0);
+        trial.sync(&with(&IN_PARTS, &["--checksum", value, "--delete"])).expect(0);
         trial.assert_same();
-        for request in trial.s3.requests([Operation::PutObject, Operation::UploadPart]) {
+        let bodies = [Operation::PutObject, Operation::UploadPart, Operation::DeleteObjects];
+        let (log, sdk_header) = (trial.s3.requests(bodies), "x-amz-sdk-checksum-algorithm");
+        assert!(bodies.iter().all(|operation| log.iter().any(|request| request.operation == *operation)));
+        for request in log {
             let sent = |name: &&String| name.starts_with("x-amz-checksum-");
+            assert!(value != "none" || !request.headers.contains_key(sdk_header), "{:?}", request.operation);
             let sent: Vec<&String> = request.headers.keys().filter(sent).collect();
             assert_eq!(sent, Vec::from_iter(header), "{value}: {:?}", request.operation);
             assert!(request.headers.contains_key("content-md5"), "{value}: {:?}", request.operation);

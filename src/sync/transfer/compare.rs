@@ -8,7 +8,7 @@ use crate::source::entry::Stat;
 use crate::sync::context::Context;
 use crate::sync::job::{Job, SourceFile};
 use crate::sync::reason::Reason;
-use crate::sync::verdict::{Rewrite, StepError, Verdict};
+use crate::sync::verdict::{FileError, Rewrite, StepError, Verdict};
 
 /// Compares as the job asks.
 pub(crate) async fn compare(context: &Context, job: &Job) -> Verdict {
@@ -106,6 +106,10 @@ impl From<StepError> for Verdict {
             // A file that changes while it is compared differs. Its upload waits until it has settled.
             StepError::Changed | StepError::Stale => Self::Upload(Reason::Content),
             StepError::Skipped(reason) => Self::Skip(reason),
+            // Another writer has deleted the object since it was listed.
+            StepError::Failed(FileError::Destination(error)) if error.is_without_object() => {
+                Self::Upload(Reason::Absent)
+            }
             StepError::Failed(error) => Self::Failed(error),
         }
     }

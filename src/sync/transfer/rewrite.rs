@@ -40,9 +40,15 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
         None
     } else {
         context.record_sending(&job.file().key);
+        let headers = context.destination.write_headers(headers.clone());
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
             Ok(copied) => Some(copied),
             Err(error) if error.cannot_copy() => None,
+            // Another writer has deleted the object since the comparison.
+            Err(error) if error.is_without_object() => {
+                let (expected, reason) = (ExpectedObject::Absent, Reason::Absent);
+                return Rewritten::UploadInstead(Upload { expected, reason, headers: None, written: None });
+            }
             Err(error) => {
                 let outcome = StepError::from(error).outcome(None);
                 return outcome.map_or_else(|| upload(ExpectedObject::Present(etag), None), Rewritten::Done);

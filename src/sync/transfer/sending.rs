@@ -7,9 +7,9 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::destination::WriteProof;
 use crate::destination::checksum;
-use crate::destination::headers::ObjectHeaders;
 use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
 use crate::destination::put::{ExpectedObject, NewObject};
+use crate::destination::write_headers::WriteHeaders;
 use crate::source::entry::SkipReason;
 use crate::source::read::OpenFile;
 use crate::sync::context::Context;
@@ -29,7 +29,7 @@ pub(super) struct Sending<'a> {
     pub(super) context: &'a Context,
     pub(super) file: &'a SourceFile,
     pub(super) open: &'a OpenFile,
-    pub(super) headers: &'a ObjectHeaders,
+    pub(super) headers: &'a WriteHeaders,
     pub(super) expected: &'a ExpectedObject,
 }
 

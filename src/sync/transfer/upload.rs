@@ -76,8 +76,13 @@ async fn publish(
     let open = settled(context, file, open).await?;
     let headers = match &to_upload.headers {
         Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
-        None => context.headers(&file.key, open.stat(), job.object()).await,
+        None => {
+            // A new object gets the class of new objects.
+            let replaced = job.object().filter(|_| to_upload.expected != ExpectedObject::Absent);
+            context.headers(&file.key, open.stat(), replaced).await
+        }
     };
+    let headers = context.destination.write_headers(headers);
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
     context.record_sending(&file.key);
     let Sent { proof, started } = sending.send().await?;
