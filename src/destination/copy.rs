@@ -1,8 +1,8 @@
 //! Rewriting the metadata of an object: S3 copies the object onto itself, and the run uploads nothing.
 //!
 //! 1. A copy that replaces metadata drops everything that is not sent with it: type, caching, storage class,
-//!    encryption, other metadata. The run takes all of it from the object's headers and sends it again. The copy keeps
-//!    tags, but not an ACL.
+//!    encryption, lock, other metadata. The run takes all of it from the object's headers and sends it again. The copy
+//!    keeps tags, but not an ACL. If S3 does not return some of the metadata, the run does not copy the object.
 //! 2. The copy must be of the object that was compared: `x-amz-copy-source-if-match` names its ETag. Every server knows
 //!    this condition, also one without conditional PUTs.
 //! 3. The response may be lost. A retry then fails the condition with a 412, because our own copy has another ETag if
@@ -64,6 +64,9 @@ impl Destination {
         let confirm = || self.find_own_copy(key, headers);
         match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm).await {
             Err(error) if error.kind == ErrorKind::Precondition => self.find_own_copy(key, headers).await.ok_or(error),
+            Err(error) if error.kind == ErrorKind::Denied => Err(headers
+                .explain(error)
+                .advising("to copy an object that has tags, allow s3:GetObjectTagging and s3:PutObjectTagging")),
             other => other,
         }
     }
@@ -78,6 +81,13 @@ impl Destination {
 }
 
 impl S3Error {
+    /// S3 has not returned all metadata of the object, or not as text.
+    pub(crate) fn of_lost_metadata() -> Self {
+        let message = "S3 does not return all metadata of this object, and a rewrite would lose it: delete the object, and \
+                       the next run uploads the file";
+        Self::local(Operation::Copy, ErrorKind::Refused, message)
+    }
+
     /// Whether S3 has the object and allows the request, but cannot copy an object like this one.
     pub(crate) fn cannot_copy(&self) -> bool {
         match self.code.as_deref() {

@@ -1,13 +1,16 @@
 //! HeadObject: what S3 stores about an object besides its entry in a listing.
 
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{ChecksumMode, ServerSideEncryption};
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_s3::types::{ChecksumMode, ObjectLockLegalHoldStatus, ServerSideEncryption};
 
 use super::Destination;
 use super::checksum::{Checksum, whole_checksum};
 use super::error::{ErrorKind, S3Error};
-use super::headers::{Encryption, ObjectHeaders, UNKNOWN_TYPE};
+use super::headers::{Encryption, ObjectHeaders, ObjectLock, UNKNOWN_TYPE};
 use super::operation::Operation;
 use super::proof::{Unproven, etag_of};
 use crate::key::RelativeKey;
@@ -29,6 +32,8 @@ pub(crate) struct HeadResponse {
     /// Truncated to the second.
     pub(crate) last_modified: EpochNanos,
     pub(crate) stored: ObjectHeaders,
+    /// Whether the object has metadata that is not in `stored`, because no header can hold it as text.
+    pub(crate) hides_metadata: bool,
 }
 
 impl HeadResponse {
@@ -84,7 +89,7 @@ impl Destination {
             .set_version_id(version.map(str::to_owned))
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
-        let attempt = |_| request.clone().send();
+        let attempt = |_| request.clone().customize().interceptor(CountUnreadable).send();
         let head = self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none())).await?;
         self.clock.observe_object(head.last_modified);
         Ok(head)
@@ -110,6 +115,7 @@ fn read_head(response: &HeadObjectOutput, is_of_whole: bool) -> Result<HeadRespo
         parts: response.parts_count().and_then(|parts| u32::try_from(parts).ok()),
         last_modified: last_modified(response.last_modified()),
         stored: stored_headers(response),
+        hides_metadata: response.missing_meta().is_some_and(|count| count > 0),
     })
 }
 
@@ -125,11 +131,48 @@ fn stored_headers(response: &HeadObjectOutput) -> ObjectHeaders {
         website_redirect: text(response.website_redirect_location()),
         metadata: response.metadata().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect(),
         storage_class: response.storage_class().map(|class| StorageClass::named(class.as_str())),
+        tags: None,
+        lock: ObjectLock {
+            retention: retention(response),
+            legal_hold: response.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On),
+        },
         encryption: response.server_side_encryption().map(|algorithm| Encryption {
             algorithm: algorithm.as_str().to_owned(),
             kms_key_id: text(response.ssekms_key_id()),
             bucket_key: response.bucket_key_enabled(),
         }),
+    }
+}
+
+/// Reads the retention of an object. One that has ended protects nothing, and S3 refuses it for a new version.
+fn retention(response: &HeadObjectOutput) -> Option<(String, String)> {
+    let until = response.object_lock_retain_until_date()?;
+    let is_over = EpochNanos(until.as_nanos()) <= EpochNanos::now();
+    let mode = response.object_lock_mode().filter(|_| !is_over)?;
+    Some((mode.as_str().to_owned(), until.fmt(DateTimeFormat::DateTime).ok()?))
+}
+
+/// Counts the headers of a response that are not UTF-8 as metadata that S3 does not return. The SDK skips them.
+#[derive(Debug)]
+struct CountUnreadable;
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for CountUnreadable {
+    fn name(&self) -> &'static str {
+        "CountUnreadable"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        if headers.iter_bytes().any(|(_, value)| std::str::from_utf8(value).is_err()) {
+            headers.insert("x-amz-missing-meta", "1");
+        }
+        Ok(())
     }
 }
 

@@ -81,8 +81,19 @@ pub(crate) struct ObjectHeaders {
     pub(crate) metadata: BTreeMap<String, String>,
     /// `None`: S3's default.
     pub(crate) storage_class: Option<StorageClass>,
+    /// As a query: `team=web&keep=7y`. A HEAD does not show the tags, and a copy keeps them.
+    pub(crate) tags: Option<String>,
+    pub(crate) lock: ObjectLock,
     /// Of a stored object. What a write sends is in its write headers.
     pub(crate) encryption: Option<Encryption>,
+}
+
+/// What protects a version of an object against deletion. A copy is a new version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ObjectLock {
+    /// The mode, and the date in ISO 8601. `None`: what the bucket sets for new versions.
+    pub(crate) retention: Option<(String, String)>,
+    pub(crate) legal_hold: bool,
 }
 
 /// Encryption at rest.
@@ -117,7 +128,8 @@ impl Encryption {
 impl ObjectHeaders {
     /// The headers by their names in HTTP, without the encryption.
     pub(super) fn by_name(&self) -> impl Iterator<Item = (Cow<'static, str>, &str)> {
-        let Self { content_type, metadata, encryption: _, storage_class, .. } = self;
+        let Self { content_type, metadata, storage_class, lock, .. } = self;
+        let (mode, until) = lock.retention.as_ref().map(|(mode, until)| (mode, until)).unzip();
         let optional = [
             ("content-type", Some(content_type)),
             ("cache-control", self.cache_control.as_ref()),
@@ -126,11 +138,25 @@ impl ObjectHeaders {
             ("content-language", self.content_language.as_ref()),
             ("expires", self.expires.as_ref()),
             ("x-amz-website-redirect-location", self.website_redirect.as_ref()),
+            ("x-amz-tagging", self.tags.as_ref()),
+            ("x-amz-object-lock-mode", mode),
+            ("x-amz-object-lock-retain-until-date", until),
         ];
         let optional = optional.into_iter().filter_map(|(name, value)| Some((Cow::Borrowed(name), value?.as_str())));
         let class = storage_class.as_ref().map(|class| (Cow::Borrowed("x-amz-storage-class"), class.name()));
         let metadata = metadata.iter().map(|(name, value)| (Cow::Owned(format!("x-amz-meta-{name}")), value.as_str()));
-        optional.chain(class).chain(metadata)
+        let hold = lock.legal_hold.then_some((Cow::Borrowed("x-amz-object-lock-legal-hold"), "ON"));
+        optional.chain(class).chain(hold).chain(metadata)
+    }
+
+    /// The permissions that a write with these headers needs besides `s3:PutObject`.
+    pub(super) fn permissions(&self) -> String {
+        let needed = [
+            (self.tags.is_some(), "s3:PutObjectTagging"),
+            (self.lock.retention.is_some(), "s3:PutObjectRetention"),
+            (self.lock.legal_hold, "s3:PutObjectLegalHold"),
+        ];
+        needed.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, name)| name).collect::<Vec<_>>().join(", ")
     }
 }
 

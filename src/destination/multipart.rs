@@ -91,7 +91,8 @@ impl Destination {
             let id = response.upload_id.filter(|id| !id.is_empty());
             id.ok_or_else(|| Unproven::without("upload ID"))
         };
-        let id = self.sender.send(Operation::CreateMultipartUpload, send, read).await?;
+        let id = self.sender.send(Operation::CreateMultipartUpload, send, read).await;
+        let id = id.map_err(|error| headers.explain(error))?;
         Ok(MultipartUpload { may_have_duplicates: attempts.into_inner() > 1, ..self.upload(key, &id) })
     }
 

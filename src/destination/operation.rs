@@ -48,6 +48,7 @@ operations! {
     UploadPartCopy = "UploadPartCopy", "upload_part_copy";
     Get = "GetObject", "get";
     GetObjectAttributes = "GetObjectAttributes", "get_object_attributes";
+    GetObjectTagging = "GetObjectTagging", "get_object_tagging";
     ListParts = "ListParts", "list_parts";
     ListMultipartUploads = "ListMultipartUploads", "list_multipart_uploads";
     Delete = "DeleteObject", "delete";
@@ -72,6 +73,7 @@ impl Operation {
             | Self::Head
             | Self::Get
             | Self::GetObjectAttributes
+            | Self::GetObjectTagging
             | Self::ListParts
             | Self::ListMultipartUploads => false,
         }

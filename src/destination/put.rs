@@ -74,7 +74,7 @@ impl Destination {
         };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
             Err(error) if error.kind == ErrorKind::Precondition => self.find_own_write(&sent).await.ok_or(error),
-            other => other,
+            other => other.map_err(|error| object.headers.explain(error)),
         }
     }
 

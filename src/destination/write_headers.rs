@@ -15,6 +15,7 @@ use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUpl
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 
 use super::Destination;
+use super::error::{ErrorKind, S3Error};
 use super::headers::ObjectHeaders;
 use crate::key::RelativeKey;
 
@@ -68,6 +69,15 @@ impl WriteHeaders {
         &self.0.metadata
     }
 
+    /// Adds to the refusal of a write what else it needs.
+    pub(super) fn explain(&self, error: S3Error) -> S3Error {
+        let permissions = self.0.permissions();
+        if error.kind != ErrorKind::Denied || permissions.is_empty() {
+            return error;
+        }
+        error.advising(&format!("to keep what S3 stores with this object, this write also needs {permissions}"))
+    }
+
     /// Returns what puts all headers but the encryption into a request. The signature covers them.
     pub(super) fn inserted(&self) -> impl Fn(&mut HttpRequest) + Send + Sync + 'static {
         let headers = Arc::clone(&self.0);
@@ -79,5 +89,13 @@ impl WriteHeaders {
                 }
             }
         }
+    }
+}
+
+impl S3Error {
+    /// Adds to the message what the user can do.
+    pub(super) fn advising(mut self, advice: &str) -> Self {
+        self.message = format!("{}: {advice}", self.message);
+        self
     }
 }

@@ -15,7 +15,11 @@ pub(super) fn request_cost_usd(requests: &Requests) -> f64 {
     Operation::ALL.iter().fold(0.0, |sum, &operation| {
         let usd = match operation {
             Operation::Delete | Operation::DeleteObjects | Operation::AbortMultipartUpload => 0.0,
-            Operation::Head | Operation::Get | Operation::GetObjectAttributes | Operation::ListParts => READ_USD,
+            Operation::Head
+            | Operation::Get
+            | Operation::GetObjectAttributes
+            | Operation::GetObjectTagging
+            | Operation::ListParts => READ_USD,
             Operation::List
             | Operation::ListMultipartUploads
             | Operation::Put

@@ -513,7 +513,7 @@ fn no_secret_appears_in_any_output_at_any_level() {
 // --- the report ---
 
 /// The report's name of each operation.
-const REPORTED: [(&str, Operation); 15] = [
+const REPORTED: [(&str, Operation); 16] = [
     ("list", Operation::ListObjectsV2),
     ("head", Operation::HeadObject),
     ("put", Operation::PutObject),
@@ -525,6 +525,7 @@ const REPORTED: [(&str, Operation); 15] = [
     ("upload_part_copy", Operation::UploadPartCopy),
     ("get", Operation::GetObject),
     ("get_object_attributes", Operation::GetObjectAttributes),
+    ("get_object_tagging", Operation::GetObjectTagging),
     ("list_parts", Operation::ListParts),
     ("list_multipart_uploads", Operation::ListMultipartUploads),
     ("delete", Operation::DeleteObject),

@@ -19,6 +19,7 @@ fn actions(operation: Operation) -> &'static [&'static str] {
         | Operation::CreateMultipartUpload
         | Operation::UploadPart
         | Operation::CompleteMultipartUpload => &["s3:PutObject"],
+        Operation::GetObjectTagging => &["s3:GetObjectTagging"],
         Operation::CopyObject => &["s3:GetObject", "s3:PutObject"],
         Operation::AbortMultipartUpload => &["s3:AbortMultipartUpload"],
         Operation::ListParts => &["s3:ListMultipartUploadParts"],

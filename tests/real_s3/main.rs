@@ -25,7 +25,7 @@ use site::{Server, Site};
 
 const WRITES: [&str; 7] =
     ["put", "copy", "create_multipart_upload", "upload_part", "complete_multipart_upload", "delete", "delete_objects"];
-const READS: [&str; 3] = ["head", "get", "get_object_attributes"];
+const READS: [&str; 4] = ["head", "get", "get_object_attributes", "get_object_tagging"];
 
 fn everyday_flow(site: &Site) {
     for number in 0..40 {

@@ -1,20 +1,25 @@
 //! Rewriting the metadata of one object whose content is equal to the file's.
 //!
 //! The run writes the metadata that the file had when the contents were equal. A file that changes after that moment is
-//! uploaded. An object that S3 cannot copy (archived, or larger than 5 GB) is uploaded too, with all the headers that it
-//! had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
+//! uploaded. An object that S3 cannot copy (archived, or larger than 5 GB) is uploaded too, with all the headers and tags
+//! that it had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
 //! refusal both decide.
 
 use super::upload::{Upload, settles_in};
 use crate::destination::copy::{Copied, MAX_COPY_BYTES};
+use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::head::HeadResponse;
+use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::ExpectedObject;
 use crate::index::row::Written;
+use crate::key::RelativeKey;
+use crate::object::ETag;
+use crate::source::entry::SkipReason;
 use crate::source::read::ReadError;
 use crate::sync::context::Context;
 use crate::sync::job::Job;
 use crate::sync::reason::Reason;
-use crate::sync::verdict::{Outcome, Rewrite, StepError, Stored, Write};
+use crate::sync::verdict::{FileError, Outcome, Rewrite, StepError, Stored, Write};
 use crate::time::EpochNanos;
 
 /// How a rewrite ended.
@@ -27,12 +32,15 @@ pub(super) enum Rewritten {
 
 /// Rewrites an object's metadata.
 pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Rewritten {
-    let Rewrite { headers: HeadResponse { etag, size_bytes, stored, .. }, stat } = to_rewrite;
+    let Rewrite { headers: HeadResponse { etag, size_bytes, stored, hides_metadata, .. }, stat } = to_rewrite;
     let upload = |expected, written| {
         Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, headers: None, written })
     };
     if stat.has_content() && settles_in(&stat, stat.seen_at).is_some() {
         return upload(job.expected(), None);
+    }
+    if hides_metadata {
+        return Rewritten::Done(Outcome::Failed(FileError::Destination(S3Error::of_lost_metadata()), None));
     }
     let headers = context.rewritten(stored, &stat).await;
     let started = EpochNanos::now();
@@ -44,20 +52,12 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
             Ok(copied) => Some(copied),
             Err(error) if error.cannot_copy() => None,
-            // Another writer has deleted the object since the comparison.
-            Err(error) if error.is_without_object() => {
-                let (expected, reason) = (ExpectedObject::Absent, Reason::Absent);
-                return Rewritten::UploadInstead(Upload { expected, reason, headers: None, written: None });
-            }
-            Err(error) => {
-                let outcome = StepError::from(error).outcome(None);
-                return outcome.map_or_else(|| upload(ExpectedObject::Present(etag), None), Rewritten::Done);
-            }
+            Err(error) if error.is_without_object() => return upload_as_new(),
+            Err(error) => return failed(error),
         }
     };
     let Some(Copied { proof, last_modified }) = rewritten else {
-        let (expected, headers) = (ExpectedObject::Present(etag), Some(headers));
-        return Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, headers, written: None });
+        return upload_with_all(context, &job.file().key, etag, headers).await;
     };
     let expected = ExpectedObject::Present(proof.etag().clone());
     let dated = last_modified
@@ -73,4 +73,29 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
             outcome.map_or_else(|| upload(expected, Some(written)), Rewritten::Done)
         }
     }
+}
+
+/// Has the file uploaded with everything that S3 stores with the object.
+async fn upload_with_all(context: &Context, key: &RelativeKey, etag: ETag, mut headers: ObjectHeaders) -> Rewritten {
+    headers.tags = match context.destination.tags(key).await {
+        Ok(tags) => tags,
+        Err(error) if error.is_without_object() => return upload_as_new(),
+        Err(error) => return failed(error),
+    };
+    let (expected, headers) = (ExpectedObject::Present(etag), Some(headers));
+    Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, headers, written: None })
+}
+
+/// Has the file uploaded to an absent key: another writer has deleted the object since the comparison.
+fn upload_as_new() -> Rewritten {
+    let (expected, reason) = (ExpectedObject::Absent, Reason::Absent);
+    Rewritten::UploadInstead(Upload { expected, reason, headers: None, written: None })
+}
+
+fn failed(error: S3Error) -> Rewritten {
+    Rewritten::Done(if error.kind == ErrorKind::Interrupted {
+        Outcome::Skipped(SkipReason::Interrupted)
+    } else {
+        Outcome::Failed(FileError::Destination(error), None)
+    })
 }

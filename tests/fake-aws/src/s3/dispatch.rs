@@ -51,6 +51,7 @@ fn carry_out(
         (Operation::HeadObject | Operation::GetObject, _) => get::object(store, request),
         (Operation::HeadBucket, _) => Ok(head_bucket(&store.settings)),
         (Operation::GetObjectAttributes, _) => get::attributes(store, request),
+        (Operation::GetObjectTagging, _) => get::tags(store, request),
         (Operation::CopyObject, _) => put::copy(store, request),
         (Operation::CreateMultipartUpload, _) => multipart::create(store, request),
         (Operation::UploadPartCopy, _) => part::copy(store, request),

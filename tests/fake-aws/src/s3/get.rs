@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::checksum::{Algorithm, TYPE_HEADER};
 use super::condition;
-use super::object::{Object, STORAGE_CLASS};
+use super::object::{Object, STORAGE_CLASS, TAGS};
 use super::operation::Operation;
 use super::refusal::Refusal;
 use super::reply::Reply;
@@ -40,8 +40,12 @@ pub(super) fn object(store: &Store, request: &Request) -> Result<Reply, Refusal>
             object
                 .headers
                 .iter()
-                .filter(|(name, value)| !(name.as_str() == STORAGE_CLASS && value.as_str() == "STANDARD")),
+                .filter(|(name, value)| !(name.as_str() == STORAGE_CLASS && value.as_str() == "STANDARD"))
+                .filter(|(name, _)| name.as_str() != TAGS),
         );
+    if !object.tags().is_empty() {
+        reply = reply.with("x-amz-tagging-count", object.tags().len().to_string());
+    }
     if reply.header("content-type").is_none() {
         reply = reply.with("content-type", "binary/octet-stream");
     }
@@ -111,6 +115,22 @@ fn ranged(range: &str, whole: Slice) -> Result<Slice, Refusal> {
         return Err(Refusal::new(416, "InvalidRange", message));
     }
     Ok(Slice { bytes, partial: true, parts_count: None })
+}
+
+/// Returns the tags of an object.
+pub(super) fn tags(store: &Store, request: &Request) -> Result<Reply, Refusal> {
+    let object = store.object(&request.bucket, &request.key).ok_or_else(Refusal::no_such_key)?;
+    let document = Xml::document("Tagging", |xml| {
+        xml.node("TagSet", |xml| {
+            for (key, value) in object.tags() {
+                xml.node("Tag", |xml| {
+                    xml.text("Key", &key);
+                    xml.text("Value", &value);
+                });
+            }
+        });
+    });
+    Ok(Reply::xml(200, document))
 }
 
 /// Returns the properties that `x-amz-object-attributes` lists.

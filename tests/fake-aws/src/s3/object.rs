@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 
 use super::checksum::{self, hex};
 use super::clock;
@@ -17,9 +18,12 @@ pub(super) const ENCRYPTION: &str = "x-amz-server-side-encryption";
 /// The header with the redirect of a static website.
 pub(super) const REDIRECT: &str = "x-amz-website-redirect-location";
 
+/// The header with the tags, which no response repeats.
+pub(super) const TAGS: &str = "x-amz-tagging";
+
 const USER_METADATA: &str = "x-amz-meta-";
 const USER_METADATA_LIMIT_BYTES: usize = 2048;
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 14] = [
     "cache-control",
     "content-disposition",
     "content-encoding",
@@ -30,6 +34,10 @@ const KEPT: [&str; 10] = [
     ENCRYPTION,
     "x-amz-server-side-encryption-aws-kms-key-id",
     REDIRECT,
+    TAGS,
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-object-lock-legal-hold",
 ];
 
 /// An object in a bucket.
@@ -60,6 +68,14 @@ impl Object {
     #[must_use]
     pub fn metadata(&self, name: &str) -> Option<&str> {
         self.headers.get(&format!("{USER_METADATA}{name}")).map(String::as_str)
+    }
+
+    /// The tags by their keys.
+    #[must_use]
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let pairs = self.headers.get(TAGS).into_iter().flat_map(|query| query.split('&'));
+        pairs.filter_map(|pair| pair.split_once('=')).map(|(key, value)| (decoded(key), decoded(value))).collect()
     }
 
     /// The length of the body in bytes.

@@ -15,6 +15,8 @@ pub enum Operation {
     GetObject,
     /// Reads the properties of an object as XML.
     GetObjectAttributes,
+    /// Reads the tags of an object.
+    GetObjectTagging,
     /// Writes an object in one request.
     PutObject,
     /// Copies an object on the server.
@@ -59,6 +61,9 @@ impl Operation {
                 "POST" if asks("delete") => Self::DeleteObjects,
                 _ => Self::Other,
             };
+        }
+        if method == "GET" && asks("tagging") {
+            return Self::GetObjectTagging;
         }
         if ["tagging", "acl", "retention", "legal-hold", "restore"].into_iter().any(asks) {
             return Self::Other;

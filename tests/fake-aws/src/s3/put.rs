@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::checksum::{COMPOSITE, Digests, TYPE_HEADER};
 use super::clock;
 use super::condition;
-use super::object::{ENCRYPTION, Object, REDIRECT, STORAGE_CLASS, kept_headers};
+use super::object::{ENCRYPTION, Object, REDIRECT, STORAGE_CLASS, TAGS, kept_headers};
 use super::refusal::Refusal;
 use super::reply::Reply;
 use super::request::Request;
@@ -65,18 +65,25 @@ pub(super) fn source<'a>(store: &'a Store, request: &Request) -> Result<&'a Obje
     Ok(object)
 }
 
-/// Returns the headers of the copy: those of the source or of the request. The storage class, the encryption and the
-/// redirect are always those of the request.
+/// Returns the headers of the copy: those of the source or of the request. The storage class, the encryption, the lock and
+/// the redirect are always those of the request. The tags have a directive of their own.
 fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String, String>, Refusal> {
-    let requested = kept_headers(request)?;
+    let mut requested = kept_headers(request)?;
+    if request.header("x-amz-tagging-directive") != Some("REPLACE") {
+        requested.remove(TAGS);
+        requested.extend(source.headers.get(TAGS).map(|tags| (TAGS.to_owned(), tags.clone())));
+    }
     match request.header("x-amz-metadata-directive") {
         Some("REPLACE") => return Ok(requested),
         Some("COPY") | None => {}
         Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
     }
-    let own = |name: &str| [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION);
+    let own = |name: &str| {
+        [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION) || name.starts_with("x-amz-object-lock-")
+    };
     let mut headers = source.headers.clone();
     headers.retain(|name, _| !own(name));
+    let tags = requested.remove_entry(TAGS);
     let changes: BTreeMap<_, _> = requested.into_iter().filter(|(name, _)| own(name)).collect();
     let itself = request.copy_source().is_some_and(|(bucket, key)| bucket == request.bucket && key == request.key);
     if itself && changes.is_empty() {
@@ -86,6 +93,7 @@ fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String,
         ));
     }
     headers.extend(changes);
+    headers.extend(tags);
     Ok(headers)
 }
 
