@@ -1,6 +1,7 @@
 //! What all AWS clients share: settings, certificates, endpoints and credentials.
 
 mod environment;
+pub(crate) mod error_kind;
 mod http;
 mod no_proxy;
 mod proxy;

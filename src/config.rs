@@ -196,6 +196,7 @@ impl SyncConfig {
         SendOptions {
             concurrency: self.limits.concurrency.or(CONCURRENCY),
             retries: self.limits.retries,
+            outage_timeout: self.limits.outage_timeout,
             bandwidth: self.limits.bandwidth,
             expected_owner: self.expected_owner.clone(),
             checksum: self.uploading.checksum,

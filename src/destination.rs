@@ -35,6 +35,7 @@ pub(crate) mod list;
 mod media_type;
 pub(crate) mod multipart;
 pub(crate) mod operation;
+pub(crate) mod outage;
 mod proof;
 mod proven_page;
 pub(crate) mod put;
@@ -51,7 +52,8 @@ use clock::ServerClock;
 use error::{ErrorKind, S3Error};
 use headers::Encryption;
 use limit::RequestLimit;
-use operation::Requests;
+use operation::{Operation, Requests};
+use outage::{Attempts, Outages};
 use send::{Bandwidth, Sender};
 use send_queue::SendQueues;
 
@@ -60,8 +62,10 @@ use send_queue::SendQueues;
 pub(crate) struct SendOptions {
     /// The most requests in flight.
     pub(crate) concurrency: usize,
-    /// How often a request is retried.
-    pub(crate) retries: u32,
+    /// How often a request is retried, if the user limits it.
+    pub(crate) retries: Option<u32>,
+    /// How long no request may succeed until the run gives up.
+    pub(crate) outage_timeout: Duration,
     /// The most bytes sent in a second.
     pub(crate) bandwidth: Option<u64>,
     /// The checksum that goes with each upload.
@@ -117,8 +121,8 @@ impl Destination {
                 limit: RequestLimit::new(options.concurrency),
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
-                retries: options.retries,
                 queues: SendQueues::default(),
+                outages: Outages::new(options.outage_timeout, options.retries),
                 fence: options.fence,
                 shutdown,
             },
@@ -158,6 +162,24 @@ impl Destination {
     /// The most requests that can ever be in flight.
     pub(crate) fn max_requests(&self) -> usize {
         self.sender.limit.max()
+    }
+
+    /// How long no request may succeed until the run gives up.
+    pub(crate) const fn outage_timeout(&self) -> Duration {
+        self.sender.outages.timeout()
+    }
+
+    /// The attempts of a request that the caller repeats if the body of its response breaks off.
+    pub(crate) fn attempts(&self, operation: Operation) -> Attempts {
+        Attempts::of(operation)
+    }
+
+    /// Waits before the next attempt of such a request.
+    ///
+    /// # Errors
+    /// Returns the error if the run gives the request up.
+    pub(crate) async fn retry(&self, attempts: &mut Attempts, error: S3Error) -> Result<(), S3Error> {
+        self.sender.retry(attempts, error).await
     }
 
     /// The checksum that goes with each upload.
@@ -207,14 +229,14 @@ impl Destination {
             (Some("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken"), _) => {
                 "S3 does not accept these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
             }
-            (_, ErrorKind::Unusable) if error.message.contains("credential") && !error.message.contains("no credentials") => {
+            (_, ErrorKind::Settings) if error.message.contains("credential") && !error.message.contains("no credentials") => {
                 "cannot fetch the credentials from their configured source: check that source and its settings".to_owned()
             }
-            (_, ErrorKind::Unusable) if error.message.contains("credential") => match set_variable("AWS_PROFILE") {
+            (_, ErrorKind::Settings) if error.message.contains("credential") => match set_variable("AWS_PROFILE") {
                 Some(profile) => format!("found no credentials in the profile '{profile}' (AWS_PROFILE) or elsewhere: check its name and the files in ~/.aws"),
                 None => "found no credentials: give the task a role, set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
             },
-            (_, ErrorKind::Unusable) if error.message.contains("region") => "no region is set: set AWS_REGION".to_owned(),
+            (_, ErrorKind::Settings) if error.message.contains("region") => "no region is set: set AWS_REGION".to_owned(),
             (_, ErrorKind::Unreachable) => match &self.endpoint_url {
                 Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),
                 None => format!("cannot reach bucket '{bucket}': check the network, the VPC endpoint and AWS_REGION"),

@@ -204,9 +204,15 @@ pub(crate) struct LimitArgs {
     /// List up to N ranges of the destination in parallel
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub(crate) list_concurrency: Amount,
-    /// Retry a request up to N times after a transient error
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    pub(crate) retries: u32,
+    /// Retry after transient errors until no request has succeeded for this long
+    ///
+    /// Transient errors are throttling, server errors, resets and missing responses. The time counts for each S3 operation.
+    /// It is half as long for a request that fails alone while S3 accepts others
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::positive_duration)]
+    pub(crate) outage_timeout: Duration,
+    /// Retry a request at most N times, even if --outage-timeout has not passed
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
 }
 
 /// How the program reaches S3.

@@ -1,4 +1,4 @@
-//! An error of a request to DataSync, classified by what to do about it.
+//! An error of a request to DataSync, with the class that the attempt decides by. `aws/error_kind` gives its kind.
 
 use std::error::Error;
 use std::fmt;
@@ -6,6 +6,8 @@ use std::fmt;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::aws::error_kind::{ErrorKind, Service};
 
 /// An error of a request to DataSync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,44 +109,33 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, Response>) -> Self {
-        let status = error.raw_response().map(|response| response.status().as_u16());
         let code = error.code().map(str::to_owned);
         let message = match error.message() {
             Some(message) => message.to_owned(),
             None => root_cause(&error),
         };
-        let kind = match (&error, code.as_deref(), status) {
-            (SdkError::ServiceError(_), Some(code), Some(status)) => kind_of(code, status, &message),
-            // A response without an error code is not DataSync's, or is damaged.
-            (_, _, Some(_)) => ServiceErrorKind::Unavailable,
-            _ if message.contains("credential") => ServiceErrorKind::Credentials,
-            _ => ServiceErrorKind::Unreachable,
+        let kind = match ErrorKind::of(Service::DataSync, &error) {
+            ErrorKind::Settings if message.contains("credential") => ServiceErrorKind::Credentials,
+            kind => kind.into(),
         };
         Self { kind, code, message }
     }
 }
 
-fn kind_of(code: &str, status: u16, message: &str) -> ServiceErrorKind {
-    match code {
-        "AccessDeniedException" | "AccessDenied" | "OptInRequired" => ServiceErrorKind::Denied,
-        "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "InvalidSignatureException"
-        | "SignatureDoesNotMatch"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException" => ServiceErrorKind::Credentials,
-        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
-            ServiceErrorKind::Throttled
+impl From<ErrorKind> for ServiceErrorKind {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Denied => Self::Denied,
+            ErrorKind::Expired | ErrorKind::Credentials => Self::Credentials,
+            ErrorKind::NotFound => Self::UnknownTask,
+            ErrorKind::Throttled => Self::Throttled,
+            ErrorKind::Transient => Self::Unavailable,
+            ErrorKind::Unreachable | ErrorKind::Settings => Self::Unreachable,
+            ErrorKind::Precondition | ErrorKind::NotImplemented | ErrorKind::Unusable | ErrorKind::Refused => {
+                Self::Refused
+            }
+            ErrorKind::Interrupted => Self::Stopped,
         }
-        "ResourceNotFoundException" => ServiceErrorKind::UnknownTask,
-        // DataSync has no error code of its own for a missing task.
-        "InvalidRequestException" if message.contains("not found") || message.contains("does not exist") => {
-            ServiceErrorKind::UnknownTask
-        }
-        _ if status >= 500 => ServiceErrorKind::Unavailable,
-        _ => ServiceErrorKind::Refused,
     }
 }
 
@@ -183,7 +174,8 @@ mod tests {
             ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::UnknownTask),
             ("InvalidRequestException", 400, "Unable to queue the task execution", ServiceErrorKind::Refused),
         ] {
-            assert_eq!(kind_of(code, status, message), kind, "{code} {message}");
+            let found = ErrorKind::of_response(Service::DataSync, status, code, message);
+            assert_eq!(ServiceErrorKind::from(found), kind, "{code} {message}");
         }
     }
 }

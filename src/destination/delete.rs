@@ -47,6 +47,13 @@ pub(crate) fn fits_a_batch(key: &ObjectKey) -> bool {
     !key.as_str().chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
+impl DeleteOutcome {
+    /// Whether S3 named a transient error for this key.
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind.is_retryable() && error.code.is_some())
+    }
+}
+
 impl Destination {
     /// Deletes up to [`MAX_BATCH`] objects whose keys fit a batch. Returns one outcome for each, in the same order.
     pub(crate) async fn delete_batch(&self, batch: &[DeleteTarget]) -> Vec<DeleteOutcome> {
@@ -68,7 +75,34 @@ impl Destination {
         }
     }
 
+    /// Repeats the request for the keys that it failed for a transient reason.
     async fn delete_objects(&self, batch: &[DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let mut outcomes = self.delete_objects_once(&batch.iter().collect::<Vec<_>>()).await?;
+        let mut attempts = self.attempts(Operation::DeleteObjects);
+        loop {
+            let left: Vec<usize> = (0..batch.len()).filter(|&at| outcomes[at].is_transient()).collect();
+            let Some(DeleteOutcome::Failed(error)) = left.first().map(|&first| &outcomes[first]) else {
+                return Ok(outcomes);
+            };
+            self.sender.note_failure(error);
+            if self.sender.retry_inside(&mut attempts, error).await.is_err() {
+                return Ok(outcomes);
+            }
+            let targets: Vec<_> = left.iter().map(|&at| &batch[at]).collect();
+            let again = match self.delete_objects_once(&targets).await {
+                Ok(again) => again,
+                Err(error) => targets.iter().map(|_| DeleteOutcome::Failed(error.clone())).collect(),
+            };
+            if again.iter().any(|outcome| !outcome.is_transient()) {
+                attempts.progressed();
+            }
+            for (at, outcome) in left.into_iter().zip(again) {
+                outcomes[at] = outcome;
+            }
+        }
+    }
+
+    async fn delete_objects_once(&self, batch: &[&DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
         let invalid = |error: aws_sdk_s3::error::BuildError| {
             S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
         };
@@ -188,12 +222,7 @@ fn outcome_of(code: &str, message: &str) -> DeleteOutcome {
         "PreconditionFailed" => DeleteOutcome::Changed,
         // A retry after a lost response, or another writer deleted the object.
         "NoSuchKey" => DeleteOutcome::Deleted,
-        _ => {
-            let kind = if code == "AccessDenied" { ErrorKind::Denied } else { ErrorKind::Refused };
-            let mut error = S3Error::local(Operation::DeleteObjects, kind, format!("{code}: {message}"));
-            error.code = Some(code.to_owned());
-            DeleteOutcome::Failed(error)
-        }
+        _ => DeleteOutcome::Failed(S3Error::of_code(Operation::DeleteObjects, code, message)),
     }
 }
 

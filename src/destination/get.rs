@@ -45,7 +45,7 @@ impl Destination {
         key: &RelativeKey,
         version: Option<&str>,
     ) -> Result<DownloadedObject, S3Error> {
-        let mut retries = 0;
+        let mut attempts = self.attempts(Operation::Get);
         loop {
             let unread = self.get_object(key, version).await?;
             let (etag, last_modified) = (unread.etag.clone(), last_modified(unread.response.last_modified()));
@@ -56,10 +56,8 @@ impl Destination {
             };
             match self.read(key, unread, take).await {
                 Ok(()) => return Ok(DownloadedObject { content: content.into(), etag, last_modified }),
-                Err(error) if !error.kind.is_retryable() || retries >= self.sender.retries => return Err(error),
-                Err(_) => self.sender.back_off(Operation::Get, retries).await?,
+                Err(error) => self.retry(&mut attempts, error).await?,
             }
-            retries += 1;
         }
     }
 

@@ -9,6 +9,8 @@
 //!    [`LEAST_BYTES_WITHIN`] that the run waits for it. Time in which the run does other things does not count. A
 //!    failure reduces the request limit, so many responses that share a slow link become fewer and faster.
 //! 5. A response whose body is not observed must be complete within the idle timeout.
+//! 6. S3 can also be silent before a list or a delete of many keys. So each attempt that ended this way doubles the time
+//!    for the next one, up to [`MOST_PATIENT`].
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -34,6 +36,8 @@ use super::send_queue::{Connection, SAMPLE_INTERVAL, SendQueues};
 
 /// A healthy request is never idle for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The most that [`IDLE_TIMEOUT`] becomes.
+const MOST_PATIENT: Duration = Duration::from_mins(1);
 /// The same while S3 completes an upload or copies an object ("can take several minutes", S3 API reference).
 const LONG_IDLE_TIMEOUT: Duration = Duration::from_mins(3);
 /// How much of a body the connection gets at a time.
@@ -56,6 +60,8 @@ struct Progress {
     document: Option<WholeDocument>,
     /// Names the connection, once the request has one.
     connection: Option<CaptureSmithyConnection>,
+    /// How long the response may be silent once it has started.
+    silence: Duration,
 }
 
 tokio::task_local! {
@@ -64,8 +70,8 @@ tokio::task_local! {
 }
 
 impl Activity {
-    pub(super) fn start() -> Self {
-        let progress = Progress { last: Instant::now(), status: None, document: None, connection: None };
+    pub(super) fn start(silence: Duration) -> Self {
+        let progress = Progress { last: Instant::now(), status: None, document: None, connection: None, silence };
         Self(Arc::new(Mutex::new(progress)))
     }
 
@@ -137,12 +143,17 @@ impl Stalled {
     }
 }
 
-/// Returns the idle timeout of a request.
-pub(super) const fn idle_timeout(operation: Operation) -> Duration {
+/// Returns how long a response may be silent after this many silent attempts.
+pub(super) fn silence(silences: u32) -> Duration {
+    IDLE_TIMEOUT.saturating_mul(1 << silences.min(8)).min(MOST_PATIENT)
+}
+
+/// Returns the idle timeout of a request after this many silent attempts.
+pub(super) fn idle_timeout(operation: Operation, silences: u32) -> Duration {
     if matches!(operation, Operation::CompleteMultipartUpload | Operation::Copy | Operation::UploadPartCopy) {
         return LONG_IDLE_TIMEOUT;
     }
-    IDLE_TIMEOUT
+    silence(silences)
 }
 
 /// The body of a request, in memory. Records each piece that the connection takes.
@@ -217,9 +228,13 @@ impl Intercept for Activity {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
-        self.progress().status = Some(response.status().as_u16());
+        let silence = {
+            let mut progress = self.progress();
+            progress.status = Some(response.status().as_u16());
+            progress.silence
+        };
         let received = std::mem::replace(response.body_mut(), SdkBody::taken());
-        *response.body_mut() = SdkBody::from_body_1_x(ObservedResponse::new(received));
+        *response.body_mut() = SdkBody::from_body_1_x(ObservedResponse::new(received, silence));
         Ok(())
     }
 
@@ -239,6 +254,7 @@ impl Intercept for Activity {
 #[derive(Debug)]
 struct ObservedResponse {
     body: SdkBody,
+    silence: Duration,
     pace: Pace,
     /// Since when the reader waits for the next piece.
     waiting_since: Option<Instant>,
@@ -246,9 +262,9 @@ struct ObservedResponse {
 }
 
 impl ObservedResponse {
-    fn new(body: SdkBody) -> Self {
-        let timer = Box::pin(tokio::time::sleep(IDLE_TIMEOUT));
-        Self { body, pace: Pace::default(), waiting_since: None, timer }
+    fn new(body: SdkBody, silence: Duration) -> Self {
+        let timer = Box::pin(tokio::time::sleep(silence));
+        Self { body, silence, pace: Pace::new(LEAST_BYTES_WITHIN.max(silence)), waiting_since: None, timer }
     }
 }
 
@@ -272,14 +288,14 @@ impl Body for ObservedResponse {
         }
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
-            let deadline = now + IDLE_TIMEOUT.min(self.pace.rest());
+            let deadline = now + self.silence.min(self.pace.rest());
             self.timer.as_mut().reset(deadline);
         }
         if self.timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        let is_silent = self.waiting_since.is_some_and(|since| now - since >= IDLE_TIMEOUT);
-        let stalled = if is_silent { Stalled::Silent(IDLE_TIMEOUT) } else { Stalled::Slow };
+        let is_silent = self.waiting_since.is_some_and(|since| now - since >= self.silence);
+        let stalled = if is_silent { Stalled::Silent(self.silence) } else { Stalled::Slow };
         Poll::Ready(Some(Err(stalled.into())))
     }
 
@@ -293,26 +309,32 @@ impl Body for ObservedResponse {
 }
 
 /// How much of a response has arrived in the current time span.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pace {
+    /// The time span.
+    within: Duration,
     waited: Duration,
     bytes: u64,
 }
 
 impl Pace {
+    fn new(within: Duration) -> Self {
+        Self { within, waited: Duration::ZERO, bytes: 0 }
+    }
+
     /// Counts a piece that arrived after the reader had waited this long for it.
     fn received(&mut self, waited: Duration, bytes: usize) -> Result<(), Stalled> {
         self.waited += waited;
         self.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
         if self.bytes >= LEAST_BYTES {
-            *self = Self::default();
+            *self = Self::new(self.within);
         }
-        if self.waited < LEAST_BYTES_WITHIN { Ok(()) } else { Err(Stalled::Slow) }
+        if self.waited < self.within { Ok(()) } else { Err(Stalled::Slow) }
     }
 
     /// How long the reader may still wait for the least number of bytes.
     fn rest(&self) -> Duration {
-        LEAST_BYTES_WITHIN.saturating_sub(self.waited)
+        self.within.saturating_sub(self.waited)
     }
 }
 
@@ -324,7 +346,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_starts_at_the_last_byte_that_moved() {
-        let activity = Activity::start();
+        let activity = Activity::start(IDLE_TIMEOUT);
         let begin = Instant::now();
         let mover = activity.clone();
         tokio::spawn(async move {
@@ -339,9 +361,15 @@ mod tests {
 
     #[test]
     fn completing_and_copying_have_a_long_timeout() {
-        assert_eq!(idle_timeout(Operation::CompleteMultipartUpload), LONG_IDLE_TIMEOUT);
-        assert_eq!(idle_timeout(Operation::Copy), LONG_IDLE_TIMEOUT);
-        assert_eq!(idle_timeout(Operation::Put), IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::CompleteMultipartUpload, 0), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Copy, 0), LONG_IDLE_TIMEOUT);
+        assert_eq!(idle_timeout(Operation::Put, 0), IDLE_TIMEOUT);
+    }
+
+    #[test]
+    fn each_silent_attempt_doubles_the_time_for_the_next_one() {
+        let seconds = |silences| idle_timeout(Operation::DeleteObjects, silences).as_secs();
+        assert_eq!([0, 1, 2, 3, 100].map(seconds), [15, 30, 60, 60, 60]);
     }
 
     /// A connection whose peer reads nothing, and as much to send as the kernels of both sides take.
@@ -368,7 +396,7 @@ mod tests {
                     .build(),
             )
         });
-        let activity = Activity::start();
+        let activity = Activity::start(IDLE_TIMEOUT);
         activity.progress().connection = Some(captured);
         (activity, client, server)
     }
@@ -409,9 +437,10 @@ mod tests {
             tokio::time::sleep(every).await;
             Some((Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b'x'; bytes]))), sent + 1))
         });
-        ObservedResponse::new(SdkBody::from_body_1_x(Pieces(std::sync::Mutex::new(Box::pin(
-            futures::StreamExt::fuse(pieces),
-        )))))
+        ObservedResponse::new(
+            SdkBody::from_body_1_x(Pieces(std::sync::Mutex::new(Box::pin(futures::StreamExt::fuse(pieces))))),
+            IDLE_TIMEOUT,
+        )
     }
 
     type Frames = Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>;

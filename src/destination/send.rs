@@ -1,15 +1,17 @@
 //! Sending a request: counted, limited, timed out, and retried if that may help (`DESIGN.md#own-retries`).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::Instant;
 
 use super::error::{ErrorKind, S3Error};
-use super::idle_timeout::{Activity, Stalled, idle_timeout};
+use super::idle_timeout::{Activity, Stalled, idle_timeout, silence};
 use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
+use super::outage::{Attempts, Outages};
 use super::proof::Unproven;
 use super::send_queue::SendQueues;
 use crate::exit_code::ExitCode;
@@ -18,7 +20,7 @@ use crate::shutdown::Shutdown;
 
 /// The longest wait before the first retry. It doubles with each retry. Each wait is random between 0 and the longest.
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const MAX_BACKOFF: Duration = Duration::from_secs(20);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Sends requests.
 #[derive(Debug)]
@@ -26,14 +28,14 @@ pub(super) struct Sender {
     pub(super) limit: RequestLimit,
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
-    pub(super) retries: u32,
     pub(super) queues: SendQueues,
+    pub(super) outages: Outages,
     pub(super) fence: Fence,
     pub(super) shutdown: Shutdown,
 }
 
 impl Sender {
-    /// Sends a request without a body, up to `1 + retries` times. `attempt` builds each attempt, and `read` takes from
+    /// Sends a request without a body, until it succeeds or the run gives it up. `attempt` builds each attempt, and `read` takes from
     /// the response what proves its effect.
     pub(super) async fn send<T, U, E, F>(
         &self,
@@ -63,66 +65,99 @@ impl Sender {
         E: ProvideErrorMetadata + std::error::Error + 'static,
         C: Future<Output = Option<U>>,
     {
-        let mut retries = 0;
+        let mut attempts = Attempts::of(operation);
         loop {
             let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
-            let error = match Box::pin(self.send_once(operation, body_bytes, retries > 0, send)).await {
-                Ok(response) => match read(response) {
-                    Ok(read) => return Ok(read),
-                    Err(unproven) => {
-                        if unproven.is_missing
-                            && let Some(confirmed) = confirm().await
-                        {
-                            return Ok(confirmed);
-                        }
-                        S3Error::local(operation, ErrorKind::Transient, unproven.message)
-                    }
+            let error = match Box::pin(self.send_once(&attempts, body_bytes, send, &read)).await {
+                Ok(read) => return Ok(read),
+                Err(Failed { lacks_proof: true, error }) => match confirm().await {
+                    Some(confirmed) => return Ok(confirmed),
+                    None => error,
                 },
-                Err(error) => error,
+                Err(Failed { error, .. }) => error,
             };
-            if !error.kind.is_retryable() || retries >= self.retries {
-                return Err(error);
-            }
-            tracing::debug!(%error, attempt = retries + 1, "retrying this request");
-            self.back_off(operation, retries).await?;
-            retries += 1;
+            self.retry(&mut attempts, error).await?;
         }
     }
 
-    async fn send_once<T>(
+    /// Waits before the next attempt of a request that failed.
+    ///
+    /// # Errors
+    /// Returns the error if the run gives the request up.
+    pub(super) async fn retry(&self, attempts: &mut Attempts, error: S3Error) -> Result<(), S3Error> {
+        if self.outages.gives_up(attempts, &error) {
+            return Err(error);
+        }
+        tracing::debug!(%error, attempt = attempts.retries + 1, "retrying this request");
+        attempts.silences += u32::from(error.is_stalled);
+        self.back_off(attempts.operation, attempts.retries).await?;
+        attempts.retries += 1;
+        Ok(())
+    }
+
+    /// Like [`Self::retry`], for a part of a request that failed inside a response with status 200.
+    pub(super) async fn retry_inside(&self, attempts: &mut Attempts, error: &S3Error) -> Result<(), S3Error> {
+        if self.outages.gives_up_inside(attempts, error.kind) {
+            return Err(error.clone());
+        }
+        self.back_off(attempts.operation, attempts.retries).await?;
+        attempts.retries += 1;
+        Ok(())
+    }
+
+    async fn send_once<T, U>(
         &self,
-        operation: Operation,
+        attempts: &Attempts,
         body_bytes: usize,
-        is_retry: bool,
         send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
-    ) -> Result<T, S3Error> {
+        read: impl FnOnce(T) -> Result<U, Unproven>,
+    ) -> Result<U, Failed> {
+        let operation = attempts.operation;
         let _permit = self.admit(operation, body_bytes).await?;
         // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.fence.may_write() {
             self.shutdown.request(ExitCode::LeaseHeld);
-            return Err(interrupted(operation));
+            return Err(interrupted(operation).into());
         }
-        self.requests.count(operation, is_retry);
-        let activity = Activity::start();
-        let timeout = idle_timeout(operation);
+        self.requests.count(operation, attempts.retries > 0);
+        let silences = attempts.silences.max(self.outages.silences(operation));
+        let (started, activity) = (Instant::now(), Activity::start(silence(silences)));
+        let timeout = idle_timeout(operation, silences);
         let result = tokio::select! {
             // A response that has arrived counts, even if the timeout has passed too.
             biased;
             result = activity.follow(send(activity.clone())) => result,
-            () = activity.idle_for(timeout, &self.queues) => {
-                Err(S3Error::local(operation, ErrorKind::Unreachable, Stalled::Silent(timeout).to_string()))
-            }
+            () = activity.idle_for(timeout, &self.queues) => Err(S3Error::stalled(operation, Stalled::Silent(timeout))),
         };
+        let result = result.map_err(Failed::from).and_then(|response| {
+            read(response).map_err(|unproven| Failed {
+                lacks_proof: unproven.is_missing,
+                error: S3Error::local(operation, ErrorKind::Transient, unproven.message),
+            })
+        });
         match &result {
-            Ok(_) => self.limit.on_success(),
-            Err(error) if error.kind == ErrorKind::Throttled => {
-                self.requests.count_throttled();
-                self.limit.on_throttled(Instant::now());
+            Ok(_) => {
+                self.limit.on_success();
+                self.outages.succeeded(&Attempts { silences, ..attempts.clone() });
             }
-            Err(error) if error.kind == ErrorKind::Unreachable => self.limit.on_throttled(Instant::now()),
-            Err(_) => {}
+            Err(Failed { error, .. }) => {
+                self.note_failure(error);
+                self.outages.failed(attempts, started, error);
+            }
         }
         result
+    }
+
+    /// Reduces the request limit if the error asks for it.
+    pub(super) fn note_failure(&self, error: &S3Error) {
+        match error.kind {
+            ErrorKind::Throttled => {
+                self.requests.count_throttled();
+                self.limit.on_throttled(std::time::Instant::now());
+            }
+            ErrorKind::Unreachable => self.limit.on_throttled(std::time::Instant::now()),
+            _ => {}
+        }
     }
 
     /// Waits until the request can be sent. After a shutdown request, new work is refused.
@@ -151,6 +186,7 @@ impl Sender {
             biased;
             () = self.shutdown.requested() => Err(interrupted(operation)),
             permit = turn => Ok(permit),
+            error = self.outages.over(operation) => Err(error),
         }
     }
 
@@ -167,6 +203,20 @@ impl Sender {
             () = pause => Ok(()),
             () = self.shutdown.requested() => Err(interrupted(operation)),
         }
+    }
+}
+
+/// An attempt that failed.
+#[derive(Debug)]
+struct Failed {
+    error: S3Error,
+    /// Whether there was a response, and it lacks the proof of its effect.
+    lacks_proof: bool,
+}
+
+impl From<S3Error> for Failed {
+    fn from(error: S3Error) -> Self {
+        Self { error, lacks_proof: false }
     }
 }
 

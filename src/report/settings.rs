@@ -7,7 +7,7 @@ use crate::recorded_options::RecordedOptions;
 
 /// The options that decide how a run works, where its results go, or on which part it works. Runs with different ones can
 /// still have done one sync together.
-const INCIDENTAL: [&str; 29] = [
+const INCIDENTAL: [&str; 30] = [
     "source",
     "destination",
     "report",
@@ -32,6 +32,7 @@ const INCIDENTAL: [&str; 29] = [
     "list_concurrency",
     "memory",
     "bandwidth",
+    "outage_timeout",
     "retries",
     "part_size",
     "multipart_threshold",

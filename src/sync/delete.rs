@@ -39,7 +39,7 @@ pub(crate) async fn delete_orphans(
     rules: &DeleteRules,
     tally: &mut Tally,
 ) -> Result<(), Fatal> {
-    let mut deletes = Deletes { context, outlook: Outlook::default(), fatal: None };
+    let mut deletes = Deletes { context, outlook: Outlook::new(context.destination.outage_timeout()), fatal: None };
     for_each_batch(context, orphans, rules, tally, async |batch, tally| deletes.delete_batch(batch, tally).await).await;
     match deletes.fatal {
         Some(error) => Err(Fatal::destination(&context.destination, error)),

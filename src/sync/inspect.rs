@@ -23,7 +23,6 @@ use super::survey::{Input, Step, survey};
 use super::tally::Tally;
 use super::transfer::compare::{compare, compare_by_reading};
 use super::verdict::{FileError, Verdict};
-use crate::destination::error::ErrorKind;
 use crate::object::Object;
 use crate::source::entry::SkipReason;
 
@@ -167,7 +166,7 @@ fn account(
             tally.skipped(reason);
             return Ok(());
         }
-        Verdict::Failed(FileError::Destination(error)) if error.kind == ErrorKind::Unusable => {
+        Verdict::Failed(FileError::Destination(error)) if error.kind.ends_the_run() => {
             tally.failed(Failure::of_request(context.key(&job.file().key), &error));
             return Err(Fatal::destination(&context.destination, error));
         }

@@ -63,14 +63,8 @@ struct Ended {
 
 impl Transfers {
     pub(crate) fn new(context: Arc<Context>) -> Self {
-        Self {
-            context,
-            in_flight: JoinSet::new(),
-            unsettled: VecDeque::new(),
-            outlook: Outlook::default(),
-            last_error: None,
-            time: None,
-        }
+        let outlook = Outlook::new(context.destination.outage_timeout());
+        Self { context, in_flight: JoinSet::new(), unsettled: VecDeque::new(), outlook, last_error: None, time: None }
     }
 
     /// Starts a file, once there is room for it.

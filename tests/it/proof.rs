@@ -376,7 +376,7 @@ fn a_listing_that_drips_is_requested_again() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(drip()));
-    let run = trial.sync(&["--retries", "1"]).expect(0);
+    let run = trial.sync(&["--retries", "1", "--outage-timeout", "1m"]).expect(0);
     assert_eq!((trial.count(Operation::ListObjectsV2), run.report["requests"]["retries"].as_u64()), (2, Some(1)));
     trial.assert_same();
 }

@@ -604,7 +604,7 @@ fn a_dead_socket_times_out_and_the_file_is_sent_again() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(on_put().does(Fault::Stall(Duration::from_secs(80))));
-    let run = trial.sync(&[]).expect(0);
+    let run = trial.sync(&["--outage-timeout", "1m"]).expect(0);
     trial.assert_same();
     assert_eq!(trial.count(Operation::PutObject), 2);
     assert!(run.time < Duration::from_secs(30), "{:?}", run.time);
@@ -638,7 +638,7 @@ fn a_response_that_stalls_midway_is_requested_again() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::StallMidBody(Duration::from_secs(80))));
-    let run = trial.sync(&[]).expect(0);
+    let run = trial.sync(&["--outage-timeout", "1m"]).expect(0);
     trial.assert_same();
     assert_eq!(trial.count(Operation::ListObjectsV2), 2);
     assert!(run.time < Duration::from_secs(30), "{:?}", run.time);

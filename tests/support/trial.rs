@@ -34,6 +34,8 @@ pub(crate) const READS: [Operation; 3] = [Operation::HeadObject, Operation::GetO
 /// The secrets in the runs' credentials, which no output may contain.
 pub(crate) const SECRETS: [&str; 2] = ["trial-secret-material-5d1", "trial-token-material-8c4"];
 
+/// Tests that wait for a failure need not wait for a minute.
+const OUTAGE_TIMEOUT: &str = "10s";
 const BUCKET: &str = "site";
 const PREFIX: &str = "www/";
 
@@ -286,6 +288,7 @@ impl Trial {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("HOME", self.folder.path())
             .env("EFS2S3_REPORT", &report)
+            .env("EFS2S3_OUTAGE_TIMEOUT", OUTAGE_TIMEOUT)
             .envs(environment.iter().copied())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

@@ -35,7 +35,7 @@ pub(super) async fn survey(
         };
         let object = match object {
             Ok(object) => object,
-            Err(error) if error.kind == ErrorKind::Unusable => {
+            Err(error) if error.kind.ends_the_run() => {
                 return Err(Fatal::destination(&context.destination, error));
             }
             Err(error) if error.kind == ErrorKind::Interrupted => return Ok(()),

@@ -97,7 +97,7 @@ pub(super) async fn survey(
                 tally.failed(Failure::not_of_the_plan(line.key, why));
             }
             Err(Refusal::Failed(error)) if error.kind == ErrorKind::Interrupted => return Ok(()),
-            Err(Refusal::Failed(error)) if error.kind == ErrorKind::Unusable => {
+            Err(Refusal::Failed(error)) if error.kind.ends_the_run() => {
                 return Err(Fatal::destination(&context.destination, error));
             }
             Err(Refusal::Failed(error)) if line.action == Action::Delete => {

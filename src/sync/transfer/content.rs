@@ -13,6 +13,7 @@ use super::digest::{Digests, digest_file};
 use crate::destination::checksum::{Hasher, md5_of_md5s};
 use crate::destination::error::S3Error;
 use crate::destination::head::HeadResponse;
+use crate::destination::operation::Operation;
 use crate::key::RelativeKey;
 use crate::object::{ETag, ETagForm, Object};
 use crate::source::entry::Stat;
@@ -20,8 +21,6 @@ use crate::sync::context::Context;
 use crate::sync::job::SourceFile;
 use crate::sync::verdict::StepError;
 
-/// How many times the run repeats a download whose body was cut off.
-const RETRIES: usize = 2;
 const MIB: u64 = 1 << 20;
 /// Usual part sizes in MiB, for servers that do not report the part size: of AWS's own tools, rclone, s5cmd, `MinIO`.
 const USUAL_PART_MIB: [u64; 18] = [5, 6, 7, 8, 10, 12, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512, 1024];
@@ -109,7 +108,7 @@ pub(super) async fn compare_with_object(context: &Context, file: &SourceFile) ->
 
 /// Returns the MD5 of an object's content.
 async fn digest_object(context: &Context, key: &RelativeKey) -> Result<[u8; 16], S3Error> {
-    let mut retries = 0;
+    let mut attempts = context.destination.attempts(Operation::Get);
     loop {
         let mut hasher = Hasher::new(None);
         let read = context.destination.get_pieces(key, |piece| {
@@ -118,8 +117,7 @@ async fn digest_object(context: &Context, key: &RelativeKey) -> Result<[u8; 16],
         });
         match read.await {
             Ok(()) => return Ok(hasher.finish().md5),
-            Err(error) if error.kind.is_retryable() && retries < RETRIES => retries += 1,
-            Err(error) => return Err(error),
+            Err(error) => context.destination.retry(&mut attempts, error).await?,
         }
     }
 }

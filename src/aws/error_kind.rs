@@ -1,0 +1,376 @@
+//! The kind of an error: what an error of an AWS service means, and what it concerns.
+//!
+//! Nothing else decides this, for any service. The first row that applies decides; `*` is any value, and `none` means
+//! that the response has no code. A code has its meaning whatever the status is, also for one key in a response to
+//! DeleteObjects. A test tries each row of this table.
+//!
+//! | service | operation | what came | status | code | kind | concerns |
+//! |---|---|---|---|---|---|---|
+//! | * | * | response | 503 | SlowDown | Throttled | transient |
+//! | * | * | response | 400 | Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException RequestLimitExceeded LimitExceededException | Throttled | transient |
+//! | * | * | response | 400 | KMS.ThrottlingException | Throttled | transient |
+//! | * | * | response | 429 | TooManyRequests TooManyRequestsException | Throttled | transient |
+//! | S3 | * | response | 503 | ServiceUnavailable | Throttled | transient |
+//! | DataSync | * | response | 503 | ServiceUnavailable ServiceUnavailableException | Transient | transient |
+//! | * | * | response | 400 | ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired | Expired | transient |
+//! | * | * | response | 403 | InvalidAccessKeyId InvalidToken UnrecognizedClientException InvalidClientTokenId | Credentials | bucket |
+//! | * | * | response | 403 | MissingAuthenticationToken MissingAuthenticationTokenException | Credentials | bucket |
+//! | DataSync | * | response | 403 | InvalidSignatureException SignatureDoesNotMatch | Credentials | bucket |
+//! | * | * | response | 400 | RequestTimeout BadDigest IncompleteBody XAmzContentSHA256Mismatch XAmzContentChecksumMismatch InvalidPart | Transient | transient |
+//! | * | * | response | 403 | RequestTimeTooSkewed | Transient | transient |
+//! | * | * | response | 409 | ConditionalRequestConflict OperationAborted | Transient | transient |
+//! | * | * | response | 500 | InternalError InternalException InternalFailure | Transient | transient |
+//! | * | * | response | 400 | KMS.KMSInternalException KMS.DependencyTimeoutException | Transient | transient |
+//! | * | * | response | 404 | NoSuchBucket | Unusable | bucket |
+//! | * | * | response | 301 | PermanentRedirect | Unusable | bucket |
+//! | * | * | response | 400 | AuthorizationHeaderMalformed IllegalLocationConstraintException InvalidBucketName | Unusable | bucket |
+//! | * | * | response | 403 | AllAccessDisabled | Unusable | bucket |
+//! | S3 | ListObjectsV2 | response | 403 | AccessDenied SignatureDoesNotMatch | Denied | bucket |
+//! | S3 | * | response | 403 | AccessDenied SignatureDoesNotMatch | Denied | prefix |
+//! | DataSync | * | response | 400 | AccessDenied AccessDeniedException OptInRequired | Denied | bucket |
+//! | * | * | response | 412 | PreconditionFailed | Precondition | key |
+//! | * | * | response | 404 | NoSuchKey NoSuchUpload NotFound ResourceNotFoundException | NotFound | key |
+//! | * | * | response | 501 | NotImplemented | NotImplemented | key |
+//! | DataSync | * | response: task is not found | 400 | InvalidRequestException | NotFound | key |
+//! | DataSync | * | response: task does not exist | 400 | InvalidRequestException | NotFound | key |
+//! | DataSync | * | response | 200 403 404 500 | none | Transient | transient |
+//! | DataSync | * | response | 500 502 503 504 | * | Transient | transient |
+//! | DataSync | * | response | 400 403 404 409 | * | Refused | key |
+//! | S3 | * | response | 301 | * | Unusable | bucket |
+//! | S3 | ListObjectsV2 | response | 401 403 | * none | Denied | bucket |
+//! | S3 | * | response | 401 403 | * none | Denied | prefix |
+//! | S3 | * | response | 404 | * none | NotFound | key |
+//! | S3 | * | response | 412 | * none | Precondition | key |
+//! | S3 | * | response | 429 503 | * none | Throttled | transient |
+//! | S3 | * | response | 501 | * none | NotImplemented | key |
+//! | S3 | * | response | 408 409 500 502 504 599 | * none | Transient | transient |
+//! | S3 | * | response | 200 206 302 304 307 | * none | Transient | transient |
+//! | S3 | * | response | 400 405 411 414 416 422 | * none | Refused | key |
+//! | * | * | no connection | | | Unreachable | transient |
+//! | * | * | reset | | | Unreachable | transient |
+//! | * | * | silence | | | Unreachable | transient |
+//! | * | * | unknown failure | | | Unreachable | transient |
+//! | * | * | no credentials | | | Settings | usage |
+//! | * | * | no region | | | Settings | usage |
+//! | * | * | no valid URI | | | Settings | usage |
+//! | * | * | request not built | | | Settings | usage |
+//!
+//! Nothing depends on the errors of ECS: the Lambda function returns them. A response that proves nothing is `Transient`, and one that proves that its list cannot be trusted is `Unusable`
+//! (`destination/proof`, `destination/proven_page`).
+
+use std::error::Error;
+
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+/// A service of AWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    S3,
+    DataSync,
+}
+
+/// What a failed request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ErrorKind {
+    /// The service asks for fewer requests.
+    Throttled,
+    /// A retry may succeed: another 5xx, a timeout in the service, a broken response, content that did not arrive as sent.
+    Transient,
+    /// No connection, or no response.
+    Unreachable,
+    /// The credentials have expired. A retry may have new ones.
+    Expired,
+    /// The request's own condition failed: another writer changed the object.
+    Precondition,
+    /// The object, upload, task or execution does not exist.
+    NotFound,
+    /// The server does not support this request, or one of its headers.
+    NotImplemented,
+    /// The credentials do not allow the request.
+    Denied,
+    /// The service does not accept the credentials.
+    Credentials,
+    /// The bucket is unusable: every other request would fail too.
+    Unusable,
+    /// The settings allow no request.
+    Settings,
+    /// The service refuses the request for its content.
+    Refused,
+    /// A shutdown was requested while the request waited.
+    Interrupted,
+}
+
+/// What an error concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// This moment: another attempt may succeed.
+    Transient,
+    /// This key, task or execution.
+    Key,
+    /// Possibly every key with the same prefix.
+    Prefix,
+    /// The whole bucket, or all requests to the service.
+    Bucket,
+    /// The settings of the run.
+    Usage,
+    /// Nothing: the run was asked to stop.
+    Stop,
+}
+
+impl ErrorKind {
+    /// What the error concerns. `of_all` is whether the request was about the bucket, not about a key.
+    pub(crate) const fn concern(self, of_all: bool) -> Concern {
+        match self {
+            Self::Throttled | Self::Transient | Self::Unreachable | Self::Expired => Concern::Transient,
+            Self::Precondition | Self::NotFound | Self::NotImplemented | Self::Refused => Concern::Key,
+            Self::Denied if of_all => Concern::Bucket,
+            Self::Denied => Concern::Prefix,
+            Self::Credentials | Self::Unusable => Concern::Bucket,
+            Self::Settings => Concern::Usage,
+            Self::Interrupted => Concern::Stop,
+        }
+    }
+
+    /// Whether a retry may succeed.
+    pub(crate) const fn is_retryable(self) -> bool {
+        matches!(self.concern(false), Concern::Transient)
+    }
+
+    /// Whether every other request would fail too. Expired credentials count once the run has given up.
+    pub(crate) const fn ends_the_run(self) -> bool {
+        matches!(self, Self::Expired) || matches!(self.concern(false), Concern::Bucket | Concern::Usage)
+    }
+
+    /// Returns the kind's name in the report.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Transient => "transient",
+            Self::Unreachable => "unreachable",
+            Self::Precondition => "precondition_failed",
+            Self::NotFound => "not_found",
+            Self::NotImplemented => "not_implemented",
+            Self::Denied => "denied",
+            Self::Expired | Self::Credentials | Self::Unusable | Self::Settings => "unusable",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// Returns the kind of an error of the SDK.
+    pub(crate) fn of<E>(service: Service, error: &SdkError<E, Response>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        if let Some(response) = error.raw_response() {
+            let code = error.code().unwrap_or_default();
+            return Self::of_response(service, response.status().as_u16(), code, error.message().unwrap_or_default());
+        }
+        match error {
+            SdkError::ConstructionFailure(_) => Self::Settings,
+            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => Self::Unreachable,
+            SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
+                Some(error) if !failure.is_user() && !is_of_settings(error) => Self::Unreachable,
+                _ => Self::Settings,
+            },
+            _ => Self::Unreachable,
+        }
+    }
+
+    /// Returns the kind of an error response.
+    pub(crate) fn of_response(service: Service, status: u16, code: &str, message: &str) -> Self {
+        let is_s3 = service == Service::S3;
+        match code {
+            "ServiceUnavailable" | "ServiceUnavailableException" if !is_s3 => Self::Transient,
+            "SlowDown"
+            | "ServiceUnavailable"
+            | "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestThrottledException"
+            | "RequestLimitExceeded"
+            | "LimitExceededException"
+            | "KMS.ThrottlingException"
+            | "TooManyRequests"
+            | "TooManyRequestsException" => Self::Throttled,
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Self::Expired,
+            "InvalidSignatureException" | "SignatureDoesNotMatch" if !is_s3 => Self::Credentials,
+            "InvalidAccessKeyId"
+            | "InvalidToken"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException" => Self::Credentials,
+            // Their status blames the client, but a bad connection, a wrong clock or another writer causes each of them.
+            "RequestTimeout"
+            | "BadDigest"
+            | "IncompleteBody"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+            | "InvalidPart"
+            | "RequestTimeTooSkewed"
+            | "ConditionalRequestConflict"
+            | "OperationAborted"
+            | "InternalError"
+            | "InternalException"
+            | "InternalFailure"
+            | "KMS.KMSInternalException"
+            | "KMS.DependencyTimeoutException" => Self::Transient,
+            "NoSuchBucket"
+            | "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException"
+            | "InvalidBucketName"
+            | "AllAccessDisabled" => Self::Unusable,
+            "AccessDenied" | "AccessDeniedException" | "SignatureDoesNotMatch" | "OptInRequired" => Self::Denied,
+            "PreconditionFailed" => Self::Precondition,
+            "NoSuchKey" | "NoSuchUpload" | "NotFound" | "ResourceNotFoundException" => Self::NotFound,
+            "NotImplemented" => Self::NotImplemented,
+            // DataSync has no error code of its own for a missing task.
+            "InvalidRequestException"
+                if !is_s3 && (message.contains("not found") || message.contains("does not exist")) =>
+            {
+                Self::NotFound
+            }
+            _ if is_s3 => Self::of_status(status),
+            // A response without an error code is not the service's, or is damaged.
+            "" => Self::Transient,
+            _ if status >= 500 => Self::Transient,
+            _ => Self::Refused,
+        }
+    }
+
+    /// Returns the kind of a response of S3 whose code is missing or unknown.
+    fn of_status(status: u16) -> Self {
+        match status {
+            301 => Self::Unusable,
+            401 | 403 => Self::Denied,
+            404 => Self::NotFound,
+            412 => Self::Precondition,
+            429 | 503 => Self::Throttled,
+            501 => Self::NotImplemented,
+            // Below 400: an unreadable response, for example from a proxy, or a truncated one.
+            408 | 409 | 500.. | ..=399 => Self::Transient,
+            400..=499 => Self::Refused,
+        }
+    }
+}
+
+/// Missing credentials, a missing region and an invalid endpoint look like a failed connection, but no retry can help.
+fn is_of_settings(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        if ["credential", "region must be set", "valid URI"].iter().any(|part| text.contains(part)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use aws_smithy_types::body::SdkBody;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    use super::*;
+
+    type TestError = SdkError<ErrorMetadata, Response>;
+
+    /// The cells of each row of the table at the head of this file.
+    fn rows() -> Vec<Vec<&'static str>> {
+        let lines = include_str!("error_kind.rs").lines().filter_map(|line| line.strip_prefix("//! | "));
+        let rows = lines.map(|line| line.trim_end_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+        rows.filter(|cells| cells[0] != "service").collect()
+    }
+
+    fn services(cell: &str) -> Vec<Service> {
+        let all = [("S3", Service::S3), ("DataSync", Service::DataSync)];
+        let named = |(name, _): &(&str, Service)| cell == "*" || cell.split(' ').any(|each| each == *name);
+        all.into_iter().filter(named).map(|(_, service)| service).collect()
+    }
+
+    /// The error that a row is about.
+    fn sdk_error(what: &str, status: &str, code: &str) -> TestError {
+        let other = |text: &'static str| TestError::dispatch_failure(ConnectorError::other(text.into(), None));
+        let io = |kind: std::io::ErrorKind| {
+            TestError::dispatch_failure(ConnectorError::io(std::io::Error::from(kind).into()))
+        };
+        if let Some(text) = what.strip_prefix("response") {
+            let raw = Response::new(status.parse::<u16>().unwrap().try_into().unwrap(), SdkBody::empty());
+            let metadata = ErrorMetadata::builder().message(text.trim_start_matches(": "));
+            return TestError::service_error(
+                match code {
+                    "none" => metadata.build(),
+                    "*" => metadata.code("SomethingElse").build(),
+                    code => metadata.code(code).build(),
+                },
+                raw,
+            );
+        }
+        match what {
+            "no connection" => io(std::io::ErrorKind::ConnectionRefused),
+            "reset" => io(std::io::ErrorKind::ConnectionReset),
+            "silence" => TestError::dispatch_failure(ConnectorError::timeout("no byte".into())),
+            "unknown failure" => other("something broke"),
+            "no credentials" => other("no credentials were loaded"),
+            "no region" => other("A region must be set when sending requests"),
+            "no valid URI" => other("not a valid URI"),
+            "request not built" => TestError::construction_failure("cannot be combined"),
+            other => panic!("unknown transport '{other}'"),
+        }
+    }
+
+    #[test]
+    fn each_row_of_the_table_holds() {
+        let rows = rows();
+        assert!(rows.len() > 40, "{}", rows.len());
+        for row in rows {
+            let [services_cell, operation, what, statuses, codes, kind, concerns] = row[..] else {
+                panic!("{row:?}");
+            };
+            for service in services(services_cell) {
+                for status in statuses.split(' ') {
+                    for code in codes.split(' ') {
+                        let found = ErrorKind::of(service, &sdk_error(what, status, code));
+                        let of_all = operation != "*" || service != Service::S3;
+                        let concern = format!("{:?}", found.concern(of_all)).to_lowercase();
+                        let found = (format!("{found:?}"), concern);
+                        assert_eq!(
+                            found,
+                            (kind.to_owned(), concerns.to_owned()),
+                            "{service:?} {status} {code}: {row:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_code_has_the_same_meaning_with_any_status() {
+        for (code, kind) in [
+            ("SlowDown", ErrorKind::Throttled),
+            ("InternalError", ErrorKind::Transient),
+            ("AccessDenied", ErrorKind::Denied),
+            ("NoSuchKey", ErrorKind::NotFound),
+        ] {
+            for status in [200, 400, 403, 500, 503] {
+                assert_eq!(ErrorKind::of_response(Service::S3, status, code, ""), kind, "{status} {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_ends_the_run_is_not_retried_except_expired_credentials() {
+        let of = |code| ErrorKind::of_response(Service::S3, 400, code, "");
+        assert!(of("NoSuchBucket").ends_the_run() && !of("NoSuchBucket").is_retryable());
+        assert!(of("ExpiredToken").ends_the_run() && of("ExpiredToken").is_retryable());
+        assert!(!of("SlowDown").ends_the_run() && !of("AccessDenied").ends_the_run());
+    }
+}

@@ -1,0 +1,283 @@
+//! Outages: when the run gives up a request that fails for a transient reason. By time, never by a count that passes in
+//! seconds (`DESIGN.md#own-retries`).
+//!
+//! | the request fails | the run gives it up |
+//! |---|---|
+//! | while no request of its operation succeeds | once that lasts for the outage timeout |
+//! | and the server has never responded, not even to a connection | after half of the outage timeout |
+//! | alone: others of its operation succeed, and S3 does not throttle | after half of the outage timeout |
+//! | alone, like another one that was given up | after [`RETRIES_ALONE`] retries |
+//! | because its credentials have expired | after [`RETRIES_EXPIRED`] retries, each with the newest credentials |
+//! | in any way, and the user limits the retries | after that many retries, if not earlier |
+//!
+//! While an outage is older than the outage timeout, a request that cannot be sent immediately fails unsent. So a
+//! server that fails everything does not hold up a run for each of its files.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::{ErrorKind, S3Error};
+use super::operation::Operation;
+
+/// How often a request is retried that fails alone, once the run has given up another one of its operation.
+const RETRIES_ALONE: u32 = 5;
+/// How often a request is retried whose credentials have expired. Each attempt asks for new ones.
+const RETRIES_EXPIRED: u32 = 3;
+/// An endless outage timeout.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
+/// A failure this long after the last one belongs to another outage. Longer than the longest attempt.
+const APART: Duration = Duration::from_secs(90);
+
+/// The outages of a server, by operation.
+#[derive(Debug)]
+pub(super) struct Outages {
+    timeout: Duration,
+    /// The most retries of a request, if the user limits them.
+    most_retries: Option<u32>,
+    seen: Mutex<Seen>,
+}
+
+/// What the requests so far have shown.
+#[derive(Debug, Default)]
+struct Seen {
+    has_responded: bool,
+    operations: HashMap<Operation, Health>,
+}
+
+/// Whether requests of an operation succeed.
+#[derive(Debug, Default)]
+struct Health {
+    last_success: Option<Instant>,
+    outage: Option<Outage>,
+    /// Whether the run has given up a request that failed alone.
+    has_failed_alone: bool,
+    /// How often a request that succeeded had been silent before.
+    silences: u32,
+}
+
+/// Failures without a success between them.
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    last: Instant,
+    error: S3Error,
+}
+
+/// The attempts of one request so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts {
+    pub(super) operation: Operation,
+    /// When the first attempt started, or when the request last made progress.
+    pub(super) since: Instant,
+    pub(super) retries: u32,
+    /// How many attempts ended without a response.
+    pub(super) silences: u32,
+}
+
+impl Attempts {
+    pub(super) fn of(operation: Operation) -> Self {
+        Self { operation, since: Instant::now(), retries: 0, silences: 0 }
+    }
+
+    /// Records that a part of the request has succeeded.
+    pub(super) fn progressed(&mut self) {
+        self.since = Instant::now();
+    }
+}
+
+impl Outages {
+    pub(super) fn new(timeout: Duration, most_retries: Option<u32>) -> Self {
+        Self { timeout: timeout.min(LONGEST), most_retries, seen: Mutex::default() }
+    }
+
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Records a response that is not an error.
+    pub(super) fn succeeded(&self, attempts: &Attempts) {
+        let mut seen = self.seen();
+        seen.has_responded = true;
+        let health = seen.operations.entry(attempts.operation).or_default();
+        health.last_success = Some(Instant::now());
+        health.outage = None;
+        health.silences = health.silences.max(attempts.silences);
+    }
+
+    /// How often requests of this operation were silent before one succeeded: the next one may be as slow.
+    pub(super) fn silences(&self, operation: Operation) -> u32 {
+        self.seen().operations.get(&operation).map_or(0, |health| health.silences)
+    }
+
+    /// Records a failed attempt that started at `started`.
+    pub(super) fn failed(&self, attempts: &Attempts, started: Instant, error: &S3Error) {
+        let now = Instant::now();
+        let mut seen = self.seen();
+        seen.has_responded |= error.is_connected;
+        if !error.kind.is_retryable() {
+            return;
+        }
+        let health = seen.operations.entry(attempts.operation).or_default();
+        let last_success = health.last_success;
+        let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
+        let since = outage.map_or(started.max(last_success.unwrap_or(started)), |outage| outage.since);
+        health.outage = Some(Outage { since, last: now, error: error.clone() });
+    }
+
+    /// Whether the run gives up a request whose last attempt failed with this error.
+    pub(super) fn gives_up(&self, attempts: &Attempts, error: &S3Error) -> bool {
+        if !error.kind.is_retryable()
+            || error.kind == ErrorKind::Expired && attempts.retries >= RETRIES_EXPIRED
+            || self.most_retries.is_some_and(|most| attempts.retries >= most)
+        {
+            return true;
+        }
+        let now = Instant::now();
+        let mut seen = self.seen();
+        let has_responded = seen.has_responded;
+        let health = seen.operations.entry(attempts.operation).or_default();
+        let failing = now - attempts.since;
+        let succeeds_alone = |last: Instant| last > attempts.since && now - last < failing / 2;
+        if health.last_success.is_some_and(succeeds_alone) {
+            if error.kind == ErrorKind::Throttled {
+                return false;
+            }
+            let gives_up = failing >= self.timeout / 2 || health.has_failed_alone && attempts.retries >= RETRIES_ALONE;
+            health.has_failed_alone |= gives_up;
+            return gives_up;
+        }
+        let limit = if has_responded || error.is_connected { self.timeout } else { self.timeout / 2 };
+        health.outage.as_ref().is_some_and(|outage| now - outage.since >= limit)
+    }
+
+    /// Whether the run gives up what fails inside responses with status 200, such as the delete of one of many keys.
+    pub(super) fn gives_up_inside(&self, attempts: &Attempts, kind: ErrorKind) -> bool {
+        let limit = if kind == ErrorKind::Throttled { self.timeout } else { self.timeout / 2 };
+        self.most_retries.is_some_and(|most| attempts.retries >= most) || attempts.since.elapsed() >= limit
+    }
+
+    /// Returns the last error once no request of the operation has succeeded for the outage timeout.
+    pub(super) async fn over(&self, operation: Operation) -> S3Error {
+        loop {
+            let now = Instant::now();
+            let deadline = match self.seen().operations.get(&operation).and_then(|health| health.outage.as_ref()) {
+                Some(outage) if now - outage.last < APART.max(self.timeout) => {
+                    let deadline = outage.since + self.timeout;
+                    if now >= deadline {
+                        return outage.error.clone();
+                    }
+                    deadline
+                }
+                _ => now + self.timeout,
+            };
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn error(kind: ErrorKind) -> S3Error {
+        S3Error::local(Operation::Put, kind, "")
+    }
+
+    /// Lets a request fail each second, until it is given up; `others` succeed every second or not.
+    async fn fails_until(outages: &Outages, kind: ErrorKind, others: bool) -> (Duration, u32) {
+        let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::Put));
+        loop {
+            let started = Instant::now();
+            tokio::time::sleep(SECOND).await;
+            if others {
+                outages.succeeded(&Attempts::of(Operation::Put));
+            }
+            outages.succeeded(&Attempts::of(Operation::Head));
+            outages.failed(&attempts, started, &error(kind));
+            if outages.gives_up(&attempts, &error(kind)) || start.elapsed() > 10 * MINUTE {
+                return (start.elapsed(), attempts.retries);
+            }
+            attempts.retries += 1;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_without_a_success_is_given_up_after_the_timeout_whatever_else_succeeds() {
+        for kind in [ErrorKind::Throttled, ErrorKind::Transient, ErrorKind::Unreachable] {
+            let outages = Outages::new(MINUTE, None);
+            assert_eq!(fails_until(&outages, kind, false).await, (MINUTE, 59), "{kind:?}");
+            assert_eq!(fails_until(&outages, kind, false).await.1, 0, "{kind:?}: the outage is known");
+            outages.succeeded(&Attempts::of(Operation::Put));
+            assert_eq!(fails_until(&outages, kind, false).await.0, MINUTE, "{kind:?}: another outage");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_long_after_an_outage_is_another_outage() {
+        let outages = Outages::new(MINUTE, None);
+        fails_until(&outages, ErrorKind::Transient, false).await;
+        tokio::time::sleep(10 * MINUTE).await;
+        assert_eq!(fails_until(&outages, ErrorKind::Transient, false).await.0, MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_fails_alone_is_given_up_earlier_and_the_next_one_by_a_count() {
+        let outages = Outages::new(MINUTE, None);
+        assert_eq!(fails_until(&outages, ErrorKind::Transient, true).await.0, MINUTE / 2);
+        assert_eq!(fails_until(&outages, ErrorKind::Transient, true).await.1, RETRIES_ALONE);
+        assert_eq!(fails_until(&outages, ErrorKind::Transient, false).await.0, MINUTE, "an outage is no such failure");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttled_request_is_not_given_up_while_others_succeed() {
+        let outages = Outages::new(MINUTE, None);
+        assert!(fails_until(&outages, ErrorKind::Throttled, true).await.0 > 10 * MINUTE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_accepted_a_connection_is_given_up_earlier() {
+        for (is_connected, limit) in [(false, MINUTE / 2), (true, MINUTE)] {
+            let outages = Outages::new(MINUTE, None);
+            let error = S3Error { is_connected, ..error(ErrorKind::Unreachable) };
+            let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::List));
+            while !{
+                outages.failed(&attempts, Instant::now(), &error);
+                outages.gives_up(&attempts, &error)
+            } {
+                tokio::time::sleep(SECOND).await;
+                attempts.retries += 1;
+            }
+            assert_eq!(start.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_of_retries_comes_first() {
+        let outages = Outages::new(MINUTE, Some(3));
+        for others in [false, true] {
+            assert_eq!(fails_until(&outages, ErrorKind::Throttled, others).await.1, 3);
+        }
+        assert_eq!(fails_until(&outages, ErrorKind::Refused, false).await.1, 0, "not transient");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_when_the_outage_is_as_old_as_the_timeout() {
+        let outages = Outages::new(MINUTE, None);
+        let start = Instant::now();
+        outages.failed(&Attempts::of(Operation::Put), start, &error(ErrorKind::Throttled));
+        assert_eq!(outages.over(Operation::Put).await.kind, ErrorKind::Throttled);
+        assert_eq!(start.elapsed(), MINUTE);
+        let none = tokio::time::timeout(10 * MINUTE, outages.over(Operation::Head)).await;
+        assert!(none.is_err(), "no outage of this operation");
+    }
+}
