@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::{EntryKind, Found};
+use super::entry::{EntryKind, Found, Unknown};
 use super::mount_points::{Gone, MountPoint, MountPoints, MountPointsByPath};
 use super::operations::{LastLink, Operations};
 use super::root::Root;
@@ -146,14 +146,15 @@ fn state_of(
     remembered: MountPoint,
 ) -> MountState {
     let stat = |path: &[u8]| operations.fresh_stat(root.fd(), path, LastLink::Keep);
-    match named_path::descend(root, operations, options, path, stat) {
+    // The path is compared with this one mount point: another one that is missing has its own check.
+    let options = WalkOptions { mount_points: Arc::new(MountPoints::with(path, remembered)), ..options.clone() };
+    match named_path::descend(root, operations, &options, path, stat) {
         Err(Errno::NOENT | Errno::NOTDIR) => match remembered.first_link(path) {
             Some(link) if is_link_removed(root, operations, link) => MountState::LinkRemoved,
             _ => MountState::Absent,
         },
+        Ok(Found::Unknown(_, Unknown::MissingMount { .. })) => MountState::Bare,
         // Whatever hides it is unknown or out of scope itself, and the walk meets the same error.
-        Err(_) | Ok(Found::Unknown(..) | Found::Skipped(..)) => MountState::Mounted,
-        Ok(_) if options.mount_points.known(path) < remembered.mounts => MountState::Bare,
-        Ok(_) => MountState::Mounted,
+        Err(_) | Ok(_) => MountState::Mounted,
     }
 }

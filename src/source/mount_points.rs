@@ -26,16 +26,66 @@ pub struct MountPoint {
     first_link: Option<usize>,
 }
 
+/// What the last part of a path is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LastPart {
+    /// A file, link or directory on which nothing is mounted.
+    Bare,
+    /// A directory or file on which something is mounted.
+    Mounted,
+    /// A followed link that goes down into this many mounts.
+    Followed(u32),
+}
+
+/// A path that a run went down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DescendedPath {
+    last: LastPart,
+    through_link: bool,
+    first_link: Option<usize>,
+}
+
+impl LastPart {
+    /// What is found in a directory on this device, if it is no followed link.
+    pub(super) fn of(directory_device: u64, stat: &Stat) -> Self {
+        if mounts_between(directory_device, stat) > 0 { Self::Mounted } else { Self::Bare }
+    }
+
+    /// Whether one of these mounts is missing. If something is mounted here, none is, wherever a link led before.
+    const fn lacks(self, known: u32) -> bool {
+        match self {
+            Self::Bare => known > 0,
+            Self::Mounted => false,
+            Self::Followed(mounts) => known > mounts,
+        }
+    }
+
+    const fn mounts(self) -> u32 {
+        match self {
+            Self::Bare => 0,
+            Self::Mounted => 1,
+            Self::Followed(mounts) => mounts,
+        }
+    }
+}
+
+impl DescendedPath {
+    pub(super) const fn new(last: LastPart, first_link: Option<usize>) -> Self {
+        Self { last, through_link: first_link.is_some(), first_link }
+    }
+
+    /// One of which only this is known: which part of it is a link is not.
+    pub(super) const fn behind(last: LastPart, through_link: bool) -> Self {
+        Self { last, through_link, first_link: None }
+    }
+
+    const fn mount_point(self) -> MountPoint {
+        let Self { last, through_link, first_link } = self;
+        MountPoint { mounts: last.mounts(), through_link, first_link }
+    }
+}
+
 impl MountPoint {
-    pub(super) const fn new(mounts: u32, first_link: Option<usize>) -> Self {
-        Self { mounts, through_link: first_link.is_some(), first_link }
-    }
-
-    /// One of whose path only this is known: which part of it is a link is not.
-    pub(super) const fn behind(mounts: u32, through_link: bool) -> Self {
-        Self { mounts, through_link, first_link: None }
-    }
-
     /// The path of the first followed link on the path of this mount point, if it is known.
     pub(super) fn first_link<'a>(&self, path: &'a str) -> Option<&'a str> {
         self.first_link.and_then(|end| path.get(..end))
@@ -73,12 +123,18 @@ impl MountPoints {
         Self { allow_missing, ..Self::default() }
     }
 
-    /// Notes what a path leads to, with as many mounts as `here.mounts` on its last part. Returns whether a mount that was
-    /// there in an earlier run, or earlier in this run, is missing.
-    pub(super) fn is_missing(&self, path: &str, here: MountPoint) -> bool {
-        if self.known(path) > here.mounts {
+    /// With one mount point of an earlier run.
+    pub(super) fn with(path: &str, remembered: MountPoint) -> Self {
+        Self { remembered: BTreeMap::from([(path.to_owned(), remembered)]), ..Self::default() }
+    }
+
+    /// Notes what a path leads to. Returns whether a mount that was there in an earlier run, or earlier in this run, is
+    /// missing.
+    pub(super) fn is_missing(&self, path: &str, here: DescendedPath) -> bool {
+        if here.last.lacks(self.known(path)) {
             return true;
         }
+        let here = here.mount_point();
         if here.mounts > 0 {
             let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
             if seen.len() < MOST {
@@ -89,7 +145,7 @@ impl MountPoints {
     }
 
     /// How many mounts are known on the last part of this path.
-    pub(super) fn known(&self, path: &str) -> u32 {
+    fn known(&self, path: &str) -> u32 {
         let remembered = self.remembered.get(path).map_or(0, |known| known.mounts);
         let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
         remembered.max(seen.get(path).map_or(0, |seen| seen.mounts))

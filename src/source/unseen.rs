@@ -25,7 +25,7 @@ use rustix::io::Errno;
 
 use super::Source;
 use super::entry::{EntryKind, Found, Problem, Stat};
-use super::mount_points::{MountPoint, mounts_between};
+use super::mount_points::{DescendedPath, LastPart};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::place::{CallError, Place, is_absence};
 use super::read_directories::{ReadDirectories, ReadDirectory};
@@ -314,8 +314,8 @@ impl Check {
                 Err(errno) => New::Failed(key.into_bytes(), Problem::of("stat", errno)),
             };
         }
-        let (mounts, through_link) = (mounts_between(directory.inode.0, &stat), directory.through_link);
-        if self.options.mount_points.is_missing(&key, MountPoint::behind(mounts, through_link)) {
+        let here = DescendedPath::behind(LastPart::of(directory.inode.0, &stat), directory.through_link);
+        if self.options.mount_points.is_missing(&key, here) {
             return New::Nothing;
         }
         self.in_scope(key, &stat)

@@ -305,6 +305,32 @@ fn a_mount_behind_a_link_is_missing_if_anything_is_in_the_place_of_the_link() {
 }
 
 #[test]
+fn a_mount_in_place_of_a_link_into_several_mounts_is_not_missing() {
+    if !may_mount() {
+        return;
+    }
+    let trial = trial();
+    trial.link("../outside/below", "link");
+    let outside = "mkdir -p outside; mount -t tmpfs none outside; mkdir outside/below; \
+                   mount -t tmpfs none outside/below; echo x > outside/below/o; echo x > outside/below/p";
+    sync(&trial, outside, &[]).expect(0);
+    assert!(trial.has("link/o") && trial.has("link/p"));
+    fs::remove_file(trial.tree().join("link")).unwrap();
+    fs::create_dir(trial.tree().join("link")).unwrap();
+    // Nothing is mounted on the directory: the mount may be missing.
+    assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), &["link/o", "link/p"]);
+    let mounted = "mount -t tmpfs none tree/link; echo new > tree/link/o";
+    fs::write(trial.folder.path().join("manifest"), "link/o\n").unwrap();
+    let state = state(&trial);
+    run(&trial, mounted, "sync", "plain", &["--from-manifest", "manifest", "--state", &state]).expect(0);
+    assert_eq!(trial.objects()["link/o"], b"new\n");
+    sync(&trial, mounted, &[]).expect(0);
+    assert!(!trial.has("link/p"));
+    // The state remembers the mount as it is now.
+    assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), &["link/o"]);
+}
+
+#[test]
 fn a_record_that_does_not_know_the_link_keeps_its_mounts() {
     if !may_mount() {
         return;

@@ -12,7 +12,7 @@ use super::names::{KindHint, Name};
 use super::options::Links;
 use crate::filter::reserved;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
-use crate::source::mount_points::{MountPoint, mounts_between};
+use crate::source::mount_points::{DescendedPath, LastPart};
 use crate::source::operations::LastLink;
 
 /// What a name is.
@@ -231,13 +231,9 @@ impl Classifier<'_> {
 
     /// Notes a mount, and returns whether one is missing that was there in an earlier run.
     fn is_missing_mount(&self, path: &str, stat: &Stat, target: Option<&Target>) -> bool {
-        let mounts = match target {
-            Some(target) if target.stat.kind == EntryKind::Directory => target.mounts,
-            Some(_) => 0,
-            None => mounts_between(self.directory.device(), stat),
-        };
+        let last = target.map_or_else(|| LastPart::of(self.directory.device(), stat), Target::last_part);
         let first_link = self.directory.first_link().or(target.map(|_| path.len()));
-        self.walk.options.mount_points.is_missing(path, MountPoint::new(mounts, first_link))
+        self.walk.options.mount_points.is_missing(path, DescendedPath::new(last, first_link))
     }
 
     fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {

@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use crate::source::entry::{EntryKind, Stat, Unknown};
-use crate::source::mount_points::mounts_between;
+use crate::source::mount_points::{LastPart, mounts_between};
 use crate::source::operations::Operations;
 use crate::source::resolution::{Step, resolve};
 use crate::time::EpochNanos;
@@ -23,7 +23,14 @@ pub(in crate::source) struct Target {
     /// How many links the whole path has, with those before this link.
     pub(in crate::source) links: usize,
     /// How many mounts the link path goes down into.
-    pub(in crate::source) mounts: u32,
+    mounts: u32,
+}
+
+impl Target {
+    /// What the last part of the link's path is: of a link to a file, no mount counts.
+    pub(in crate::source) fn last_part(&self) -> LastPart {
+        LastPart::Followed(if self.stat.kind == EntryKind::Directory { self.mounts } else { 0 })
+    }
 }
 
 /// Follows the link at `path`, in a directory on this device, with as many links on the path before it as `links_before`.

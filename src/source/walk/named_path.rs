@@ -7,7 +7,7 @@ use super::options::{Links, WalkOptions};
 use crate::filter::reserved::is_reserved;
 use crate::key::SourcePath;
 use crate::source::entry::{EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
-use crate::source::mount_points::{MountPoint, mounts_between};
+use crate::source::mount_points::{DescendedPath, LastPart};
 use crate::source::operations::{LastLink, Operations};
 use crate::source::root::Root;
 
@@ -57,7 +57,7 @@ pub(in crate::source) fn descend(
         let here = path.get(..end).unwrap_or(path);
         let is_last = end == path.len();
         let mut stat = stat(here.as_bytes())?;
-        let mut mounts = mounts_between(directory.inode.0, &stat);
+        let mut last = LastPart::of(directory.inode.0, &stat);
         let is_link = stat.kind == EntryKind::Symlink;
         if is_link && options.links == Links::Skip {
             return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed));
@@ -68,16 +68,16 @@ pub(in crate::source) fn descend(
                     return Ok(Found::Unknown(EntryKind::Symlink, Unknown::LinkLoop));
                 }
                 Ok(target) => {
+                    last = target.last_part();
                     (stat, links) = (target.stat, target.links);
                     first_link = first_link.or(Some(end));
-                    mounts = if stat.kind == EntryKind::Directory { target.mounts } else { 0 };
                     inherited = inherited.max(Some(target.link_path_ctime));
                 }
                 Err(unknown) => return Ok(Found::Unknown(EntryKind::Symlink, unknown)),
             }
         }
         let through_link = links > 0;
-        if options.mount_points.is_missing(here, MountPoint::new(mounts, first_link)) {
+        if options.mount_points.is_missing(here, DescendedPath::new(last, first_link)) {
             return Ok(Found::Unknown(stat.kind, Unknown::MissingMount { hides_files: true }));
         }
         if stat.kind == EntryKind::Directory {
