@@ -448,14 +448,14 @@ impl Tree {
         self.edit(&Edit::Refill);
         let root = fs::canonicalize(&self.source).unwrap();
         for path in super::view::mount_points(&root).into_iter().map(|key| root.join(key)) {
-            // It was moved with a directory above it.
-            if !self.mounts.lock().unwrap().iter().any(|(mount, _)| *mount == path) {
+            // It was moved with a directory above it, or lies in a directory that is removed below.
+            if cannot_be_key(&path) || !self.mounts.lock().unwrap().iter().any(|(mount, _)| *mount == path) {
                 mount::unmount(&path);
             }
         }
         for (path, number) in self.mounts.lock().unwrap().iter() {
             // What was written into the empty directory would be hidden.
-            if !mount::is_mounted(path) && path.is_dir() {
+            if !cannot_be_key(path) && !mount::is_mounted(path) && path.is_dir() {
                 let _ = fs::remove_dir_all(path).and_then(|()| fs::create_dir(path));
                 self.mount(path, *number);
             }
@@ -467,7 +467,7 @@ impl Tree {
         let mut all = Vec::new();
         collect(&self.source, &mut all);
         collect(&outside, &mut all);
-        for path in all.iter().rev().filter(|path| path.to_str().is_none() || path.as_os_str().len() > 1000) {
+        for path in all.iter().rev().filter(|path| cannot_be_key(path)) {
             let is_directory = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
             let _ = if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
@@ -490,6 +490,11 @@ impl Tree {
             Self { source: entry.path(), ..self.clone() }.unlock();
         }
     }
+}
+
+/// Whether no object can have the key of this path.
+fn cannot_be_key(path: &Path) -> bool {
+    path.to_str().is_none() || path.as_os_str().len() > 1000
 }
 
 /// Replaces a link in one step.
