@@ -1,5 +1,6 @@
 //! What all AWS clients share: settings, certificates, endpoints and credentials.
 
+mod credentials;
 mod environment;
 pub(crate) mod error_kind;
 mod http;
@@ -7,14 +8,18 @@ mod no_proxy;
 mod proxy;
 mod service;
 
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use futures::FutureExt;
 
 use crate::endpoint_url::EndpointUrlError;
+pub(crate) use credentials::{Credentials, Generation, NoCredentials};
 pub(crate) use environment::set_variable;
 use proxy::ProxyError;
 pub(crate) use service::Service;
@@ -31,6 +36,8 @@ pub enum ConnectError {
     Endpoint(#[from] EndpointUrlError),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error("the AWS settings name no source of credentials")]
+    NoProvider,
 }
 
 /// What a client of one service needs.
@@ -40,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) shared: SdkConfig,
     /// The endpoint, if it is not that of AWS. The service's configuration must name it.
     pub(crate) url: Option<String>,
+    /// What `shared` signs requests with.
+    pub(crate) credentials: Credentials,
 }
 
 /// Loads the settings that the AWS CLI would use for a service. `url` is an endpoint that wins over theirs.
@@ -49,18 +58,30 @@ pub(crate) async fn settings(service: Service, url: Option<&str>) -> Result<Sett
         Some(url) => Some(url.to_owned()),
         None => service.configured_endpoint(&shared)?,
     };
-    Ok(Settings { shared: service.with_endpoint(&shared, url.as_deref()), url })
+    Ok(Settings { shared: service.with_endpoint(&shared, url.as_deref()), url, credentials: credentials() })
+}
+
+/// Returns the credentials of the process.
+fn credentials() -> Credentials {
+    static SHARED: OnceLock<Credentials> = OnceLock::new();
+    SHARED.get_or_init(|| Credentials::new(Box::new(|| credentials_provider().boxed()))).clone()
+}
+
+/// Creates the credentials provider of the settings.
+async fn credentials_provider() -> Result<SharedCredentialsProvider, ConnectError> {
+    let mut shared = loader()?.load().await;
+    // The clients that fetch credentials refuse requests with both, as those of this program do.
+    if service::signs_in_at_given_endpoint(&shared) {
+        shared = loader()?.use_fips(false).use_dual_stack(false).load().await;
+    }
+    shared.credentials_provider().ok_or(ConnectError::NoProvider)
 }
 
 /// Loads the settings of all services.
 async fn loaded() -> Result<SdkConfig, ConnectError> {
     static LOGGED: Once = Once::new();
-    let loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http::client()?)
-        .env(environment::environment())
-        // Not those of the settings, which end the process if the SDK does not know a value.
-        .retry_config(RetryConfig::standard());
-    let shared = loader.load().await;
+    // The cache of the SDK would hold what this program's own has dropped.
+    let shared = loader()?.credentials_provider(credentials()).identity_cache(IdentityCache::no_cache()).load().await;
     let ignored = service::ignored_retry_settings(&shared);
     if !ignored.is_empty() {
         LOGGED.call_once(|| {
@@ -68,6 +89,15 @@ async fn loaded() -> Result<SdkConfig, ConnectError> {
         });
     }
     Ok(shared)
+}
+
+fn loader() -> Result<ConfigLoader, ConnectError> {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http::client()?)
+        .env(environment::environment())
+        // Not those of the settings, which end the process if the SDK does not know a value.
+        .retry_config(RetryConfig::standard());
+    Ok(loader)
 }
 
 /// Returns the timeouts of a request: one for the connection, and `attempt` for each attempt as a whole.

@@ -266,6 +266,9 @@ impl SyncConfig {
     }
 
     async fn input(&self, shutdown: &Shutdown) -> Result<Input, OpenError> {
+        if let Some(why) = self.scope.destination.bucket.why_foreign() {
+            return Err(OpenError::Foreign(why.to_owned()));
+        }
         Ok(match &self.reading.manifest {
             None => Input::Walk,
             Some(NamedFiles::Known(manifest)) => Input::Manifest(manifest.clone()),

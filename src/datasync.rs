@@ -28,8 +28,9 @@ use aws_sdk_datasync::Client;
 use aws_sdk_datasync::error::SdkError;
 use aws_sdk_datasync::operation::describe_task::DescribeTaskOutput;
 use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::aws::{self, ConnectError, Service, Settings};
+use crate::aws::{self, ConnectError, Credentials, Service, Settings};
 use crate::shutdown::{STOP_GRACE, Shutdown};
 
 pub use arn::{ExecutionArn, TaskArn};
@@ -60,6 +61,7 @@ const DESCRIPTION_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct DataSync {
     client: Client,
+    credentials: Credentials,
     task: TaskArn,
     shutdown: Shutdown,
 }
@@ -70,13 +72,13 @@ impl DataSync {
     /// # Errors
     /// Returns an error if the settings cannot be used.
     pub async fn connect(task: TaskArn, shutdown: Shutdown) -> Result<Self, ConnectError> {
-        let Settings { shared, url } = aws::settings(Service::DataSync, None).await?;
+        let Settings { shared, url, credentials } = aws::settings(Service::DataSync, None).await?;
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
             .region(Region::new(task.region().to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         config.set_endpoint_url(url);
-        Ok(Self { client: Client::from_conf(config.build()), task, shutdown })
+        Ok(Self { client: Client::from_conf(config.build()), credentials, task, shutdown })
     }
 
     pub(crate) const fn task_arn(&self) -> &TaskArn {
@@ -88,11 +90,13 @@ impl DataSync {
         let described = self.describe_task_alone().await;
         let alone = described.and_then(|task| TaskAlone::new(&task, &self.task)).map_err(NotDescribed::task)?;
         let LocationArns { source, destination } = alone.locations.clone();
-        let source = match self.send(self.client.describe_location_efs().location_arn(source).send()).await {
+        let source = self.client.describe_location_efs().location_arn(source);
+        let source = match self.send(|| source.clone().send()).await {
             Ok(location) => location,
             Err(error) => return Err(NotDescribed::location(error, alone, OtherKind::Source)),
         };
-        let destination = match self.send(self.client.describe_location_s3().location_arn(destination).send()).await {
+        let destination = self.client.describe_location_s3().location_arn(destination);
+        let destination = match self.send(|| destination.clone().send()).await {
             Ok(location) => location,
             Err(error) => return Err(NotDescribed::location(error, alone, OtherKind::Destination)),
         };
@@ -108,7 +112,8 @@ impl DataSync {
     }
 
     async fn describe_task_alone(&self) -> Result<DescribeTaskOutput, ServiceError> {
-        let task = self.send(self.client.describe_task().task_arn(self.task.as_str()).send()).await?;
+        let request = self.client.describe_task().task_arn(self.task.as_str());
+        let task = self.send(|| request.clone().send()).await?;
         if task.task_arn() == Some(self.task.as_str()) {
             Ok(task)
         } else {
@@ -121,8 +126,8 @@ impl DataSync {
     /// # Errors
     /// Returns an error if DataSync does not respond, has no such execution, or describes another one.
     pub async fn describe_execution(&self, arn: &ExecutionArn) -> Result<Execution, ServiceError> {
-        let request = self.client.describe_task_execution().task_execution_arn(arn.as_str()).send();
-        Execution::new(&self.send(request).await.map_err(ServiceError::of_execution)?, arn)
+        let request = self.client.describe_task_execution().task_execution_arn(arn.as_str());
+        Execution::new(&self.send(|| request.clone().send()).await.map_err(ServiceError::of_execution)?, arn)
     }
 
     /// Describes the task's latest execution.
@@ -188,7 +193,7 @@ impl DataSync {
             .set_override_options(options)
             .set_includes(filters.map(|filters| filters::rules(filters.include.as_deref())))
             .set_excludes(filters.map(|filters| filters::rules(filters.exclude.as_deref())));
-        let started = Box::pin(self.send(request.send())).await?;
+        let started = Box::pin(self.send(|| request.clone().send())).await?;
         let arn = started.task_execution_arn().and_then(|arn| self.task.execution(arn));
         arn.ok_or_else(|| ServiceError::incomplete("StartTaskExecution", "the ARN of an execution of this task"))
     }
@@ -198,20 +203,19 @@ impl DataSync {
     /// # Errors
     /// Returns an error if DataSync does not respond, or refuses.
     pub async fn cancel(&self, arn: &ExecutionArn) -> Result<(), ServiceError> {
-        let request = self.client.cancel_task_execution().task_execution_arn(arn.as_str()).send();
-        self.send(request).await.map(drop).map_err(ServiceError::of_execution)
+        let request = self.client.cancel_task_execution().task_execution_arn(arn.as_str());
+        self.send(|| request.clone().send()).await.map(drop).map_err(ServiceError::of_execution)
     }
 
     /// Waits for the response to a request, which may be one of several attempts; after a stop request only for a moment.
-    async fn send<T, E>(
-        &self,
-        request: impl Future<Output = Result<T, SdkError<E, Response>>>,
-    ) -> Result<T, ServiceError>
+    async fn send<T, E, F>(&self, request: impl Fn() -> F) -> Result<T, ServiceError>
     where
+        F: Future<Output = Result<T, SdkError<E, Response>>>,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
         ServiceError: From<SdkError<E, Response>>,
     {
         tokio::select! {
-            response = request => Ok(response?),
+            response = Box::pin(self.credentials.send(Service::DataSync, request)) => Ok(response.map_err(ServiceError::without_credentials)??),
             () = self.shutdown.overdue(STOP_GRACE) => Err(ServiceError::stopped()),
         }
     }

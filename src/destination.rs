@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::aws::{ConnectError, set_variable};
+use crate::bucket::Bucket;
 use crate::fence::Fence;
 use crate::key::Prefix;
 use crate::location::Location;
@@ -86,7 +87,7 @@ pub struct Destination {
     client: aws_sdk_s3::Client,
     endpoint_url: Option<String>,
     store: Store,
-    bucket: String,
+    bucket: Bucket,
     prefix: Prefix,
     expected_owner: Option<String>,
     checksum: Option<Algorithm>,
@@ -105,19 +106,21 @@ impl Destination {
         shutdown: Shutdown,
     ) -> Result<Self, ConnectError> {
         let clock = Arc::new(ServerClock::default());
-        let (client, endpoint_url) = client::connect(endpoint, &clock).await?;
+        let (client, endpoint_url, credentials) = client::connect(&location.bucket, endpoint, &clock).await?;
         let region = client.config().region().map(ToString::to_string);
-        let store = Store::at(endpoint_url.as_deref(), region.as_deref());
+        let store = Store::at(endpoint_url.as_deref(), location.bucket.region().or(region.as_deref()));
         Ok(Self {
             client,
             endpoint_url,
             store,
-            bucket: location.bucket.as_str().to_owned(),
+            bucket: location.bucket.clone(),
             prefix: location.prefix.clone(),
             expected_owner: options.expected_owner,
             checksum: options.checksum,
             encryption: options.encryption,
             sender: Sender {
+                credentials,
+                why_foreign: location.bucket.why_foreign().map(str::to_owned),
                 limit: RequestLimit::new(options.concurrency),
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
@@ -132,7 +135,7 @@ impl Destination {
     }
 
     pub(crate) fn bucket(&self) -> &str {
-        &self.bucket
+        self.bucket.as_str()
     }
 
     /// The servers that hold the bucket.
@@ -226,7 +229,7 @@ impl Destination {
                 Some(region) => format!("the bucket '{bucket}' is in the region {region}: set AWS_REGION={region}"),
                 None => format!("the bucket '{bucket}' is in another region: set AWS_REGION to that region"),
             },
-            (Some("InvalidAccessKeyId" | "ExpiredToken" | "InvalidToken"), _) => {
+            (_, ErrorKind::Expired | ErrorKind::Credentials) => {
                 "S3 does not accept these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
             }
             (_, ErrorKind::Settings) if error.message.contains("credential") && !error.message.contains("no credentials") => {

@@ -5,6 +5,7 @@
 
 mod aws;
 mod boundary;
+mod bucket;
 pub mod cli;
 pub mod command;
 pub mod config;

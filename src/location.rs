@@ -4,16 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::bucket::{Bucket, BucketError};
 use crate::key::{Prefix, PrefixError, RelativeKey};
-
-/// A valid name of a bucket: 3 to 63 characters of `a-z 0-9 . -`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BucketName(String);
 
 /// A destination: `s3://bucket/prefix`, with or without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    pub(crate) bucket: BucketName,
+    pub(crate) bucket: Bucket,
     pub(crate) prefix: Prefix,
 }
 
@@ -32,31 +29,18 @@ pub enum FileLocation {
 pub enum LocationError {
     #[error("write a destination as s3://bucket/prefix")]
     Scheme,
-    #[error(
-        "'{0}' is not a bucket name: use 3 to 63 characters of a-z, 0-9, '.' and '-', with a letter or digit at both ends"
-    )]
-    Bucket(String),
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
 }
 
-impl BucketName {
-    fn new(name: &str) -> Result<Self, LocationError> {
-        let letter_or_digit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good = (3..=63).contains(&name.len())
-            && name.chars().all(|c| letter_or_digit(c) || c == '.' || c == '-')
-            && name.starts_with(letter_or_digit)
-            && name.ends_with(letter_or_digit)
-            && !name.contains("..");
-        if good { Ok(Self(name.to_owned())) } else { Err(LocationError::Bucket(name.to_owned())) }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Location {
+    /// The destination of a task that this program cannot write to, for this reason.
+    pub(crate) fn foreign(uri: &str, why: &LocationError) -> Self {
+        Self { bucket: Bucket::foreign(uri, why.to_string()), prefix: Prefix::default() }
+    }
+
     /// Whether every key of `other` is one of these.
     pub(crate) fn contains(&self, other: &Self) -> bool {
         // A prefix ends in `/` or is empty.
@@ -74,8 +58,8 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
         let rest = text.strip_prefix("s3://").ok_or(LocationError::Scheme)?;
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self { bucket: BucketName::new(bucket)?, prefix: Prefix::new(prefix)? })
+        let (bucket, prefix) = Bucket::split(rest)?;
+        Ok(Self { bucket, prefix: Prefix::new(prefix)? })
     }
 }
 
@@ -105,7 +89,7 @@ impl fmt::Display for FileLocation {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket.0, self.prefix.as_str())
+        write!(f, "s3://{}/{}", self.bucket, self.prefix.as_str())
     }
 }
 

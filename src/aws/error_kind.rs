@@ -12,8 +12,8 @@
 //! | * | * | response | 429 | TooManyRequests TooManyRequestsException | Throttled | transient |
 //! | S3 | * | response | 503 | ServiceUnavailable | Throttled | transient |
 //! | DataSync | * | response | 503 | ServiceUnavailable ServiceUnavailableException | Transient | transient |
-//! | * | * | response | 400 | ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired | Expired | transient |
-//! | * | * | response | 403 | InvalidAccessKeyId InvalidToken UnrecognizedClientException InvalidClientTokenId | Credentials | bucket |
+//! | * | * | response | 400 | ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired InvalidToken | Expired | transient |
+//! | * | * | response | 403 | InvalidAccessKeyId UnrecognizedClientException InvalidClientTokenId | Credentials | bucket |
 //! | * | * | response | 403 | MissingAuthenticationToken MissingAuthenticationTokenException | Credentials | bucket |
 //! | DataSync | * | response | 403 | InvalidSignatureException SignatureDoesNotMatch | Credentials | bucket |
 //! | * | * | response | 400 | RequestTimeout BadDigest IncompleteBody XAmzContentSHA256Mismatch XAmzContentChecksumMismatch InvalidPart | Transient | transient |
@@ -64,12 +64,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-/// A service of AWS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Service {
-    S3,
-    DataSync,
-}
+pub(crate) use super::service::Service;
 
 /// What a failed request means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,10 +191,11 @@ impl ErrorKind {
             | "KMS.ThrottlingException"
             | "TooManyRequests"
             | "TooManyRequestsException" => Self::Throttled,
-            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" => Self::Expired,
+            "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" | "InvalidToken" => {
+                Self::Expired
+            }
             "InvalidSignatureException" | "SignatureDoesNotMatch" if !is_s3 => Self::Credentials,
             "InvalidAccessKeyId"
-            | "InvalidToken"
             | "UnrecognizedClientException"
             | "InvalidClientTokenId"
             | "MissingAuthenticationToken"

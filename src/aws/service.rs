@@ -81,6 +81,11 @@ fn setting(shared: &SdkConfig, service_id: &str, variable: &str, name: &str) -> 
     shared.service_config()?.load_config(key)
 }
 
+/// Whether the settings give the endpoint of a service that fetches credentials.
+pub(super) fn signs_in_at_given_endpoint(shared: &SdkConfig) -> bool {
+    ["STS", "SSO", "SSO OIDC"].iter().any(|id| setting(shared, id, "AWS_ENDPOINT_URL", "endpoint_url").is_some())
+}
+
 /// Returns the names of the settings of the SDK's retries that the environment or the profile has.
 pub(super) fn ignored_retry_settings(shared: &SdkConfig) -> Vec<&'static str> {
     let is_set = |name: &&str| std::env::var_os(name).is_some();

@@ -94,7 +94,7 @@ async fn described(
         return Err(CommandError::usage("not a run command"));
     };
     let RunCommand { source, destination, report, how, datasync, state, changes: _ } = *command;
-    let Some(destination) = destination else {
+    let Some(destination) = destination.or_else(|| known.as_ref().and_then(Known::foreign_destination)) else {
         return Err(CommandError::fatal(
             "no destination is configured: pass s3://bucket/prefix or set EFS2S3_DESTINATION",
         ));

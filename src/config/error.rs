@@ -56,4 +56,7 @@ pub enum OpenError {
     /// S3 does not return the range list, or the object does not have this range.
     #[error("the ranges cannot be read: {0}")]
     FetchRanges(String),
+    /// The destination of a task that this program cannot write to.
+    #[error("cannot write to the task's destination: {0}")]
+    Foreign(String),
 }

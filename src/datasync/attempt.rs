@@ -180,6 +180,8 @@ pub(crate) async fn attempt(
         verdict = AttemptVerdict::cancelled();
     } else if !followed.has_ended() && shutdown.is_requested() {
         verdict = AttemptVerdict::interrupted(&followed.arn);
+    } else if !followed.has_ended() && verdict.is_blind() {
+        verdict = verdict.without_cancel();
     } else if !followed.has_ended() && verdict.kind != VerdictKind::Interrupted {
         tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
         let cancel = cancel(datasync, &mut followed, limits, shutdown).await;

@@ -25,7 +25,8 @@ pub(crate) fn of_task(task: &Task) -> RecordedOptions {
     let overwrite = if settings.overwrite_never { "never" } else { "always" };
     let not_preserved = (!settings.not_preserved.is_empty()).then(|| settings.not_preserved.join(","));
     let values = [
-        ("destination", task.destination_uri.clone()),
+        // Not one that this program cannot write to.
+        ("destination", task.destination_uri.clone().filter(|uri| uri.parse::<Location>().is_ok())),
         ("include", settings.include.clone()),
         ("exclude", settings.exclude.clone()),
         ("delete", Some(settings.delete.to_string())),

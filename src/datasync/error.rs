@@ -7,6 +7,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::aws::NoCredentials;
 use crate::aws::error_kind::{ErrorKind, Service};
 
 /// An error of a request to DataSync.
@@ -58,6 +59,12 @@ impl ServiceError {
     pub(super) fn stopped() -> Self {
         let message = "stop requested: did not wait for DataSync's response".to_owned();
         Self { kind: ServiceErrorKind::Stopped, code: None, message }
+    }
+
+    /// There are no credentials for the request.
+    #[expect(clippy::needless_pass_by_value, reason = "it is made from the error, as by `From`")]
+    pub(super) fn without_credentials(error: NoCredentials) -> Self {
+        Self { kind: ServiceErrorKind::Credentials, code: None, message: error.to_string() }
     }
 
     /// A response that lacks something that it must contain, or is about something else.

@@ -291,7 +291,9 @@ fn storage_class(location: &DescribeLocationS3Output) -> Option<String> {
 /// The URL of a manifest, with the version if the configuration names one.
 pub(super) fn manifest_url(manifest: &ManifestConfig) -> Option<String> {
     let object = manifest.source()?.s3()?;
-    let bucket = object.s3_bucket_arn().rsplit(':').next()?;
+    let arn = object.s3_bucket_arn();
+    // The ARN of an access point has no shorter form.
+    let bucket = if arn.contains(":accesspoint") { arn } else { arn.rsplit(':').next()? };
     let version = object.manifest_object_version_id().filter(|version| !version.is_empty());
     let version = version.map(|version| format!("{VERSION_PARAMETER}{version}")).unwrap_or_default();
     Some(format!("s3://{bucket}/{}{version}", object.manifest_object_path().trim_start_matches('/')))

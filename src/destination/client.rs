@@ -18,7 +18,8 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::clock::ServerClock;
 use super::idle_timeout::FollowConnections;
-use crate::aws::{self, ConnectError, Service, Settings};
+use crate::aws::{self, ConnectError, Credentials, Service, Settings};
+use crate::bucket::Bucket;
 
 /// How to reach the server.
 #[derive(Clone, Debug)]
@@ -31,12 +32,13 @@ pub(crate) struct Endpoint {
     pub(crate) region: Option<String>,
 }
 
-/// Returns the client, and the server's URL if it is not AWS.
+/// Returns the client, the server's URL if it is not AWS, and what the client signs requests with.
 pub(super) async fn connect(
+    bucket: &Bucket,
     endpoint: &Endpoint,
     clock: &Arc<ServerClock>,
-) -> Result<(aws_sdk_s3::Client, Option<String>), ConnectError> {
-    let Settings { shared, url } = aws::settings(Service::S3, endpoint.url.as_deref()).await?;
+) -> Result<(aws_sdk_s3::Client, Option<String>, Credentials), ConnectError> {
+    let Settings { shared, url, credentials } = aws::settings(Service::S3, endpoint.url.as_deref()).await?;
     let mut config = aws_sdk_s3::config::Builder::from(&shared)
         // One attempt: `send` retries, counts and limits requests itself.
         .retry_config(RetryConfig::disabled())
@@ -48,14 +50,17 @@ pub(super) async fn connect(
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .interceptor(ObserveDate(Arc::clone(clock)))
         .interceptor(FollowConnections)
-        .force_path_style(endpoint.path_style.unwrap_or(url.is_some()));
+        // As in the AWS CLI, an ARN says where its access point is; it is never in the path.
+        .use_arn_region(true)
+        .force_path_style(!bucket.is_arn() && endpoint.path_style.unwrap_or(url.is_some()));
     config.set_endpoint_url(url.clone());
     if shared.region().is_none() {
         // Servers other than AWS accept any region, and most of their users set none.
         let default = url.as_ref().map(|_| Region::from_static("us-east-1"));
-        config.set_region(endpoint.region.clone().map(Region::new).or(default));
+        let known = bucket.region().map(str::to_owned).or_else(|| endpoint.region.clone());
+        config.set_region(known.map(Region::new).or(default));
     }
-    Ok((aws_sdk_s3::Client::from_conf(config.build()), url))
+    Ok((aws_sdk_s3::Client::from_conf(config.build()), url, credentials))
 }
 
 /// Passes the time of a request and the Date of its response to the clock.

@@ -23,7 +23,7 @@ use crate::object::ETag;
 use crate::time::EpochNanos;
 
 /// S3's limit for one copy (S3 API reference, "CopyObject").
-pub(crate) const MAX_COPY_BYTES: u64 = 5 << 30;
+const MAX_COPY_BYTES: u64 = 5 << 30;
 
 /// The value of `x-amz-copy-source` is encoded like the path of a URL.
 const URL_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -50,7 +50,7 @@ impl Destination {
         let object_key = String::from(self.prefix.object_key(key));
         let request = self
             .start_copy(key, headers)
-            .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(&object_key, URL_PATH)))
+            .copy_source(utf8_percent_encode(&self.bucket.copy_source(&object_key), URL_PATH).to_string())
             .copy_source_if_match(etag.text())
             .metadata_directive(MetadataDirective::Replace)
             .set_expected_source_bucket_owner(self.expected_owner.clone());
@@ -77,6 +77,13 @@ impl Destination {
         let last_modified = Some(found.last_modified);
         (found.stored.metadata == *headers.metadata())
             .then(|| Copied { proof: WriteProof::of_head(found.etag), last_modified })
+    }
+}
+
+impl Destination {
+    /// Whether S3 copies objects of this size here. A multi-region access point copies none.
+    pub(crate) const fn copies(&self, size_bytes: u64) -> bool {
+        size_bytes <= MAX_COPY_BYTES && self.bucket.copies()
     }
 }
 

@@ -118,7 +118,7 @@ impl Destination {
         let request = self
             .client
             .delete_objects()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .delete(delete)
             .set_checksum_algorithm(self.checksum.map(Algorithm::sdk_name))
             .set_expected_bucket_owner(self.expected_owner.clone());
@@ -157,7 +157,7 @@ impl Destination {
         let request = self
             .client
             .delete_object()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .key(self.prefix.object_key(&target.key))
             .set_if_match(condition(&target.etag))
             .set_expected_bucket_owner(self.expected_owner.clone());

@@ -111,7 +111,7 @@ impl Destination {
         let request = self
             .client
             .get_object()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .key(self.prefix.object_key(key))
             .set_version_id(version.map(str::to_owned))
             .set_expected_bucket_owner(self.expected_owner.clone());

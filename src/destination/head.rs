@@ -83,7 +83,7 @@ impl Destination {
         let request = self
             .client
             .head_object()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .key(self.prefix.object_key(key))
             .set_part_number(part)
             .set_version_id(version.map(str::to_owned))

@@ -13,7 +13,8 @@ use super::head::last_modified;
 use super::idle_timeout::Activity;
 use super::operation::Operation;
 use super::proof::Unproven;
-use super::proven_page::{BUCKET, Claims, ProvenPage, Repeated, decode, distrust};
+use super::proven_page::{Claims, ProvenPage, Repeated, decode, distrust};
+use crate::bucket::Bucket;
 use crate::key::{ObjectKey, Prefix, RelativeKey};
 use crate::object::{ETag, Object, StorageClass};
 
@@ -101,7 +102,7 @@ impl Destination {
         let request = self
             .client
             .list_objects_v2()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .prefix(self.prefix.object_key(prefix))
             .encoding_type(EncodingType::Url)
             .set_expected_bucket_owner(self.expected_owner.clone());
@@ -128,7 +129,7 @@ impl Destination {
 
 /// The page that a request is about.
 struct Requested<'a> {
-    bucket: &'a str,
+    bucket: &'a Bucket,
     prefix: ObjectKey,
     start: &'a PageStart,
     /// The prefix of the destination.
@@ -162,7 +163,7 @@ impl Requested<'_> {
             (PageStart::After(_), start) => start.as_ref().map_or("", ObjectKey::as_str),
         };
         let mut repeated = vec![
-            Repeated::always(BUCKET, self.bucket, response.name()),
+            Repeated::bucket(self.bucket, response.name(), true),
             Repeated::always("prefix", self.prefix.as_str(), response.prefix()),
             Repeated::or_missing("delimiter", "", response.delimiter()),
             // Keys below a common prefix are not in the page.
@@ -247,7 +248,8 @@ mod tests {
     fn page(response: ListObjectsV2Output, start: &PageStart) -> Result<Page, String> {
         let location: crate::location::Location = "s3://site/www".parse().unwrap();
         let within = &location.prefix;
-        let requested = Requested { bucket: "site", prefix: ObjectKey::new("www/"), start, within };
+        let site = Bucket::split("site").unwrap().0;
+        let requested = Requested { bucket: &site, prefix: ObjectKey::new("www/"), start, within };
         let proven = requested.prove(response, Some(WholeDocument::sample())).map_err(|unproven| unproven.message)?;
         requested.read(proven)
     }

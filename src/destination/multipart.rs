@@ -28,7 +28,7 @@ use super::head::etag_may_be_md5;
 use super::idle_timeout::Activity;
 use super::operation::Operation;
 use super::proof::{Unproven, WriteProof, no_content};
-use super::proven_page::{BUCKET, Claims, Repeated, distrust};
+use super::proven_page::{Claims, Repeated, distrust};
 use super::put::{ExpectedObject, Sent, body};
 use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
@@ -115,7 +115,7 @@ impl Destination {
             let request = self
                 .client
                 .list_multipart_uploads()
-                .bucket(&self.bucket)
+                .bucket(self.bucket.as_str())
                 .prefix(&key)
                 .set_key_marker(some(&key_marker))
                 .set_upload_id_marker(some(&id_marker))
@@ -131,7 +131,7 @@ impl Destination {
                 let page = Claims {
                     document,
                     repeated: &[
-                        Repeated::or_missing(BUCKET, &self.bucket, response.bucket()),
+                        Repeated::bucket(&self.bucket, response.bucket(), false),
                         Repeated::or_missing("prefix", &key, response.prefix()),
                         Repeated::or_missing("key marker", &key_marker, response.key_marker()),
                         Repeated::or_missing("upload ID marker", &id_marker, response.upload_id_marker()),
@@ -206,7 +206,7 @@ impl MultipartUpload<'_> {
         loop {
             let request = client
                 .list_parts()
-                .bucket(bucket)
+                .bucket(bucket.as_str())
                 .key(key.as_str())
                 .upload_id(&self.id)
                 .set_part_number_marker((after > 0).then(|| after.to_string()))
@@ -220,7 +220,7 @@ impl MultipartUpload<'_> {
                 let page = Claims {
                     document,
                     repeated: &[
-                        Repeated::or_missing(BUCKET, bucket, response.bucket()),
+                        Repeated::bucket(bucket, response.bucket(), false),
                         Repeated::or_missing("key", key.as_str(), response.key()),
                         Repeated::or_missing("upload ID", &self.id, response.upload_id()),
                     ],
@@ -268,7 +268,7 @@ impl MultipartUpload<'_> {
         let request = || {
             let request = client
                 .upload_part()
-                .bucket(bucket)
+                .bucket(bucket.as_str())
                 .key(prefix.object_key(self.key))
                 .upload_id(&self.id)
                 .part_number(number)
@@ -326,7 +326,7 @@ impl MultipartUpload<'_> {
         });
         let request = client
             .complete_multipart_upload()
-            .bucket(bucket)
+            .bucket(bucket.as_str())
             .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(completed.collect())).build())
@@ -351,7 +351,7 @@ impl MultipartUpload<'_> {
         let Destination { client, bucket, prefix, sender, expected_owner, .. } = self.destination;
         let request = client
             .abort_multipart_upload()
-            .bucket(bucket)
+            .bucket(bucket.as_str())
             .key(prefix.object_key(self.key))
             .upload_id(&self.id)
             .set_expected_bucket_owner(expected_owner.clone());

@@ -12,6 +12,7 @@ use super::document::WholeDocument;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
 use super::proof::{IN_ITS_PLACE, Unproven};
+use crate::bucket::Bucket;
 
 /// A page of a list, whole and as requested.
 #[derive(Debug)]
@@ -40,23 +41,29 @@ pub(super) struct Repeated<'a> {
     requested: &'a str,
     received: Option<&'a str>,
     is_required: bool,
+    /// Whether another value will do.
+    any: bool,
 }
 
 impl<'a> Repeated<'a> {
     /// Every server repeats this parameter.
     pub(super) const fn always(name: &'static str, requested: &'a str, received: Option<&'a str>) -> Self {
-        Self { name, requested, received, is_required: true }
+        Self { name, requested, received, is_required: true, any: false }
     }
 
     /// Some servers leave this parameter out.
     pub(super) const fn or_missing(name: &'static str, requested: &'a str, received: Option<&'a str>) -> Self {
-        Self { name, requested, received, is_required: false }
+        Self { name, requested, received, is_required: false, any: false }
+    }
+
+    /// The bucket. The one behind an access point may be repeated in its place.
+    pub(super) fn bucket(bucket: &'a Bucket, received: Option<&'a str>, is_required: bool) -> Self {
+        let any = bucket.is_named_otherwise();
+        Self { name: "bucket", requested: bucket.as_str(), received, is_required, any }
     }
 
     fn check(&self) -> Result<(), String> {
-        let Self { name, requested, received, is_required } = self;
-        // The alias of an access point may be repeated as the name of its bucket.
-        let is_alias = *name == BUCKET && ALIASES.iter().any(|suffix| requested.ends_with(suffix));
+        let Self { name, requested, received, is_required, any } = self;
         match received.unwrap_or_default() {
             "" if *is_required && !requested.is_empty() => Err(format!("the response names no {name}: {IN_ITS_PLACE}")),
             "" => Ok(()),
@@ -64,16 +71,11 @@ impl<'a> Repeated<'a> {
             received if received == *requested || decode(received).is_ok_and(|received| received == *requested) => {
                 Ok(())
             }
-            _ if is_alias => Ok(()),
+            _ if *any => Ok(()),
             received => Err(format!("the response is about the {name} '{received}', not '{requested}'")),
         }
     }
 }
-
-/// The name of the bucket among what a response repeats.
-pub(super) const BUCKET: &str = "bucket";
-/// How the aliases of access points end.
-const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", "--op-s3"];
 
 impl<E, N> Claims<'_, E, N> {
     /// Checks the claims. `is_named` shows whether an entry has what identifies it.
@@ -174,21 +176,25 @@ mod tests {
 
     #[test]
     fn what_a_page_repeats_must_be_the_request() {
+        let bucket = |text| Bucket::split(text).unwrap().0;
+        let (site, alias) = (bucket("site"), bucket("point-abc-s3alias"));
+        let point = bucket("arn:aws:s3:us-east-1:123456789012:accesspoint/point");
         for fits in [
-            Repeated::always(BUCKET, "site", Some("site")),
+            Repeated::bucket(&site, Some("site"), true),
             Repeated::always("prefix", "", None),
             Repeated::always("prefix", "www/a b/", Some("www/a+b/")),
             Repeated::always("prefix", "www/a b/", Some("www/a%20b/")),
             Repeated::always("prefix", "www/a%2Bb/", Some("www/a%2Bb/")),
-            Repeated::always(BUCKET, "point-abc-s3alias", Some("elsewhere")),
+            Repeated::bucket(&alias, Some("elsewhere"), true),
+            Repeated::bucket(&point, Some("elsewhere"), true),
             Repeated::or_missing("start", "www/a", None),
             Repeated::or_missing("start", "", Some("")),
         ] {
             assert_eq!(refused(claims(&[fits])), None);
         }
         for (wrong, says) in [
-            (Repeated::always(BUCKET, "site", Some("elsewhere")), "about the bucket 'elsewhere', not 'site'"),
-            (Repeated::always(BUCKET, "site", None), "names no bucket"),
+            (Repeated::bucket(&site, Some("elsewhere"), true), "about the bucket 'elsewhere', not 'site'"),
+            (Repeated::bucket(&site, None, true), "names no bucket"),
             (Repeated::always("prefix", "www/", Some("")), "names no prefix"),
             (Repeated::always("prefix", "www/", Some("other/")), "about the prefix 'other/'"),
             (Repeated::or_missing("start", "www/a", Some("www/b")), "about the start 'www/b'"),

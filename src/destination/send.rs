@@ -14,6 +14,7 @@ use super::operation::{Operation, Requests};
 use super::outage::{Attempts, Outages};
 use super::proof::Unproven;
 use super::send_queue::SendQueues;
+use crate::aws::{Credentials, Generation};
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::shutdown::Shutdown;
@@ -25,6 +26,9 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Sender {
+    pub(super) credentials: Credentials,
+    /// Why no request may be sent, if that is so.
+    pub(super) why_foreign: Option<String>,
     pub(super) limit: RequestLimit,
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
@@ -114,6 +118,7 @@ impl Sender {
     ) -> Result<U, Failed> {
         let operation = attempts.operation;
         let _permit = self.admit(operation, body_bytes).await?;
+        let generation = self.credentials_for(operation).await?;
         // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.fence.may_write() {
             self.shutdown.request(ExitCode::LeaseHeld);
@@ -128,6 +133,10 @@ impl Sender {
             biased;
             result = activity.follow(send(activity.clone())) => result,
             () = activity.idle_for(timeout, &self.queues) => Err(S3Error::stalled(operation, Stalled::Silent(timeout))),
+        };
+        let result = match result {
+            Err(error) if error.kind == ErrorKind::Expired => Err(self.with_other_credentials(error, generation).await),
+            result => result,
         };
         let result = result.map_err(Failed::from).and_then(|response| {
             read(response).map_err(|unproven| Failed {
@@ -157,6 +166,31 @@ impl Sender {
             }
             ErrorKind::Unreachable => self.limit.on_throttled(std::time::Instant::now()),
             _ => {}
+        }
+    }
+
+    /// Waits until there are valid credentials: not as a part of the request, whose silence ends it.
+    async fn credentials_for(&self, operation: Operation) -> Result<Generation, S3Error> {
+        if let Some(why) = &self.why_foreign {
+            return Err(S3Error::local(operation, ErrorKind::Unusable, why));
+        }
+        tokio::select! {
+            biased;
+            ready = self.credentials.ready() => {
+                ready.map_err(|error| S3Error::local(operation, ErrorKind::Settings, error.to_string()))
+            }
+            () = self.shutdown.requested() => Err(interrupted(operation)),
+        }
+    }
+
+    /// Returns the error of a request whose credentials S3 rejected: it can be retried if there are others now.
+    async fn with_other_credentials(&self, error: S3Error, rejected: Generation) -> S3Error {
+        tokio::select! {
+            biased;
+            renewed = self.credentials.renew(rejected) => {
+                S3Error { kind: if renewed { error.kind } else { ErrorKind::Credentials }, ..error }
+            }
+            () = self.shutdown.requested() => interrupted(error.operation),
         }
     }
 

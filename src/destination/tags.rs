@@ -19,7 +19,7 @@ impl Destination {
         let request = self
             .client
             .get_object_tagging()
-            .bucket(&self.bucket)
+            .bucket(self.bucket.as_str())
             .key(self.prefix.object_key(key))
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = async |activity: Activity| {

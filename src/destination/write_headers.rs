@@ -30,7 +30,7 @@ macro_rules! start {
         #[expect(clippy::disallowed_methods, reason = "the only place that may start a write")]
         let request = destination.client.$function();
         request
-            .bucket(&destination.bucket)
+            .bucket(destination.bucket.as_str())
             .key(destination.prefix.object_key($key))
             .set_expected_bucket_owner(destination.expected_owner.clone())
             .set_server_side_encryption(encryption.map(|encryption| encryption.algorithm.as_str().into()))

@@ -13,7 +13,7 @@ use aws_sdk_ecs::types::{
 use lambda_runtime::Error;
 
 use super::SettingsError;
-use crate::aws::{self, ConnectError, Service, Settings};
+use crate::aws::{self, ConnectError, Credentials, Service, Settings};
 
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ pub(super) struct FallbackTaskSettings {
 #[derive(Debug)]
 pub(super) struct FallbackTask {
     client: Client,
+    credentials: Credentials,
     settings: FallbackTaskSettings,
 }
 
@@ -73,20 +74,20 @@ impl FallbackTaskSettings {
 
 impl FallbackTask {
     pub(super) async fn connect(settings: FallbackTaskSettings, region: &str) -> Result<Self, ConnectError> {
-        let Settings { shared, url } = aws::settings(Service::Ecs, None).await?;
+        let Settings { shared, url, credentials } = aws::settings(Service::Ecs, None).await?;
         let mut config = aws_sdk_ecs::config::Builder::from(&shared)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         config.set_endpoint_url(url);
-        Ok(Self { client: Client::from_conf(config.build()), settings })
+        Ok(Self { client: Client::from_conf(config.build()), credentials, settings })
     }
 
     /// Starts the task for a failed execution and returns the task's ARN. A repeated call starts no second task.
     ///
     /// The task gets `EFS2S3_POLICY=direct-only`: with DataSync first, it could fail again and cause another event.
     pub(super) async fn start(&self, execution: &str) -> Result<String, Error> {
-        let Self { client, settings } = self;
+        let Self { client, credentials, settings } = self;
         let id = execution.rsplit('/').next().unwrap_or(execution);
         let public = if settings.assign_public_ip { AssignPublicIp::Enabled } else { AssignPublicIp::Disabled };
         let network = AwsVpcConfiguration::builder()
@@ -96,7 +97,7 @@ impl FallbackTask {
             .build()?;
         let directly = KeyValuePair::builder().name("EFS2S3_POLICY").value("direct-only").build();
         let container = ContainerOverride::builder().name(&settings.container).environment(directly).build();
-        let response = client
+        let request = client
             .run_task()
             .cluster(&settings.cluster)
             .task_definition(&settings.task_definition)
@@ -104,10 +105,12 @@ impl FallbackTask {
             .network_configuration(NetworkConfiguration::builder().awsvpc_configuration(network).build())
             .overrides(TaskOverride::builder().container_overrides(container).build())
             .started_by("efs2s3-lambda")
-            .client_token(format!("efs2s3-{id}"))
-            .send()
+            .client_token(format!("efs2s3-{id}"));
+        let response = Box::pin(credentials.send(Service::Ecs, || request.clone().send()))
             .await
-            .map_err(|error| format!("cannot start the ECS task: {}", DisplayErrorContext(&error)))?;
+            .map_err(|error| error.to_string())?;
+        let response =
+            response.map_err(|error| format!("cannot start the ECS task: {}", DisplayErrorContext(&error)))?;
         // RunTask responds with 200 even if there is no capacity, or no such revision.
         if let Some(failure) = response.failures().first() {
             let (reason, detail) = (failure.reason().unwrap_or("unknown"), failure.detail().unwrap_or_default());

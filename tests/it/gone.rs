@@ -80,7 +80,11 @@ fn an_object_that_is_deleted_before_its_metadata_is_rewritten_is_uploaded() {
     assert_eq!((run.counted("uploaded"), run.counted("failed")), (2, 0), "{}", run.report["counts"]);
     for name in ["at-head", "at-copy"] {
         let stored = trial.stored(name);
-        assert_eq!((&stored.body[..], stored.metadata("file-permissions")), (name.as_bytes(), Some("0100600")), "{name}");
+        assert_eq!(
+            (&stored.body[..], stored.metadata("file-permissions")),
+            (name.as_bytes(), Some("0100600")),
+            "{name}"
+        );
     }
     let last = trial.s3.requests(Operation::PutObject).pop().unwrap();
     assert!(last.headers.contains_key("if-none-match"), "{:?}", last.headers);

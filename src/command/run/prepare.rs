@@ -17,6 +17,7 @@ use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::remembered::{RememberedTask, TaskFile};
 use crate::datasync::{DataSync, Filters, Request, Task, TaskArn};
 use crate::filter::Filter;
+use crate::location::Location;
 use crate::recorded_options::RecordedOptions;
 use crate::session::state_at;
 use crate::shutdown::Shutdown;
@@ -38,6 +39,16 @@ impl Known {
             (Ok(task), _) | (Err(_), Some(task)) => Ok(task),
             (Err(attempt), None) => Err(attempt),
         }
+    }
+
+    /// The destination of the task, if this program cannot write to it: the run then only runs the task.
+    pub(super) fn foreign_destination(&self) -> Option<Location> {
+        let uri = self.description().ok()?.destination_uri.as_deref()?;
+        let why = uri.parse::<Location>().err()?;
+        tracing::warn!(
+            "this program cannot write to {uri}, the task's destination: it can run the task, and neither replace nor check it: {why}"
+        );
+        Some(Location::foreign(uri, &why))
     }
 
     /// Stores the description for runs that cannot describe the task.

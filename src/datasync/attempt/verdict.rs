@@ -188,6 +188,17 @@ impl AttemptVerdict {
         Self { evidence, ..self }
     }
 
+    /// Whether the run knows nothing of the execution because it has no valid credentials: it may be healthy.
+    pub(super) fn is_blind(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.kind == ServiceErrorKind::Credentials)
+    }
+
+    /// The same verdict, on an execution that the run cannot see and did not cancel.
+    pub(super) fn without_cancel(self) -> Self {
+        let evidence = format!("{}; the run did not cancel the execution, which may still be running", self.evidence);
+        Self { evidence, ..self }
+    }
+
     pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {
         Self::new(VerdictKind::QueuedTooLong, format!("the execution was {status} for {}", shown(limit)))
     }

@@ -68,11 +68,12 @@ impl Watch {
     pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<AttemptVerdict> {
         let is_permanent = match error.kind {
             ServiceErrorKind::Denied
-            | ServiceErrorKind::Credentials
             | ServiceErrorKind::UnknownTask
             | ServiceErrorKind::UnknownExecution
             | ServiceErrorKind::Stopped => true,
-            ServiceErrorKind::Refused
+            // Their source may have others later.
+            ServiceErrorKind::Credentials
+            | ServiceErrorKind::Refused
             | ServiceErrorKind::Throttled
             | ServiceErrorKind::Unavailable
             | ServiceErrorKind::Unreachable => false,

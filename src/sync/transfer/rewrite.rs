@@ -6,7 +6,7 @@
 //! refusal both decide.
 
 use super::upload::{Upload, settles_in};
-use crate::destination::copy::{Copied, MAX_COPY_BYTES};
+use crate::destination::copy::Copied;
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::head::HeadResponse;
 use crate::destination::headers::ObjectHeaders;
@@ -44,7 +44,7 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     }
     let headers = context.rewritten(stored, &stat).await;
     let started = EpochNanos::now();
-    let rewritten = if size_bytes > MAX_COPY_BYTES {
+    let rewritten = if !context.destination.copies(size_bytes) {
         None
     } else {
         context.record_sending(&job.file().key);

@@ -79,7 +79,9 @@ fn copied_headers(request: &Request, source: &Object) -> Result<BTreeMap<String,
         Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.")),
     }
     let own = |name: &str| {
-        [STORAGE_CLASS, REDIRECT].contains(&name) || name.starts_with(ENCRYPTION) || name.starts_with("x-amz-object-lock-")
+        [STORAGE_CLASS, REDIRECT].contains(&name)
+            || name.starts_with(ENCRYPTION)
+            || name.starts_with("x-amz-object-lock-")
     };
     let mut headers = source.headers.clone();
     headers.retain(|name, _| !own(name));
