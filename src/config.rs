@@ -32,7 +32,7 @@ use crate::sync::clocks::KeptByTimes;
 use crate::sync::context::Context;
 use crate::sync::dialect::DialectInUse;
 use crate::sync::memory::Memory;
-use crate::sync::rules::{CompareBy, DeleteRules, Rules};
+use crate::sync::rules::{CompareBy, DeleteRules, Rules, Suspect};
 use crate::sync::setup::Setup;
 use crate::sync::survey::Input;
 
@@ -230,7 +230,7 @@ impl SyncConfig {
             delete: self.deleting.delete,
             overwrite: self.comparing.overwrite,
             preserve: self.comparing.preserve,
-            suspect: None,
+            suspect: Suspect::NONE,
             mode_changed: false,
         }
     }

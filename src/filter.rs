@@ -34,6 +34,8 @@ const MAX_FILTER_CHARACTERS: usize = 102_400;
 pub struct Filter {
     include: Option<Patterns>,
     exclude: Option<Patterns>,
+    /// Both as they were written.
+    texts: (Option<String>, Option<String>),
 }
 
 /// Why DataSync would refuse a filter.
@@ -66,12 +68,13 @@ impl Filter {
     /// # Errors
     /// Returns an error if DataSync would refuse one of them.
     pub fn new(include: Option<&str>, exclude: Option<&str>) -> Result<Self, FilterError> {
+        let texts = (include.map(str::to_owned), exclude.map(str::to_owned));
         let include = include.map(|filter| parse("include", filter)).transpose()?;
         let exclude = exclude.map(|filter| parse("exclude", filter)).transpose()?;
         if let Some(pattern) = include.iter().flatten().find(|pattern| pattern.has_inner_star()) {
             return Err(FilterError::StarInsideInclude { pattern: pattern.written().to_owned() });
         }
-        Ok(Self { include: include.map(Patterns::new), exclude: exclude.map(Patterns::new) })
+        Ok(Self { include: include.map(Patterns::new), exclude: exclude.map(Patterns::new), texts })
     }
 
     /// Whether this key belongs to the sync, as a file, directory or object. A `/` at the end makes no difference.
@@ -80,6 +83,11 @@ impl Filter {
         let path = path_of(key);
         !self.exclude.as_ref().is_some_and(|patterns| patterns.match_path(&path))
             && self.include.as_ref().is_none_or(|patterns| patterns.match_path(&path))
+    }
+
+    /// Whether filters may admit a key that this one does not, as [`may_admit_more`] sees it.
+    pub(crate) fn may_miss(&self, filters: (Option<&str>, Option<&str>)) -> bool {
+        may_admit_more(filters, (self.texts.0.as_deref(), self.texts.1.as_deref()))
     }
 
     /// Whether every key belongs to the sync.

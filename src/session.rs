@@ -34,7 +34,6 @@ use crate::sync::inspect::plan::{PlanCounts, PlanSink, plan};
 use crate::sync::inspect::verify::{VerifyCounts, VerifyOptions, verify};
 use crate::sync::memory::Memory;
 use crate::sync::plan_file::PlanFile;
-use crate::sync::rules::Suspect;
 use crate::sync::setup::{Doubt, Setup};
 use crate::sync::survey::Input;
 use crate::sync::sync;
@@ -376,8 +375,8 @@ impl Session {
             Ok(memory) => (Memory { inner, ..memory }, None),
             Err(error) => (Memory { inner, ..Memory::default() }, Some(Fatal::Mounts(error))),
         };
-        let late_writes = LateWrites::load(state.as_deref(), &scope.destination).await;
-        let doubt = Doubt { suspect: Suspect::either(doubt.suspect, late_writes.suspect()), ..doubt };
+        let mut late_writes = LateWrites::load(state.as_deref(), &scope.destination, None).await;
+        let doubt = Doubt { suspect: doubt.suspect.and(late_writes.suspect()), ..doubt };
         let mut outcome = Outcome { violations: doubt.violations(), ..Outcome::default() };
         let context = setup.start(memory, &doubt, changes);
         let result = match unusable {
@@ -385,6 +384,15 @@ impl Session {
             Some(fatal) => Err(fatal),
         };
         let exit_code = outcome.exit_code(&result, context.shutdown.exit_code());
+        let may_clear =
+            lease.is_some() && scope.keys.is_all() && matches!(input, Input::Walk) && doubt.shows_all_executions();
+        if may_clear
+            && exit_code == ExitCode::Success
+            && context.rules.find_all_differences()
+            && outcome.tally.left_no_difference()
+        {
+            late_writes.compared_by_run(&context.filter).await;
+        }
         outcome.tally.log_withheld();
         outcome.tally.bytes.read_for_compare = context.read_for_compare.load(Ordering::Relaxed);
         let lost_changes = outcome.tally.lost_changes.take();

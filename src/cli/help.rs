@@ -31,8 +31,8 @@ Exit codes:
     1  fatal error
     2  wrong usage; the run has written nothing
     3  finished, but incomplete: files failed or could not be compared, a guard withheld deletes, changes are missing
-       in the changes file, DataSync deleted or may still delete without a guard, another client cancelled the
-       execution, or the run could not audit DataSync's success
+       in the changes file, DataSync deleted or may still delete without a guard, or may have written what the
+       options forbid, another client cancelled the execution, or the run could not audit DataSync's success
    10  plan --exit-code found something to do, or verify found a difference
    11  another run holds the lease, or took it over
   130  interrupted by SIGINT

@@ -189,9 +189,13 @@ async fn through_datasync(
     let unguarded_deletes = attempt.unguarded_deletes(beyond.as_deref());
     let unwanted_writes = attempt.unwanted_writes();
     let doubt = Doubt { unguarded_deletes, unwanted_writes, ..history.doubt_after(&attempt) };
+    let suspect_content = history.suspect_content();
+    if let Some(why) = suspect_content.filter(|_| attempt.verdict.kind == VerdictKind::Succeeded) {
+        tracing::warn!("the success of the execution does not show that the destination matches: {why}");
+    }
     let attempted = Attempted {
         verdict: attempt.verdict.kind,
-        is_proven: attempt.unproven.is_empty(),
+        is_proven: attempt.unproven.is_empty() && suspect_content.is_none(),
         always_compares: args.audit || args.deletes == Deletes::Guarded && session.context().rules.delete,
         policy: args.policy,
         stop_requested: control.shutdown.is_requested(),

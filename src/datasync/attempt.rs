@@ -19,8 +19,10 @@ pub mod verdict;
 mod watch;
 
 use super::error::{ServiceError, ServiceErrorKind};
+use super::execution::Compared;
 use super::{
-    DataSync, Execution, ExecutionArn, ExecutionOptions, Latest, OwnDeletes, Request, Status, StillRunning, Task,
+    DataSync, Execution, ExecutionArn, ExecutionOptions, Filters, Latest, OwnDeletes, Request, Status, StillRunning,
+    Task,
 };
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
@@ -142,7 +144,7 @@ impl Attempt {
 
 /// What an execution that is running now may write that a run with this request does not allow.
 pub(crate) fn unwanted_writes(running: &Execution, request: &Request, task: &Task) -> Option<String> {
-    named(&running.arn, running.unwanted_writes(request, task, false).iter())
+    named(&running.arn, proof::unwanted_writes(running, request, task, false).iter())
 }
 
 fn named<'a>(arn: &ExecutionArn, reasons: impl Iterator<Item = &'a Unproven>) -> Option<String> {
@@ -402,9 +404,23 @@ impl Followed {
         self.since.unwrap_or(UNIX_EPOCH)
     }
 
-    /// Whether the execution succeeded, and compared all that the task copies.
-    pub(crate) fn compared_all(&self, task: &Task) -> bool {
-        !self.has_own_filters && self.last.as_ref().is_some_and(|last| last.compared_all(task))
+    /// The filters of the execution; none if they are unknown.
+    pub(super) fn filters(&self, task: &Task) -> Filters {
+        let shown = self.last.as_ref().map(|last| last.filters.clone()).filter(|shown| !shown.is_empty());
+        let is_as_task = !self.attached && !self.has_own_filters;
+        shown.unwrap_or_else(|| if is_as_task { task.settings.filters() } else { Filters::default() })
+    }
+
+    /// What the success of the execution shows.
+    pub(super) fn compared(&self, task: &Task) -> Compared {
+        let is_unseen = self.has_own_filters && self.last.as_ref().is_none_or(|last| last.filters.is_empty());
+        let last = self.last.as_ref().filter(|_| !is_unseen);
+        last.map_or(Compared::Nothing, |last| last.compared(task))
+    }
+
+    /// Since when objects may have wrong content.
+    pub(super) fn content_suspect_since(&self) -> Option<SystemTime> {
+        self.last.as_ref().and_then(Execution::content_suspect_since)
     }
 
     fn saw(&mut self, execution: Execution) {

@@ -1,17 +1,15 @@
 //! An execution of a task: its status, its counters and its result.
 
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 
 use super::Task;
 use super::arn::ExecutionArn;
-use super::attempt::Unproven;
 use super::counters::{self, Counters};
 use super::error::ServiceError;
 use super::filters::Filters;
 use super::options::ExecutionOptions;
-use super::request::Request;
 use super::task::manifest_url;
 use super::verification::Verification;
 
@@ -130,46 +128,40 @@ impl Execution {
         !self.filters.is_empty() && !self.filters.are_equal_in_effect(filters)
     }
 
-    /// What this execution may write that a run with this request does not allow, whatever its status is. `is_own`: this
-    /// run started it. One that another client started and that shows no filters may have none: the task's may be later,
-    /// and the API does not document whether an execution shows those of its task.
-    pub(super) fn unwanted_writes(&self, request: &Request, task: &Task, is_own: bool) -> Vec<Unproven> {
-        let (of_task, none) = (task.settings.filters(), Filters::default());
-        let shows_filters = !self.filters.is_empty();
-        let own = match (shows_filters, is_own) {
-            (true, _) => &self.filters,
-            (false, true) => &of_task,
-            (false, false) => &none,
+    /// What the success of this execution shows of the objects that its filters admit. An execution compares sizes and
+    /// mtimes, and so repairs no wrong content; a manifest and `OverwriteMode=NEVER` keep it from more.
+    pub(super) fn compared(&self, task: &Task) -> Compared {
+        let (Some(options), Some(of_task)) = (&self.options, &task.options) else {
+            return Compared::Nothing;
         };
-        let manifest = &task.settings.manifest;
-        let has_other_manifest = manifest.is_some() && self.manifest != *manifest;
-        let overwrites_never = match &self.options {
-            Some(options) => options.overwrites_never(),
-            None => is_own && task.settings.overwrite_never,
-        };
-        let mut unwanted = Vec::new();
-        if has_other_manifest || own.may_admit_more_than(&request.filters) {
-            unwanted.push(Unproven::PublishedBeyond { is_shown: shows_filters || has_other_manifest });
+        let is_complete = self.status == Status::Succeeded
+            && !self.is_partial()
+            && self.counted.not_done().is_empty()
+            && task.settings.stores_mtime()
+            && options.differences(&of_task.with_deletes_of(options)).is_empty()
+            && !options.overwrites_never()
+            && self.manifest.is_none()
+            && task.settings.manifest.is_none();
+        match (is_complete, options.verifies_all()) {
+            (false, _) => Compared::Nothing,
+            (true, false) => Compared::SizesAndTimes,
+            (true, true) => Compared::Content,
         }
-        if request.overwrite_never && !overwrites_never {
-            unwanted.push(Unproven::Overwrote);
-        }
-        unwanted
     }
 
-    /// Whether the execution succeeded, and compared all objects that the task copies with their files.
-    pub(crate) fn compared_all(&self, task: &Task) -> bool {
-        let has_same_options = match (&self.options, &task.options) {
-            (Some(options), Some(task)) => options.differences(&task.with_deletes_of(options)).is_empty(),
-            (None, _) | (_, None) => false,
-        };
-        self.status == Status::Succeeded
-            && task.settings.stores_mtime()
-            && self.counted.not_done().is_empty()
-            && !self.is_partial()
-            && has_same_options
-            && !self.has_other_filters_than(&task.settings.filters())
-            && self.manifest == task.settings.manifest
+    /// Since when objects may have wrong content, by the result of this execution. A verification of everything may have
+    /// found what an earlier execution wrote.
+    pub(super) fn content_suspect_since(&self) -> Option<SystemTime> {
+        let started = self.started.unwrap_or(UNIX_EPOCH);
+        let verifies_only_transferred = self.options.as_ref().is_some_and(ExecutionOptions::verifies_only_transferred);
+        let has_failed = self.status == Status::Failed && !self.was_cancelled();
+        match self.verification {
+            _ if !has_failed && !self.is_partial() => None,
+            Verification::Failed if verifies_only_transferred => Some(started),
+            Verification::Failed => Some(UNIX_EPOCH),
+            Verification::Unknown => Some(started),
+            Verification::NotFailed => self.is_partial().then_some(started),
+        }
     }
 
     /// Whether the execution was cancelled: it then ends in `ERROR`. Only the error code decides, because the detail may
@@ -190,6 +182,17 @@ impl Execution {
                 || self.status == Status::Succeeded && has_error
                 || partial.iter().any(|text| detail.contains(text)))
     }
+}
+
+/// What the success of an execution shows of the objects that its filters admit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compared {
+    /// Nothing that lasts: it has compared only some of them, or replaced none.
+    Nothing,
+    /// Their size and mtime are those of the files.
+    SizesAndTimes,
+    /// Their content is that of the files: DataSync has verified everything.
+    Content,
 }
 
 /// Returns the phases whose status is `ERROR`.

@@ -26,7 +26,17 @@ impl Filters {
         !self.may_admit_more_than(other) && !other.may_admit_more_than(self)
     }
 
-    fn texts(&self) -> (Option<&str>, Option<&str>) {
+    /// The smallest of these two and of no filters that admits all that both admit, as far as the patterns show it.
+    pub(super) fn widened_by(self, other: Self) -> Self {
+        match (other.may_admit_more_than(&self), self.may_admit_more_than(&other)) {
+            (false, _) => self,
+            (true, false) => other,
+            (true, true) => Self::default(),
+        }
+    }
+
+    /// The include and the exclude filter.
+    pub(crate) fn texts(&self) -> (Option<&str>, Option<&str>) {
         (self.include.as_deref(), self.exclude.as_deref())
     }
 

@@ -2,6 +2,7 @@
 
 use aws_sdk_datasync::types::{
     Atime, Gid, Mtime, ObjectTags, Options, OverwriteMode, PosixPermissions, PreserveDeletedFiles, TransferMode, Uid,
+    VerifyMode,
 };
 
 /// The options that DataSync described.
@@ -39,6 +40,16 @@ impl ExecutionOptions {
     /// Whether an execution with these options keeps existing objects: `OverwriteMode=NEVER`.
     pub(super) fn overwrites_never(&self) -> bool {
         self.0.overwrite_mode() == Some(&OverwriteMode::Never)
+    }
+
+    /// Whether an execution with these options verifies everything, and not only what it transferred.
+    pub(super) fn verifies_all(&self) -> bool {
+        self.0.verify_mode() == Some(&VerifyMode::PointInTimeConsistent)
+    }
+
+    /// Whether an execution with these options verifies nothing but what it transferred.
+    pub(super) fn verifies_only_transferred(&self) -> bool {
+        self.0.verify_mode() == Some(&VerifyMode::OnlyFilesTransferred)
     }
 
     /// The same options with the `PreserveDeletedFiles` of others.

@@ -35,6 +35,7 @@ const COLUMNS: [&str; 11] =
     ["key", "size", "etag", "last_modified_ns", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "inode", "metadata"];
 const END: &str = "end";
 const SEEN: &str = "seen";
+const SEEN_WITH_CONTENT: &str = "seen with content";
 const UNSEEN: &str = "";
 const OF_OTHER_MODE: &str = "other mode";
 /// The columns of a row that fits no file. The mode of each file has the bits of its type.
@@ -266,6 +267,7 @@ pub(super) fn fields(row: &Row) -> ByteRecord {
         record.push_field(number.as_bytes());
     }
     let metadata = match row.metadata {
+        RowMetadata::SeenWithContent => SEEN_WITH_CONTENT,
         RowMetadata::Seen => SEEN,
         RowMetadata::Unseen => UNSEEN,
         RowMetadata::OfOtherMode => OF_OTHER_MODE,
@@ -301,6 +303,7 @@ pub(super) fn row_of(record: &StringRecord) -> Option<Row> {
         })
         .filter(|file| *file != NO_FILE),
         metadata: match fields.next()? {
+            SEEN_WITH_CONTENT => RowMetadata::SeenWithContent,
             SEEN => RowMetadata::Seen,
             UNSEEN => RowMetadata::Unseen,
             OF_OTHER_MODE => RowMetadata::OfOtherMode,

@@ -37,7 +37,9 @@ pub(crate) enum Written {
 /// What is known of an object's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowMetadata {
-    /// A run has read or written it.
+    /// A run has read or written it, and compared or written the content too.
+    SeenWithContent,
+    /// A run has read or written it. Earlier comparisons, or dates, show the content to be equal.
     Seen,
     /// No run has read it: only the content is known to be equal.
     Unseen,
@@ -86,14 +88,21 @@ impl Row {
     }
 
     /// As [`Self::of`], for an object that this run has just written.
-    pub(crate) fn of_written(key: &RelativeKey, etag: &ETag, written: Written, stat: &Stat, margin: Duration) -> Self {
+    pub(crate) fn of_written(
+        key: &RelativeKey,
+        etag: &ETag,
+        written: Written,
+        stat: &Stat,
+        metadata: RowMetadata,
+        margin: Duration,
+    ) -> Self {
         Self {
             key: key.clone(),
             size_bytes: stat.size_bytes,
             etag: etag.clone(),
             written,
             file: is_settled(stat, margin).then(|| FileState::of(stat)),
-            metadata: RowMetadata::Seen,
+            metadata,
         }
     }
 

@@ -101,7 +101,14 @@ async fn rows_are_read_as_they_were_recorded_whatever_their_keys() {
     assert_eq!(state.rows().await, rows);
 
     let written = Written::between(WRITTEN, WRITTEN.plus(MARGIN), MARGIN);
-    let mut by_us = Row::of_written(&RelativeKey::new("b"), &ETag::new("odd \"tag"), written, &stat(7), MARGIN);
+    let mut by_us = Row::of_written(
+        &RelativeKey::new("b"),
+        &ETag::new("odd \"tag"),
+        written,
+        &stat(7),
+        RowMetadata::SeenWithContent,
+        MARGIN,
+    );
     assert!(matches!(by_us.written, Written::Within(from, to) if from < WRITTEN && to > WRITTEN));
     by_us.file.as_mut().unwrap().mtime = EpochNanos(i128::MIN);
     state.write([by_us.clone()]).await;

@@ -115,11 +115,11 @@ impl Context {
         }
     }
 
-    /// Records an object that this run has just written.
-    pub(crate) fn record_written(&self, key: &RelativeKey, stored: &Stored) {
+    /// Records an object that this run has just written: its content and metadata, or its metadata alone.
+    pub(crate) fn record_written(&self, key: &RelativeKey, stored: &Stored, metadata: RowMetadata) {
         let Stored { proof, dated, stat } = stored;
         if let Some(index) = &self.memory.index {
-            index.record(Row::of_written(key, proof.etag(), *dated, stat, self.clocks().margin()));
+            index.record(Row::of_written(key, proof.etag(), *dated, stat, metadata, self.clocks().margin()));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::destination::put::ExpectedObject;
+use crate::index::row::RowMetadata;
 use crate::key::RelativeKey;
 use crate::object::Object;
 use crate::source::entry::FileEntry;
@@ -54,6 +55,14 @@ impl Job {
             Self::Compare { object, .. }
             | Self::CompareMetadata { object, .. }
             | Self::CompareOnlyMetadata { object, .. } => Some(object),
+        }
+    }
+
+    /// What a row may record if the job finds the object equal, or rewrites only its metadata.
+    pub(super) const fn evidence(&self) -> RowMetadata {
+        match self {
+            Self::Upload { .. } | Self::Compare { .. } => RowMetadata::SeenWithContent,
+            Self::CompareMetadata { .. } | Self::CompareOnlyMetadata { .. } => RowMetadata::Seen,
         }
     }
 

@@ -19,10 +19,21 @@ pub struct Rules {
     pub overwrite: bool,
     /// Which attributes of a file the mode stores as metadata; `None` in plain mode.
     pub preserve: Option<Preserve>,
-    /// Which objects DataSync may have written late.
-    pub suspect: Option<Suspect>,
+    /// Which objects DataSync may have written late, or wrong.
+    pub suspect: Suspect,
     /// Whether the index was written in another mode.
     pub mode_changed: bool,
+}
+
+impl Rules {
+    /// Whether a run with these rules finds and replaces each suspect object that differs.
+    pub(crate) fn find_all_differences(&self) -> bool {
+        let finds = match self.compare_by {
+            CompareBy::TimesOrContent | CompareBy::Content | CompareBy::Metadata => true,
+            CompareBy::Size | CompareBy::Mtime => false,
+        };
+        finds && self.overwrite
+    }
 }
 
 /// How a file is compared with an object of the same size.
@@ -40,28 +51,61 @@ pub enum CompareBy {
     Metadata,
 }
 
-/// Objects that DataSync may have written after it had read an older state of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Since when objects may differ from their files although no date shows it: the earliest time for each reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Suspect {
-    /// Objects written at or after this time are suspect.
-    pub since: EpochNanos,
-    /// Whether their content may be wrong, and not only older than the file.
-    pub content: bool,
-    /// Whether only files that changed since then can differ: the execution succeeded after it had read the others.
-    pub only_changed: bool,
+    /// Objects of an execution that may have read a file before its last change.
+    pub late: Option<EpochNanos>,
+    /// Objects whose content may be wrong, whatever their metadata is.
+    pub content: Option<EpochNanos>,
+    /// Objects of an execution that succeeded: they differ only if the file changed after the execution had read it.
+    pub changed: Option<EpochNanos>,
 }
 
 impl Suspect {
-    /// What is suspect for either reason.
-    pub(crate) fn either(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(one), Some(other)) => Some(Self {
-                since: one.since.min(other.since),
-                content: one.content || other.content,
-                only_changed: one.only_changed && other.only_changed,
-            }),
-            (one, other) => one.or(other),
+    /// Nothing is suspect.
+    pub(crate) const NONE: Self = Self { late: None, content: None, changed: None };
+
+    pub(crate) fn late(since: impl Into<EpochNanos>) -> Self {
+        Self { late: Some(since.into()), ..Self::default() }
+    }
+
+    pub(crate) fn content(since: impl Into<EpochNanos>) -> Self {
+        Self { content: Some(since.into()), ..Self::default() }
+    }
+
+    pub(crate) fn changed(since: impl Into<EpochNanos>) -> Self {
+        Self { changed: Some(since.into()), ..Self::default() }
+    }
+
+    /// What is suspect for the reasons of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let earliest = |one: Option<EpochNanos>, other| [one, other].into_iter().flatten().min();
+        Self {
+            late: earliest(self.late, other.late),
+            content: earliest(self.content, other.content),
+            changed: earliest(self.changed, other.changed),
         }
+    }
+
+    /// The reasons that concern an object that was written at this time, and whose file changed last at this time.
+    pub(crate) fn of(self, written: EpochNanos, file_changed: EpochNanos, margin: Duration) -> Self {
+        let not_before = |time: EpochNanos| move |since: &EpochNanos| time >= since.minus(margin);
+        Self {
+            late: self.late.filter(not_before(written)),
+            content: self.content.filter(not_before(written)),
+            changed: self.changed.filter(not_before(written)).filter(not_before(file_changed)),
+        }
+    }
+
+    /// The earliest time of all reasons.
+    pub(crate) fn since(self) -> Option<EpochNanos> {
+        [self.late, self.content, self.changed].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is suspect.
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::NONE
     }
 }
 

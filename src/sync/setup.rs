@@ -21,8 +21,8 @@ pub(crate) struct Setup {
 /// What a DataSync execution before this sync leaves in doubt.
 #[derive(Clone, Debug, Default)]
 pub struct Doubt {
-    /// Which objects the execution wrote.
-    pub suspect: Option<Suspect>,
+    /// Which objects executions may have written late, or wrong.
+    pub suspect: Suspect,
     /// Whether DataSync did not describe the task.
     pub task_unknown: bool,
     /// The execution, if it may still be running.
@@ -34,6 +34,11 @@ pub struct Doubt {
 }
 
 impl Doubt {
+    /// Whether no execution can write something that this run does not know of.
+    pub(crate) const fn shows_all_executions(&self) -> bool {
+        !self.task_unknown && self.datasync_may_still_run.is_none()
+    }
+
     /// What DataSync may have done that this run does not allow.
     pub(crate) fn violations(&self) -> Option<String> {
         let all: Vec<_> = [&self.unguarded_deletes, &self.unwanted_writes].into_iter().flatten().cloned().collect();

@@ -249,6 +249,21 @@ impl Tally {
         )
     }
 
+    /// Whether the run compared each entry that is part of the sync, and left none that differs.
+    pub(crate) fn left_no_difference(&self) -> bool {
+        !self.is_incomplete()
+            && self.skipped_because.keys().all(|reason| match reason {
+                SkipReason::Vanished | SkipReason::NfsLeftover | SkipReason::ReservedPath => true,
+                SkipReason::BrokenLink
+                | SkipReason::LinkLoop
+                | SkipReason::MissingMount
+                | SkipReason::LinkNotFollowed
+                | SkipReason::TooYoung
+                | SkipReason::NotOverwritten
+                | SkipReason::Interrupted => false,
+            })
+    }
+
     /// Whether the source had content, and no delete failed or was withheld for a reason that the source may cause.
     pub(crate) fn deletes_are_settled(&self) -> bool {
         self.empty_source().is_none()

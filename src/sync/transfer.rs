@@ -32,7 +32,6 @@ use super::tally::Tally;
 use super::verdict::{FileError, Outcome, Write};
 use crate::destination::error::S3Error;
 use crate::index::row::RowMetadata;
-use crate::key::RelativeKey;
 use crate::source::entry::{EntryKind, SkipReason};
 use crate::time::EpochNanos;
 
@@ -208,7 +207,7 @@ impl Transfers {
             Outcome::Unchanged(stat) => {
                 tally.counts.unchanged += 1;
                 if let Some(object) = job.object() {
-                    self.context.record_equal(object, &stat, RowMetadata::Seen);
+                    self.context.record_equal(object, &stat, job.evidence());
                 }
             }
             Outcome::Skipped(reason) => {
@@ -221,17 +220,17 @@ impl Transfers {
             Outcome::Uploaded(reason, stored) => {
                 self.outlook.succeeded();
                 tally.counts.uploaded += 1;
-                self.account_write(key, Write::Upload(reason, stored), tally);
+                self.account_write(&job, Write::Upload(reason, stored), tally);
             }
             Outcome::Rewritten(stored) => {
                 self.outlook.succeeded();
                 tally.counts.metadata_rewritten += 1;
-                self.account_write(key, Write::Rewrite(stored), tally);
+                self.account_write(&job, Write::Rewrite(stored), tally);
             }
             Outcome::NeverSettled(problem, sizes, written) => {
                 if let Some(written) = written {
                     self.outlook.succeeded();
-                    self.account_write(key, written, tally);
+                    self.account_write(&job, written, tally);
                 }
                 if job.object().is_none() && job.file().entry.stat.kind != EntryKind::Directory {
                     tally.unpublished.add(&job.file().entry.stat);
@@ -244,7 +243,7 @@ impl Transfers {
             Outcome::Failed(error, written) => {
                 if let Some(written) = written {
                     self.outlook.succeeded();
-                    self.account_write(key, written, tally);
+                    self.account_write(&job, written, tally);
                 }
                 match error {
                     FileError::Source(problem) => {
@@ -269,14 +268,14 @@ impl Transfers {
     }
 
     /// Counts what the run wrote at a key, also if the file failed afterwards.
-    fn account_write(&mut self, key: &RelativeKey, write: Write, tally: &mut Tally) {
-        let stored = match write {
+    fn account_write(&mut self, job: &Job, write: Write, tally: &mut Tally) {
+        let (stored, metadata) = match write {
             Write::Upload(_, stored) => {
                 tally.bytes.uploaded += stored.stat.size_bytes;
-                stored
+                (stored, RowMetadata::SeenWithContent)
             }
-            Write::Rewrite(stored) => stored,
+            Write::Rewrite(stored) => (stored, job.evidence()),
         };
-        self.context.record_written(key, &stored);
+        self.context.record_written(&job.file().key, &stored, metadata);
     }
 }

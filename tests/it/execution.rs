@@ -281,7 +281,19 @@ fn succeeds_without_copies() -> (Trial, DataSyncServer) {
 
 #[test]
 fn a_success_that_the_counters_or_the_start_time_contradict_is_compared() {
-    let changes: [(&str, Change); 2] = [
+    let changes: [(&str, Change); 5] = [
+        ("transferred 1 of 3 folders", |response| {
+            response["EstimatedFoldersToTransfer"] = 3.into();
+            response["FoldersTransferred"] = 1.into();
+        }),
+        ("deleted 2 of 7 files", |response| {
+            response["EstimatedFilesToDelete"] = 7.into();
+            response["FilesDeleted"] = 2.into();
+        }),
+        ("verified 3 of 8 files", |response| {
+            response["FilesTransferred"] = 8.into();
+            response["FilesVerified"] = 3.into();
+        }),
         ("transferred 0 of 4 files", |response| {
             response["EstimatedFilesToTransfer"] = 4.into();
             response["FilesTransferred"] = 0.into();
@@ -313,6 +325,17 @@ fn a_success_with_an_error_in_its_result_is_compared() {
         });
         let run = trial.run(&datasync, &[]).expect(0);
         assert_eq!((verdict(&run).0, run.counted("uploaded")), ("partial", 4), "{result}: {}", verdict(&run).1);
+    }
+}
+
+#[test]
+fn a_success_with_a_failed_folder_is_compared() {
+    for phase in ["List", "Prepare", "Transfer", "Verify", "Delete"] {
+        let (trial, datasync) = succeeds_without_copies();
+        falsify(&datasync, "DescribeTaskExecution", move |response| response["FoldersFailed"] = json!({ phase: 1 }));
+        let run = trial.run(&datasync, &[]).expect(0);
+        assert_eq!((verdict(&run).0, run.counted("uploaded")), ("partial", 4), "{phase}: {}", verdict(&run).1);
+        assert!(verdict(&run).1.contains("1 folders failed"), "{phase}: {}", verdict(&run).1);
     }
 }
 

@@ -60,6 +60,7 @@ mod settings;
 mod soak;
 mod source;
 mod stale;
+mod suspect;
 mod task;
 mod torn;
 mod transfer;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fake_aws::datasync::reference::Copy;
-use fake_aws::datasync::{DataSyncServer, ServiceFault};
+use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
 use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::trial::{FinishedRun, Trial, WRITES};
 /// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 const STEP: Duration = Duration::from_millis(200);
+const FOREVER: Duration = Duration::from_hours(1);
 
 /// Six files, a secret, and a task that preserves deleted files and whose executions succeed and copy.
 fn trial() -> (Trial, DataSyncServer) {
@@ -103,8 +104,9 @@ fn an_execution_that_ignores_what_a_start_passes_on_proves_nothing() {
     let (trial, datasync) = trial();
     datasync.change(|service| service.ignores_override = true);
     trial.object("d0/f0", "other", LONG_AGO);
-    let run = trial.run(&datasync, &["--overwrite", "never"]).expect(0);
+    let run = trial.run(&datasync, &["--overwrite", "never"]).expect(3);
     assert!(has_compared(&trial, &run) && run.stderr.contains("OverwriteMode=ALWAYS"), "{}", run.stderr);
+    assert_names_what_it_keeps(&run);
     let run = trial.run(&datasync, &["--exclude", "/private"]).expect(3);
     assert!(run.stderr.contains("does not show the filters"), "{}", run.stderr);
     assert_names_what_it_excludes(&run);
@@ -119,6 +121,59 @@ fn assert_names_what_it_excludes(run: &FinishedRun) {
     let evidence = run.report["datasync"]["evidence"].as_str().unwrap();
     for text in [evidence, run.report["error"].as_str().unwrap(), &run.stderr] {
         assert!(text.contains("objects that this run excludes may have been published"), "{text}");
+    }
+}
+
+/// The report and the log say that an execution may have overwritten what the run keeps.
+fn assert_names_what_it_keeps(run: &FinishedRun) {
+    for text in [run.report["error"].as_str().unwrap(), &run.stderr] {
+        assert!(text.contains("objects that --overwrite never keeps may have been overwritten"), "{text}");
+    }
+}
+
+#[test]
+fn an_attached_execution_that_overwrites_what_the_run_keeps_is_exit_code_3() {
+    let (trial, datasync) = trial();
+    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    trial.object("d0/f0", "other", LONG_AGO);
+    let _of_another_caller = datasync.start_execution();
+    let run = trial.run(&datasync, &["--overwrite", "never", "--stall-timeout", "10s"]).expect(3);
+    assert_names_what_it_keeps(&run);
+}
+
+/// The operator adds the exclude after the start, or DataSync does not show the filters that an execution has of its task.
+#[test]
+fn an_attached_execution_that_shows_no_filters_of_its_task_is_exit_code_3() {
+    let (trial, datasync) = trial();
+    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    let _of_another_caller = datasync.start_execution();
+    datasync.change(|service| service.exclude = Some("/private".to_owned()));
+    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(3);
+    assert!(run.stderr.contains("DataSync shows no filters of it"), "{}", run.stderr);
+    assert_names_what_it_excludes(&run);
+    // An own execution has the filters of its task.
+    trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+}
+
+#[test]
+fn an_execution_without_the_filters_of_the_run_that_still_runs_is_exit_code_3() {
+    for (script, options) in [
+        (("QUEUED", FOREVER), &["--queue-timeout", "1s", "--cancel-timeout", "1s"][..]),
+        (("TRANSFERRING", FOREVER), &["--policy", "direct-only"]),
+    ] {
+        let (trial, datasync) = trial();
+        datasync.change(|service| {
+            service.script = vec![script];
+            service.cancel = Cancel::Refused;
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        let _of_another_caller = datasync.start_execution();
+        let run = trial.run(&datasync, &[&["--exclude", "/private"], options].concat()).expect(3);
+        assert!(
+            run.report["error"].as_str().unwrap().contains("objects that this run excludes may have been published"),
+            "{}",
+            run.stderr
+        );
     }
 }
 

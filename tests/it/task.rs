@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_millis(200);
 const FOREVER: Duration = Duration::from_hours(1);
 
 /// A tree of six files in two directories, a bucket with an orphan, and a task whose executions follow a script.
-fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
+pub(crate) fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
     let trial = Trial::new();
     for number in 0..6 {
         trial.write(format!("d{}/f{number}", number % 2), format!("{number}"));
@@ -34,7 +34,7 @@ fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
     (trial, datasync)
 }
 
-fn failing() -> Vec<(&'static str, Duration)> {
+pub(crate) fn failing() -> Vec<(&'static str, Duration)> {
     vec![("LAUNCHING", STEP), ("ERROR", STEP)]
 }
 
@@ -240,7 +240,7 @@ const OLD: &str = "version 1";
 const NEW: &str = "version 2";
 
 /// What DataSync stores of a file.
-fn metadata(path: &Path) -> Vec<(String, String)> {
+pub(crate) fn metadata(path: &Path) -> Vec<(String, String)> {
     let stat = fs::symlink_metadata(path).unwrap();
     let mtime = i128::from(stat.mtime()) * 1_000_000_000 + i128::from(stat.mtime_nsec());
     [
@@ -357,7 +357,7 @@ fn the_state_remembers_what_executions_may_have_written_late() {
 }
 
 /// The HEADs and GETs of objects of the site.
-fn read_from_site(trial: &Trial) -> Vec<String> {
+pub(crate) fn read_from_site(trial: &Trial) -> Vec<String> {
     let log = trial.s3.log();
     let read = log.iter().filter(|request| READS.contains(&request.operation) && request.bucket == "site");
     read.map(|request| request.key.clone()).collect()

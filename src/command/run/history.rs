@@ -34,7 +34,7 @@ impl<'a> History<'a> {
         let loaded = SystemTime::now();
         let (state, destination) = (session.state(), session.destination());
         let task = known.task.as_ref();
-        let mut late_writes = LateWrites::load(state, destination).await;
+        let mut late_writes = LateWrites::load(state, destination, Some(known.datasync.task_arn())).await;
         let mut latest = Latest::None;
         if let Ok(task) = task {
             tokio::select! {
@@ -90,13 +90,19 @@ impl<'a> History<'a> {
             return doubt;
         };
         tracing::warn!("an execution of the task may be running: deleting nothing");
-        self.late_writes.add(self.loaded, false).await;
+        self.late_writes.may_run_since(self.loaded).await;
         Doubt {
-            suspect: Suspect::either(doubt.suspect, self.late_writes.suspect()),
+            suspect: doubt.suspect.and(self.late_writes.suspect()),
             unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
             datasync_may_still_run: Some(running.to_string()),
             ..doubt
         }
+    }
+
+    /// Why a success proves too little, if an earlier execution may have left wrong content: DataSync compares no content.
+    pub(super) fn suspect_content(&self) -> Option<&'static str> {
+        let why = "the verification of an execution failed, and no comparison of the content has followed";
+        self.late_writes.suspect().content.map(|_| why)
     }
 
     /// The latest execution, if it has ended.
@@ -124,12 +130,10 @@ impl<'a> History<'a> {
 
     /// What a direct sync after this attempt must doubt.
     pub(super) fn doubt_after(&self, attempt: &Attempt) -> Doubt {
-        // After a partial success, what DataSync wrote may have wrong content.
-        let content = attempt.verdict.kind == VerdictKind::Partial;
         let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
-        let written = since.map(|since| Suspect { since, content, only_changed: false });
+        let written = Suspect { late: since, ..Suspect::default() };
         Doubt {
-            suspect: Suspect::either(written, self.late_writes.suspect()),
+            suspect: written.and(self.late_writes.suspect()),
             task_unknown: self.task.is_err(),
             datasync_may_still_run: attempt.still_running.as_ref().map(ToString::to_string),
             ..Doubt::default()

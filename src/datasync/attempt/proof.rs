@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Followed;
-use crate::datasync::{ExecutionOptions, OwnDeletes, Request, Task};
+use crate::datasync::{Execution, ExecutionOptions, Filters, OwnDeletes, Request, Task};
 
 /// How much later the clock of this machine may be than that of DataSync.
 const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
@@ -146,7 +146,7 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
         }
         (None, ..) | (_, None, _) | (.., None) => reasons.push(Unproven::UnknownOptions),
     }
-    reasons.extend(last.unwanted_writes(request, task, !followed.attached));
+    reasons.extend(unwanted_writes(last, request, task, !followed.attached));
     if let (Some(requested), Some(started)) = (followed.requested, last.started)
         && started + CLOCK_DIFFERENCE < requested
     {
@@ -160,4 +160,31 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
         reasons.push(Unproven::OtherManifest);
     }
     reasons
+}
+
+/// What an execution may write that a run with this request does not allow, whatever its status is. `is_own`: this run
+/// started it. One that another client started and that shows no filters may have none: the task's may be later, and the
+/// API does not document whether an execution shows those of its task.
+pub(super) fn unwanted_writes(execution: &Execution, request: &Request, task: &Task, is_own: bool) -> Vec<Unproven> {
+    let (of_task, none) = (task.settings.filters(), Filters::default());
+    let shows_filters = !execution.filters.is_empty();
+    let own = match (shows_filters, is_own) {
+        (true, _) => &execution.filters,
+        (false, true) => &of_task,
+        (false, false) => &none,
+    };
+    let manifest = &task.settings.manifest;
+    let has_other_manifest = manifest.is_some() && execution.manifest != *manifest;
+    let overwrites_never = match &execution.options {
+        Some(options) => options.overwrites_never(),
+        None => is_own && task.settings.overwrite_never,
+    };
+    let mut unwanted = Vec::new();
+    if has_other_manifest || own.may_admit_more_than(&request.filters) {
+        unwanted.push(Unproven::PublishedBeyond { is_shown: shows_filters || has_other_manifest });
+    }
+    if request.overwrite_never && !overwrites_never {
+        unwanted.push(Unproven::Overwrote);
+    }
+    unwanted
 }

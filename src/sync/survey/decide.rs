@@ -28,9 +28,9 @@
 //! If the mode stores metadata, equal content is not enough: the run also compares the object's metadata, and rewrites it
 //! if it differs. What DataSync wrote in this run, or in an execution that did not succeed, is suspect. The run compares it
 //! as with `metadata`, because DataSync may have read the file before its last change. It compares the content if the file
-//! changed since the execution started, if DataSync itself reported mismatches, or if no stored mtime shows what DataSync
-//! read. A row counts for a suspect object only if a
-//! run compared them: dates alone prove nothing about it.
+//! changed since the execution started, if the verification of an execution failed, or if no stored mtime shows what
+//! DataSync read. A row counts for a suspect object only if a run compared them: dates alone prove nothing about it. If the
+//! content is suspect, the run must have compared or written the content.
 //!
 //! The run always subtracts the margin, so a wrong clock costs a comparison and never a missed change. S3 truncates
 //! LastModified to the second, which only makes the object older.
@@ -45,7 +45,7 @@ use crate::object::{ETagForm, Object};
 use crate::source::entry::{EntryKind, FileEntry, SkipReason};
 use crate::sync::clocks::Clocks;
 use crate::sync::reason::Reason;
-use crate::sync::rules::{CompareBy, Rules};
+use crate::sync::rules::{CompareBy, Rules, Suspect};
 
 /// What is to be done about a file whose key has an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,14 +105,9 @@ fn decide_by_comparison(
         return Decision::Upload(Reason::Size);
     }
     let margin = clocks.margin();
-    let suspect = rules.suspect.filter(|suspect| {
-        let since = suspect.since.minus(margin);
-        let changed = file.stat.mtime >= since || file.effective_ctime >= since;
-        object.last_modified >= since && (changed || !suspect.only_changed)
-    });
-    let counts =
-        |row: &&Row| suspect.is_none() || row.metadata == RowMetadata::Seen || row.written == Written::Unproven;
-    let row = row.filter(counts);
+    let file_changed = file.stat.mtime.max(file.effective_ctime);
+    let suspect = rules.suspect.of(object.last_modified, file_changed, margin);
+    let row = row.filter(|row| row.written == Written::Unproven || shows_equal(row.metadata, suspect));
     if let Some(decision) = row.and_then(|row| decide_by_row(file, object, row, rules)) {
         return decision;
     }
@@ -123,12 +118,12 @@ fn decide_by_comparison(
         CompareBy::Content => Decision::Compare,
         CompareBy::TimesOrContent | CompareBy::Metadata => {
             // A suspect object holds the file as it was at some time since the start of the execution.
-            let read_at = suspect.map_or(object.last_modified, |suspect| suspect.since.min(object.last_modified));
+            let read_at = suspect.since().map_or(object.last_modified, |since| since.min(object.last_modified));
             let settled_before = read_at.minus(margin);
             // The plain mode compares the content instead of metadata.
             let without_mtime = rules.preserve.is_some_and(|preserve| !preserve.mtime);
             let is_of_other_mode = rules.mode_changed && may_be_of_other_kind(file);
-            let content_may_differ = suspect.is_some_and(|suspect| suspect.content || without_mtime)
+            let content_may_differ = suspect.content.is_some() || !suspect.is_empty() && without_mtime
                 || is_of_other_mode
                 // The date of an object from the future does not show when the object was written.
                 || object.last_modified > clocks.latest
@@ -136,12 +131,21 @@ fn decide_by_comparison(
                 || file.effective_ctime >= settled_before;
             if content_may_differ {
                 Decision::Compare
-            } else if suspect.is_some() || rules.compare_by == CompareBy::Metadata {
+            } else if !suspect.is_empty() || rules.compare_by == CompareBy::Metadata {
                 Decision::CompareMetadata
             } else {
                 Decision::Keep(Reason::Older)
             }
         }
+    }
+}
+
+/// Whether a row with this evidence shows that an object that is suspect for these reasons is equal.
+fn shows_equal(evidence: RowMetadata, suspect: Suspect) -> bool {
+    match evidence {
+        RowMetadata::SeenWithContent => true,
+        RowMetadata::Seen => suspect.content.is_none(),
+        RowMetadata::Unseen | RowMetadata::OfOtherMode => suspect.is_empty(),
     }
 }
 
@@ -210,7 +214,6 @@ mod tests {
     use crate::metadata::Preserve;
     use crate::object::{ETag, StorageClass};
     use crate::source::entry::Stat;
-    use crate::sync::rules::Suspect;
     use crate::time::EpochNanos;
 
     /// As the survey decides: a file without an object is uploaded, unless it is left for the next run.
@@ -259,7 +262,7 @@ mod tests {
             delete: true,
             overwrite: true,
             preserve: None,
-            suspect: None,
+            suspect: Suspect::default(),
             mode_changed: false,
         }
     }
@@ -367,18 +370,12 @@ mod tests {
         let by_metadata = rules(CompareBy::Metadata);
         assert_eq!(decided(OLD, &by_metadata), Decision::CompareMetadata);
         assert_eq!(decided(WRITTEN, &by_metadata), Decision::Compare);
-        let since = |time| Rules {
-            suspect: Some(Suspect { since: EpochNanos(time), content: false, only_changed: false }),
-            ..rules(CompareBy::TimesOrContent)
-        };
-        let of_success = |since| Rules {
-            suspect: Some(Suspect { since: EpochNanos(since), content: false, only_changed: true }),
-            ..rules(CompareBy::TimesOrContent)
-        };
+        let since = |time| Rules { suspect: Suspect::late(EpochNanos(time)), ..rules(CompareBy::TimesOrContent) };
+        let of_success =
+            |since| Rules { suspect: Suspect::changed(EpochNanos(since)), ..rules(CompareBy::TimesOrContent) };
         assert_eq!(decided(OLD, &of_success(WRITTEN)), Decision::Keep(Reason::Older), "the execution read this file");
         assert_eq!(decided(OLD, &of_success(OLD)), Decision::Compare, "the file changed after the start");
-        let torn = Suspect { since: EpochNanos(WRITTEN), content: true, only_changed: false };
-        let torn = Rules { suspect: Some(torn), ..rules(CompareBy::TimesOrContent) };
+        let torn = Rules { suspect: Suspect::content(EpochNanos(WRITTEN)), ..rules(CompareBy::TimesOrContent) };
         assert_eq!(decided(OLD, &torn), Decision::Compare);
         assert_eq!(decided(OLD, &since(WRITTEN)), Decision::CompareMetadata);
         assert_eq!(decided(OLD, &since(WRITTEN + 2 * SECOND)), Decision::CompareMetadata, "the clocks are not one");
@@ -395,10 +392,13 @@ mod tests {
             let rules = Rules { preserve: Some(Preserve::ALL), suspect, ..rules(CompareBy::TimesOrContent) };
             decide(&file(3, OLD, OLD), Some(&object(3)), Some(&row), &rules, clocks(Duration::ZERO))
         };
-        let suspect = Some(Suspect { since: EpochNanos(WRITTEN), content: false, only_changed: false });
+        let (none, suspect) = (Suspect::default(), Suspect::late(EpochNanos(WRITTEN)));
         assert_eq!(decided(RowMetadata::Seen, suspect), Decision::Keep(Reason::Remembered));
-        assert_eq!(decided(RowMetadata::Unseen, None), Decision::Keep(Reason::Remembered));
+        assert_eq!(decided(RowMetadata::Unseen, none), Decision::Keep(Reason::Remembered));
         assert_eq!(decided(RowMetadata::Unseen, suspect), Decision::CompareMetadata);
+        let content = Suspect::content(EpochNanos(0)).and(suspect);
+        assert_eq!(decided(RowMetadata::Seen, content), Decision::Compare, "no run has compared the content");
+        assert_eq!(decided(RowMetadata::SeenWithContent, content), Decision::Keep(Reason::Remembered));
     }
 
     #[test]
@@ -434,13 +434,12 @@ mod tests {
     #[test]
     fn what_was_sent_and_not_proven_is_compared_whatever_its_dates() {
         let row = Row::unproven(&object(3).key);
-        let (old, suspect) =
-            (file(3, OLD, OLD), Some(Suspect { since: EpochNanos(WRITTEN), content: false, only_changed: false }));
+        let (old, suspect) = (file(3, OLD, OLD), Suspect::late(EpochNanos(WRITTEN)));
         for (compare_by, suspect, expected) in [
-            (CompareBy::TimesOrContent, None, Decision::Compare),
+            (CompareBy::TimesOrContent, Suspect::default(), Decision::Compare),
             (CompareBy::TimesOrContent, suspect, Decision::Compare),
-            (CompareBy::Metadata, None, Decision::Compare),
-            (CompareBy::Size, None, Decision::Keep(Reason::SameSize)),
+            (CompareBy::Metadata, Suspect::default(), Decision::Compare),
+            (CompareBy::Size, Suspect::default(), Decision::Keep(Reason::SameSize)),
         ] {
             let rules = Rules { suspect, ..rules(compare_by) };
             let decided = |row| decide(&old, Some(&object(3)), row, &rules, clocks(Duration::ZERO));

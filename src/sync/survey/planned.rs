@@ -210,7 +210,7 @@ async fn done(context: &Context, file: SourceFile, object: Object) -> Result<Opt
     let Verdict::Equal(reason, stat) = compare(context, &job).await else {
         return Err(Refusal::Changed("the object has changed".to_owned()));
     };
-    context.record_equal(&object, &stat, RowMetadata::Seen);
+    context.record_equal(&object, &stat, RowMetadata::SeenWithContent);
     Ok(Some(Step::Keep(Kept { file, object, reason })))
 }
 
