@@ -30,7 +30,9 @@ pub use commands::{
 pub(crate) use datasync::DataSyncArgs;
 pub use invocation::Invocation;
 pub use options::StateArgs;
-pub(crate) use options::{CompareArgs, DeleteArgs, HowArgs, LimitArgs, RangeArgs, SourceArgs, UploadArgs};
+pub(crate) use options::{
+    CompareArgs, DeleteArgs, EncryptionArgs, HowArgs, LimitArgs, RangeArgs, SourceArgs, UploadArgs,
+};
 pub use variable::{VariableError, check_variables};
 
 /// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::choice::Mode;
 use super::datasync::DataSyncArgs;
 use super::help;
-use super::options::{HowArgs, LimitArgs, RangeArgs, S3Args, StateArgs, TreeArgs};
+use super::options::{EncryptionArgs, HowArgs, LimitArgs, RangeArgs, S3Args, StateArgs, TreeArgs};
 use super::value;
 use crate::location::{FileLocation, Location};
 use crate::state::StateLocation;
@@ -177,6 +177,8 @@ pub struct RangesCommand {
     pub(crate) mode: Mode,
     #[command(flatten)]
     pub(crate) tree: TreeArgs,
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
     #[command(flatten)]
     pub(crate) s3: S3Args,
 }

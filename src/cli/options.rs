@@ -152,6 +152,21 @@ pub(crate) struct CompareArgs {
     pub(crate) metadata_dialect: MetadataDialect,
 }
 
+/// How S3 encrypts what the command writes.
+#[derive(Args, Debug)]
+#[group(skip)]
+#[command(next_help_heading = "Uploading")]
+pub(crate) struct EncryptionArgs {
+    /// Encrypt at rest with AES256, aws:kms or aws:kms:dsse
+    ///
+    /// This applies to everything that the command writes to S3, the state too
+    #[arg(long, value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
+    pub(crate) sse: Option<String>,
+    /// Encrypt with this KMS key; needs --sse aws:kms or aws:kms:dsse
+    #[arg(long, value_name = "KEY", value_parser = value::word)]
+    pub(crate) sse_kms_key_id: Option<String>,
+}
+
 /// What the run stores with an object, and how it sends the content.
 #[derive(Args, Debug)]
 #[group(skip)]
@@ -168,12 +183,8 @@ pub(crate) struct UploadArgs {
     /// The last TYPE of an extension wins
     #[arg(long, value_name = "EXT=TYPE", value_delimiter = ',')]
     pub(crate) content_type: Vec<ContentType>,
-    /// Encrypt objects at rest with AES256, aws:kms or aws:kms:dsse
-    #[arg(long, value_name = "HOW", value_parser = ["AES256", "aws:kms", "aws:kms:dsse"])]
-    pub(crate) sse: Option<String>,
-    /// Encrypt with this KMS key; needs --sse aws:kms or aws:kms:dsse
-    #[arg(long, value_name = "KEY", value_parser = value::word)]
-    pub(crate) sse_kms_key_id: Option<String>,
+    #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
     /// Send this checksum besides Content-MD5, for S3 to check and store
     #[arg(long, value_name = "ALGORITHM", default_value = "auto")]
     pub(crate) checksum: ChecksumChoice,

@@ -53,7 +53,7 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
     };
     let sample = match indexed {
         Some(sample) => sample,
-        None => sample_tree(config, command.count, &shutdown, &progress).await?,
+        None => Box::pin(sample_tree(config, command.count, &shutdown, &progress)).await?,
     };
     progress.finish();
 

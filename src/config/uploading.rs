@@ -1,7 +1,7 @@
 //! Uploading: what the run stores with an object, and how it sends the content.
 
 use super::error::ConfigError;
-use crate::cli::{ChecksumChoice, UploadArgs};
+use crate::cli::{ChecksumChoice, EncryptionArgs, UploadArgs};
 use crate::destination::checksum::Algorithm;
 use crate::destination::headers::{Encryption, HeaderRule, HeaderRules};
 use crate::object::StorageClass;
@@ -18,11 +18,11 @@ pub(super) struct Uploading {
 
 impl Uploading {
     pub(super) fn new(args: UploadArgs, rules: Vec<HeaderRule>) -> Result<Self, ConfigError> {
-        let uses_kms = args.sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms"));
-        if args.sse_kms_key_id.is_some() && !uses_kms {
+        let EncryptionArgs { sse, sse_kms_key_id: kms_key_id } = args.encryption;
+        let uses_kms = sse.as_ref().is_some_and(|sse| sse.starts_with("aws:kms"));
+        if kms_key_id.is_some() && !uses_kms {
             return Err(ConfigError::KeyWithoutKms);
         }
-        let kms_key_id = args.sse_kms_key_id;
         Ok(Self {
             headers: HeaderRules::new(
                 rules,
@@ -30,7 +30,7 @@ impl Uploading {
                 args.cache_control,
                 args.storage_class.as_deref().map(StorageClass::named),
             )?,
-            encryption: args.sse.map(|algorithm| Encryption { algorithm, kms_key_id, bucket_key: None }),
+            encryption: sse.map(|algorithm| Encryption { algorithm, kms_key_id, bucket_key: None }),
             checksum: match args.checksum {
                 ChecksumChoice::Auto | ChecksumChoice::Crc64nvme => Some(Algorithm::Crc64Nvme),
                 ChecksumChoice::Crc32c => Some(Algorithm::Crc32C),

@@ -37,6 +37,7 @@ mod floors;
 mod gone;
 mod guarded;
 mod guards;
+mod headers;
 mod hosts;
 mod index;
 mod lambda;

@@ -78,7 +78,7 @@ fn documented_s3_policy_allows_exactly_what_runs_request() {
         .union(&documented("the direct sync, on the objects"))
         .copied()
         .collect();
-    // Copies of objects with tags also require these. The server in memory does not store tags.
+    // Copies of objects with tags, and uploads in their place, also require these.
     let of_tags = BTreeSet::from(["s3:GetObjectTagging", "s3:PutObjectTagging"]);
     assert_eq!(without_state.union(&of_tags).copied().collect::<BTreeSet<_>>(), allowed);
 

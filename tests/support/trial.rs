@@ -29,7 +29,8 @@ pub(crate) const WRITES: [Operation; 9] = [
     Operation::DeleteObjects,
 ];
 /// Requests that read one object.
-pub(crate) const READS: [Operation; 3] = [Operation::HeadObject, Operation::GetObject, Operation::GetObjectAttributes];
+pub(crate) const READS: [Operation; 4] =
+    [Operation::HeadObject, Operation::GetObject, Operation::GetObjectAttributes, Operation::GetObjectTagging];
 
 /// The secrets in the runs' credentials, which no output may contain.
 pub(crate) const SECRETS: [&str; 2] = ["trial-secret-material-5d1", "trial-token-material-8c4"];

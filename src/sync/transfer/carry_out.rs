@@ -16,7 +16,7 @@ pub(super) async fn carry_out(context: &Context, job: &Job) -> Outcome {
         Verdict::Upload(reason) => Upload { expected: job.expected(), reason, headers: None, written: None },
         Verdict::Rewrite(to_rewrite) => match rewrite(context, job, *to_rewrite).await {
             Rewritten::Done(outcome) => return outcome,
-            Rewritten::UploadInstead(to_upload) => to_upload,
+            Rewritten::UploadInstead(to_upload) => *to_upload,
         },
     };
     upload(context, job, to_upload).await

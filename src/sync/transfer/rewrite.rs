@@ -27,14 +27,14 @@ pub(super) enum Rewritten {
     /// With this outcome.
     Done(Outcome),
     /// The file has to be uploaded.
-    UploadInstead(Upload),
+    UploadInstead(Box<Upload>),
 }
 
 /// Rewrites an object's metadata.
 pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -> Rewritten {
     let Rewrite { headers: HeadResponse { etag, size_bytes, stored, hides_metadata, .. }, stat } = to_rewrite;
     let upload = |expected, written| {
-        Rewritten::UploadInstead(Upload { expected, reason: Reason::Content, headers: None, written })
+        Rewritten::UploadInstead(Box::new(Upload { expected, reason: Reason::Content, headers: None, written }))
     };
     if stat.has_content() && settles_in(&stat, stat.seen_at).is_some() {
         return upload(job.expected(), None);
@@ -83,13 +83,13 @@ async fn upload_with_all(context: &Context, key: &RelativeKey, etag: ETag, mut h
         Err(error) => return failed(error),
     };
     let (expected, headers) = (ExpectedObject::Present(etag), Some(headers));
-    Rewritten::UploadInstead(Upload { expected, reason: Reason::Metadata, headers, written: None })
+    Rewritten::UploadInstead(Box::new(Upload { expected, reason: Reason::Metadata, headers, written: None }))
 }
 
 /// Has the file uploaded to an absent key: another writer has deleted the object since the comparison.
 fn upload_as_new() -> Rewritten {
     let (expected, reason) = (ExpectedObject::Absent, Reason::Absent);
-    Rewritten::UploadInstead(Upload { expected, reason, headers: None, written: None })
+    Rewritten::UploadInstead(Box::new(Upload { expected, reason, headers: None, written: None }))
 }
 
 fn failed(error: S3Error) -> Rewritten {

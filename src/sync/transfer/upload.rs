@@ -74,13 +74,12 @@ async fn publish(
     let open = context.source.open_file(&file.key, &file.entry).await?;
     sizes.push(open.stat().size_bytes);
     let open = settled(context, file, open).await?;
-    let headers = match &to_upload.headers {
-        Some(stored) => context.rewritten(stored.clone(), open.stat()).await,
-        None => {
-            // A new object gets the class of new objects.
-            let replaced = job.object().filter(|_| to_upload.expected != ExpectedObject::Absent);
-            context.headers(&file.key, open.stat(), replaced).await
-        }
+    let headers = if let Some(stored) = &to_upload.headers {
+        context.rewritten(stored.clone(), open.stat()).await
+    } else {
+        // A new object gets the class of new objects.
+        let replaced = job.object().filter(|_| to_upload.expected != ExpectedObject::Absent);
+        context.headers(&file.key, open.stat(), replaced).await
     };
     let headers = context.destination.write_headers(headers);
     let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
