@@ -109,7 +109,7 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::entry::{Problem, SkipReason};
+    use crate::source::entry::{Nameless, Problem, SkipReason};
 
     fn is_content(key: &str, found: Found) -> bool {
         Entry::new(key, found).is_content()
@@ -132,7 +132,7 @@ mod tests {
             Found::Named(EntryKind::Symlink),
             Found::Filtered(EntryKind::File),
             Found::Failed(EntryKind::Directory, problem()),
-            Found::Nameless(EntryKind::File, problem(), Box::default()),
+            Found::Nameless(EntryKind::File, Nameless::Failed(problem(), Box::default())),
             Found::Skipped(EntryKind::Symlink, SkipReason::BrokenLink),
             Found::Skipped(EntryKind::File, SkipReason::NfsLeftover),
         ] {

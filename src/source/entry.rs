@@ -139,9 +139,8 @@ pub enum Found {
     Filtered(EntryKind),
     /// This entry alone failed; its object stays.
     Failed(EntryKind, Problem),
-    /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked. The last field is its
-    /// path relative to the source.
-    Nameless(EntryKind, Problem, Box<[u8]>),
+    /// Its name is not UTF-8, so no key and no object can have it. Such a directory is not walked.
+    Nameless(EntryKind, Nameless),
     /// What belongs here is out of sight, so it is unknown at this key and below it.
     Unknown(EntryKind, Unknown),
     /// A directory that the walk could not read from this key on: never empty.
@@ -151,6 +150,19 @@ pub enum Found {
         /// Why.
         problem: Problem,
     },
+}
+
+/// What an entry without a key is to the sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nameless {
+    /// A rule leaves it out of the sync.
+    Filtered,
+    /// Skipped, although nothing failed.
+    Skipped(SkipReason),
+    /// A device, socket or FIFO.
+    Special,
+    /// It would be part of the sync: a failure of this entry. The last field is its path relative to the source.
+    Failed(Problem, Box<[u8]>),
 }
 
 /// What hides the content of a place, although no call to the file system failed.

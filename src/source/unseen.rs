@@ -24,13 +24,15 @@ use futures::StreamExt;
 use rustix::io::Errno;
 
 use super::Source;
-use super::entry::{EntryKind, Found, Problem, Stat};
+use super::entry::{EntryKind, Found, Nameless, Problem, Stat};
 use super::mount_points::{DescendedPath, LastPart};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::place::{CallError, Place, is_absence};
 use super::read_directories::{ReadDirectories, ReadDirectory};
 use super::root::Root;
 use super::sizes::{Places, Sizes};
+use super::stale::looked_up;
+use super::walk::nameless::nameless;
 use super::walk::{Links, WalkOptions, is_leftover, named_path};
 use crate::filter::reserved::is_reserved;
 use crate::time::EpochNanos;
@@ -242,16 +244,18 @@ impl Check {
 
     fn names(&self, directory: &ReadDirectory) -> Result<Vec<Vec<u8>>, CallError> {
         self.call(directory, |path| {
-            let open = self.operations.open_directory(self.root.fd(), path, self.links())?;
-            let mut names = Vec::new();
-            let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-            let mut first = true;
-            while self.operations.read_names(open.as_fd(), buffer.spare_capacity_mut(), first, |name, _| {
-                names.push(name.to_vec());
-            })? {
-                first = false;
-            }
-            Ok(names)
+            looked_up(|| {
+                let open = self.operations.open_directory(self.root.fd(), path, self.links())?;
+                let mut names = Vec::new();
+                let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+                let mut first = true;
+                while self.operations.read_names(open.as_fd(), buffer.spare_capacity_mut(), first, |name, _| {
+                    names.push(name.to_vec());
+                })? {
+                    first = false;
+                }
+                Ok(names)
+            })
         })
     }
 
@@ -301,7 +305,12 @@ impl Check {
         };
         let key = match String::from_utf8(path) {
             Ok(key) => key,
-            Err(error) => return New::Nameless(error.into_bytes()),
+            Err(error) => {
+                return match nameless(&self.options, stat.kind, error.as_bytes()) {
+                    Nameless::Failed(..) => New::Nameless(error.into_bytes()),
+                    Nameless::Filtered | Nameless::Skipped(_) | Nameless::Special => New::Nothing,
+                };
+            }
         };
         if self.options.skip_reserved && is_reserved(&key) {
             return New::Nothing;

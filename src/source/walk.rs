@@ -33,6 +33,7 @@ mod gauge;
 mod job;
 pub(super) mod link_path;
 pub(super) mod named_path;
+pub(super) mod nameless;
 mod names;
 mod options;
 mod scheduler;

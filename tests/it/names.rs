@@ -232,6 +232,45 @@ fn a_name_that_is_not_utf8_fails_alone_and_is_shown_escaped() {
 }
 
 #[test]
+fn an_excluded_name_that_is_not_utf8_is_no_failure_and_withholds_no_delete() {
+    for mode in ["plain", "datasync"] {
+        let trial = Trial::new();
+        trial.write("z", "x");
+        trial.write_raw_name(b"caf\xe9.bak", b"x");
+        trial.write_raw_name(b"d/dir\xff.bak/inside", b"x");
+        trial.object("orphan", "x", LONG_AGO);
+        let run = trial.sync(&["--delete", "--mode", mode, "--exclude", "*.bak"]).expect(0);
+        assert_eq!((run.counted("failed"), run.counted("filtered"), run.counted("deleted")), (0, 2, 1), "{mode}");
+        run.assert_adds_up();
+        let source = trial.tree().display().to_string();
+        let verify = ["verify", &source, "s3://site/www", "--mode", mode, "--exclude", "*.bak"];
+        trial.run_words(&verify, &[]).expect(0);
+        let included = ["--delete", "--mode", mode, "--include", "/z|/d/dir*", "--exclude", "/caf*"];
+        let run = trial.sync(&included).expect(3);
+        assert_eq!((run.failed_keys(), run.counted("filtered") > 0), (vec![r"www/d/dir\xff.bak/".to_owned()], true));
+    }
+}
+
+#[test]
+fn each_name_that_is_not_utf8_counts_in_one_key_range() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    trial.write_raw_name(b"m\xff.bak/inside", b"x");
+    trial.write("z", "x");
+    for (after, to, expected) in [("", "m", 0), ("m", "m\u{10ffff}", 1), ("m\u{10ffff}", "", 0)] {
+        let mut words = vec!["--exclude", "*.bak"];
+        for (option, key) in [("--range-after", after), ("--range-to", to)] {
+            if !key.is_empty() {
+                words.extend([option, key]);
+            }
+        }
+        let run = trial.sync(&words).expect(0);
+        assert_eq!(run.counted("filtered"), expected, "after {after:?} to {to:?}");
+        run.assert_adds_up();
+    }
+}
+
+#[test]
 fn two_hundred_levels_deep() {
     let trial = Trial::new();
     trial.write(format!("{}leaf", "d/".repeat(200)), "deep");

@@ -8,10 +8,11 @@ use rustix::io::Errno;
 use super::context::WalkContext;
 use super::directory::Directory;
 use super::link_path::{self, Target};
+use super::nameless::nameless;
 use super::names::{KindHint, Name};
 use super::options::Links;
 use crate::filter::reserved;
-use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Stat, Unknown};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Nameless, Problem, SkipReason, Stat, Unknown};
 use crate::source::mount_points::{DescendedPath, LastPart};
 use crate::source::operations::LastLink;
 
@@ -27,7 +28,13 @@ pub(super) enum Item {
 impl Item {
     /// A name of `directory` whose stat did not return in time.
     pub(super) fn timed_out(directory: &Directory, name: Name<'_>, problem: Problem) -> Self {
-        Self::Entry(unseen(name.hint, format!("{}{}", directory.key, escaped(name.bytes)), problem))
+        let key = format!("{}{}", directory.key, escaped(name.bytes));
+        Self::Entry(if std::str::from_utf8(name.bytes).is_ok() {
+            unseen(name.hint, key, problem)
+        } else {
+            let path = [directory.key.as_bytes(), name.bytes].concat();
+            Entry::new(key, Found::Nameless(hinted_kind(name.hint), Nameless::Failed(problem, path.into())))
+        })
     }
 
     /// Whether its key ends in `/`.
@@ -51,7 +58,10 @@ pub(super) struct Classifier<'a> {
 impl Classifier<'_> {
     /// Decides what the name is, with at most one stat, and one for each step of a followed link.
     pub(super) fn classify(&self, name: Name<'_>) -> Item {
-        match self.by_name_alone(name) {
+        let Ok(text) = std::str::from_utf8(name.bytes) else {
+            return Item::Entry(self.nameless(name));
+        };
+        match self.by_name_alone(name.hint, text) {
             Ok(entry) => Item::Entry(entry),
             Err(key) => self.by_stat(name, key),
         }
@@ -61,10 +71,10 @@ impl Classifier<'_> {
     pub(super) fn may_be_in_range(&self, name: Name<'_>) -> bool {
         let path = [self.directory.key.as_bytes(), name.bytes].concat();
         let (is_file, is_directory) = match name.hint {
+            // Nameless: such a directory is not walked, and one run counts it.
+            _ if std::str::from_utf8(name.bytes).is_err() => (true, false),
             KindHint::File | KindHint::Special => (true, false),
             KindHint::Directory => (false, true),
-            // Nameless: such a directory is not walked.
-            KindHint::Symlink | KindHint::Unknown if std::str::from_utf8(name.bytes).is_err() => (true, false),
             KindHint::Symlink | KindHint::Unknown => (true, true),
         };
         self.walk.options.tree_range.may_take(&path, is_file, is_directory)
@@ -74,22 +84,19 @@ impl Classifier<'_> {
     pub(super) fn undecided(&self, name: Name<'_>) -> bool {
         match name.hint {
             KindHint::Unknown => true,
-            KindHint::Symlink => self.walk.options.links == Links::Follow && self.by_name_alone(name).is_err(),
+            KindHint::Symlink => {
+                self.walk.options.links == Links::Follow
+                    && std::str::from_utf8(name.bytes).is_ok_and(|text| self.by_name_alone(name.hint, text).is_err())
+            }
             KindHint::File | KindHint::Directory | KindHint::Special => false,
         }
     }
 
     /// Returns the entry if the name and its hint are enough, else the key without a `/`.
-    fn by_name_alone(&self, name: Name<'_>) -> Result<Entry, String> {
-        let kind = hinted_kind(name.hint);
-        let Ok(text) = std::str::from_utf8(name.bytes) else {
-            let slash = if kind == EntryKind::Directory { "/" } else { "" };
-            let key = format!("{}{}{slash}", self.directory.key, escaped(name.bytes));
-            let path = [self.directory.key.as_bytes(), name.bytes].concat().into_boxed_slice();
-            return Ok(Entry::new(key, Found::Nameless(kind, Problem::not_utf8(), path)));
-        };
+    fn by_name_alone(&self, hint: KindHint, text: &str) -> Result<Entry, String> {
+        let kind = hinted_kind(hint);
         let key = format!("{}{text}", self.directory.key);
-        let found = match name.hint {
+        let found = match hint {
             KindHint::Directory => return self.directory_by_key(kind, key + "/").map_err(without_slash),
             KindHint::File => self
                 .file_by_key(kind, &key)
@@ -103,6 +110,43 @@ impl Classifier<'_> {
             Some(found) => Ok(Entry::new(key, found)),
             None => Err(key),
         }
+    }
+
+    /// The entry of a name that is not UTF-8.
+    fn nameless(&self, name: Name<'_>) -> Entry {
+        let path = [self.directory.key.as_bytes(), name.bytes].concat();
+        let (kind, found) = self.found_nameless(name, &path);
+        let slash = if kind == EntryKind::Directory { "/" } else { "" };
+        Entry::new(format!("{}{}{slash}", self.directory.key, escaped(name.bytes)), Found::Nameless(kind, found))
+    }
+
+    fn found_nameless(&self, name: Name<'_>, path: &[u8]) -> (EntryKind, Nameless) {
+        let rule = |kind| nameless(&self.walk.options, kind, path);
+        let is_followed =
+            |found: &Nameless| matches!(found, Nameless::Failed(..)) && self.walk.options.links == Links::Follow;
+        let kind = hinted_kind(name.hint);
+        match name.hint {
+            KindHint::Unknown => {}
+            KindHint::Symlink if is_followed(&rule(kind)) => {}
+            KindHint::File | KindHint::Directory | KindHint::Special | KindHint::Symlink => return (kind, rule(kind)),
+        }
+        let stat = match self.stat(name.bytes, path, LastLink::Keep) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return (kind, Nameless::Skipped(SkipReason::Vanished)),
+            Err(_) => return (kind, rule(kind)),
+        };
+        let found = rule(stat.kind);
+        if stat.kind != EntryKind::Symlink || !is_followed(&found) {
+            return (stat.kind, found);
+        }
+        let of_target = match self.follow(name.bytes, path, &stat) {
+            Ok(Ok(target)) if self.directory.lies_in(target.stat.inode) => Nameless::Skipped(SkipReason::LinkLoop),
+            Ok(Ok(target)) => rule(target.stat.kind),
+            Ok(Err(Unknown::BrokenLink)) => Nameless::Skipped(SkipReason::BrokenLink),
+            Ok(Err(Unknown::LinkLoop)) => Nameless::Skipped(SkipReason::LinkLoop),
+            Ok(Err(Unknown::TooManyLinks | Unknown::MissingMount { .. })) | Err(_) => found,
+        };
+        (EntryKind::Symlink, of_target)
     }
 
     fn file_by_key(&self, kind: EntryKind, key: &str) -> Option<Found> {
@@ -156,7 +200,7 @@ impl Classifier<'_> {
     }
 
     fn by_stat(&self, name: Name<'_>, key: String) -> Item {
-        let stat = match self.stat(name.bytes, &key, LastLink::Keep) {
+        let stat = match self.stat(name.bytes, key.as_bytes(), LastLink::Keep) {
             Ok(stat) => stat,
             Err(errno) => return Item::Entry(failed(name.hint, key, errno)),
         };
@@ -183,7 +227,7 @@ impl Classifier<'_> {
             let (inherited, through_link) = (self.directory.inherited_ctime, self.directory.through_link());
             return Item::Entry(Entry::new(key, Found::Symlink(FileEntry::new(*link, inherited, through_link))));
         }
-        let target = match self.follow(name.bytes, &key, link) {
+        let target = match self.follow(name.bytes, key.as_bytes(), link) {
             Ok(Ok(target)) => target,
             Ok(Err(unknown)) => return Item::Entry(Entry::new(key, Found::Unknown(EntryKind::Symlink, unknown))),
             Err(errno) => return Item::Entry(failed(KindHint::Symlink, key, errno)),
@@ -236,14 +280,14 @@ impl Classifier<'_> {
         self.walk.options.mount_points.is_missing(path, DescendedPath::new(last, first_link))
     }
 
-    fn stat(&self, name: &[u8], key: &str, last: LastLink) -> Result<Stat, Errno> {
-        self.call(name, key, |base, path| self.walk.operations.stat(base, path, last))
+    fn stat(&self, name: &[u8], path: &[u8], last: LastLink) -> Result<Stat, Errno> {
+        self.call(name, path, |base, path| self.walk.operations.stat(base, path, last))
     }
 
-    fn follow(&self, name: &[u8], key: &str, link: &Stat) -> Result<Result<Target, Unknown>, Errno> {
+    fn follow(&self, name: &[u8], path: &[u8], link: &Stat) -> Result<Result<Target, Unknown>, Errno> {
         let links_before = self.directory.links;
         let device = self.directory.device();
-        self.call(name, key, |base, path| {
+        self.call(name, path, |base, path| {
             link_path::follow(&self.walk.operations, base, path, link, device, links_before)
         })
     }
@@ -251,17 +295,17 @@ impl Classifier<'_> {
     fn call<T>(
         &self,
         name: &[u8],
-        key: &str,
+        path: &[u8],
         call: impl Fn(BorrowedFd<'_>, &[u8]) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let root = self.walk.root.fd();
         let first = match self.open {
             Some(open) => call(open, name),
-            None => call(root, key.as_bytes()),
+            None => call(root, path),
         };
         match first {
             // Another client may have replaced the file, or the directory that is held open.
-            Err(Errno::STALE) => call(root, key.as_bytes()),
+            Err(Errno::STALE) => call(root, path),
             result => result,
         }
     }

@@ -17,7 +17,7 @@ use super::*;
 use crate::filter::Filter;
 use crate::key::RelativeKey;
 use crate::key_range::KeyRange;
-use crate::source::entry::{Cover, EntryKind, Found, SkipReason, Stat, Unknown};
+use crate::source::entry::{Cover, EntryKind, Found, Nameless, SkipReason, Stat, Unknown};
 use crate::source::tree_range::TreeRange;
 
 /// A walk with everything it needs.
@@ -127,7 +127,8 @@ pub(super) fn shown(entries: &[Entry]) -> Vec<String> {
         Found::Skipped(kind, reason) => format!("skipped {kind:?} {reason:?}"),
         Found::Filtered(kind) => format!("filtered {kind:?}"),
         Found::Failed(kind, problem) => format!("failed {kind:?} {} {}", problem.operation, problem.kind),
-        Found::Nameless(kind, problem, _) => format!("nameless {kind:?} {}", problem.kind),
+        Found::Nameless(kind, Nameless::Failed(problem, _)) => format!("nameless {kind:?} {}", problem.kind),
+        Found::Nameless(kind, nameless) => format!("nameless {kind:?} {nameless:?}"),
         Found::Unknown(_, unknown) => format!("unknown {unknown:?}"),
         Found::Unread { below, problem } => format!("unknown below {below:?}: {} {}", problem.operation, problem.kind),
     };
@@ -588,6 +589,75 @@ fn a_name_that_is_not_utf8_is_shown_escaped() {
     );
     // The root and three files; only the root is opened.
     assert_eq!(trial.calls(), (1, 4, 1));
+}
+
+#[test]
+fn the_rules_come_before_a_name_that_is_not_utf8() {
+    let folder = tree(&["a", "target/", "z"]);
+    let path = |name: &[u8]| folder.path().join(std::ffi::OsStr::from_bytes(name));
+    fs::write(path(b"caf\xe9.bak"), "").unwrap();
+    fs::create_dir(path(b"dir\xff.bak")).unwrap();
+    fs::write(path(b"dir\xff.bak/inside"), "").unwrap();
+    fs::create_dir(path(b"\xff.snapshot")).unwrap();
+    std::os::unix::net::UnixListener::bind(path(b"socket\xff")).unwrap();
+    std::os::unix::fs::symlink("nowhere", path(b"broken\xff")).unwrap();
+    std::os::unix::fs::symlink(".", path(b"up\xff")).unwrap();
+    std::os::unix::fs::symlink("target", path(b"link\xff")).unwrap();
+    std::os::unix::fs::symlink("a", path(b"link\xff.bak")).unwrap();
+    let same = |trial: &Trial| {
+        let mut lines = shown(&trial.walk(folder.path()));
+        lines.retain(|line| line.contains("nameless"));
+        lines.sort();
+        lines
+    };
+    for kinds_unknown in [false, true] {
+        let trial = |links| {
+            let mut trial = Trial { kinds_unknown, ..Trial::new() }.links(links).filter(None, Some("*.bak"));
+            trial.options.skip_reserved = true;
+            trial
+        };
+        let always = [
+            r"\\xff.snapshot/: nameless Directory Skipped(ReservedPath)",
+            r"caf\\xe9.bak: nameless File Filtered",
+            r"dir\\xff.bak/: nameless Directory Filtered",
+            r"link\\xff.bak: nameless Symlink Filtered",
+            r"socket\\xff: nameless Special Special",
+        ];
+        for (links, others) in [
+            (
+                Links::Follow,
+                [
+                    r"broken\\xff: nameless Symlink Skipped(BrokenLink)",
+                    r"link\\xff: nameless Symlink not_utf8",
+                    r"up\\xff: nameless Symlink Skipped(LinkLoop)",
+                ],
+            ),
+            (
+                Links::Keep,
+                [
+                    r"broken\\xff: nameless Symlink not_utf8",
+                    r"link\\xff: nameless Symlink not_utf8",
+                    r"up\\xff: nameless Symlink not_utf8",
+                ],
+            ),
+            (
+                Links::Skip,
+                [
+                    r"broken\\xff: nameless Symlink Skipped(LinkNotFollowed)",
+                    r"link\\xff: nameless Symlink Skipped(LinkNotFollowed)",
+                    r"up\\xff: nameless Symlink Skipped(LinkNotFollowed)",
+                ],
+            ),
+        ] {
+            let mut expected = [&always[..], &others].concat();
+            expected.sort_unstable();
+            assert_eq!(same(&trial(links)), expected, "{links:?}, kinds unknown: {kinds_unknown}");
+        }
+        let included = Trial { kinds_unknown, ..Trial::new() }.filter(Some("/caf*|/dir*"), None);
+        let failed: Vec<String> = same(&included).into_iter().filter(|line| line.ends_with("not_utf8")).collect();
+        let expected = [r"caf\\xe9.bak: nameless File not_utf8", r"dir\\xff.bak/: nameless Directory not_utf8"];
+        assert_eq!(failed, expected, "kinds unknown: {kinds_unknown}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::Step;
 use super::decide::{Decision, decide, distance, skip};
 use crate::index::row::Row;
 use crate::object::Object;
-use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Problem, SkipReason, Unknown};
+use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Nameless, Problem, SkipReason, Unknown};
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::job::{Job, Kept, SourceFile};
@@ -63,10 +63,17 @@ pub(super) fn step_of_entry(
             tally.failed(Failure::of_source(context.key(&key), problem));
             None
         }
-        Found::Nameless(kind, problem, path) => {
+        Found::Nameless(kind, nameless) => {
             tally.saw(kind);
-            tally.unpublished.add_place(&path);
-            tally.failed(Failure::of_source(context.key(&key), problem));
+            match nameless {
+                Nameless::Filtered => tally.counts.filtered += 1,
+                Nameless::Skipped(reason) => tally.skipped(reason),
+                Nameless::Special => {}
+                Nameless::Failed(problem, path) => {
+                    tally.unpublished.add_place(&path);
+                    tally.failed(Failure::of_source(context.key(&key), problem));
+                }
+            }
             None
         }
         Found::Unknown(kind, unknown) => {

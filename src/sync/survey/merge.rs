@@ -141,7 +141,7 @@ impl Iterator for Pairs<'_> {
 mod tests {
     use super::*;
     use crate::object::{ETag, StorageClass};
-    use crate::source::entry::{EntryKind, Problem, SkipReason, Unknown};
+    use crate::source::entry::{EntryKind, Nameless, Problem, SkipReason, Unknown};
     use crate::time::EpochNanos;
 
     fn special(key: &str) -> Entry {
@@ -283,7 +283,7 @@ mod tests {
     fn a_name_that_can_be_no_key_takes_part_in_no_comparison() {
         let nameless = Entry {
             key: RelativeKey::new("caf\\xE9"),
-            found: Found::Nameless(EntryKind::File, problem(), Box::default()),
+            found: Found::Nameless(EntryKind::File, Nameless::Failed(problem(), Box::default())),
         };
         let entries = vec![special("cag"), nameless, special("d")];
         assert_eq!(merged(&mut Merge::default(), entries, &["cag", "d"]).unwrap(), "cag+ caf\\xE9< d+");

@@ -123,7 +123,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
-    use crate::source::entry::{EntryKind, FileEntry, Problem, Stat};
+    use crate::source::entry::{EntryKind, FileEntry, Nameless, Problem, Stat};
     use crate::time::EpochNanos;
 
     fn file(number: usize) -> Entry {
@@ -195,7 +195,10 @@ mod tests {
         let problem = Problem { operation: "name", kind: "not_utf8", message: String::new() };
         entries.insert(
             1_000,
-            Entry { key: RelativeKey::new("f\\xE9"), found: Found::Nameless(EntryKind::File, problem, Box::default()) },
+            Entry {
+                key: RelativeKey::new("f\\xE9"),
+                found: Found::Nameless(EntryKind::File, Nameless::Failed(problem, Box::default())),
+            },
         );
         entries.push(file(1_001));
         let ranges = ranges(entries).await;
