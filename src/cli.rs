@@ -33,6 +33,7 @@ pub use options::StateArgs;
 pub(crate) use options::{
     CompareArgs, DeleteArgs, EncryptionArgs, HowArgs, LimitArgs, RangeArgs, SourceArgs, UploadArgs,
 };
+pub(crate) use value::Amount;
 pub use variable::{VariableError, check_variables};
 
 /// Copy a file tree on Amazon EFS to an S3 prefix, with AWS DataSync or directly

@@ -40,6 +40,7 @@ mod comparing;
 mod deleting;
 mod error;
 mod memory;
+mod parallel;
 mod range;
 mod reading;
 mod uploading;
@@ -51,8 +52,6 @@ use range::ChosenRange;
 use reading::{NamedFiles, Reading};
 use uploading::Uploading;
 
-/// Enough for a bucket that takes 3,500 writes per second at about 50 ms each; the run learns the limit in force.
-const CONCURRENCY: usize = 256;
 const LIST_CONCURRENCY: usize = 8;
 /// Enough to keep all walkers busy in one flat directory, and few enough to stay small.
 const LOOK_AHEAD_ENTRIES: usize = 5_000;
@@ -194,7 +193,7 @@ impl SyncConfig {
 
     fn send_options(&self) -> SendOptions {
         SendOptions {
-            concurrency: self.limits.concurrency.or(CONCURRENCY),
+            concurrency: parallel::requests(self.limits.concurrency),
             retries: self.limits.retries,
             outage_timeout: self.limits.outage_timeout,
             bandwidth: self.limits.bandwidth,

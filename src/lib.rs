@@ -31,6 +31,7 @@ pub mod metadata;
 mod mount_table;
 mod mounts;
 pub mod object;
+pub mod open_files;
 pub mod progress;
 mod range_list;
 mod recorded_options;

@@ -9,13 +9,13 @@ use std::process::ExitCode as ProcessExitCode;
 use efs2s3::cli::{Invocation, LogFormat};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::{command, lambda, telemetry};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use efs2s3::{command, lambda, open_files, telemetry};
 
 /// Each call to a file system that does not respond holds a thread forever. Other files and DNS need threads too.
 const MOST_BLOCKED_THREADS: usize = 8192;
 
 fn main() -> ProcessExitCode {
+    open_files::allow_as_many_as_possible();
     if lambda::is_here() {
         let progress = Progress::new(false, false);
         telemetry::init(LogFormat::Json, &progress);
@@ -32,7 +32,6 @@ fn main() -> ProcessExitCode {
     let is_terminal = std::io::stderr().is_terminal();
     let progress = Progress::new(invocation.cli.global.progress.applies(is_terminal), is_terminal);
     telemetry::init(invocation.cli.global.log_format, &progress);
-    allow_open_files();
     on_runtime(command::run(invocation, &progress))
 }
 
@@ -48,12 +47,4 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
     let code = runtime.block_on(work);
     std::mem::forget(runtime);
     code.into()
-}
-
-/// Raises the limit of open files as far as the system allows. Walkers, uploads and connections each need one, and the
-/// usual limit of 1,024 is low.
-fn allow_open_files() {
-    let limits = getrlimit(Resource::Nofile);
-    // If the system refuses, the program runs with the limit in force.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
 }

@@ -3,6 +3,7 @@
 //! The file is written beside its place and then renamed. It is created before the command contacts anything, so that a
 //! path that cannot be written is an error before the work, not after it.
 
+use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::device::Device;
+use crate::open_files::when_one_is_free;
 use crate::result_place::ResultPlace;
 
 /// A file for a result.
@@ -37,8 +39,10 @@ impl ResultFile {
         }
         let path = place.path();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let readable = PermissionsExt::from_mode(0o644);
-        let file = tempfile::Builder::new().prefix(".efs2s3-").permissions(readable).tempfile_in(folder)?;
+        let readable: Permissions = PermissionsExt::from_mode(0o644);
+        let file = when_one_is_free(|| {
+            tempfile::Builder::new().prefix(".efs2s3-").permissions(readable.clone()).tempfile_in(folder)
+        })?;
         Ok(Self::Whole(path.to_owned(), file))
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use csv::{ByteRecord, QuoteStyle, StringRecord};
 
 use crate::key::RelativeKey;
+use crate::open_files::when_one_is_free;
 
 mod span;
 
@@ -80,7 +81,7 @@ impl<R: SpoolRecord> Spool<R> {
         self.sort();
         let (file, offset) = match self.chunks.last() {
             Some(last) => (Arc::clone(&last.file), last.end),
-            None => (Arc::new(tempfile::tempfile()?), 0),
+            None => (Arc::new(when_one_is_free(tempfile::tempfile)?), 0),
         };
         let span = FileSpan { file, offset, end: u64::MAX };
         // A reader drops a byte order mark from its first bytes, unless it is quoted: a key may start with one.

@@ -13,6 +13,7 @@ use crate::boundary::Boundary;
 use crate::destination::Destination;
 use crate::key::RelativeKey;
 use crate::location::{Location, LocationError};
+use crate::open_files::when_one_is_free;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
@@ -195,7 +196,7 @@ impl State {
         let request = async {
             match &self.place {
                 StatePlace::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
-                StatePlace::Prefix(_) => NamedTempFile::new().map_err(prefix::in_temporary_folder),
+                StatePlace::Prefix(_) => when_one_is_free(NamedTempFile::new).map_err(prefix::in_temporary_folder),
             }
         };
         self.stop_limit.wait(request).await

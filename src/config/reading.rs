@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::parallel;
 use super::range::ChosenRange;
 use super::read;
 use crate::cli::SourceArgs;
@@ -11,9 +12,6 @@ use crate::filter::{Filter, joined};
 use crate::key::RelativeKey;
 use crate::location::{FileLocation, Location};
 use crate::manifest::{Manifest, VERSION_PARAMETER};
-
-/// AWS advises at least 64 threads per client (EFS user guide, "Performance tips").
-const WALKERS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -52,7 +50,7 @@ impl Reading {
             filter: Arc::new(filter),
             manifest,
             min_age,
-            walkers: tree.walkers.or(WALKERS),
+            walkers: parallel::walkers(tree.walkers),
             source_timeout: tree.source_timeout,
         })
     }

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::entry::{EntryKind, Stat};
 use super::stale::looked_up;
+use crate::open_files::when_one_is_free;
 use crate::time::EpochNanos;
 
 /// The counts of calls to the file system.
@@ -95,14 +96,14 @@ impl Operations {
         let not_last = flags | OFlags::NOFOLLOW;
         looked_up(|| {
             self.open.fetch_add(1, Ordering::Relaxed);
-            match links {
+            when_one_is_free(|| match links {
                 AllowedLinks::Any => rustix::fs::openat(base, path, flags, Mode::empty()),
                 AllowedLinks::NotLast => rustix::fs::openat(base, path, not_last, Mode::empty()),
                 AllowedLinks::None if *self.has_openat2.get_or_init(|| has_openat2(base)) => {
                     rustix::fs::openat2(base, path, flags, Mode::empty(), WITHOUT_LINKS)
                 }
                 AllowedLinks::None => open_part_by_part(base, path, not_last),
-            }
+            })
         })
     }
 

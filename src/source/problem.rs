@@ -36,7 +36,9 @@ impl Problem {
             ),
             Errno::MFILE | Errno::NFILE => (
                 "too_many_open_files",
-                "too many files are open: raise the limit on open files (ulimit -n), or use fewer --walkers".to_owned(),
+                "too many files were open for a minute: raise the limit on open files (ulimit -n), or pass a smaller \
+                 --concurrency and --walkers"
+                    .to_owned(),
             ),
             Errno::TIMEDOUT => {
                 ("timed_out", "the file server did not respond: check the mount, then run again".to_owned())

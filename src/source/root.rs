@@ -10,7 +10,9 @@ use rustix::io::Errno;
 use super::mount::{FileSystemType, file_system_type};
 use super::operations::{LastLink, Operations};
 use super::root_path::RootPath;
+use super::stale::looked_up;
 use crate::key::SourcePath;
+use crate::open_files::when_one_is_free;
 use crate::time::EpochNanos;
 
 /// How often the path is resolved again, if it leads elsewhere at that moment.
@@ -110,7 +112,8 @@ impl Root {
 
 fn open(path: &Path) -> Result<OwnedFd, RootError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| RootError::new(path, errno))
+    when_one_is_free(|| looked_up(|| rustix::fs::open(path, flags, Mode::empty())))
+        .map_err(|errno| RootError::new(path, errno))
 }
 
 impl RootError {

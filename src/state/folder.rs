@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use super::record::{ExpectedVersion, StateRecord, Version};
 use crate::hex::hex;
+use crate::open_files::when_one_is_free;
 
 /// A writer holds the lock for a few system calls only. One that holds it for longer was suspended.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const STALE_AFTER: Duration = Duration::from_hours(6);
 
 pub(super) fn read(path: &Path) -> io::Result<Option<StateRecord>> {
     let read = || {
-        let content = Bytes::from(fs::read(path)?);
+        let content = Bytes::from(read_file(path)?);
         let written = fs::metadata(path)?.modified()?;
         // A new file shows the time by the file system's clock, which may be another machine's.
         let now = temporary(parent(path))?.as_file().metadata()?.modified()?;
@@ -36,7 +37,7 @@ pub(super) fn read(path: &Path) -> io::Result<Option<StateRecord>> {
 pub(super) fn replace(path: &Path, content: &[u8], expected: &ExpectedVersion) -> io::Result<Option<Version>> {
     fs::create_dir_all(parent(path))?;
     let _lock = lock(&path.with_added_extension("lock"))?;
-    let stored = if_present(fs::read(path))?.map(|content| version(&content));
+    let stored = if_present(read_file(path))?.map(|content| version(&content));
     let is_as_expected = match expected {
         ExpectedVersion::Any => true,
         ExpectedVersion::Absent => stored.is_none(),
@@ -50,7 +51,7 @@ pub(super) fn replace(path: &Path, content: &[u8], expected: &ExpectedVersion) -
 }
 
 pub(super) fn open_file(path: &Path) -> io::Result<Option<File>> {
-    if_present(File::open(path))
+    if_present(when_one_is_free(|| File::open(path)))
 }
 
 pub(super) fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
@@ -74,12 +75,12 @@ pub(super) fn publish(path: &Path, file: NamedTempFile) -> io::Result<()> {
 fn persist(path: &Path, file: NamedTempFile) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(path)?;
-    File::open(parent(path))?.sync_all()
+    when_one_is_free(|| File::open(parent(path)))?.sync_all()
 }
 
 pub(super) fn remove_version(path: &Path, expected: &Version) -> io::Result<bool> {
     let _lock = lock(&path.with_added_extension("lock"))?;
-    if if_present(fs::read(path))?.is_some_and(|content| version(&content) == *expected) {
+    if if_present(read_file(path))?.is_some_and(|content| version(&content) == *expected) {
         remove(path)?;
     }
     Ok(!path.try_exists()?)
@@ -94,7 +95,7 @@ pub(super) fn names(folder: &Path, beginning: &str) -> io::Result<Vec<String>> {
     let below = beginning.rfind('/').map_or("", |slash| beginning.get(..=slash).unwrap_or_default());
     let list = || {
         let mut names = Vec::new();
-        for entry in fs::read_dir(folder.join(below))? {
+        for entry in when_one_is_free(|| fs::read_dir(folder.join(below)))? {
             let name = format!("{below}{}", entry?.file_name().display());
             let is_lock = Path::new(&name).extension().is_some_and(|extension| extension == "lock");
             if name.starts_with(beginning) && !is_lock && !name.contains(TEMPORARY) {
@@ -115,17 +116,21 @@ fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    when_one_is_free(|| fs::read(path))
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder)
+    when_one_is_free(|| tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(folder))
 }
 
 /// Removes the temporary files of killed runs.
 fn remove_stale(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+    for entry in when_one_is_free(|| fs::read_dir(folder))? {
         let entry = entry?;
         let is_ours = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
         // Another run may have removed it.
@@ -143,7 +148,7 @@ fn version(content: &[u8]) -> Version {
 }
 
 fn lock(path: &Path) -> io::Result<File> {
-    let file = File::options().create(true).append(true).open(path)?;
+    let file = when_one_is_free(|| File::options().create(true).append(true).open(path))?;
     let started = Instant::now();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

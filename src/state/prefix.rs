@@ -15,6 +15,7 @@ use crate::destination::write_headers::WriteHeaders;
 use crate::destination::{Destination, checksum};
 use crate::key::RelativeKey;
 use crate::object::ETag;
+use crate::open_files::when_one_is_free;
 use crate::time::EpochNanos;
 
 /// A larger file is sent in parts of this size. The 10,000 parts of an upload hold 160 GB.
@@ -60,7 +61,7 @@ pub(super) async fn replace(
 }
 
 pub(super) async fn open_file(home: &Destination, name: &RelativeKey) -> Result<Option<File>, StateError> {
-    let mut file = tempfile::tempfile().map_err(in_temporary_folder)?;
+    let mut file = when_one_is_free(tempfile::tempfile).map_err(in_temporary_folder)?;
     match home.get_into(name, &mut file).await {
         Ok(()) => Ok(Some(file)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),

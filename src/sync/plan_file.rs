@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::reason::Reason;
 use crate::destination::headers::HeaderRule;
 use crate::key::ObjectKey;
+use crate::open_files::when_one_is_free;
 use crate::recorded_options::RecordedOptions;
 
 /// The version of the plan's lines.
@@ -95,7 +96,7 @@ impl PlanFile {
         if path.metadata().is_ok_and(|there| !there.is_file()) {
             return Err(PlanError::NotAFile(shown));
         }
-        let mut lines = BufReader::new(File::open(path).map_err(unreadable)?).lines();
+        let mut lines = BufReader::new(when_one_is_free(|| File::open(path)).map_err(unreadable)?).lines();
         let first = lines.next().transpose().map_err(unreadable)?.unwrap_or_default();
         let header: PlanHeader = serde_json::from_str(&first).map_err(|_| PlanError::NoHeader(shown.clone()))?;
         if !header.is_known() {
@@ -128,7 +129,7 @@ impl PlanFile {
 
     /// The lines, in order.
     pub(crate) fn lines(&self) -> io::Result<impl Iterator<Item = io::Result<PlanLine>> + use<>> {
-        let lines = BufReader::new(File::open(&self.path)?).lines().skip(1);
+        let lines = BufReader::new(when_one_is_free(|| File::open(&self.path))?).lines().skip(1);
         Ok(lines.map(|line| Ok(serde_json::from_str(&line?)?)))
     }
 }

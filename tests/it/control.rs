@@ -994,3 +994,24 @@ fn low_open_file_limit_is_raised() {
     trial.spawn(command, &[]).end().expect(0);
     trial.assert_same();
 }
+
+#[test]
+fn a_run_stays_below_a_low_limit_of_open_files() {
+    for options in [&[][..], &["--concurrency", "256", "--walkers", "64"]] {
+        let trial = Trial::new();
+        for number in 0..600 {
+            trial.write(format!("d{}/e{}/f{number}", number % 40, number % 7), number.to_string());
+        }
+        trial.write("large", vec![b'x'; 17 << 20]);
+        trial.object("orphan", "x", Duration::from_secs(1000));
+        let state = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
+        command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain", "--delete", "--state"]);
+        command.arg(state.path()).args(options);
+        let run = trial.spawn(command, &[]).end().expect(0);
+        trial.assert_same();
+        assert_eq!((run.counted("failed"), run.counted("deleted")), (0, 1), "{options:?}");
+        assert_eq!(run.stderr.contains("ulimit -n"), !options.is_empty(), "{}", run.stderr);
+    }
+}

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use super::context::WalkContext;
 use super::gauge::Hold;
 use super::link_path::Target;
+use crate::open_files::Shares;
 use crate::source::entry::{EntryKind, Stat};
 use crate::source::operations::AllowedLinks;
 use crate::source::place::{CallError, Place};
@@ -15,9 +16,6 @@ use crate::time::EpochNanos;
 
 /// Room for some names.
 const BUFFER_BYTES: usize = 4096;
-
-/// If more directories than this are open, the walk closes the next ones, and stats their entries relative to the root.
-const MAX_HELD_OPEN: usize = 128;
 
 /// A directory, known but not necessarily read.
 #[derive(Debug)]
@@ -142,8 +140,8 @@ impl OpenDirectory {
         self.fd.as_fd()
     }
 
-    /// Keeps the directory open, unless too many are.
+    /// Keeps the directory open, unless too many are: then its entries are statted relative to the root.
     pub(super) fn kept(self, walk: &WalkContext) -> Option<Self> {
-        (walk.directories_open.now() <= MAX_HELD_OPEN).then_some(self)
+        (walk.directories_open.now() <= Shares::of_process().directories).then_some(self)
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, FlockOperation, OFlags, access, flock};
 
 use crate::device::Device;
+use crate::open_files::when_one_is_free;
 
 /// A file or device that is only appended to.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl AppendedFile {
         // Another process may have put a pipe in the place of the file.
         let open = |options: &mut OpenOptions| {
             let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-            options.append(true).create(true).custom_flags(flags).open(path)
+            when_one_is_free(|| options.append(true).create(true).custom_flags(flags).open(path))
         };
         // Open for reading too, for the last byte, if this user may.
         let file = open(File::options().read(true)).or_else(|_| open(&mut File::options()))?;
