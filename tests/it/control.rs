@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
@@ -883,79 +882,6 @@ fn missing_temporary_directory_withholds_deletes_but_not_uploads() {
     fs::create_dir(&temporary).unwrap();
     trial.start_with(&options, &[("TMPDIR", temporary.to_str().unwrap())]).end().expect(0);
     trial.assert_same();
-}
-
-/// Terminates TLS for 127.0.0.1 with a self-signed certificate, and forwards everything to the server behind it.
-const TLS_FRONT: &str = r#"
-import socket, ssl, sys, threading
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1], sys.argv[2])
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-def copy(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-    except OSError:
-        pass
-    sink.close()
-def serve(connection):
-    try:
-        front = context.wrap_socket(connection, server_side=True)
-    except OSError:
-        return
-    back = socket.create_connection(("127.0.0.1", int(sys.argv[3])))
-    threading.Thread(target=copy, args=(back, front), daemon=True).start()
-    copy(front, back)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
-
-#[test]
-fn certificate_in_aws_ca_bundle_is_trusted() {
-    let trial = Trial::new();
-    trial.write("a", "1");
-    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| trial.folder.path().join(name));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .args([
-            "-subj",
-            "/CN=trial",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-keyout",
-        ])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let url = trial.s3.url();
-    let mut front = Command::new("python3")
-        .args(["-c", TLS_FRONT])
-        .args([&certificate, &key])
-        .arg(url.rsplit(':').next().unwrap())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut port = String::new();
-    BufReader::new(front.stdout.take().unwrap()).read_line(&mut port).unwrap();
-    let source = trial.tree().display().to_string();
-    let endpoint = format!("https://127.0.0.1:{}", port.trim());
-    let words = ["sync", &source, "s3://site/www", "--mode", "plain", "--endpoint-url", &endpoint, "--retries", "1"];
-
-    let refused = trial.run_words(&words, &[]);
-    let trusted = trial.run_words(&words, &[("AWS_CA_BUNDLE", certificate.to_str().unwrap())]);
-    let no_bundle = trial.run_words(&words, &[("AWS_CA_BUNDLE", key.to_str().unwrap())]);
-    let _ = front.kill();
-    let _ = front.wait();
-    refused.expect(1);
-    trusted.expect(0);
-    trial.assert_same();
-    assert_one_line(no_bundle, &["AWS_CA_BUNDLE", key.to_str().unwrap()], Duration::from_secs(10));
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod lease;
 mod metadata;
 mod mounts;
 mod names;
+mod network;
 mod pages;
 mod permissions;
 mod places;

@@ -276,7 +276,10 @@ impl Trial {
 
     pub(crate) fn spawn(&self, mut command: Command, environment: &[(&str, &str)]) -> Run {
         let report = self.folder.path().join(format!("report-{:016x}.json", fastrand::u64(..)));
-        let is_inherited = |name: &str| ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix));
+        let is_inherited = |name: &str| {
+            let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+            is_proxy || ["AWS_", "EFS2S3_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix))
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| is_inherited(name)) {
             command.env_remove(name);
         }
