@@ -84,6 +84,11 @@ impl Activity {
         self.progress().last = Instant::now();
     }
 
+    /// When a byte last moved.
+    pub(super) fn last(&self) -> Instant {
+        self.progress().last
+    }
+
     /// The HTTP status of the response, if it is observed.
     pub(super) fn status(&self) -> Option<u16> {
         self.progress().status

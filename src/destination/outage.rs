@@ -70,7 +70,7 @@ struct Outage {
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     pub(super) operation: Operation,
-    /// When the first attempt started, or when the request last made progress.
+    /// When the first attempt started or last moved a byte, or when a part of the request last succeeded.
     pub(super) since: Instant,
     pub(super) retries: u32,
     /// How many attempts ended without a response.
@@ -112,9 +112,13 @@ impl Outages {
         self.seen().operations.get(&operation).map_or(0, |health| health.silences)
     }
 
-    /// Records a failed attempt that started at `started`.
-    pub(super) fn failed(&self, attempts: &Attempts, started: Instant, error: &S3Error) {
+    /// Records a failed attempt, whose last byte moved at `moved`. The first attempt fails only from then on: it may have
+    /// waited for its turn, and then sent its body over a slow uplink.
+    pub(super) fn failed(&self, attempts: &mut Attempts, moved: Instant, error: &S3Error) {
         let now = Instant::now();
+        if attempts.retries == 0 {
+            attempts.since = attempts.since.max(moved);
+        }
         let mut seen = self.seen();
         seen.has_responded |= error.is_connected;
         if !error.kind.is_retryable() {
@@ -123,7 +127,7 @@ impl Outages {
         let health = seen.operations.entry(attempts.operation).or_default();
         let last_success = health.last_success;
         let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
-        let since = outage.map_or(started.max(last_success.unwrap_or(started)), |outage| outage.since);
+        let since = outage.map_or(moved.max(last_success.unwrap_or(moved)), |outage| outage.since);
         health.outage = Some(Outage { since, last: now, error: error.clone() });
     }
 
@@ -203,7 +207,7 @@ mod tests {
                 outages.succeeded(&Attempts::of(Operation::Put));
             }
             outages.succeeded(&Attempts::of(Operation::Head));
-            outages.failed(&attempts, started, &error(kind));
+            outages.failed(&mut attempts, started, &error(kind));
             if outages.gives_up(&attempts, &error(kind)) || start.elapsed() > 10 * MINUTE {
                 return (start.elapsed(), attempts.retries);
             }
@@ -251,13 +255,28 @@ mod tests {
             let error = S3Error { is_connected, ..error(ErrorKind::Unreachable) };
             let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::List));
             while !{
-                outages.failed(&attempts, Instant::now(), &error);
+                outages.failed(&mut attempts, Instant::now(), &error);
                 outages.gives_up(&attempts, &error)
             } {
                 tokio::time::sleep(SECOND).await;
                 attempts.retries += 1;
             }
             assert_eq!(start.elapsed(), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_fails_after_minutes_on_a_slow_uplink_is_retried() {
+        for others in [false, true] {
+            let outages = Outages::new(MINUTE, None);
+            let mut attempts = Attempts::of(Operation::Put);
+            tokio::time::sleep(5 * MINUTE).await;
+            if others {
+                outages.succeeded(&Attempts::of(Operation::Put));
+            }
+            tokio::time::sleep(SECOND).await;
+            outages.failed(&mut attempts, Instant::now(), &error(ErrorKind::Unreachable));
+            assert!(!outages.gives_up(&attempts, &error(ErrorKind::Unreachable)), "{others}");
         }
     }
 
@@ -274,7 +293,7 @@ mod tests {
     async fn waiting_ends_when_the_outage_is_as_old_as_the_timeout() {
         let outages = Outages::new(MINUTE, None);
         let start = Instant::now();
-        outages.failed(&Attempts::of(Operation::Put), start, &error(ErrorKind::Throttled));
+        outages.failed(&mut Attempts::of(Operation::Put), start, &error(ErrorKind::Throttled));
         assert_eq!(outages.over(Operation::Put).await.kind, ErrorKind::Throttled);
         assert_eq!(start.elapsed(), MINUTE);
         let none = tokio::time::timeout(10 * MINUTE, outages.over(Operation::Head)).await;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use tokio::time::Instant;
 
 use super::error::{ErrorKind, S3Error};
 use super::idle_timeout::{Activity, Stalled, idle_timeout, silence};
@@ -72,7 +71,7 @@ impl Sender {
         let mut attempts = Attempts::of(operation);
         loop {
             let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
-            let error = match Box::pin(self.send_once(&attempts, body_bytes, send, &read)).await {
+            let error = match Box::pin(self.send_once(&mut attempts, body_bytes, send, &read)).await {
                 Ok(read) => return Ok(read),
                 Err(Failed { lacks_proof: true, error }) => match confirm().await {
                     Some(confirmed) => return Ok(confirmed),
@@ -111,7 +110,7 @@ impl Sender {
 
     async fn send_once<T, U>(
         &self,
-        attempts: &Attempts,
+        attempts: &mut Attempts,
         body_bytes: usize,
         send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
         read: impl FnOnce(T) -> Result<U, Unproven>,
@@ -126,7 +125,7 @@ impl Sender {
         }
         self.requests.count(operation, attempts.retries > 0);
         let silences = attempts.silences.max(self.outages.silences(operation));
-        let (started, activity) = (Instant::now(), Activity::start(silence(silences)));
+        let activity = Activity::start(silence(silences));
         let timeout = idle_timeout(operation, silences);
         let result = tokio::select! {
             // A response that has arrived counts, even if the timeout has passed too.
@@ -151,7 +150,7 @@ impl Sender {
             }
             Err(Failed { error, .. }) => {
                 self.note_failure(error);
-                self.outages.failed(attempts, started, error);
+                self.outages.failed(attempts, activity.last(), error);
             }
         }
         result
