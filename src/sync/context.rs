@@ -123,6 +123,13 @@ impl Context {
         }
     }
 
+    /// Removes the row of an object that this run has just deleted.
+    pub(crate) fn record_deleted(&self, key: &RelativeKey) {
+        if let Some(index) = &self.memory.index {
+            index.remove(key);
+        }
+    }
+
     /// Records the time of a listed object whose row has only a long interval.
     pub(crate) fn record_time(&self, row: &Row, object: &Object) {
         if let Some(index) = &self.memory.index

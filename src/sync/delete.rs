@@ -159,6 +159,7 @@ impl Deletes<'_> {
             DeleteOutcome::Deleted => {
                 self.outlook.succeeded();
                 tally.counts.deleted += 1;
+                self.context.record_deleted(&target.key);
                 self.context.changes.note_delete(key);
             }
             DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),

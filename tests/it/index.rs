@@ -516,3 +516,27 @@ fn index_drops_the_rows_of_deleted_keys() {
     sync(&trial, "plain").expect(0);
     assert!(!rows().contains("\nd0/f0,") && rows().ends_with("\nend,9\n"), "{}", rows());
 }
+
+/// Only the row shows that the file is another one than the object's.
+#[test]
+fn a_file_in_the_place_of_an_orphan_that_was_kept_is_compared() {
+    let trial = Trial::new();
+    let (site, next) = (trial.tree().join("site"), trial.folder.path().join("next"));
+    trial.write("site/page", "release 1");
+    trial.write("z", "z");
+    fs::create_dir(&next).unwrap();
+    fs::write(next.join("page"), "release 2").unwrap();
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    Trial::settle();
+    fs::rename(&site, trial.folder.path().join("old")).unwrap();
+    trial.sync(&["--state", &state(&trial)]).expect(0);
+    assert!(trial.has("site/page"), "a run without --delete");
+    fs::rename(next, site).unwrap();
+    Trial::settle();
+    // The directory's mtime becomes newer than its ctime of the move.
+    trial.write("site/another", "x");
+    Trial::settle();
+    sync(&trial, "plain").expect(0);
+    assert_eq!(trial.stored("site/page").body, "release 2");
+}

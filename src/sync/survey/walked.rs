@@ -108,25 +108,21 @@ async fn step(context: &Context, pair: Pair, tally: &mut Tally) -> Option<Step> 
     match pair {
         Pair::Entry(entry, object) => step_of_entry(context, entry, object, row.as_ref(), tally),
         Pair::Covered(..) => None,
-        Pair::Orphan(object) => {
-            if let (Some(index), Some(row)) = (&context.memory.index, row) {
-                index.remove(&row.key);
-            }
-            match decide_orphan(&object.key, &context.rules, &context.filter) {
-                OrphanDecision::Delete => match context.memory.inner.of_object(&object.key) {
-                    None => Some(Step::Orphan(object)),
-                    Some(inner) => {
-                        tally.withheld(&Guard::other_destination(inner), &context.key(&object.key));
-                        None
-                    }
-                },
-                OrphanDecision::Keep => None,
-                OrphanDecision::KeepImpossible => {
-                    tally.withheld(&Guard::ImpossiblePath, &context.key(&object.key));
+        // Its row stays until the object is deleted: another file may come to its key that the dates do not show.
+        Pair::Orphan(object) => match decide_orphan(&object.key, &context.rules, &context.filter) {
+            OrphanDecision::Delete => match context.memory.inner.of_object(&object.key) {
+                None => Some(Step::Orphan(object)),
+                Some(inner) => {
+                    tally.withheld(&Guard::other_destination(inner), &context.key(&object.key));
                     None
                 }
+            },
+            OrphanDecision::Keep => None,
+            OrphanDecision::KeepImpossible => {
+                tally.withheld(&Guard::ImpossiblePath, &context.key(&object.key));
+                None
             }
-        }
+        },
     }
 }
 
