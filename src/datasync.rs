@@ -14,6 +14,7 @@ pub(crate) mod late_writes;
 mod latest;
 pub(crate) mod mount;
 mod options;
+mod other_executions;
 pub(crate) mod remembered;
 mod request;
 mod still_running;
@@ -39,8 +40,9 @@ pub use execution::{Execution, Status};
 pub(crate) use filters::Filters;
 pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
+pub(crate) use other_executions::OtherExecutions;
 pub(crate) use request::{OwnDeletes, Request};
-pub(crate) use still_running::StillRunning;
+pub(crate) use still_running::{Beside, StillRunning};
 use task::{LocationArns, OtherKind, TaskAlone, is_busy, latest_execution_in};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
 
@@ -142,21 +144,25 @@ impl DataSync {
         }
     }
 
-    /// Returns the execution that may be running now, by a new description of the task. `ended` is known to have ended.
-    pub(crate) async fn running_now(&self, task: &Task, ended: Option<&ExecutionArn>) -> Option<StillRunning> {
+    /// Describes the task once more before a direct sync, or before its deletes. `ended` is known to have ended.
+    pub(crate) async fn beside(&self, task: &Task, ended: Option<&ExecutionArn>) -> Beside {
+        let unseen = |deletes| Beside::Execution(StillRunning { arn: None, deletes, cancelled: false });
         for _ in 0..DESCRIPTIONS {
             let described = self.describe_task_alone().await;
-            let latest = described.and_then(|now| Ok((is_busy(&now), latest_execution_in(&now, &self.task)?)));
-            let Ok((is_busy, latest)) = latest else {
-                return Some(StillRunning { arn: None, deletes: false });
+            let Ok((is_busy, now)) = described.and_then(|now| Ok((is_busy(&now), TaskAlone::new(&now, &self.task)?)))
+            else {
+                return unseen(false);
             };
-            if latest.as_ref() != ended
-                && let Some(running) = self.describe_latest(latest.as_ref()).await.still_running(task)
+            if !now.has_settings_of(task) {
+                return Beside::OtherSettings;
+            }
+            if now.latest_execution.as_ref() != ended
+                && let Some(running) = self.describe_latest(now.latest_execution.as_ref()).await.still_running(task)
             {
-                return Some(running);
+                return Beside::Execution(running);
             }
             if !is_busy {
-                return None;
+                return Beside::Nothing;
             }
             // The task may show the end of its execution a moment later.
             tokio::select! {
@@ -164,7 +170,7 @@ impl DataSync {
                 () = self.shutdown.requested() => break,
             }
         }
-        Some(StillRunning { arn: None, deletes: task.settings.delete })
+        unseen(task.settings.delete)
     }
 
     /// Starts an execution with the filters of the task, and returns its ARN; with the options of the task, or with these.

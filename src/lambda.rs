@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::aws::{ConnectError, set_variable};
 use crate::cli::check_variables;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
-use crate::datasync::{DataSync, ExecutionArn, TaskArn};
+use crate::datasync::{DataSync, ExecutionArn, Status, TaskArn};
 use crate::exit_code::ExitCode;
 use crate::shutdown::Shutdown;
 use ecs::{FallbackTask, FallbackTaskSettings};
@@ -146,8 +146,13 @@ impl Function {
             return Ok(json!({ "execution_arn": execution, "state": state }));
         }
         let ended = self.datasync.describe_execution(&arn).await?;
-        if ended.was_cancelled() {
+        if ended.was_cancelled() || ended.status == Status::Cancelling {
             return ignored("the execution was cancelled");
+        }
+        if !ended.status.is_terminal() {
+            // Lambda delivers the event again: only the error code shows whether somebody cancelled the execution.
+            let status = ended.status_name;
+            return Err(format!("execution {execution} has ended, and its description still shows {status}").into());
         }
         let detail = ended.error_detail.or(ended.error_code).unwrap_or_default();
         let Some(fallback) = &self.fallback else {

@@ -247,6 +247,11 @@ impl Session {
         self.setup.input.as_ref().err().map(String::as_str)
     }
 
+    /// The destinations inside this one.
+    pub(crate) const fn inner(&self) -> &InnerDestinations {
+        &self.inner
+    }
+
     /// Where the run writes.
     #[must_use]
     pub const fn destination(&self) -> &Location {
@@ -383,6 +388,7 @@ impl Session {
             None => Box::pin(work(&context, &input, &mut outcome)).await,
             Some(fatal) => Err(fatal),
         };
+        outcome.count_deletes_of_datasync(&context.delete_rules);
         let exit_code = outcome.exit_code(&result, context.shutdown.exit_code());
         let may_clear =
             lease.is_some() && scope.keys.is_all() && matches!(input, Input::Walk) && doubt.shows_all_executions();

@@ -39,6 +39,7 @@ pub mod guard;
 pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod memory;
+pub(crate) mod other_writer;
 pub(crate) mod outlook;
 pub mod plan_file;
 pub(crate) mod reason;

@@ -50,6 +50,20 @@ enum Direct {
     Sync(Doubt),
 }
 
+impl Direct {
+    /// The direct sync with this doubt; nothing if the task has other settings than those that it would follow.
+    fn with(doubt: Option<Doubt>) -> Self {
+        match doubt {
+            Some(doubt) => Self::Sync(doubt),
+            None => Self::Incomplete(
+                "the settings of the task changed while this run worked: synced nothing directly. Run again, to follow \
+                 the new settings"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
 /// Runs the command to its end.
 pub(super) async fn run(invocation: Invocation, control: Control) -> ExitCode {
     Box::pin(run_with_report(invocation, control)).await.unwrap_or_else(|error| error.log())
@@ -136,7 +150,7 @@ async fn work(
     }
     let before_datasync = known.is_some_and(|known| known.task.is_ok()) && args.policy != Policy::DirectOnly;
     let checked = tokio::select! {
-        checked = check_source(session.context(), before_datasync) => checked,
+        checked = check_source(session.context(), session.inner(), before_datasync) => checked,
         () = control.shutdown.requested() => {
             session.subject.datasync = Some((&Attempt::stopped_before_start()).into());
             return session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Interrupted)).await;
@@ -176,7 +190,7 @@ async fn through_datasync(
     let mut history = History::load(known, session, &control.shutdown).await;
     if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
         let (doubt, ended) = (history.doubt(request), history.ended().cloned());
-        return Direct::Sync(history.beside_others(known, doubt, ended.as_ref()).await);
+        return Direct::with(history.beside_others(known, doubt, ended.as_ref()).await);
     }
     if let Some(why) = session.input_problem() {
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
@@ -185,10 +199,10 @@ async fn through_datasync(
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
-    let beyond = beyond_guards(&attempt, sampled.as_ref(), session, &control.shutdown).await;
-    let unguarded_deletes = attempt.unguarded_deletes(beyond.as_deref());
-    let unwanted_writes = attempt.unwanted_writes();
-    let doubt = Doubt { unguarded_deletes, unwanted_writes, ..history.doubt_after(&attempt) };
+    let deletes = deletes_of_datasync(&attempt, sampled.as_ref(), session, &control.shutdown).await;
+    let unguarded_deletes = attempt.unguarded_deletes(deletes.beyond.as_deref());
+    let (unwanted_writes, already_deleted) = (attempt.unwanted_writes(), deletes.deleted);
+    let doubt = Doubt { unguarded_deletes, unwanted_writes, already_deleted, ..history.doubt_after(&attempt) };
     let suspect_content = history.suspect_content();
     if let Some(why) = suspect_content.filter(|_| attempt.verdict.kind == VerdictKind::Succeeded) {
         tracing::warn!("the success of the execution does not show that the destination matches: {why}");
@@ -201,22 +215,24 @@ async fn through_datasync(
         stop_requested: control.shutdown.is_requested(),
     };
     let follow_up = attempted.follow_up();
-    let doubt = match follow_up {
-        FollowUp::Compare | FollowUp::FallBack => history.beside_others(known, doubt, attempt.ended()).await,
-        FollowUp::Nothing | FollowUp::Forbidden | FollowUp::Cancelled => doubt,
+    let direct = match follow_up {
+        FollowUp::Compare | FollowUp::FallBack => {
+            Direct::with(history.beside_others(known, doubt, attempt.ended()).await)
+        }
+        FollowUp::Nothing | FollowUp::Forbidden | FollowUp::Cancelled => Direct::Nothing,
     };
     let evidence = attempt.verdict.evidence;
     match follow_up {
         FollowUp::Nothing => Direct::Nothing,
         FollowUp::Compare => match session.input_problem() {
             Some(why) => Direct::Incomplete(format!("{why}. DataSync succeeded, and the run cannot audit its success")),
-            None => Direct::Sync(doubt),
+            None => direct,
         },
         FollowUp::Forbidden => Direct::Forbidden(evidence),
         FollowUp::Cancelled => Direct::Incomplete(evidence),
         FollowUp::FallBack => {
             subject.route = Route::Fallback;
-            Direct::Sync(doubt)
+            direct
         }
     }
 }
@@ -258,28 +274,44 @@ async fn attempt_once(
     attempt
 }
 
-/// Returns why the guards would not have allowed what the execution may have deleted itself; `None` if they would have.
-/// The keys that the destination had before the attempt decide, and which of them it still has.
-async fn beyond_guards(
+/// What an execution may have deleted itself, that no guard has seen.
+#[derive(Debug, Default)]
+struct DeletesOfDatasync {
+    /// Why the guards would not have allowed it; `None` if they would have.
+    beyond: Option<String>,
+    deleted: u64,
+}
+
+/// Compares the keys that the destination had before the attempt with those that it still has.
+async fn deletes_of_datasync(
     attempt: &Attempt,
     sampled: Option<&SampledKeys>,
     session: &Session,
     shutdown: &Shutdown,
-) -> Option<String> {
+) -> DeletesOfDatasync {
+    let counted = attempt.deleted_without_guards();
+    let beyond = |why: String| DeletesOfDatasync { beyond: Some(why), deleted: counted };
     if !attempt.may_have_deleted() {
-        return None;
+        return DeletesOfDatasync::default();
     }
     let (context, limit) = (session.context(), session.context().delete_rules.max_delete);
     if attempt.ignored_override() && !sampled.is_some_and(|sampled| sampled.allow_deletes(limit)) {
-        return Some("the listing before the start does not show that its deletes are within --max-delete".to_owned());
+        return beyond(
+            "the listing before the start does not show that its deletes are within --max-delete".to_owned(),
+        );
     }
-    let sampled = sampled?;
+    let Some(sampled) = sampled else {
+        return DeletesOfDatasync { beyond: None, deleted: counted };
+    };
     let missing = tokio::select! {
         missing = sampled.missing(context) => missing,
-        () = shutdown.requested() => return None,
+        () = shutdown.requested() => return DeletesOfDatasync::default(),
     };
     match missing {
-        Ok(missing) => sampled.beyond_guards(missing, limit),
-        Err(error) => Some(format!("cannot list what it left ({})", context.destination.explain(&error))),
+        Ok(missing) => DeletesOfDatasync {
+            beyond: sampled.beyond_guards(missing, limit),
+            deleted: sampled.deleted(missing, counted),
+        },
+        Err(error) => beyond(format!("cannot list what it left ({})", context.destination.explain(&error))),
     }
 }

@@ -30,6 +30,8 @@ impl Deleting {
                 of_plan: false,
                 task_unknown: false,
                 datasync_may_still_run: None,
+                other_writer: None,
+                already_deleted: 0,
             },
             allow_missing_mounts: args.allow_missing_mounts,
             requirements: Requirements { mount: args.require_mount, sentinel: args.sentinel },

@@ -82,6 +82,8 @@ pub(crate) struct Followed {
     last: Option<Execution>,
     /// Whether a poll showed CANCELLING before this run requested a cancel.
     cancelled_by_another: bool,
+    /// Whether DataSync accepted this run's request to cancel it, or may have.
+    cancelled: bool,
 }
 
 impl Attempt {
@@ -89,7 +91,7 @@ impl Attempt {
     pub(crate) fn failed(error: &ServiceError) -> Self {
         // A task that does not exist has no execution; after any other error this is unknown.
         let may_run = error.kind != ServiceErrorKind::UnknownTask;
-        let still_running = may_run.then_some(StillRunning { arn: None, deletes: false });
+        let still_running = may_run.then_some(StillRunning { arn: None, deletes: false, cancelled: false });
         Self { still_running, ..Self::without_execution(AttemptVerdict::of_error(error)) }
     }
 
@@ -105,6 +107,11 @@ impl Attempt {
     /// The execution whose end a poll confirmed.
     pub(crate) fn ended(&self) -> Option<&ExecutionArn> {
         self.execution.as_ref().filter(|followed| followed.has_ended()).map(|followed| &followed.arn)
+    }
+
+    /// The execution that a run asked DataSync to cancel, and whose end it did not see.
+    pub(crate) fn cancelled(&self) -> Option<&ExecutionArn> {
+        self.still_running.as_ref().filter(|running| running.cancelled)?.arn.as_ref()
     }
 
     /// When the first write of an execution of this attempt may have been, if there was one.
@@ -128,6 +135,13 @@ impl Attempt {
     /// Whether the execution may have deleted although it was to delete nothing.
     pub(crate) fn ignored_override(&self) -> bool {
         self.unproven.iter().any(Unproven::is_ignored_override)
+    }
+
+    /// How many objects the execution deleted, that no guard has seen.
+    pub(crate) fn deleted_without_guards(&self) -> u64 {
+        let last = self.execution.as_ref().and_then(|followed| followed.last.as_ref());
+        let deleted = last.filter(|_| self.may_have_deleted()).map_or(0, |last| last.counted.deleted());
+        u64::try_from(deleted).unwrap_or_default()
     }
 
     /// Why an execution may have deleted, or may still delete, what no guard has seen; `None` if that cannot be.
@@ -163,7 +177,7 @@ pub(crate) async fn attempt(
     progress: &Progress,
 ) -> Attempt {
     let started = Instant::now();
-    let mut followed = match attach_or_start(datasync, task, latest, request, shutdown).await {
+    let mut followed = match attach_or_start(datasync, task, latest, request, limits, shutdown).await {
         Ok(followed) => followed,
         Err(NotStarted { verdict, still_running }) => {
             return Attempt { took: started.elapsed(), still_running, ..Attempt::without_execution(verdict) };
@@ -227,16 +241,31 @@ async fn attach_or_start(
     task: &Task,
     latest: &Latest,
     request: &Request,
+    limits: StageLimits,
     shutdown: &Shutdown,
 ) -> Result<Followed, NotStarted> {
     let not_started = |verdict, still_running| NotStarted { verdict, still_running };
     if shutdown.is_requested() {
         return Err(not_started(AttemptVerdict::stopped_before_start(), latest.still_running(task)));
     }
-    match latest.clone().running() {
-        Ok(Some(running)) => return Ok(Followed::attached(running)),
-        Ok(None) => {}
-        Err(error) => return Err(not_started(AttemptVerdict::of_error(&error), latest.still_running(task))),
+    if let Latest::CancelledByRun(ending) = latest {
+        tracing::info!(execution = %ending.arn, "waiting for the end of an execution that an earlier run cancelled");
+        let mut ending = Followed::attached(ending.clone());
+        wait_for_end(datasync, &mut ending, limits, shutdown).await;
+        if !ending.has_ended() {
+            let verdict = if shutdown.is_requested() {
+                AttemptVerdict::stopped_before_start()
+            } else {
+                AttemptVerdict::still_cancelling(limits.cancel)
+            };
+            return Err(not_started(verdict, latest.still_running(task)));
+        }
+    } else {
+        match latest.clone().running() {
+            Ok(Some(running)) => return Ok(Followed::attached(running)),
+            Ok(None) => {}
+            Err(error) => return Err(not_started(AttemptVerdict::of_error(&error), latest.still_running(task))),
+        }
     }
     let since = Some(SystemTime::now());
     let may_delete = request.allows_deletes(task);
@@ -257,11 +286,12 @@ async fn attach_or_start(
                 since,
                 last: None,
                 cancelled_by_another: false,
+                cancelled: false,
             });
         }
         Err(error) => error,
     };
-    let unseen = StillRunning { arn: None, deletes: may_delete };
+    let unseen = StillRunning { arn: None, deletes: may_delete, cancelled: false };
     if shutdown.is_requested() {
         return Err(if error.kind.shows_that_nothing_started() {
             not_started(AttemptVerdict::stopped_before_start(), None)
@@ -354,6 +384,13 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimit
             }
         }
     };
+    followed.cancelled = response == Cancel::Accepted;
+    wait_for_end(datasync, followed, limits, shutdown).await;
+    response
+}
+
+/// Waits for the end of an execution that is being cancelled.
+async fn wait_for_end(datasync: &DataSync, followed: &mut Followed, limits: StageLimits, shutdown: &Shutdown) {
     let deadline = Instant::now() + limits.cancel;
     while Instant::now() < deadline && !shutdown.is_requested() {
         match datasync.describe_execution(&followed.arn).await {
@@ -370,7 +407,6 @@ async fn cancel(datasync: &DataSync, followed: &mut Followed, limits: StageLimit
             () = shutdown.requested() => break,
         }
     }
-    response
 }
 
 impl Followed {
@@ -384,14 +420,15 @@ impl Followed {
             requested: None,
             since: last.started,
             cancelled_by_another: last.status == Status::Cancelling,
+            cancelled: false,
             last: Some(last),
         }
     }
 
     /// This execution, if its end is not confirmed.
     fn still_running(&self) -> Option<StillRunning> {
-        let still_running = || StillRunning { arn: Some(self.arn.clone()), deletes: self.may_delete() };
-        (!self.has_ended()).then(still_running)
+        let (arn, deletes) = (Some(self.arn.clone()), self.may_delete());
+        (!self.has_ended()).then_some(StillRunning { arn, deletes, cancelled: self.cancelled })
     }
 
     /// Whether another client cancelled the execution: a poll has shown that, whatever error code the end has.

@@ -1,5 +1,7 @@
 //! The circuit breaker: after some failed executions in a row, runs do not try DataSync until a cooldown is over.
 //!
+//! It also remembers which execution a run cancelled: the next run must not take that for the cancel of an operator.
+//!
 //! Each destination has its own file in the state. A file that cannot be read counts as absent; the next store rebuilds it.
 
 use std::time::{Duration, SystemTime};
@@ -27,6 +29,8 @@ pub(crate) struct BreakerRules {
 pub struct Breaker {
     failures: u32,
     last_failure: Option<SystemTime>,
+    /// The execution that the last attempt cancelled, and whose end it did not see.
+    cancelled: Option<String>,
 }
 
 /// The breaker's file in the state, for one destination. Without a state there is no file.
@@ -43,6 +47,8 @@ struct BreakerRecord {
     destination: String,
     failures_in_a_row: u32,
     last_failure: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cancelled_execution: Option<String>,
 }
 
 impl Breaker {
@@ -61,11 +67,21 @@ impl Breaker {
     }
 
     pub(crate) fn succeeded(&mut self) {
-        *self = Self::default();
+        *self = Self { cancelled: self.cancelled.take(), ..Self::default() };
     }
 
     pub(crate) fn failed(&mut self, now: SystemTime) {
-        *self = Self { failures: self.failures.saturating_add(1), last_failure: Some(now) };
+        *self = Self { failures: self.failures.saturating_add(1), last_failure: Some(now), ..self.clone() };
+    }
+
+    /// The execution that the last attempt cancelled, and whose end it did not see.
+    pub(crate) fn cancelled(&self) -> Option<&str> {
+        self.cancelled.as_deref()
+    }
+
+    /// Takes the execution that an attempt cancelled, and whose end it did not see.
+    pub(crate) fn cancels(&mut self, execution: Option<String>) {
+        self.cancelled = execution;
     }
 }
 
@@ -108,6 +124,7 @@ impl<'a> BreakerFile<'a> {
             destination: self.destination.clone(),
             failures_in_a_row: breaker.failures,
             last_failure: breaker.last_failure.map(|time| humantime::format_rfc3339_millis(time).to_string()),
+            cancelled_execution: breaker.cancelled.clone(),
         };
         let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
         if let Err(error) = state.write(&self.name, Bytes::from(content)).await {
@@ -122,7 +139,7 @@ impl<'a> BreakerFile<'a> {
         }
         let last = record.last_failure.map(|time| humantime::parse_rfc3339(&time)).transpose();
         let last_failure = last.map_err(|error| format!("is damaged ({error})"))?;
-        Ok(Breaker { failures: record.failures_in_a_row, last_failure })
+        Ok(Breaker { failures: record.failures_in_a_row, last_failure, cancelled: record.cancelled_execution })
     }
 }
 
@@ -159,6 +176,7 @@ mod tests {
         let file = |url: &str| BreakerFile::new(Some(&state), &url.parse().unwrap());
         let mut breaker = Breaker::default();
         breaker.failed(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_123));
+        breaker.cancels(Some("arn".to_owned()));
         file("s3://site/www").store(&breaker).await;
         assert_eq!(file("s3://site/www").load().await, breaker);
         assert_eq!(file("s3://site/ww-w").load().await, Breaker::default());

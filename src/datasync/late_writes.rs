@@ -121,7 +121,7 @@ impl<'a> LateWrites<'a> {
                     self.failed(started, execution.content_suspect_since(), execution.filters.clone()).await;
                 }
             }
-            Latest::Running(execution) => {
+            Latest::Running(execution) | Latest::CancelledByRun(execution) => {
                 self.set_running(true).await;
                 self.failed(execution.started.unwrap_or(UNIX_EPOCH), None, execution.filters.clone()).await;
             }

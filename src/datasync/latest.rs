@@ -14,15 +14,25 @@ pub(crate) enum Latest {
     Ended(Execution),
     /// It is running.
     Running(Execution),
+    /// It is ending, because an earlier run asked DataSync to cancel it.
+    CancelledByRun(Execution),
     /// DataSync did not describe it.
     Unknown(ExecutionArn, ServiceError),
 }
 
 impl Latest {
+    /// The same, if an earlier run asked DataSync to cancel the execution with this ARN.
+    pub(crate) fn cancelled_by_run(self, cancelled: Option<&str>) -> Self {
+        match self {
+            Self::Running(execution) if Some(execution.arn.as_str()) == cancelled => Self::CancelledByRun(execution),
+            other => other,
+        }
+    }
+
     /// Returns the execution, if it is running. One that no longer exists is not.
     pub(crate) fn running(self) -> Result<Option<Execution>, ServiceError> {
         match self {
-            Self::Running(execution) => Ok(Some(execution)),
+            Self::Running(execution) | Self::CancelledByRun(execution) => Ok(Some(execution)),
             Self::None | Self::Ended(_) => Ok(None),
             Self::Unknown(_, error) if error.kind == ServiceErrorKind::UnknownExecution => Ok(None),
             Self::Unknown(_, error) => Err(error),
@@ -34,11 +44,14 @@ impl Latest {
         match self {
             Self::None | Self::Ended(_) => None,
             Self::Unknown(_, error) if error.kind == ServiceErrorKind::UnknownExecution => None,
-            Self::Running(execution) => {
+            Self::Running(execution) | Self::CancelledByRun(execution) => {
                 let deletes = execution.options.as_ref().is_none_or(ExecutionOptions::delete);
-                Some(StillRunning { arn: Some(execution.arn.clone()), deletes })
+                let cancelled = matches!(self, Self::CancelledByRun(_));
+                Some(StillRunning { arn: Some(execution.arn.clone()), deletes, cancelled })
             }
-            Self::Unknown(arn, _) => Some(StillRunning { arn: Some(arn.clone()), deletes: task.settings.delete }),
+            Self::Unknown(arn, _) => {
+                Some(StillRunning { arn: Some(arn.clone()), deletes: task.settings.delete, cancelled: false })
+            }
         }
     }
 }

@@ -2,6 +2,17 @@
 
 use super::arn::ExecutionArn;
 
+/// What a new description of the task shows beside a direct sync.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// No execution is running.
+    Nothing,
+    /// An execution may be running.
+    Execution(StillRunning),
+    /// The task has other filters, a changed manifest or other options than when the run began.
+    OtherSettings,
+}
+
 /// An execution that may still be running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StillRunning {
@@ -9,6 +20,8 @@ pub(crate) struct StillRunning {
     pub(crate) arn: Option<ExecutionArn>,
     /// Whether the execution may delete objects itself.
     pub(crate) deletes: bool,
+    /// Whether a run asked DataSync to cancel it.
+    pub(crate) cancelled: bool,
 }
 
 impl std::fmt::Display for StillRunning {

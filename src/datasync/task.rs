@@ -43,7 +43,7 @@ pub(crate) struct LocationArns {
 /// What `DescribeTask` shows of a task, without its locations.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TaskAlone {
-    latest_execution: Option<ExecutionArn>,
+    pub(super) latest_execution: Option<ExecutionArn>,
     settings: TaskSettings,
     options: Option<ExecutionOptions>,
     pub(super) locations: LocationArns,
@@ -142,6 +142,13 @@ impl TaskAlone {
         };
         let uri = uri.to_owned();
         Ok(self.with(source, uri, storage_class(destination)))
+    }
+
+    /// Whether the settings that a direct sync follows are still those of this description.
+    pub(super) fn has_settings_of(&self, earlier: &Task) -> bool {
+        let TaskSettings { storage_class, bytes_per_second, .. } = earlier.settings.clone();
+        let settings = TaskSettings { storage_class, bytes_per_second, ..self.settings.clone() };
+        settings == earlier.settings && self.locations == earlier.locations
     }
 
     /// The whole configuration, with the locations of an earlier description, if they are this task's.

@@ -4,6 +4,7 @@ use crate::exit_code::ExitCode;
 use crate::report::InspectionCounts;
 use crate::sync::counts::Seconds;
 use crate::sync::fatal::Fatal;
+use crate::sync::rules::DeleteRules;
 use crate::sync::tally::Tally;
 
 /// What the work found.
@@ -31,6 +32,17 @@ pub(super) enum Differences {
 }
 
 impl Outcome {
+    /// Counts the deletes of DataSync that no guard has seen: alone they may be more than the limit allows.
+    pub(super) fn count_deletes_of_datasync(&mut self, rules: &DeleteRules) {
+        let deleted = rules.already_deleted;
+        if self.violations.is_none() && deleted > 0 && rules.exceed_limit(0, self.tally.objects_in_scope) {
+            self.violations = Some(format!(
+                "DataSync deleted {deleted} objects without the guards of this program, more than --max-delete allows: look \
+                 for missing objects (bucket versions, CloudTrail)"
+            ));
+        }
+    }
+
     pub(super) fn exit_code(&self, result: &Result<(), Fatal>, stopped: Option<ExitCode>) -> ExitCode {
         match (result, stopped) {
             (Err(_), _) => ExitCode::Fatal,

@@ -35,7 +35,7 @@ pub enum Guard {
     /// are those in scope that the run knows of.
     EmptySource { objects: u64 },
     /// There are more deletes than `--max-delete` allows.
-    Limit { deletes: u64, objects: u64, allowed: MaxDelete, share: LimitShare },
+    Limit { deletes: u64, before: u64, objects: u64, allowed: MaxDelete, share: LimitShare },
     /// The object belongs to a destination inside this one, which runs with the same state write to.
     OtherDestination { destination: String, marker: String },
     /// The temporary file that holds the list of deletes failed.
@@ -69,7 +69,7 @@ impl Guard {
         Self::Uploads { failed: 0, of_plan: false },
         Self::MayBeRenamed { new_name: NewName::Unpublished, unknown_size: None },
         Self::EmptySource { objects: 0 },
-        Self::Limit { deletes: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
+        Self::Limit { deletes: 0, before: 0, objects: 0, allowed: MaxDelete::Default, share: LimitShare::Whole },
         Self::OtherDestination { destination: String::new(), marker: String::new() },
         Self::Spill { error: String::new() },
         Self::ImpossiblePath,
@@ -200,11 +200,18 @@ impl Guard {
                      but {beside}. Mount it and run again, or pass --allow-empty-source if it is meant to be empty"
                 )
             }
-            Self::Limit { deletes, objects, allowed, share } => format!(
-                "the run would delete {deletes} of {objects} objects in scope, {}. Pass --max-delete {deletes} to allow \
-                 them",
-                allowed.exceeded(*share)
-            ),
+            Self::Limit { deletes, before, objects, allowed, share } => {
+                let of_datasync = match before {
+                    0 => String::new(),
+                    before => format!(" after DataSync deleted {before}"),
+                };
+                format!(
+                    "the run would delete {deletes} of {objects} objects in scope{of_datasync}, {}. Pass --max-delete {} to \
+                     allow them",
+                    allowed.exceeded(*share),
+                    deletes + before
+                )
+            }
             Self::OtherDestination { destination, marker } => format!(
                 "these objects belong to {destination}, which runs with the same state write to: kept them. Exclude its \
                  keys here (--exclude). If that destination is retired, remove {marker} from the state"

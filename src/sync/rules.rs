@@ -1,9 +1,11 @@
 //! The rules of a run: what its decisions and its deletes depend on besides the file and the object.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metadata::Preserve;
 use crate::sync::guard::{LimitShare, MaxDelete};
+use crate::sync::other_writer::OtherWriter;
 use crate::time::EpochNanos;
 
 /// What a decision depends on besides the file and the object.
@@ -127,9 +129,20 @@ pub struct DeleteRules {
     pub task_unknown: bool,
     /// The DataSync execution that may still be running.
     pub datasync_may_still_run: Option<String>,
+    /// Who may have started to write since the run began.
+    pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
+    /// How many objects DataSync has deleted before this run's deletes. They count towards the limit.
+    pub already_deleted: u64,
 }
 
 impl DeleteRules {
+    /// Whether these deletes, with those of DataSync before them, are more than the limit allows. `objects`: how many
+    /// objects in scope the destination had when this run listed it.
+    pub(crate) fn exceed_limit(&self, deletes: u64, objects: u64) -> bool {
+        let before = self.already_deleted;
+        deletes.saturating_add(before) > self.max_delete.of(objects.saturating_add(before), self.limit_share)
+    }
+
     /// The rules for deletes of a reviewed plan: their number and the directories were checked when the plan was made.
     pub(crate) fn of_plan(self) -> Self {
         Self { max_delete: MaxDelete::Count(u64::MAX), ignore_errors: true, of_plan: true, ..self }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::changes::ChangesWriter;
 use super::context::Context;
 use super::memory::Memory;
+use super::other_writer::OtherWriter;
 use super::rules::{DeleteRules, Rules, Suspect};
 use super::survey::Input;
 use crate::index::Index;
@@ -27,6 +28,10 @@ pub struct Doubt {
     pub task_unknown: bool,
     /// The execution, if it may still be running.
     pub datasync_may_still_run: Option<String>,
+    /// Who may have started to write since the run began.
+    pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
+    /// How many objects DataSync has deleted without a guard.
+    pub already_deleted: u64,
     /// Why DataSync may have deleted, or may still delete, what no guard has seen: the run is then incomplete.
     pub unguarded_deletes: Option<String>,
     /// What DataSync may have written that this run does not allow: the run is then incomplete.
@@ -53,7 +58,13 @@ impl Setup {
         let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
         let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
         let datasync_may_still_run = doubt.datasync_may_still_run.clone();
-        let delete_rules = DeleteRules { task_unknown: doubt.task_unknown, datasync_may_still_run, ..delete_rules };
+        let delete_rules = DeleteRules {
+            task_unknown: doubt.task_unknown,
+            datasync_may_still_run,
+            other_writer: doubt.other_writer.clone(),
+            already_deleted: doubt.already_deleted,
+            ..delete_rules
+        };
         Arc::new(Context { rules, delete_rules, memory, changes, ..self.context })
     }
 }

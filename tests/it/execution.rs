@@ -379,6 +379,28 @@ fn deletes_beside_an_execution_whose_end_is_not_confirmed_name_it() {
     assert!(message.contains("/execution/exec-"), "{message}");
 }
 
+/// The cancel of an earlier run is not that of an operator.
+#[test]
+fn the_next_run_waits_for_what_an_earlier_run_cancelled() {
+    let (trial, datasync) = trial(TRANSFERRING);
+    datasync.change(|service| service.cancel = Cancel::Late(Duration::from_secs(20)));
+    let state = trial.folder.path().join("state").display().to_string();
+    let options = ["--state", &state, "--breaker-failures", "100"];
+    let run = |wait| trial.run(&datasync, &[&options[..], &["--cancel-timeout", wait]].concat());
+    assert_eq!(verdict(&run("1s").expect(0)).0, "stalled");
+
+    trial.write("new", "new");
+    let second = run("1s").expect(0);
+    let (kind, evidence) = verdict(&second);
+    assert_eq!((kind, second.counted("uploaded")), ("timed_out", 1), "{evidence}");
+    assert!(evidence.contains("an earlier run cancelled the execution"), "{evidence}");
+    assert_eq!(datasync.count("StartTaskExecution"), 1);
+
+    datasync.change(|service| service.script = SUCCESS.to_vec());
+    let third = run("1m").expect(0);
+    assert_eq!((verdict(&third).0, datasync.count("StartTaskExecution")), ("succeeded", 2), "{}", third.stderr);
+}
+
 // --- deletes that no guard has seen ---
 
 #[test]

@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use fake_aws::datasync::reference::Copy;
 use fake_aws::datasync::{Cancel, DataSyncServer, EffectiveOptions, ServiceFault};
-use fake_aws::s3::{Operation, Seed};
+use fake_aws::s3::{Fault, Operation, Rule, Seed};
 use serde_json::{Value, json};
 
 use crate::trial::{FinishedRun, READS, Trial, WRITES, wait_until};
@@ -227,6 +229,96 @@ fn an_attached_execution_that_deletes_what_no_guard_allows_is_exit_code_3() {
     let run = trial.run(&datasync, &["--stall-timeout", "10s", "--max-delete", "1"]).expect(3);
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("it deleted 2 objects, more than --max-delete allows"), "{error}");
+}
+
+#[test]
+fn an_execution_that_deletes_what_is_not_the_runs_is_exit_code_3() {
+    let (trial, datasync) = trial(SUCCESS);
+    trial.object("keep/a", "a", LONG_AGO);
+    let server = trial.s3.clone();
+    executions_do(&datasync, move |_| server.remove("site", "www/keep/a"));
+    datasync.change(|service| {
+        service.exclude = Some("/keep".to_owned());
+        service.ignores_override = true;
+        service.falsify = Some(("DescribeTaskExecution", Box::new(|response| response["FilesDeleted"] = 1.into())));
+    });
+    let run = trial.run(&datasync, &[]).expect(3);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("1 objects that are missing now are excluded here"), "{error}");
+}
+
+#[test]
+fn deletes_of_datasync_count_towards_the_limit() {
+    let (trial, datasync) = trial(RUNNING);
+    for number in 0..3 {
+        trial.object(&format!("old{number}"), "o", LONG_AGO);
+    }
+    let server = trial.s3.clone();
+    executions_do(&datasync, move |_| {
+        ["orphan", "old0"].iter().for_each(|key| server.remove("site", &format!("www/{key}")))
+    });
+    datasync.change(|service| {
+        service.falsify = Some(("DescribeTaskExecution", Box::new(|response| response["FilesDeleted"] = 2.into())));
+    });
+    let _running = datasync.start_execution();
+    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--max-delete", "3"]).expect(3);
+    assert_eq!((run.withheld_by("limit"), run.counted("deleted")), (2, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("after DataSync deleted 2"), "{}", run.stderr);
+}
+
+#[test]
+fn an_allowed_empty_source_does_not_allow_all_deletes_of_another_client() {
+    let (trial, datasync) = trial(RUNNING);
+    for number in 0..150 {
+        trial.object(&format!("old/{number:03}"), "x", LONG_AGO);
+    }
+    fs::remove_dir_all(trial.tree()).unwrap();
+    fs::create_dir(trial.tree()).unwrap();
+    executions_do(&datasync, delete_all(&trial));
+    let _running = datasync.start_execution();
+    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--allow-empty-source"]).expect(3);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("it deleted 151 objects, more than --max-delete allows"), "{error}");
+}
+
+#[test]
+fn an_execution_that_starts_during_the_direct_sync_withholds_its_deletes() {
+    for options in [&[][..], &["--policy", "direct-only"]] {
+        let (trial, datasync) = trial(&[("ERROR", Duration::ZERO)]);
+        let datasync = Arc::new(datasync);
+        let starter = Arc::clone(&datasync);
+        let hook = move || {
+            starter.change(|service| service.script = vec![("TRANSFERRING", FOREVER)]);
+            starter.start_execution();
+        };
+        trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(hook)));
+        let run = trial.run(&datasync, options).expect(3);
+        assert_eq!((run.withheld_by("datasync_may_still_run"), trial.has("orphan")), (1, true), "{options:?}");
+    }
+}
+
+#[test]
+fn a_task_that_changes_during_the_run_is_not_followed() {
+    for script in [SUCCESS, &[("ERROR", Duration::ZERO)]] {
+        let (trial, datasync) = trial(script);
+        datasync.change(|service| {
+            let excluded = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&excluded);
+            service.falsify = Some((
+                "DescribeTask",
+                Box::new(move |response| {
+                    // The first description is that of the run's start.
+                    if seen.swap(true, Ordering::Relaxed) {
+                        response["Excludes"] = json!([{ "FilterType": "SIMPLE_PATTERN", "Value": "/d1" }]);
+                    }
+                }),
+            ));
+        });
+        let run = trial.run(&datasync, &[]).expect(3);
+        assert_eq!(trial.count(WRITES), 0, "{script:?}");
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains("the settings of the task changed"), "{error}");
+    }
 }
 
 /// Deletes all objects.
@@ -495,7 +587,8 @@ fn a_run_does_not_wait_for_an_execution_that_datasync_does_not_know() {
         service.faults.push(("DescribeTaskExecution", u32::MAX, unknown()));
         service.faults.push(("CancelTaskExecution", u32::MAX, unknown()));
     });
-    let run = trial.run(&datasync, &["--cancel-timeout", "1h"]).expect(3);
+    // DataSync may not know yet what it has just started.
+    let run = trial.run(&datasync, &["--cancel-timeout", "1h", "--stall-timeout", "2s"]).expect(3);
     assert_verdict(&run, "fallback", "unknown_task");
     assert_eq!(run.withheld_by("datasync_may_still_run"), 1);
 }

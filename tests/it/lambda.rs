@@ -303,6 +303,21 @@ fn a_cancelled_execution_starts_no_fallback() {
     assert!(function.tasks().is_empty() && execution != cancelled);
 }
 
+/// The event may come before the description shows the end.
+#[test]
+fn the_event_of_an_end_that_the_description_does_not_show_starts_no_fallback() {
+    let datasync = datasync(&[("CANCELLING", FOREVER)]);
+    let execution = datasync.start_execution();
+    let function = Function::start(&datasync, &[ended(&execution, "ERROR")], &ECS, started());
+    assert_eq!(function.responses(1)[0].1["ignored"], "the execution was cancelled");
+    let running = self::datasync(&[("VERIFYING", FOREVER)]);
+    let execution = running.start_execution();
+    let function = Function::start(&running, &[ended(&execution, "ERROR")], &ECS, started());
+    let (succeeded, response) = &function.responses(1)[0];
+    assert!(!succeeded && response.to_string().contains("VERIFYING"), "Lambda delivers the event again: {response}");
+    assert!(function.tasks().is_empty());
+}
+
 #[test]
 fn a_failure_whose_detail_mentions_a_cancel_starts_the_fallback() {
     let datasync = datasync(&[("ERROR", Duration::ZERO)]);

@@ -1,6 +1,7 @@
 //! The history of the task's executions, as far as a run knows it: the latest one, since when objects are suspect, and
 //! the failures in a row.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::prepare::Known;
@@ -9,7 +10,7 @@ use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Attempt, unwanted_writes};
 use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
-use crate::datasync::{ExecutionArn, Latest, Request, StillRunning, Task};
+use crate::datasync::{Beside, ExecutionArn, Latest, OtherExecutions, Request, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
 use crate::sync::rules::Suspect;
@@ -48,6 +49,7 @@ impl<'a> History<'a> {
         }
         let breaker_file = BreakerFile::new(state, destination);
         let breaker = breaker_file.load().await;
+        let latest = latest.cancelled_by_run(breaker.cancelled());
         Self { task, latest, late_writes, breaker, breaker_file, loaded }
     }
 
@@ -69,34 +71,46 @@ impl<'a> History<'a> {
             return;
         };
         self.late_writes.saw_attempt(attempt, task).await;
-        let kind = attempt.verdict.kind;
-        if kind == VerdictKind::Interrupted {
-            return;
-        }
+        let (kind, before) = (attempt.verdict.kind, self.breaker.clone());
+        self.breaker.cancels(attempt.cancelled().map(ToString::to_string));
         if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
             self.breaker.succeeded();
-        } else if kind != VerdictKind::Cancelled {
+        } else if !matches!(kind, VerdictKind::Cancelled | VerdictKind::Interrupted) {
             self.breaker.failed(SystemTime::now());
         }
-        self.breaker_file.store(&self.breaker).await;
+        if kind != VerdictKind::Interrupted || self.breaker != before {
+            self.breaker_file.store(&self.breaker).await;
+        }
     }
 
-    /// Looks once more, before a direct sync, for an execution that may be running beside it.
-    pub(super) async fn beside_others(&mut self, known: &Known, doubt: Doubt, ended: Option<&ExecutionArn>) -> Doubt {
+    /// Describes the task once more, before a direct sync. Returns what the direct sync must doubt, or nothing if the task
+    /// has other settings than those that it would follow.
+    pub(super) async fn beside_others(
+        &mut self,
+        known: &Known,
+        doubt: Doubt,
+        ended: Option<&ExecutionArn>,
+    ) -> Option<Doubt> {
         let (Ok(task), None) = (&known.task, &doubt.datasync_may_still_run) else {
-            return doubt;
+            return Some(doubt);
         };
-        let Some(running) = known.datasync.running_now(task, ended).await else {
-            return doubt;
+        let running = match known.datasync.beside(task, ended).await {
+            Beside::Execution(running) => running,
+            Beside::OtherSettings => return None,
+            Beside::Nothing => {
+                let (datasync, task) = (known.datasync.clone(), task.clone());
+                let others = OtherExecutions { datasync, task, ended: ended.cloned() };
+                return Some(Doubt { other_writer: Some(Arc::new(others)), ..doubt });
+            }
         };
         tracing::warn!("an execution of the task may be running: deleting nothing");
         self.late_writes.may_run_since(self.loaded).await;
-        Doubt {
+        Some(Doubt {
             suspect: doubt.suspect.and(self.late_writes.suspect()),
             unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
             datasync_may_still_run: Some(running.to_string()),
             ..doubt
-        }
+        })
     }
 
     /// Why a success proves too little, if an earlier execution may have left wrong content: DataSync compares no content.
@@ -121,10 +135,11 @@ impl<'a> History<'a> {
             task_unknown: self.task.is_err(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
             unwanted_writes: match (&self.latest, self.task, request) {
-                (Latest::Running(running), Ok(task), Some(request)) => unwanted_writes(running, request, task),
+                (Latest::Running(running) | Latest::CancelledByRun(running), Ok(task), Some(request)) => unwanted_writes(running, request, task),
                 _ => None,
             },
             datasync_may_still_run: still_running.as_ref().map(ToString::to_string),
+            ..Doubt::default()
         }
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
 use crate::key::{RelativeKey, SourcePath};
+use crate::served::InnerDestinations;
 use crate::source::presence::Presence;
 use crate::sync::context::Context;
 use crate::sync::guard::{LimitShare, MaxDelete};
@@ -17,12 +18,15 @@ const SAMPLE_KEYS: usize = 200;
 /// How many pages the sample may cost.
 const MOST_PAGES: usize = 5;
 
-/// The keys in scope of one page of the listing.
+/// The keys of one page of the listing.
 #[derive(Debug)]
 struct SampledPage {
     /// The page starts after this key.
     after: RelativeKey,
+    /// The keys in scope.
     keys: Vec<RelativeKey>,
+    /// The keys that are not this run's: its filters leave them out, or another destination has them.
+    others: Vec<RelativeKey>,
 }
 
 /// The keys in scope of a few pages of the listing.
@@ -54,6 +58,8 @@ pub(super) struct Missing {
     keys: usize,
     /// Those that are not proven to be orphans.
     of_files: usize,
+    /// The keys that are not this run's.
+    others: usize,
 }
 
 impl KeySample {
@@ -61,7 +67,7 @@ impl KeySample {
     ///
     /// # Errors
     /// Returns an error if S3 does not list the destination.
-    pub(super) async fn take(context: &Context) -> Result<Self, S3Error> {
+    pub(super) async fn take(context: &Context, inner: &InnerDestinations) -> Result<Self, S3Error> {
         let (mut keys, mut pages) = (BTreeSet::new(), Vec::new());
         let (mut last, mut depth) = (RelativeKey::default(), 1);
         let mut start = PageStart::After(RelativeKey::default());
@@ -79,10 +85,13 @@ impl KeySample {
                 // The end of the listing: continue inside the directory that was passed over.
                 (_, None) => depth += 1,
             }
-            let in_scope = |key: &RelativeKey| SourcePath::of(key).is_some() && context.filter.admits(key.as_str());
-            let listed: Vec<RelativeKey> = page.objects.into_iter().map(|object| object.key).filter(in_scope).collect();
+            let in_scope = |key: &RelativeKey| {
+                SourcePath::of(key).is_some() && context.filter.admits(key.as_str()) && inner.of_object(key).is_none()
+            };
+            let (listed, others): (Vec<_>, Vec<_>) =
+                page.objects.into_iter().map(|object| object.key).partition(in_scope);
             keys.extend(listed.iter().cloned());
-            pages.push(SampledPage { after, keys: listed });
+            pages.push(SampledPage { after, keys: listed, others });
             match behind(&last, depth) {
                 Some(next) if !is_complete => start = PageStart::After(next),
                 _ => break,
@@ -135,25 +144,34 @@ impl SampledKeys {
     /// # Errors
     /// Returns an error if S3 does not list the destination.
     pub(super) async fn missing(&self, context: &Context) -> Result<Missing, S3Error> {
-        let mut missing = BTreeSet::new();
-        for SampledPage { after, keys } in &self.pages {
+        let (mut missing, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for SampledPage { after, keys, others: of_others } in &self.pages {
             let page = context.destination.page(&PageStart::After(after.clone())).await?;
             // New objects may have moved the last keys to the next page.
             let end = page.next.as_ref().map(|next| next.lower_bound().clone());
             let listed: BTreeSet<RelativeKey> = page.objects.into_iter().map(|object| object.key).collect();
             let is_missing = |key: &&RelativeKey| !listed.contains(*key) && end.as_ref().is_none_or(|end| *key <= end);
             missing.extend(keys.iter().filter(is_missing).cloned());
+            others.extend(of_others.iter().filter(is_missing));
         }
         let keys = missing.len();
         let (sampled, absent) = absent_of(missing.into_iter().collect(), context).await;
         let of_files = ((sampled - absent) * keys).div_ceil(sampled.max(1));
-        Ok(Missing { keys, of_files })
+        Ok(Missing { keys, of_files, others: others.len() })
+    }
+
+    /// How many objects were deleted, by what is missing or, of a longer listing, by what DataSync counted.
+    pub(super) fn deleted(&self, missing: Missing, counted: u64) -> u64 {
+        let missing = count(missing.keys + missing.others);
+        if self.is_complete { missing } else { missing.max(counted) }
     }
 
     /// Why the guards would not have allowed these deletes; `None` if they would have.
     pub(super) fn beyond_guards(&self, missing: Missing, limit: MaxDelete) -> Option<String> {
-        let Missing { keys, of_files } = missing;
-        if of_files > 0 {
+        let Missing { keys, of_files, others } = missing;
+        if others > 0 {
+            Some(format!("{others} objects that are missing now are excluded here, or belong to another destination"))
+        } else if of_files > 0 {
             Some(format!("{of_files} objects that it deleted belong to files of the source"))
         } else if count(keys) > limit.of(count(self.listed), LimitShare::Whole) {
             Some(format!("it deleted {keys} objects, more than --max-delete allows"))

@@ -1,6 +1,7 @@
 //! The check of the source before DataSync sees it: DataSync itself has no guard against an empty or a wrong folder.
 
 use super::key_sample::{KeySample, SampledKeys};
+use crate::served::InnerDestinations;
 use crate::source::content::{Content, Unread};
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
@@ -20,8 +21,8 @@ pub(super) enum SourceCheck {
 
 /// Compares the source with a sample of the destination. `before_datasync`: whether an execution may follow, rather than
 /// the direct sync alone, which has guards of its own.
-pub(super) async fn check_source(context: &Context, before_datasync: bool) -> SourceCheck {
-    let sample = match KeySample::take(context).await {
+pub(super) async fn check_source(context: &Context, inner: &InnerDestinations, before_datasync: bool) -> SourceCheck {
+    let sample = match KeySample::take(context, inner).await {
         Ok(sample) => Some(sample),
         Err(error) if before_datasync && let Some(why) = context.destination.other_owner(&error) => {
             return SourceCheck::OtherOwner(format!("{why}. Started and wrote nothing"));
@@ -42,7 +43,11 @@ pub(super) async fn check_source(context: &Context, before_datasync: bool) -> So
     match context.source.content().await {
         Content::Some => {}
         Content::None if context.delete_rules.allow_empty_source || !before_datasync => {
-            return SourceCheck::Passed(None);
+            // All of them may be deleted, up to the limit.
+            return SourceCheck::Passed(match sample {
+                Some(sample) if before_datasync => Some(sample.look_up(context).await),
+                _ => None,
+            });
         }
         Content::None => return SourceCheck::Withheld(Guard::EmptySource { objects }, objects, None),
         Content::Unknown(Unread { directories, first }) if before_datasync => {

@@ -199,6 +199,16 @@ impl AttemptVerdict {
         Self { evidence, ..self }
     }
 
+    /// The verdict on an execution that an earlier run cancelled.
+    pub(super) fn still_cancelling(limit: Duration) -> Self {
+        let evidence = format!(
+            "an earlier run cancelled the execution, and DataSync did not confirm its end within {} (--cancel-timeout): \
+             it may still be running",
+            shown(limit)
+        );
+        Self::new(VerdictKind::TimedOut, evidence)
+    }
+
     pub(super) fn queued_too_long(status: &str, limit: Duration) -> Self {
         Self::new(VerdictKind::QueuedTooLong, format!("the execution was {status} for {}", shown(limit)))
     }

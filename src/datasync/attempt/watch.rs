@@ -5,6 +5,7 @@
 //! | `QUEUED`, `LAUNCHING` | queued too long |
 //! | `PREPARING` (all counters may stay 0) | prepared too long |
 //! | `TRANSFERRING`, `VERIFYING` | stalled: no counter changed within the stall limit |
+//! | `CANCELLING` | timed out, after the limit of a cancel |
 //! | any stage before the end | timed out, after the limit in total |
 //! | every poll failed within the stall limit | of the last error |
 
@@ -16,6 +17,9 @@ use super::StageLimits;
 use super::verdict::AttemptVerdict;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, Status};
+
+/// How long DataSync may not know an execution.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the polls have shown, and when.
 #[derive(Debug)]
@@ -53,24 +57,27 @@ impl Watch {
             self.counters.clone_from(&execution.counters);
             self.last_change = now;
         }
-        let (status, StageLimits { queue, prepare, stall, total, .. }) = (&execution.status_name, self.limits);
+        let (status, StageLimits { queue, prepare, stall, total, cancel, .. }) = (&execution.status_name, self.limits);
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let in_this_stage = match execution.status {
             Status::Queued => over(since, queue).then(|| AttemptVerdict::queued_too_long(status, queue)),
             Status::Preparing => over(since, prepare).then(|| AttemptVerdict::prepared_too_long(prepare)),
             Status::Transferring => over(self.last_change, stall).then(|| AttemptVerdict::stalled(status, stall)),
-            Status::Cancelling | Status::Other | Status::Succeeded | Status::Failed => None,
+            Status::Cancelling => over(since, cancel).then(|| AttemptVerdict::timed_out(status, cancel)),
+            Status::Other | Status::Succeeded | Status::Failed => None,
         };
         in_this_stage.or_else(|| over(self.started, total).then(|| AttemptVerdict::timed_out(status, total)))
     }
 
     /// Takes the error of a failed poll; returns a verdict if waiting cannot help, or has lasted too long.
     pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<AttemptVerdict> {
+        let silent = now.saturating_duration_since(self.last_response);
         let is_permanent = match error.kind {
             ServiceErrorKind::Denied
             | ServiceErrorKind::UnknownTask
-            | ServiceErrorKind::UnknownExecution
             | ServiceErrorKind::Stopped => true,
+            // DataSync may not know yet what it has just started.
+            ServiceErrorKind::UnknownExecution => silent >= UNKNOWN_LIMIT,
             // Their source may have others later.
             ServiceErrorKind::Credentials
             | ServiceErrorKind::Refused
@@ -78,7 +85,6 @@ impl Watch {
             | ServiceErrorKind::Unavailable
             | ServiceErrorKind::Unreachable => false,
         };
-        let silent = now.saturating_duration_since(self.last_response);
         let in_total = now.saturating_duration_since(self.started);
         (is_permanent || silent >= self.limits.stall || in_total >= self.limits.total)
             .then(|| AttemptVerdict::of_error(error))
@@ -160,5 +166,10 @@ mod tests {
         assert_eq!(ended.kind, VerdictKind::Unreachable);
         let denied = watch.poll_failed(&error(ServiceErrorKind::Denied), started + 20 * SECOND).unwrap();
         assert_eq!(denied.kind, VerdictKind::AccessDenied, "waiting cannot change that");
+        let unknown = error(ServiceErrorKind::UnknownExecution);
+        let limits = StageLimits { stall: Duration::from_mins(1), ..LIMITS };
+        let watch = Watch::new(limits, started);
+        assert_eq!(watch.poll_failed(&unknown, started + 29 * SECOND), None, "it may have just started");
+        assert_eq!(watch.poll_failed(&unknown, started + 30 * SECOND).unwrap().kind, VerdictKind::UnknownTask);
     }
 }

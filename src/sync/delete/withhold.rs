@@ -29,6 +29,11 @@ impl RunGuards {
         if let Some(guard) = guard_of_all(orphans.count(), tally, rules).or_else(|| orphans.spill_guard()) {
             return Self::of_all(guard);
         }
+        if let Some(other) = rules.other_writer.as_ref().filter(|_| orphans.count() > 0)
+            && let Some(guard) = other.guard().await
+        {
+            return Self::of_all(guard);
+        }
         let learn = async {
             let unseen = match tally.unseen.take() {
                 Some(unseen) => unseen,
@@ -106,8 +111,9 @@ fn guard_of_rest(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Gua
         None
     } else if let Some(guard) = tally.empty_source() {
         Some(guard)
-    } else if deletes > rules.max_delete.of(objects, rules.limit_share) {
-        Some(Guard::Limit { deletes, objects, allowed: rules.max_delete, share: rules.limit_share })
+    } else if rules.exceed_limit(deletes, objects) {
+        let (before, allowed, share) = (rules.already_deleted, rules.max_delete, rules.limit_share);
+        Some(Guard::Limit { deletes, before, objects, allowed, share })
     } else {
         None
     }
@@ -129,6 +135,8 @@ mod tests {
         of_plan: false,
         task_unknown: false,
         datasync_may_still_run: None,
+        other_writer: None,
+        already_deleted: 0,
     };
 
     fn still_running() -> String {

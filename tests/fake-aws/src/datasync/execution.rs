@@ -74,7 +74,7 @@ impl Execution {
 
     pub(super) fn status(&self) -> &'static str {
         if let Some(cancelled) = self.cancelled {
-            return if cancelled.elapsed() < CANCELLING { "CANCELLING" } else { "ERROR" };
+            return if cancelled + CANCELLING > Instant::now() { "CANCELLING" } else { "ERROR" };
         }
         let mut passed = self.started.elapsed();
         let mut now = "SUCCESS";

@@ -16,6 +16,8 @@ const ACCOUNT: &str = "123456789012";
 pub enum Cancel {
     /// The execution ends with ERROR.
     Works,
+    /// The execution is CANCELLING for this time more.
+    Late(Duration),
     /// The service responds with success, but the execution continues.
     Ignored,
     /// The service responds with an error.
@@ -319,6 +321,7 @@ impl Service {
             self.executions.iter_mut().find(|execution| execution.arn == arn).ok_or_else(unknown_execution)?;
         match how {
             Cancel::Works => execution.cancelled = Some(Instant::now()),
+            Cancel::Late(time) => execution.cancelled = Some(Instant::now() + time),
             Cancel::Ignored => {}
             Cancel::Refused => return Err(invalid("The task execution cannot be cancelled.")),
         }
