@@ -25,6 +25,8 @@ pub(super) struct Place {
 pub(super) enum CallError {
     /// A lookup showed that the name no longer exists, or is now of another kind.
     Gone,
+    /// The directory lists the name as of another kind than each stat shows.
+    OtherKind,
     /// The name is where it was, and the second call failed too as if it were not.
     NotFound(Errno),
     /// The call failed.
@@ -96,6 +98,7 @@ impl CallError {
     pub(super) fn problem(self, operation: &'static str) -> Option<Problem> {
         match self {
             Self::Gone => None,
+            Self::OtherKind => Some(Problem::listed_as_another_kind(operation)),
             Self::NotFound(errno) => Some(Problem::listed_and_not_found(operation, errno)),
             Self::Failed(errno) => Some(Problem::of(operation, errno)),
         }

@@ -68,6 +68,14 @@ impl Problem {
         Self { message, ..Self::of(operation, errno) }
     }
 
+    /// The directory lists the name as of one kind, and the system shows another.
+    pub(super) fn listed_as_another_kind(operation: &'static str) -> Self {
+        let message = "the directory lists this name as of another kind than the system shows: check the file system, \
+                       then run again"
+            .to_owned();
+        Self { operation, kind: "other", message }
+    }
+
     /// A manifest names a file that does not exist.
     pub(super) fn named_and_missing() -> Self {
         let message =

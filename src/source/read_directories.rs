@@ -1,4 +1,5 @@
-//! The read directories: what the walk saw of each directory before it read it, in key order and bounded memory.
+//! The read directories: what the walk saw of each directory before it read it, in key order and bounded memory, and the
+//! youngest files that it saw.
 //!
 //! The walk reads each directory once, and what is moved into it afterwards is unseen. A run that would delete compares
 //! these records with the directories as they are then: `source/unseen`.
@@ -9,13 +10,17 @@ use std::sync::{Mutex, PoisonError};
 use csv::{ByteRecord, StringRecord};
 
 use super::entry::Stat;
+use super::seen_files::{Fingerprints, SeenFiles};
 use crate::key::RelativeKey;
 use crate::spool::{Spool, SpoolRecord};
 use crate::time::EpochNanos;
 
 /// The directories that one walk read.
 #[derive(Debug, Default)]
-pub(crate) struct ReadDirectories(Mutex<Spool<ReadDirectory>>);
+pub(crate) struct ReadDirectories {
+    directories: Mutex<Spool<ReadDirectory>>,
+    files: Mutex<SeenFiles>,
+}
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +39,22 @@ impl ReadDirectories {
     pub(super) fn add(&self, key: &str, stat: &Stat, through_link: bool) {
         let Stat { inode, mtime, ctime, .. } = *stat;
         let record = ReadDirectory { key: RelativeKey::new(key), inode, mtime, ctime, through_link };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner).push(record);
+    }
+
+    /// Adds a file of one of them.
+    pub(super) fn add_file(&self, key: &str, stat: &Stat) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).add(key, stat);
+    }
+
+    /// Takes out which files the walk saw.
+    pub(super) fn take_files(&self) -> Fingerprints {
+        std::mem::take(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner)).into_fingerprints()
     }
 
     /// Takes the records out, in key order.
     pub(super) fn take(&self) -> io::Result<impl Iterator<Item = io::Result<ReadDirectory>> + Send + use<>> {
-        let mut spool = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut spool = std::mem::take(&mut *self.directories.lock().unwrap_or_else(PoisonError::into_inner));
         match spool.error.take() {
             Some(error) => Err(error),
             None => spool.in_order(),

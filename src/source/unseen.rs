@@ -5,13 +5,14 @@
 //! statted again. The times of a directory change with each name that comes or goes. Only in those that changed, the
 //! names are read again:
 //!
-//! - A file is unseen if its ctime is not older than the directory's was, because a rename sets the ctime of the file.
+//! - A file is unseen if its ctime is not older than the directory's was, because a rename sets the ctime of the file. It
+//!   is seen if the walk has seen it unchanged under the same name (`source/seen_files`).
 //! - A directory is unseen, with all that is below it, if the walk did not read it under this name. A move of a directory
 //!   sets its ctime, and no time below it.
 //! - A directory that was replaced by another one is unseen with all that is below it. So is one that was replaced by a
 //!   followed link to a directory.
 //!
-//! One `ENOENT` does not prove that a name is gone here either: `source/place`.
+//! One `ENOENT` does not prove that a name is gone here either: `source/place`, `source/later_reads`.
 //!
 //! The cost is one stat for each directory, and nothing if there are no orphans.
 
@@ -25,11 +26,14 @@ use rustix::io::Errno;
 
 use super::Source;
 use super::entry::{EntryKind, Found, Nameless, Problem, Stat};
+use super::later_reads::{LaterReads, names_of};
 use super::mount_points::{DescendedPath, LastPart};
+use super::names::{KindHint, Name, Names};
 use super::operations::{AllowedLinks, LastLink, Operations};
 use super::place::{CallError, Place, is_absence};
 use super::read_directories::{ReadDirectories, ReadDirectory};
 use super::root::Root;
+use super::seen_files::Fingerprints;
 use super::sizes::{Places, Sizes};
 use super::stale::looked_up;
 use super::walk::nameless::nameless;
@@ -41,7 +45,6 @@ use crate::time::EpochNanos;
 const STATS_PER_CALL: usize = 64;
 /// How far the clocks that stamp the times of one file system may differ.
 const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
-const BUFFER_BYTES: usize = 32 << 10;
 
 /// What the walk did not see.
 #[derive(Debug, Default)]
@@ -88,6 +91,7 @@ struct Check {
     root: Arc<Root>,
     operations: Arc<Operations>,
     options: WalkOptions,
+    seen: Arc<Fingerprints>,
 }
 
 impl Source {
@@ -108,6 +112,7 @@ impl Source {
             root: Arc::clone(&self.root),
             operations: Arc::clone(&self.operations),
             options: self.walk.clone(),
+            seen: Arc::new(read.take_files()),
         };
         let chunks = read.take().map_err(lost)?;
         let chunks = futures::stream::iter(chunks).chunks(STATS_PER_CALL);
@@ -175,15 +180,21 @@ impl Source {
         let key = directory.key.as_str();
         let (reader, to_read) = (check.clone(), directory.clone());
         let names = self.call_timeout().run("readdir", key, move || reader.names(&to_read)).await;
-        let names =
-            match names.and_then(|names| names.or_else(|error| error.problem("readdir").map_or(Ok(Vec::new()), Err))) {
-                Ok(names) => names,
-                Err(problem) => return Err(cannot("read", key.as_bytes(), &problem)),
-            };
-        let chunks = futures::stream::iter(names).chunks(STATS_PER_CALL);
-        let stat = |names: Vec<Vec<u8>>| {
+        let names = match names
+            .and_then(|names| names.or_else(|error| error.problem("readdir").map_or(Ok(Names::default()), Err)))
+        {
+            Ok(names) => names,
+            Err(problem) => return Err(cannot("read", key.as_bytes(), &problem)),
+        };
+        let (names, later_reads) = (Arc::new(names), Arc::new(LaterReads::default()));
+        let chunks = futures::stream::iter((0..names.len()).step_by(STATS_PER_CALL));
+        let stat = |first: usize| {
             let (check, directory) = (check.clone(), directory.clone());
-            let stat = move || names.iter().map(|name| check.name(&directory, name, since)).collect::<Vec<_>>();
+            let (names, later_reads) = (Arc::clone(&names), Arc::clone(&later_reads));
+            let stat = move || {
+                let chunk = (first..first + STATS_PER_CALL).map_while(|index| names.get(index));
+                chunk.map(|name| check.name(&directory, name, &later_reads, since)).collect::<Vec<_>>()
+            };
             self.call_timeout().run("stat", key, stat)
         };
         let mut statted = Box::pin(chunks.map(stat).buffered(self.walk.walkers.max(1)));
@@ -242,19 +253,11 @@ impl Check {
         }
     }
 
-    fn names(&self, directory: &ReadDirectory) -> Result<Vec<Vec<u8>>, CallError> {
+    fn names(&self, directory: &ReadDirectory) -> Result<Names, CallError> {
         self.call(directory, |path| {
             looked_up(|| {
                 let open = self.operations.open_directory(self.root.fd(), path, self.links())?;
-                let mut names = Vec::new();
-                let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-                let mut first = true;
-                while self.operations.read_names(open.as_fd(), buffer.spare_capacity_mut(), first, |name, _| {
-                    names.push(name.to_vec());
-                })? {
-                    first = false;
-                }
-                Ok(names)
+                names_of(&self.operations, open.as_fd())
             })
         })
     }
@@ -274,32 +277,19 @@ impl Check {
         if self.options.links == Links::Follow { AllowedLinks::Any } else { AllowedLinks::None }
     }
 
-    /// Stats a name of the directory; `None` if it is gone.
-    fn stat_name(&self, directory: &ReadDirectory, name: &[u8], path: &[u8]) -> Result<Option<Stat>, CallError> {
-        match self.operations.fresh_stat(self.root.fd(), path, LastLink::Keep) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(errno) if is_absence(errno) => {
-                // As in a place, but the kind of the name is unknown.
-                let open = |path: &[u8]| self.operations.open_directory(self.root.fd(), path, self.links());
-                let opened = match self.call(directory, open) {
-                    Err(CallError::Gone) => return Ok(None),
-                    opened => opened?,
-                };
-                match self.operations.fresh_stat(opened.as_fd(), name, LastLink::Keep) {
-                    Ok(stat) => Ok(Some(stat)),
-                    Err(errno) if is_absence(errno) => Ok(None),
-                    Err(errno) => Err(CallError::Failed(errno)),
-                }
-            }
-            Err(errno) => Err(CallError::Failed(errno)),
-        }
-    }
-
     /// What a name is, by one stat, unless it is a link that the walk follows.
-    fn name(&self, directory: &ReadDirectory, name: &[u8], since: EpochNanos) -> New {
-        let path = [directory.key.as_bytes(), name].concat();
-        let stat = match self.stat_name(directory, name, &path) {
-            Ok(Some(stat)) if stat.ctime >= since => stat,
+    fn name(&self, directory: &ReadDirectory, name: Name<'_>, later_reads: &LaterReads, since: EpochNanos) -> New {
+        let path = [directory.key.as_bytes(), name.bytes].concat();
+        let stat = || self.operations.fresh_stat(self.root.fd(), &path, LastLink::Keep);
+        let statted = match stat() {
+            // What kind it was before does not matter.
+            Err(errno) if is_absence(errno) => {
+                later_reads.settle(name.bytes, KindHint::Unknown, Err(errno), stat, || self.names(directory))
+            }
+            statted => statted.map_err(CallError::Failed),
+        };
+        let stat = match statted {
+            Ok(stat) if stat.ctime >= since => stat,
             Ok(_) => return New::Nothing,
             Err(error) => return error.problem("stat").map_or(New::Nothing, |problem| New::Failed(path, problem)),
         };
@@ -343,7 +333,7 @@ impl Check {
             EntryKind::File | EntryKind::Symlink => {
                 let is_leftover = is_leftover(key.rsplit('/').next().unwrap_or(&key).as_bytes());
                 let is_out = is_leftover || !filter.admits(&key) || !range.keys().contains(key.as_bytes());
-                if is_out { New::Nothing } else { New::File(stat.size_bytes) }
+                if is_out || self.seen.include(&key, stat) { New::Nothing } else { New::File(stat.size_bytes) }
             }
             EntryKind::Special => New::Nothing,
         }

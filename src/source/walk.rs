@@ -34,7 +34,6 @@ mod job;
 pub(super) mod link_path;
 pub(super) mod named_path;
 pub(super) mod nameless;
-mod names;
 mod options;
 mod scheduler;
 

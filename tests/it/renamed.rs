@@ -119,7 +119,8 @@ fn a_directory_replaced_by_a_link_behind_the_walk_keeps_the_old_objects() {
 fn one_missing_entry_does_not_prove_that_a_changed_directory_is_gone() {
     let trial = trial("plain");
     fs::create_dir(trial.tree().join("odd")).unwrap();
-    let _odd = OddFs::mount(&trial.tree().join("odd"), &["file"], &[("", Fault::ChangesAndNotFoundOnce)]);
+    let faults = [("", Fault::ChangesAndNotFoundOnce), ("file", Fault::ListedLater)];
+    let _odd = OddFs::mount(&trial.tree().join("odd"), &["file"], &faults);
     trial.object("orphan", "size", LONG_AGO);
     let run = trial.sync(&ALL).expect(3);
     assert!(trial.has("orphan"), "a file of its size may have come to the directory");
@@ -209,6 +210,63 @@ fn a_change_that_hides_no_rename_withholds_nothing() {
     });
     run.expect(0);
     assert!(!trial.has("orphan") && !trial.has("z/orphan"));
+}
+
+#[test]
+fn files_that_the_walk_has_seen_are_not_taken_for_renamed_ones() {
+    thread::scope(|scope| {
+        for mode in ["plain", "datasync"] {
+            scope.spawn(move || {
+                let trial = trial(mode);
+                let lock = |tree: &Path| fs::write(tree.join("a/lock"), "lock").unwrap();
+                lock(&trial.tree());
+                // Younger than the last change of its directory.
+                trial.write("a/rewritten-during-the-walk", "12345");
+                trial.write("a/other", "rewritten");
+                trial.sync(&["--mode", mode]).expect(0);
+                for (name, content) in [("orphan", "as longxx"), ("kept-1", "lock"), ("kept-2", "1234567")] {
+                    trial.object(name, content, LONG_AGO);
+                }
+                let source = trial.tree().display().to_string();
+                let run = while_walking(&trial, &[&words("sync", &source, mode)[..], &ALL].concat(), |tree| {
+                    fs::remove_file(tree.join("a/lock")).unwrap();
+                    lock(tree);
+                    fs::write(tree.join("a/rewritten-during-the-walk"), "1234567").unwrap();
+                });
+                let run = run.expect(3);
+                assert!(!trial.has("orphan"), "{mode}: a file of its size was seen: {}", run.stderr);
+                assert!(trial.has("kept-1"), "{mode}: the new lock file may be the old object's file");
+                assert!(trial.has("kept-2"), "{mode}: the walk did not see this content");
+                assert_eq!(run.withheld_by("may_be_renamed"), 2, "{mode}");
+            });
+        }
+    });
+}
+
+#[test]
+fn verify_is_complete_if_a_lock_file_came_and_went_beside_young_files() {
+    let trial = trial("plain");
+    trial.write("a/other", "rewritten");
+    trial.sync(&[]).expect(0);
+    trial.object("m/f", "f", LONG_AGO);
+    let source = trial.tree().display().to_string();
+    let run = while_walking(&trial, &words("verify", &source, "plain"), |tree| {
+        fs::write(tree.join("a/lock"), "").unwrap();
+        fs::remove_file(tree.join("a/lock")).unwrap();
+    });
+    run.expect(0);
+}
+
+#[test]
+fn a_name_that_stays_listed_and_is_not_found_after_the_walk_withholds_deletes() {
+    let trial = trial("plain");
+    fs::create_dir(trial.tree().join("odd")).unwrap();
+    let _odd =
+        OddFs::mount(&trial.tree().join("odd"), &["file"], &[("", Fault::ChangesOnOpen), ("file", Fault::FoundOnce)]);
+    trial.object("orphan", "size", LONG_AGO);
+    let run = trial.sync(&ALL).expect(3);
+    assert!(trial.has("orphan"), "{}", run.stderr);
+    assert_eq!(run.withheld_by("may_be_renamed"), 1);
 }
 
 #[test]

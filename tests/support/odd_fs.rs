@@ -35,10 +35,20 @@ pub(crate) enum Fault {
     OpenNotFoundOnce,
     /// The directory has newer times once it was opened, and its second open fails with ENOENT.
     ChangesAndNotFoundOnce,
+    /// The directory has newer times once it was opened.
+    ChangesOnOpen,
     /// Open finds the file, and read fails with ENOENT.
     ReadNotFound,
     /// The directory lists the name, and stat fails with ENOENT.
     Vanished,
+    /// The same, but only the first read of the directory lists the name.
+    ListedOnce,
+    /// The first read of the directory does not list the name.
+    ListedLater,
+    /// The directory lists the name, and stat finds it once.
+    FoundOnce,
+    /// The directory lists the name as of another kind.
+    ListedAsOtherKind,
     /// EIO.
     ReaddirFails,
     ReaddirHangs,
@@ -53,7 +63,7 @@ pub(crate) enum Fault {
     /// EIO.
     ReadFails,
     ReadHangs,
-    /// The directory lists a link, and stat shows a file or directory.
+    /// The first read of the directory lists a link, and stat shows a file or directory.
     ListedAsLink,
     /// A writer truncates the file when it is opened, and fills it again. The first stats show the new size with the old
     /// times.
@@ -97,6 +107,10 @@ struct Odd {
     held: Arc<Held>,
     stale: AtomicUsize,
     opens: AtomicUsize,
+    /// The number of stats of a name with [`Fault::FoundOnce`].
+    found: AtomicUsize,
+    /// The number of times that a name was listed whose fault concerns the first time.
+    listings: AtomicUsize,
     /// The number of handles of each file.
     handles: Arc<Mutex<HashMap<String, u64>>>,
     /// The number of stats since a file with [`Fault::TruncatedOnOpen`] was opened; `None` before.
@@ -121,6 +135,8 @@ impl OddFs {
             held: Arc::clone(&held),
             stale: AtomicUsize::new(0),
             opens: AtomicUsize::new(0),
+            found: AtomicUsize::new(0),
+            listings: AtomicUsize::new(0),
             handles: Arc::clone(&handles),
             stats_since_open: Mutex::new(None),
         };
@@ -221,6 +237,7 @@ impl Odd {
             Some(Fault::ChangesAndNotFoundOnce) if self.opens.fetch_add(1, Ordering::Relaxed) == 1 => {
                 return reply.error(Errno::ENOENT);
             }
+            Some(Fault::ChangesOnOpen) => drop(self.opens.fetch_add(1, Ordering::Relaxed)),
             _ => {}
         }
         let handle = {
@@ -256,8 +273,8 @@ impl Odd {
 
     fn attributes(&self, inode: INodeNo) -> FileAttr {
         let file = self.node(inode).filter(|node| !node.is_directory);
-        let is_changed = self.fault(self.path_of(inode)) == Some(Fault::ChangesAndNotFoundOnce)
-            && self.opens.load(Ordering::Relaxed) > 0;
+        let changes = [Some(Fault::ChangesAndNotFoundOnce), Some(Fault::ChangesOnOpen)];
+        let is_changed = changes.contains(&self.fault(self.path_of(inode))) && self.opens.load(Ordering::Relaxed) > 0;
         let changed = UNIX_EPOCH + if is_changed { Duration::from_secs(1) } else { Duration::ZERO };
         FileAttr {
             ino: inode,
@@ -284,8 +301,16 @@ impl Odd {
         let child = |node: &Node| {
             let name = node.path.strip_prefix(&prefix).filter(|name| !name.is_empty() && !name.contains('/'))?;
             let attributes = self.find(&node.path)?;
-            let kind =
-                if self.fault(&node.path) == Some(Fault::ListedAsLink) { FileType::Symlink } else { attributes.kind };
+            let kind = match (self.fault(&node.path), attributes.kind) {
+                (Some(Fault::ListedOnce), _) if self.listings.fetch_add(1, Ordering::Relaxed) > 0 => return None,
+                (Some(Fault::ListedLater), _) if self.listings.fetch_add(1, Ordering::Relaxed) == 0 => return None,
+                (Some(Fault::ListedAsLink), _) if self.listings.fetch_add(1, Ordering::Relaxed) == 0 => {
+                    FileType::Symlink
+                }
+                (Some(Fault::ListedAsOtherKind), FileType::Directory) => FileType::RegularFile,
+                (Some(Fault::ListedAsOtherKind), _) => FileType::Directory,
+                (_, kind) => kind,
+            };
             Some((attributes.ino, kind, name.to_owned()))
         };
         self.nodes.iter().filter_map(child).collect()
@@ -305,7 +330,8 @@ impl Filesystem for Odd {
         let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
         match (self.fault(&path), self.find(&path)) {
             (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
-            (Some(Fault::Vanished), _) | (_, None) => reply.error(Errno::ENOENT),
+            (Some(Fault::Vanished | Fault::ListedOnce), _) | (_, None) => reply.error(Errno::ENOENT),
+            (Some(Fault::FoundOnce), _) if self.found.fetch_add(1, Ordering::Relaxed) > 0 => reply.error(Errno::ENOENT),
             (Some(Fault::ReadStaleAndGone), _) if self.handles.lock().unwrap().contains_key(&path) => {
                 reply.error(Errno::ENOENT);
             }

@@ -9,12 +9,13 @@ use super::context::WalkContext;
 use super::directory::Directory;
 use super::link_path::{self, Target};
 use super::nameless::nameless;
-use super::names::{KindHint, Name};
 use super::options::Links;
 use crate::filter::reserved;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Nameless, Problem, SkipReason, Stat, Unknown};
 use crate::source::mount_points::{DescendedPath, LastPart};
+use crate::source::names::{KindHint, Name};
 use crate::source::operations::LastLink;
+use crate::source::place::{CallError, is_absence};
 
 /// What a name is.
 #[derive(Debug)]
@@ -130,9 +131,9 @@ impl Classifier<'_> {
             KindHint::Symlink if is_followed(&rule(kind)) => {}
             KindHint::File | KindHint::Directory | KindHint::Special | KindHint::Symlink => return (kind, rule(kind)),
         }
-        let stat = match self.stat(name.bytes, path, LastLink::Keep) {
+        let stat = match self.stat(name, path) {
             Ok(stat) => stat,
-            Err(Errno::NOENT) => return (kind, Nameless::Skipped(SkipReason::Vanished)),
+            Err(CallError::Gone) => return (kind, Nameless::Skipped(SkipReason::Vanished)),
             Err(_) => return (kind, rule(kind)),
         };
         let found = rule(stat.kind);
@@ -200,13 +201,10 @@ impl Classifier<'_> {
     }
 
     fn by_stat(&self, name: Name<'_>, key: String) -> Item {
-        let stat = match self.stat(name.bytes, key.as_bytes(), LastLink::Keep) {
+        let stat = match self.stat(name, key.as_bytes()) {
             Ok(stat) => stat,
-            Err(errno) => return Item::Entry(failed(name.hint, key, errno)),
+            Err(error) => return Item::Entry(not_statted(name.hint, key, error)),
         };
-        if name.hint != KindHint::Unknown && stat.kind != hinted_kind(name.hint) {
-            return Item::Entry(vanished(name.hint, key));
-        }
         match stat.kind {
             EntryKind::File => self.file(name, key, stat, None),
             EntryKind::Directory => self.directory(key, stat, None),
@@ -280,8 +278,12 @@ impl Classifier<'_> {
         self.walk.options.mount_points.is_missing(path, DescendedPath::new(last, first_link))
     }
 
-    fn stat(&self, name: &[u8], path: &[u8], last: LastLink) -> Result<Stat, Errno> {
-        self.call(name, path, |base, path| self.walk.operations.stat(base, path, last))
+    fn stat(&self, name: Name<'_>, path: &[u8]) -> Result<Stat, CallError> {
+        match self.call(name.bytes, path, |base, path| self.walk.operations.stat(base, path, LastLink::Keep)) {
+            Ok(stat) if name.hint.fits(stat.kind) => Ok(stat),
+            Err(errno) if !is_absence(errno) => Err(CallError::Failed(errno)),
+            first => self.directory.settle(self.walk, name.bytes, name.hint, first),
+        }
     }
 
     fn follow(&self, name: &[u8], path: &[u8], link: &Stat) -> Result<Result<Target, Unknown>, Errno> {
@@ -315,11 +317,21 @@ fn missing_mount(kind: EntryKind, key: String, hides_files: bool) -> Entry {
     Entry::new(key, Found::Unknown(kind, Unknown::MissingMount { hides_files }))
 }
 
-/// The entry of a name whose stat fails.
+/// The entry of a name whose stat shows nothing to copy.
+fn not_statted(hint: KindHint, key: String, error: CallError) -> Entry {
+    match (error, error.problem("stat")) {
+        (CallError::Failed(errno), _) => failed(hint, key, errno),
+        // A file may be a directory too.
+        (CallError::OtherKind, Some(problem)) if hint == KindHint::File => unseen(KindHint::Unknown, key, problem),
+        (_, Some(problem)) => unseen(hint, key, problem),
+        (_, None) => vanished(hint, key),
+    }
+}
+
+/// The entry of a name on which a call fails.
 fn failed(hint: KindHint, key: String, errno: Errno) -> Entry {
     let problem = Problem::of("stat", errno);
     match (errno, hint) {
-        (Errno::NOENT, _) => vanished(hint, key),
         (Errno::NAMETOOLONG, KindHint::Directory) => {
             Entry::new(key + "/", Found::Failed(EntryKind::Directory, problem))
         }

@@ -10,7 +10,9 @@ use super::gauge::Hold;
 use super::link_path::Target;
 use crate::open_files::Shares;
 use crate::source::entry::{EntryKind, Stat};
-use crate::source::operations::AllowedLinks;
+use crate::source::later_reads::{LaterReads, names_of};
+use crate::source::names::KindHint;
+use crate::source::operations::{AllowedLinks, LastLink};
 use crate::source::place::{CallError, Place};
 use crate::time::EpochNanos;
 
@@ -34,6 +36,7 @@ pub(super) struct Directory {
     first_link: Option<usize>,
     /// Whether its own name is a followed link.
     is_link: bool,
+    later_reads: LaterReads,
 }
 
 impl Directory {
@@ -47,6 +50,7 @@ impl Directory {
             links: 0,
             first_link: None,
             is_link: false,
+            later_reads: LaterReads::default(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Directory {
             links: target.map_or(parent.links, |target| target.links),
             first_link: parent.first_link.or(own_link),
             is_link: target.is_some(),
+            later_reads: LaterReads::default(),
         }
     }
 
@@ -113,13 +118,38 @@ impl Directory {
     /// What an error of a call on it shows, after another lookup. The root is never gone: a source that cannot be seen is
     /// not empty.
     pub(super) fn error(&self, walk: &WalkContext, errno: Errno) -> CallError {
-        match self.key.strip_suffix('/') {
-            None => CallError::Failed(errno),
-            Some(path) => {
-                let place = Place::new(path, EntryKind::Directory, self.allowed_links());
-                place.error(&walk.operations, walk.root.fd(), errno)
+        let (Some(path), Some(parent)) = (self.key.strip_suffix('/'), &self.parent) else {
+            return CallError::Failed(errno);
+        };
+        let place = Place::new(path, EntryKind::Directory, self.allowed_links());
+        match place.error(&walk.operations, walk.root.fd(), errno) {
+            // What a link leads to is not listed under its name.
+            CallError::Gone if !self.is_link => {
+                let name = path.rsplit_once('/').map_or(path, |(_, name)| name).as_bytes();
+                match parent.settle(walk, name, KindHint::Directory, Err(errno)) {
+                    Ok(_) => CallError::NotFound(errno),
+                    Err(error) => error,
+                }
             }
+            error => error,
         }
+    }
+
+    /// Settles what one of its names is whose stat did not find it, or found another kind than the directory listed.
+    pub(super) fn settle(
+        &self,
+        walk: &WalkContext,
+        name: &[u8],
+        listed: KindHint,
+        first: Result<Stat, Errno>,
+    ) -> Result<Stat, CallError> {
+        let path = [self.key.as_bytes(), name].concat();
+        let stat = || walk.operations.fresh_stat(walk.root.fd(), &path, LastLink::Keep);
+        let read = || {
+            let names = self.open(walk).and_then(|open| names_of(&walk.operations, open.fd()));
+            names.map_err(|errno| self.error(walk, errno))
+        };
+        self.later_reads.settle(name, listed, first, stat, read)
     }
 
     pub(super) fn open(&self, walk: &WalkContext) -> Result<OpenDirectory, Errno> {

@@ -10,8 +10,8 @@ use super::classifier::{Classifier, Item};
 use super::context::WalkContext;
 use super::directory::{Directory, OpenDirectory};
 use super::gauge::Hold;
-use super::names::{KindHint, Name, Names, TooMany};
 use crate::source::entry::Problem;
+use crate::source::names::{KindHint, Name, Names};
 use crate::source::operations::LastLink;
 use crate::source::place::CallError;
 use crate::source::stale::LOOKUPS;
@@ -100,7 +100,7 @@ impl DirectoryReader {
                 CallError::Failed(Errno::STALE) if self.lookups < LOOKUPS => self.again(walk, directory),
                 // It is there although a call did not find it.
                 CallError::NotFound(_) if self.lookups == 1 => self.again(walk, directory),
-                error @ (CallError::Gone | CallError::NotFound(_) | CallError::Failed(_)) => {
+                error @ (CallError::Gone | CallError::OtherKind | CallError::NotFound(_) | CallError::Failed(_)) => {
                     ReadStep::Done(Err(DirectoryFailure::of(operation, error, &directory.key)))
                 }
             },
@@ -186,7 +186,7 @@ fn read_names(walk: &WalkContext, open: &OpenDirectory, first: bool, names: &mut
         let more = walk.operations.read_names(open.fd(), buffer.spare_capacity_mut(), first, |name, file_type| {
             result = result.and(names.push(name, hint_of(walk, file_type)));
         })?;
-        result.map_err(|TooMany| Errno::OVERFLOW)?;
+        result?;
         if !more {
             return Ok(true);
         }
@@ -201,13 +201,7 @@ fn hint_of(walk: &WalkContext, file_type: FileType) -> KindHint {
         return KindHint::Unknown;
     }
     let _ = walk;
-    match file_type {
-        FileType::RegularFile => KindHint::File,
-        FileType::Directory => KindHint::Directory,
-        FileType::Symlink => KindHint::Symlink,
-        FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => KindHint::Special,
-        FileType::Unknown => KindHint::Unknown,
-    }
+    file_type.into()
 }
 
 impl DirectoryFailure {

@@ -150,6 +150,9 @@ impl Emitter {
         if !self.scheduler.walk.options.tree_range.takes(&entry) {
             return Ok(());
         }
+        if let (Some(read), Found::File(file) | Found::Symlink(file)) = (&self.scheduler.walk.read, &entry.found) {
+            read.add_file(entry.key.as_str(), &file.stat);
+        }
         if !self.absent_mounts.is_empty() && !matches!(entry.found, Found::Nameless(..)) {
             self.emit_absent(Some(&entry.key))?;
         }

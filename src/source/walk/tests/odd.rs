@@ -264,11 +264,11 @@ fn a_stat_that_fails_concerns_a_file_alone_and_all_below_a_directory() {
 }
 
 #[test]
-fn a_kind_that_differs_at_the_stat_counts_as_vanished() {
+fn a_kind_that_differs_at_each_stat_is_unknown() {
     let mounted = Mounted::new(&["d/", "d/f", "f", "z"], &[("d", Fault::KindLies), ("f", Fault::KindLies)]);
     assert_eq!(
         shown(&Trial::new().walk(mounted.path())),
-        ["d: skipped File Vanished", "f/: skipped Directory Vanished", "z: file"]
+        ["d: unknown below \"d/\": stat other", "f/: unknown below \"f/\": stat other", "z: file",]
     );
 }
 

@@ -2,6 +2,11 @@
 
 use std::cmp::Ordering;
 
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::entry::EntryKind;
+
 /// The kind of a name, as the directory shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KindHint {
@@ -10,6 +15,31 @@ pub(super) enum KindHint {
     Symlink,
     Special,
     Unknown,
+}
+
+impl From<FileType> for KindHint {
+    fn from(file_type: FileType) -> Self {
+        match file_type {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Directory,
+            FileType::Symlink => Self::Symlink,
+            FileType::Fifo | FileType::Socket | FileType::CharacterDevice | FileType::BlockDevice => Self::Special,
+            FileType::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl KindHint {
+    /// Whether a stat that shows `kind` agrees with the directory.
+    pub(super) fn fits(self, kind: EntryKind) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::File => kind == EntryKind::File,
+            Self::Directory => kind == EntryKind::Directory,
+            Self::Symlink => kind == EntryKind::Symlink,
+            Self::Special => kind == EntryKind::Special,
+        }
+    }
 }
 
 /// A name, and the number that it keeps through each sort.
@@ -41,6 +71,12 @@ pub(super) struct Names {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TooMany;
 
+impl From<TooMany> for Errno {
+    fn from(_: TooMany) -> Self {
+        Self::OVERFLOW
+    }
+}
+
 impl Names {
     pub(super) fn push(&mut self, name: &[u8], hint: KindHint) -> Result<(), TooMany> {
         let start = u32::try_from(self.bytes.len()).map_err(|_| TooMany)?;
@@ -71,6 +107,12 @@ impl Names {
         self.spans.sort_unstable_by(|a, b| bytes_at(bytes, *a).cmp(bytes_at(bytes, *b)));
         self.spans.dedup_by(|a, b| bytes_at(bytes, *a) == bytes_at(bytes, *b));
         self.spans.shrink_to_fit();
+    }
+
+    /// What the directory shows for a name, if it has the name. Only among names that are sorted bare.
+    pub(super) fn find(&self, name: &[u8]) -> Option<KindHint> {
+        let found = self.spans.binary_search_by(|span| bytes_at(&self.bytes, *span).cmp(name)).ok()?;
+        self.spans.get(found).map(|span| span.hint)
     }
 
     /// Returns the indices of the names, sorted bare, whose place depends on their kind: the next name starts with the
