@@ -121,19 +121,30 @@ impl Lease {
         let fence = Fence::default();
         fence.open_until(renewed + ttl);
         let held = tokio::sync::Mutex::new(Held { record, version, renewed });
-        let holder = Arc::new(LeaseHolder { state, name, ttl, fence, shutdown, held });
+        let holder = Arc::new(LeaseHolder { state, name, ttl, fence, shutdown: shutdown.clone(), held });
         let renewing = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&holder))));
         let lease = Self { holder, renewing };
-        let error = match lease.others(scope).await {
-            Ok(OtherLeases { overlapping: Some(holder), .. }) => LeaseError::Held { holder },
-            Ok(OtherLeases { has_proof, .. }) => match lease.prove_conditions(has_proof).await {
-                Ok(()) => return Ok(lease),
-                Err(error) => error.into(),
-            },
-            Err(error) => error.into(),
+        let checked = tokio::select! {
+            biased;
+            checked = lease.check(scope) => checked,
+            // The time that is left is for the release.
+            () = shutdown.stop_requested() => Err(StateError::Stopped.into()),
         };
-        lease.release().await;
-        Err(error)
+        match checked {
+            Ok(()) => Ok(lease),
+            Err(error) => {
+                lease.release().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Checks that no other lease overlaps, and that the server of the state refuses conditional writes.
+    async fn check(&self, scope: &Scope) -> Result<(), LeaseError> {
+        match self.others(scope).await? {
+            OtherLeases { overlapping: Some(holder), .. } => Err(LeaseError::Held { holder }),
+            OtherLeases { has_proof, .. } => Ok(self.prove_conditions(has_proof).await?),
+        }
     }
 
     /// Checks once that the server of the state refuses a conditional write; the next renewal records it.

@@ -125,6 +125,26 @@ impl SessionError {
             Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
         }
     }
+
+    /// What a stop request interrupts fails because of it.
+    fn after_stop(self, stopped: Option<ExitCode>) -> Self {
+        match (self, stopped) {
+            (Self::Lease(LeaseError::State(StateError::Stopped)) | Self::Served(StateError::Stopped), Some(code)) => {
+                Self::Stopped(code)
+            }
+            (error, _) => error,
+        }
+    }
+}
+
+/// Waits for a part of the opening; after a stop request only for the grace time.
+async fn in_time<T>(shutdown: &Shutdown, opening: impl Future<Output = T>) -> Result<T, SessionError> {
+    tokio::select! {
+        opened = opening => Ok(opened),
+        () = shutdown.overdue(STOP_GRACE) => {
+            Err(SessionError::Stopped(shutdown.exit_code().unwrap_or(ExitCode::Interrupted)))
+        }
+    }
 }
 
 /// Opens the state at a place, unless it would be copied or deleted there.
@@ -175,10 +195,8 @@ impl Session {
         control: Control,
     ) -> Result<Opened, SessionError> {
         let shutdown = control.shutdown.clone();
-        tokio::select! {
-            opened = Box::pin(Self::open_to_its_end(config, state, access, subject, control)) => opened,
-            () = shutdown.overdue(STOP_GRACE) => Err(SessionError::Stopped(shutdown.exit_code().unwrap_or(ExitCode::Interrupted))),
-        }
+        let opened = Box::pin(Self::open_to_its_end(config, state, access, subject, control)).await;
+        opened.map_err(|error| error.after_stop(shutdown.exit_code()))
     }
 
     async fn open_to_its_end(
@@ -193,7 +211,7 @@ impl Session {
             check_place(place, config.source(), &config)?;
         }
         let shutdown = control.shutdown.clone();
-        let config = config.fetch_range(&shutdown).await?;
+        let config = in_time(&shutdown, config.fetch_range(&shutdown)).await??;
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
         }
@@ -203,27 +221,34 @@ impl Session {
         subject.range_of_list = config.range_of_list().cloned();
         let ttl = state.lease_ttl;
         let state = match &state.state {
-            Some(place) => Some(Arc::new(state_at(place, &config, shutdown.clone()).await?)),
+            Some(place) => Some(Arc::new(in_time(&shutdown, state_at(place, &config, shutdown.clone())).await??)),
             None => None,
         };
+        // The state itself bounds what a stop request waits for: a run that ends here must know whether it has the lease.
         let lease = match &state {
             Some(state) if access == Access::Write => {
                 Some(Lease::take(Arc::clone(state), &scope, ttl, shutdown.clone()).await?)
             }
             Some(_) | None => None,
         };
-        let inner = match served(state.as_deref(), &scope, access).await {
-            Ok(inner) => inner,
+        let fence = lease.as_ref().map(Lease::fence).unwrap_or_default();
+        let opening = async {
+            let inner = served(state.as_deref(), &scope, access).await?;
+            let config = config.behind(fence);
+            let requests = config.requests();
+            let setup = Box::pin(config.open(control.shutdown, control.progress)).await;
+            Ok::<_, SessionError>((inner, requests, setup))
+        };
+        let (inner, requests, setup) = match in_time(&shutdown, opening).await.flatten() {
+            Ok(opened) => opened,
             Err(error) => {
                 if let Some(lease) = lease {
                     lease.release().await;
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
-        let config = config.behind(lease.as_ref().map(Lease::fence).unwrap_or_default());
-        let requests = config.requests();
-        match config.open(control.shutdown, control.progress).await {
+        match setup {
             Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, inner, requests, subject }))),
             Err(error) => {
                 // What a stop request interrupts fails because of it.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fake_aws::datasync::DataSyncServer;
 use fake_aws::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
 
+use crate::odd_fs::{Fault as SourceFault, OddFs};
 use crate::trial::{FinishedRun, Trial, WRITES, wait_until};
 
 /// Places for a state: a directory next to the tree, and a prefix of another bucket.
@@ -82,6 +83,53 @@ fn runs_on_two_destinations_hold_separate_leases() {
     wait_until("the first run uploads", || uploads(&trial.s3) > 0);
     trial.sync_to("s3://site/elsewhere", &["--state", &state]).expect(0);
     first.end().expect(0);
+}
+
+/// Whether the one lease of the state is released.
+fn is_released(trial: &Trial, home: &str) -> bool {
+    let record = match home.strip_prefix("s3://state/") {
+        None => {
+            let entries = fs::read_dir(home).unwrap().map(|entry| entry.unwrap().path());
+            let lease = entries.into_iter().find(|path| path.to_string_lossy().ends_with(".lease.json"));
+            fs::read(lease.unwrap()).unwrap()
+        }
+        Some(prefix) => {
+            let bodies = trial.s3.bodies("state", prefix).into_iter();
+            bodies.filter(|(key, _)| key.ends_with(".lease.json")).map(|(_, body)| body.to_vec()).next().unwrap()
+        }
+    };
+    serde_json::from_slice::<serde_json::Value>(&record).unwrap()["released"] == true
+}
+
+#[test]
+fn a_stop_before_the_source_responds_releases_the_lease() {
+    for home in 0..2 {
+        let trial = Trial::new();
+        let state = homes(&trial)[home].clone();
+        let odd = OddFs::mount(&trial.tree(), &["f"], &[("", SourceFault::OpenHangs)]);
+        let run = trial.start(&["--state", &state]);
+        wait_until("the run opens the source", || odd.hanging() > 0);
+        run.signal("-TERM");
+        run.wait_for_report();
+        // A process ends only after its last system call.
+        odd.release();
+        run.end().expect(143);
+        assert!(is_released(&trial, &state), "{state}");
+    }
+}
+
+#[test]
+fn a_stop_before_the_other_leases_are_read_releases_the_lease() {
+    let trial = slow(1, Duration::ZERO);
+    let state = homes(&trial)[1].clone();
+    let hangs = Fault::Delay(Duration::from_mins(1));
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(hangs));
+    let run = trial.start(&["--state", &state]);
+    trial.wait_for_requests(Operation::ListObjectsV2, 1);
+    run.signal("-TERM");
+    run.end().expect(143);
+    assert!(is_released(&trial, &state));
+    assert_eq!(uploads(&trial.s3), 0);
 }
 
 #[test]

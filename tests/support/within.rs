@@ -131,11 +131,7 @@ async fn to_its_end(s3: &S3Server, words: &[&str], shutdown: Shutdown) -> Finish
     let subject = Subject::new(CommandName::Sync, Path::new(""), "");
     let opening = Box::pin(Session::open(config, &command.state, Access::Write, subject, control));
     let report = match opening.await {
-        Err(SessionError::Stopped(code)) => {
-            // The lease expires on its own, as after a kill.
-            remove_lease(words);
-            return ended(code.code().into(), Value::Null);
-        }
+        Err(SessionError::Stopped(code)) => return ended(code.code().into(), Value::Null),
         opened => opened.unwrap(),
     };
     let report = match report {
