@@ -135,7 +135,9 @@ impl<'a> History<'a> {
             task_unknown: self.task.is_err(),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
             unwanted_writes: match (&self.latest, self.task, request) {
-                (Latest::Running(running) | Latest::CancelledByRun(running), Ok(task), Some(request)) => unwanted_writes(running, request, task),
+                (Latest::Running(running) | Latest::CancelledByRun(running), Ok(task), Some(request)) => {
+                    unwanted_writes(running, request, task)
+                }
                 _ => None,
             },
             datasync_may_still_run: still_running.as_ref().map(ToString::to_string),
