@@ -53,7 +53,7 @@ fn kept((entries, objects): (Vec<Entry>, Vec<Object>)) -> usize {
         delete: true,
         overwrite: true,
         preserve: None,
-        suspect: None,
+        suspect: efs2s3::sync::rules::Suspect::default(),
         mode_changed: false,
     };
     let clocks = Clocks { difference: Duration::ZERO, now: EpochNanos::now(), latest: EpochNanos::now() };

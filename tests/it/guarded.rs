@@ -289,7 +289,7 @@ fn an_execution_that_starts_during_the_direct_sync_withholds_its_deletes() {
         let starter = Arc::clone(&datasync);
         let hook = move || {
             starter.change(|service| service.script = vec![("TRANSFERRING", FOREVER)]);
-            starter.start_execution();
+            let _running = starter.start_execution();
         };
         trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(hook)));
         let run = trial.run(&datasync, options).expect(3);
