@@ -73,9 +73,7 @@ impl Watch {
     pub(super) fn poll_failed(&self, error: &ServiceError, now: Instant) -> Option<AttemptVerdict> {
         let silent = now.saturating_duration_since(self.last_response);
         let is_permanent = match error.kind {
-            ServiceErrorKind::Denied
-            | ServiceErrorKind::UnknownTask
-            | ServiceErrorKind::Stopped => true,
+            ServiceErrorKind::Denied | ServiceErrorKind::UnknownTask | ServiceErrorKind::Stopped => true,
             // DataSync may not know yet what it has just started.
             ServiceErrorKind::UnknownExecution => silent >= UNKNOWN_LIMIT,
             // Their source may have others later.
