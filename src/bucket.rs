@@ -131,7 +131,8 @@ impl Bucket {
 
     /// A destination of a task that this program cannot write to.
     pub(crate) fn foreign(uri: &str, why: String) -> Self {
-        Self { text: uri.trim_start_matches("s3://").to_owned(), kind: BucketKind::Foreign(why) }
+        let text = uri.trim_start_matches("s3://").trim_end_matches('/').to_owned();
+        Self { text, kind: BucketKind::Foreign(why) }
     }
 
     pub(crate) fn as_str(&self) -> &str {

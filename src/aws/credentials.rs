@@ -40,6 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How often a request is sent again with other credentials.
 const MOST_RENEWALS: u32 = 3;
+/// A fetch that is older may be at the end of its time when a request starts to wait for it.
+const YOUNG_FETCH: Duration = Duration::from_secs(5);
 /// How long new credentials are used that have ended already by this host's clock, which may be wrong.
 const LEAST_LIFE: Duration = Duration::from_mins(1);
 
@@ -78,7 +80,7 @@ struct Held {
     generation: Generation,
     /// The last credentials that AWS rejected.
     rejected: Option<Keys>,
-    fetch: Option<Fetch>,
+    fetch: Option<(Instant, Fetch)>,
 }
 
 struct Current {
@@ -139,7 +141,6 @@ impl Credentials {
     }
 
     async fn valid(&self) -> Result<(Keys, Generation), NoCredentials> {
-        // A fetch that was started for an earlier request may be at the end of its time.
         let mut is_last = false;
         loop {
             let fetch = {
@@ -153,7 +154,10 @@ impl Credentials {
                     return Ok(found);
                 }
                 match &held.fetch {
-                    Some(fetch) => fetch.clone(),
+                    Some((started, fetch)) => {
+                        is_last |= started.elapsed() < YOUNG_FETCH;
+                        fetch.clone()
+                    }
                     None => {
                         is_last = true;
                         self.start_fetch(&mut held)
@@ -162,7 +166,7 @@ impl Credentials {
             };
             let fetched = fetch.clone().await;
             // Its task may have ended with its runtime.
-            self.0.held().fetch.take_if(|other| other.ptr_eq(&fetch));
+            self.0.held().fetch.take_if(|(_, other)| other.ptr_eq(&fetch));
             match fetched {
                 Ok(()) => {}
                 Err(error) if is_last => return Err(error),
@@ -176,7 +180,7 @@ impl Credentials {
         let shelf = Arc::clone(&self.0);
         let task = tokio::spawn(async move { shelf.fetch().await });
         let fetch = task.map(|ended| ended.unwrap_or_else(|_| Err(NoCredentials::unfinished()))).boxed().shared();
-        held.fetch = Some(fetch.clone());
+        held.fetch = Some((Instant::now(), fetch.clone()));
         fetch
     }
 }

@@ -50,6 +50,8 @@ pub(super) async fn connect(
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .interceptor(ObserveDate(Arc::clone(clock)))
         .interceptor(FollowConnections)
+        // The run refuses directory buckets. Not set, the SDK would warn about an empty variable.
+        .disable_s3_express_session_auth(false)
         // As in the AWS CLI, an ARN says where its access point is; it is never in the path.
         .use_arn_region(true)
         .force_path_style(!bucket.is_arn() && endpoint.path_style.unwrap_or(url.is_some()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fake_aws::datasync::reference::Copy;
 use fake_aws::datasync::{Cancel, DataSyncServer, ServiceFault};
-use fake_aws::s3::{Fault, Operation, Rule, Seed};
+use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
 use serde_json::{Value, json};
 
 use crate::trial::{FinishedRun, Trial, WRITES};
@@ -366,17 +366,23 @@ fn a_filter_of_the_task_that_cannot_be_read_is_reported_with_the_task() {
 }
 
 #[test]
-fn a_location_that_cannot_be_read_needs_a_destination_and_leaves_the_success_unproven() {
+fn a_task_starts_although_the_run_cannot_write_to_its_destination() {
     let (trial, datasync) = trial();
-    let uri = "s3://arn:aws:s3:us-east-1:123456789012:accesspoint/site/www/";
+    let uri = "s3://arn:aws:s3-object-lambda:us-east-1:123456789012:accesspoint/site/www/";
     datasync.change(|service| service.destination_uri = uri.to_owned());
-    let run = trial.run(&datasync, &[]).expect(1);
-    let error = run.report["error"].as_str().unwrap();
-    assert!(error.contains(&datasync.task_arn()) && error.contains(uri) && !error.contains('\n'), "{error}");
-    assert_eq!(datasync.count("StartTaskExecution"), 0);
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert_eq!((datasync.count("StartTaskExecution"), trial.count(Operations::all())), (1, 0));
+    assert_eq!((&run.report["route"], &run.report["destination"]), (&json!("datasync"), &json!(uri)));
+    assert!(run.stderr.contains("cannot write to") && run.stderr.contains("Object Lambda"), "{}", run.stderr);
+    // The run can neither check a success nor replace a failure.
+    trial.run(&datasync, &["--audit"]).expect(3);
     let run = trial.run(&datasync, &["s3://site/www"]).expect(0);
-    assert_eq!(datasync.count("StartTaskExecution"), 1);
     assert!(has_compared(&trial, &run) && run.stderr.contains("s3://site/www"), "{}", run.stderr);
+    trial.s3.clear_log();
+    datasync.change(|service| service.script = vec![("ERROR", STEP)]);
+    let run = trial.run(&datasync, &[]).expect(1);
+    assert!(run.report["error"].as_str().unwrap().contains("Object Lambda"), "{}", run.report);
+    assert_eq!((datasync.count("StartTaskExecution"), trial.count(Operations::all())), (4, 0));
 }
 
 // --- a manifest that the run cannot read ---
