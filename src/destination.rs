@@ -37,6 +37,7 @@ mod media_type;
 pub(crate) mod multipart;
 pub(crate) mod operation;
 pub(crate) mod outage;
+mod pace;
 mod proof;
 mod proven_page;
 pub(crate) mod put;

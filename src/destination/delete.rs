@@ -84,7 +84,6 @@ impl Destination {
             let Some(DeleteOutcome::Failed(error)) = left.first().map(|&first| &outcomes[first]) else {
                 return Ok(outcomes);
             };
-            self.sender.note_failure(error);
             if self.sender.retry_inside(&mut attempts, error).await.is_err() {
                 return Ok(outcomes);
             }

@@ -100,6 +100,9 @@ impl Sender {
 
     /// Like [`Self::retry`], for a part of a request that failed inside a response with status 200.
     pub(super) async fn retry_inside(&self, attempts: &mut Attempts, error: &S3Error) -> Result<(), S3Error> {
+        if error.kind == ErrorKind::Throttled {
+            self.limit.throttled_inside(attempts.operation);
+        }
         if self.outages.gives_up_inside(attempts, error.kind) {
             return Err(error.clone());
         }
@@ -116,7 +119,7 @@ impl Sender {
         read: impl FnOnce(T) -> Result<U, Unproven>,
     ) -> Result<U, Failed> {
         let operation = attempts.operation;
-        let _permit = self.admit(operation, body_bytes).await?;
+        let mut permit = self.admit(operation, body_bytes).await?;
         let generation = self.credentials_for(operation).await?;
         // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.fence.may_write() {
@@ -145,27 +148,22 @@ impl Sender {
         });
         match &result {
             Ok(_) => {
-                self.limit.on_success();
+                permit.succeeded();
                 self.outages.succeeded(&Attempts { silences, ..attempts.clone() });
             }
             Err(Failed { error, .. }) => {
-                self.note_failure(error);
+                match error.kind {
+                    ErrorKind::Throttled => {
+                        self.requests.count_throttled();
+                        permit.throttled();
+                    }
+                    ErrorKind::Unreachable => permit.unreachable(),
+                    _ => {}
+                }
                 self.outages.failed(attempts, activity.last(), error);
             }
         }
         result
-    }
-
-    /// Reduces the request limit if the error asks for it.
-    pub(super) fn note_failure(&self, error: &S3Error) {
-        match error.kind {
-            ErrorKind::Throttled => {
-                self.requests.count_throttled();
-                self.limit.on_throttled(std::time::Instant::now());
-            }
-            ErrorKind::Unreachable => self.limit.on_throttled(std::time::Instant::now()),
-            _ => {}
-        }
     }
 
     /// Waits until there are valid credentials: not as a part of the request, whose silence ends it.
@@ -196,7 +194,7 @@ impl Sender {
     /// Waits until the request can be sent. After a shutdown request, new work is refused.
     async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
         let turn = async {
-            let permit = self.limit.acquire().await;
+            let permit = self.limit.acquire(operation).await;
             // A request without a body, such as an abort, does not wait for bandwidth.
             if let Some(bandwidth) = self.bandwidth.as_ref().filter(|_| body_bytes > 0) {
                 bandwidth.wait_for(body_bytes).await;

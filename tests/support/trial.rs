@@ -323,19 +323,25 @@ impl Run {
 
     /// Waits until the program ends, for up to 90 seconds.
     #[track_caller]
-    pub(crate) fn end(mut self) -> FinishedRun {
+    pub(crate) fn end(self) -> FinishedRun {
+        self.end_within(Duration::from_secs(90))
+    }
+
+    /// Waits until the program ends, for up to this time.
+    #[track_caller]
+    pub(crate) fn end_within(mut self, time: Duration) -> FinishedRun {
         let stdout: Box<dyn Read + Send> = match self.child.stdout.take() {
             Some(pipe) => Box::new(pipe),
             None => Box::new(std::io::empty()),
         };
         let (stdout, stderr) = (read_all(stdout), self.stderr.take().unwrap());
-        let deadline = self.started + Duration::from_secs(90);
+        let deadline = self.started + time;
         let status = loop {
             match self.child.try_wait().unwrap() {
                 Some(status) => break status,
                 None if Instant::now() > deadline => {
                     let _ = self.child.kill();
-                    panic!("the program does not end within 90 seconds: {}", stderr.join().unwrap());
+                    panic!("the program does not end within {time:?}: {}", stderr.join().unwrap());
                 }
                 None => thread::sleep(Duration::from_millis(10)),
             }

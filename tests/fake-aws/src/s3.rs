@@ -43,6 +43,7 @@ mod seed;
 mod settings;
 mod state;
 mod store;
+mod throttle;
 mod uploads;
 mod xml;
 
@@ -69,6 +70,7 @@ pub use reply::Reply;
 pub use rule::{Rule, When};
 pub use seed::Seed;
 pub use settings::{ConditionalWrites, ListOrder, ListingDialect, Settings};
+pub use throttle::{Counts, Throttle};
 
 /// The handle of a running server. The server stops when the last clone is dropped.
 #[derive(Clone, Debug)]

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::fault::Fault;
 use super::operation::{Operation, Operations};
 
 type KeyMatch = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+type TimeMatch = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
 /// Applies a fault to the requests that match.
 #[derive(Clone)]
@@ -15,6 +17,8 @@ pub struct Rule {
     fault: Fault,
     /// The number of matching requests so far, those that are skipped included.
     seen: u64,
+    /// When the rule was completed.
+    since: Instant,
 }
 
 /// The requests that a rule matches.
@@ -22,6 +26,7 @@ pub struct Rule {
 pub struct When {
     operations: Operations,
     key: Option<KeyMatch>,
+    time: Option<TimeMatch>,
     skip: u64,
     times: u64,
 }
@@ -30,15 +35,16 @@ impl Rule {
     /// Starts a rule for an operation, an array of operations or [`Operations::all`]. By default it applies once.
     #[must_use]
     pub fn on(operations: impl Into<Operations>) -> When {
-        When { operations: operations.into(), key: None, skip: 0, times: 1 }
+        When { operations: operations.into(), key: None, time: None, skip: 0, times: 1 }
     }
 
     /// Returns the fault if the rule applies to this request, and counts the request.
     pub(super) fn fault_for(&mut self, operation: Operation, place: &str) -> Option<Fault> {
-        let When { operations, key, skip, times } = &self.when;
+        let When { operations, key, time, skip, times } = &self.when;
         let spent = self.seen >= skip.saturating_add(*times);
         let matching = operations.contain(operation) && key.as_ref().is_none_or(|matches| matches(place));
-        if spent || !matching {
+        let is_time = time.as_ref().is_none_or(|matches| matches(self.since.elapsed()));
+        if spent || !matching || !is_time {
             return None;
         }
         self.seen += 1;
@@ -58,6 +64,13 @@ impl When {
     #[must_use]
     pub fn key_matches(mut self, matches: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.key = Some(Arc::new(matches));
+        self
+    }
+
+    /// Matches only requests at these times, which count from the completion of the rule: an outage, for example.
+    #[must_use]
+    pub fn during(mut self, matches: impl Fn(Duration) -> bool + Send + Sync + 'static) -> Self {
+        self.time = Some(Arc::new(matches));
         self
     }
 
@@ -84,7 +97,7 @@ impl When {
     /// Completes the rule with its fault.
     #[must_use]
     pub fn does(self, fault: Fault) -> Rule {
-        Rule { when: self, fault, seen: 0 }
+        Rule { when: self, fault, seen: 0, since: Instant::now() }
     }
 }
 

@@ -246,3 +246,13 @@ fn a_held_request_fails_if_the_others_do_not_come_at_the_same_time() {
         assert!(response.value("Message").starts_with("At most 1 of 2 requests"));
     }
 }
+
+#[test]
+fn a_rule_meets_requests_only_at_its_times() {
+    let s3 = server();
+    let never = on_put().always().during(|_| false);
+    s3.rule(never.does(Fault::status(503, "SlowDown")));
+    assert_eq!(put(&s3, "/b/k", &[], b"").status, 200);
+    s3.rule(on_put().always().during(|time| time < Duration::from_secs(60)).does(Fault::status(503, "SlowDown")));
+    assert_eq!(put(&s3, "/b/k", &[], b"").status, 503);
+}

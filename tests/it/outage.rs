@@ -1,0 +1,188 @@
+//! Outages, throttling and slow responses: what a run waits for, and what it gives up.
+//!
+//! `EFS2S3_OUTAGE_FILES` and `EFS2S3_OUTAGE_PHASE_SECONDS` make the soak longer.
+
+use std::time::{Duration, Instant};
+
+use fake_aws::s3::{Fault, Operation, Operations, Reply, Rule, Throttle};
+
+use crate::trial::{FinishedRun, Trial};
+
+const PATIENT: [&str; 2] = ["--outage-timeout", "1m"];
+
+fn tree(files: usize) -> Trial {
+    let trial = Trial::new();
+    for file in 0..files {
+        trial.write(format!("d{}/f{file}", file % 4), file.to_string());
+    }
+    trial
+}
+
+/// Syncs while these operations fail until twelve seconds after the start.
+fn outage(trial: &Trial, operations: impl Into<Operations>, fault: Fault, options: &[&str]) -> FinishedRun {
+    let away = Rule::on(operations).always().during(|time| time < Duration::from_secs(12));
+    trial.s3.rule(away.does(fault));
+    trial.sync(&[&PATIENT[..], options].concat())
+}
+
+#[test]
+fn a_run_outlasts_an_outage_of_any_kind_and_operation() {
+    let unavailable = || Fault::custom(|_| Some(Reply { status: 503, headers: Vec::new(), body: "busy".into() }));
+    let parts = ["--part-size", "5MiB", "--multipart-threshold", "5MiB"];
+    let state = ["--state", "s3://state/of"];
+    let delete = ["--delete", "--max-delete", "100%"];
+    let cases: [(Operations, Fault, &[&str]); 8] = [
+        (Operation::ListObjectsV2.into(), Fault::status(500, "InternalError"), &[]),
+        (Operation::ListObjectsV2.into(), Fault::ResetBefore, &[]),
+        (Operation::PutObject.into(), Fault::status(503, "SlowDown"), &[]),
+        (Operation::PutObject.into(), Fault::ErrorInside200("InternalError"), &[]),
+        (Operation::DeleteObjects.into(), unavailable(), &delete),
+        ([Operation::CreateMultipartUpload, Operation::UploadPart].into(), Fault::status(500, "InternalError"), &parts),
+        (Operation::CompleteMultipartUpload.into(), Fault::ErrorInside200("SlowDown"), &parts),
+        (Operations::all(), Fault::TruncatedBody, &state),
+    ];
+    std::thread::scope(|scope| {
+        for (operations, fault, options) in cases {
+            scope.spawn(move || {
+                let trial = tree(24);
+                trial.s3.create_bucket("state");
+                trial.write("large", vec![b'x'; 11 << 20]);
+                trial.object("orphan", "o", Duration::from_hours(1));
+                let title = format!("{operations:?} {fault:?}");
+                let run = outage(&trial, operations, fault, options);
+                assert_eq!(run.code, 0, "{title}: {}", run.stderr);
+                assert_eq!(run.counted("uploaded"), 25, "{title}");
+                assert_eq!(trial.has("orphan"), options != delete, "{title}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_is_gone_ends_the_run_after_the_outage_timeout() {
+    for (operation, fault, code) in [
+        (Operation::ListObjectsV2, Fault::status(503, "SlowDown"), 1),
+        (Operation::PutObject, Fault::ResetBefore, 1),
+        (Operation::PutObject, Fault::status(503, "SlowDown"), 3),
+    ] {
+        let trial = tree(100);
+        trial.s3.rule(Rule::on(operation).always().does(fault));
+        let run = trial.sync(&["--outage-timeout", "3s"]).expect(code);
+        assert!(run.time >= Duration::from_secs(3), "{:?}", run.time);
+        assert_eq!(run.counted("uploaded"), 0);
+    }
+}
+
+#[test]
+fn a_stop_request_ends_an_outage() {
+    let trial = tree(10);
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::status(503, "SlowDown")));
+    let run = trial.start(&PATIENT);
+    trial.wait_for_requests(Operation::PutObject, 20);
+    let stopped = Instant::now();
+    run.signal("-TERM");
+    run.end().expect(143);
+    assert!(stopped.elapsed() < Duration::from_secs(15), "{:?}", stopped.elapsed());
+}
+
+#[test]
+fn errors_of_single_keys_in_a_delete_response_are_retried() {
+    for (code, retried) in [("SlowDown", true), ("InternalError", true), ("AccessDenied", false)] {
+        let trial = tree(1);
+        for orphan in 0..10 {
+            trial.object(&format!("orphan{orphan}"), "o", Duration::from_hours(1));
+        }
+        let errors = (0..3).map(|key| format!("<Error><Key>www/orphan{key}</Key><Code>{code}</Code></Error>"));
+        let deleted = (3..10).map(|key| format!("<Deleted><Key>www/orphan{key}</Key></Deleted>"));
+        let body = errors.chain(deleted).collect::<String>();
+        let s3 = trial.s3.clone();
+        trial.s3.rule(Rule::on(Operation::DeleteObjects).does(Fault::custom(move |_| {
+            (3..10).for_each(|key| s3.remove("site", &format!("www/orphan{key}")));
+            let headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
+            Some(Reply { status: 200, headers, body: format!("<DeleteResult>{body}</DeleteResult>").into() })
+        })));
+        let run = trial.sync(&["--delete", "--max-delete", "100%"]).expect(if retried { 0 } else { 3 });
+        assert_eq!(run.counted("deleted"), if retried { 10 } else { 7 }, "{code}");
+        assert_eq!(trial.count(Operation::DeleteObjects), if retried { 2 } else { 1 }, "{code}");
+        let second = trial.s3.requests(Operation::DeleteObjects).pop().unwrap();
+        let is_rest = !String::from_utf8_lossy(&second.document).contains("orphan5");
+        assert_eq!(is_rest, retried, "{code}: only the keys that failed are sent again");
+    }
+}
+
+#[test]
+fn a_slow_list_or_delete_gets_more_time_with_each_attempt() {
+    for operation in [Operation::ListObjectsV2, Operation::DeleteObjects] {
+        let trial = tree(1);
+        trial.object("orphan", "o", Duration::from_hours(1));
+        trial.s3.rule(Rule::on(operation).always().does(Fault::Delay(Duration::from_secs(20))));
+        trial.sync(&[&PATIENT[..], &["--delete", "--max-delete", "100%"]].concat()).expect(0);
+        assert_eq!(trial.count(operation), 2, "15 s are too short for the first one, and 30 s suffice for the second");
+        assert!(!trial.has("orphan"));
+    }
+}
+
+#[test]
+fn a_throttling_bucket_is_used_and_few_requests_are_refused() {
+    let trial = tree(3000);
+    let throttle = Throttle::new(200.0, 200.0);
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(throttle.fault()));
+    let run = trial.sync(&PATIENT).expect(0);
+    let counts = throttle.counts();
+    assert_eq!((counts.accepted, run.counted("uploaded")), (3000, 3000));
+    assert!(f64::from(counts.refused) <= 0.05 * f64::from(counts.refused + counts.accepted), "{counts:?}");
+    assert!(f64::from(counts.accepted) >= 0.9 * counts.offered, "{counts:?}");
+}
+
+// --- the soak ---
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// The kind of failure at this time, or `None` in a good phase. Each good phase is followed by a bad one.
+fn failing(time: Duration, phase: Duration) -> Option<u128> {
+    let phases = time.as_millis() / phase.as_millis();
+    (phases % 2 == 1).then_some(phases / 2 % 4)
+}
+
+#[test]
+fn a_run_with_a_state_outlasts_good_and_bad_phases() {
+    let files = usize::try_from(number("EFS2S3_OUTAGE_FILES", 1000)).unwrap();
+    let phase = Duration::from_secs(number("EFS2S3_OUTAGE_PHASE_SECONDS", 2));
+    let trial = tree(files);
+    trial.s3.create_bucket("state");
+    trial.object("orphan", "o", Duration::from_hours(1));
+    let kinds = [
+        Fault::status(503, "SlowDown"),
+        Fault::ResetBefore,
+        Fault::Stall(phase.min(Duration::from_secs(20))),
+        Fault::Delay(phase / 2),
+    ];
+    for (kind, fault) in (0..).zip(kinds) {
+        let bad = Rule::on(Operations::all()).always().during(move |time| failing(time, phase) == Some(kind));
+        trial.s3.rule(bad.does(fault));
+    }
+    // Four at a time in 20 ms, so that the run meets all kinds.
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(20))));
+    let options = ["--state", "s3://state/of", "--concurrency", "4", "--delete", "--max-delete", "100%"];
+    let options = [&options[..], &["--lease-ttl", "10m", "--outage-timeout", "5m"]].concat();
+    let run = trial.start(&options).end_within(Duration::from_secs(60) + 40 * phase).expect(0);
+    trial.assert_same();
+    assert_eq!((run.counted("uploaded"), run.counted("deleted"), run.counted("failed")), (files as u64, 1, 0));
+    assert_eq!(trial.s3.uploads(), []);
+    let good = (0..).map(|step| step * phase / 20).take_while(|time| *time < run.time);
+    let good: Duration = good.filter(|time| failing(*time, phase).is_none()).map(|_| phase / 20).sum();
+    let needed = Duration::from_millis(20) * u32::try_from(files).unwrap() / 4;
+    let requests = &run.report["requests"];
+    println!(
+        "{files} files, {phase:?} phases: {:.0} s, of which {:.0} s good; {:.0} s needed; {} retries, {} throttled",
+        run.time.as_secs_f64(),
+        good.as_secs_f64(),
+        needed.as_secs_f64(),
+        requests["retries"],
+        requests["throttled"]
+    );
+    let quiet = trial.sync(&options);
+    assert_eq!((quiet.code, quiet.counted("unchanged")), (0, files as u64));
+}
