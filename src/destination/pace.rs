@@ -34,6 +34,8 @@ const CREDIT: Duration = Duration::from_millis(10);
 /// How many refusals each accepted request makes up for. With more of them, the rate grows [`CAREFUL`] times slower.
 const REFUSALS_EARNED: f64 = 0.01;
 const CAREFUL: f64 = 10.0;
+/// Refusals do not matter any more after this time without a reduction.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(10);
 /// The most refusals that are made up for in advance.
 const MOST_EARNED: f64 = 5.0;
 
@@ -128,7 +130,7 @@ impl Pace {
                 self.earned = (self.earned + REFUSALS_EARNED).min(MOST_EARNED);
                 self.accepted += u32::from(is_new);
                 if slot.is_paced && is_new {
-                    self.grow();
+                    self.grow(now);
                 }
             }
             Shown::Refused if is_new => self.refused(now),
@@ -143,14 +145,16 @@ impl Pace {
         self.reduce(now);
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, now: Instant) {
         let Some(rate) = self.rate else { return };
         let in_flight = f64::from(self.in_flight.max(1));
         self.rate = Some(if rate < self.accepted_rate {
             (rate + (rate / in_flight.max(8.0)).max(LEAST_STEP)).min(self.accepted_rate)
         } else {
             self.climbed += 1;
-            let climb = f64::from(CLIMB).max(8.0 * in_flight) * if self.earned < 0.0 { CAREFUL } else { 1.0 };
+            let is_recent = self.reduced_at.is_some_and(|reduced_at| now - reduced_at < FORGIVEN_AFTER);
+            let care = if self.earned < 0.0 && is_recent { CAREFUL } else { 1.0 };
+            let climb = f64::from(CLIMB).max(8.0 * in_flight) * care;
             if f64::from(self.climbed) <= climb {
                 rate + self.refused_rate * (1.0 - MOST_LEFT) / climb
             } else {

@@ -78,7 +78,7 @@ fn a_stop_request_ends_an_outage() {
     let trial = tree(10);
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::status(503, "SlowDown")));
     let run = trial.start(&PATIENT);
-    trial.wait_for_requests(Operation::PutObject, 20);
+    trial.wait_for_requests(Operation::PutObject, 10);
     let stopped = Instant::now();
     run.signal("-TERM");
     run.end().expect(143);

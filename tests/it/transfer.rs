@@ -687,7 +687,7 @@ impl Gauge {
 #[test]
 fn fewer_requests_are_in_flight_while_s3_throttles() {
     let trial = Trial::new();
-    for number in 0..700 {
+    for number in 0..1600 {
         trial.write(format!("f{number:03}"), number.to_string());
     }
     // When each request arrived, and how many the server handled then.
