@@ -49,8 +49,9 @@ test-quick: nextest
 # The random tests for about 20 minutes, with new seeds each time.
 soak: nextest
 	EFS2S3_PROPERTY_SEED=$$(date +%s) EFS2S3_PROPERTY_CASES=10000 EFS2S3_SOAK_SECONDS=300 EFS2S3_KILLS=60 \
-	EFS2S3_FUZZ_CASES=5000 EFS2S3_EQUIVALENCE_CASES=100 cargo nextest run --locked --all-features --test it \
-	-E 'test(property) | test(soak) | test(resume) | test(untrusted) | test(equivalence)'
+	EFS2S3_FUZZ_CASES=5000 EFS2S3_EQUIVALENCE_CASES=100 EFS2S3_OUTAGE_FILES=20000 \
+	EFS2S3_OUTAGE_PHASE_SECONDS=30 cargo nextest run --locked --all-features --test it \
+	-E 'test(property) | test(soak) | test(resume) | test(untrusted) | test(equivalence) | test(outage)'
 
 # What CI checks besides the tests.
 lint:

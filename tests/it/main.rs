@@ -45,11 +45,8 @@ mod lease;
 mod metadata;
 mod mounts;
 mod names;
-<<<<<<< HEAD
 mod network;
-=======
 mod outage;
->>>>>>> 2a62bc1 (Pace requests by what S3 accepts when it throttles)
 mod pages;
 mod permissions;
 mod places;
