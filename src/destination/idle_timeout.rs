@@ -386,7 +386,7 @@ mod tests {
         server.set_nonblocking(true).unwrap();
         // Until the kernels have settled.
         for _ in 0..10 {
-            while std::io::Write::write(&mut client, &[0; 65536]).is_ok() {}
+            while std::io::Write::write(&mut client, &[0; 4096]).is_ok() {}
             std::thread::sleep(Duration::from_millis(20));
         }
         let (local, remote) = (client.local_addr().unwrap(), client.peer_addr().unwrap());

@@ -100,7 +100,7 @@ mod tests {
         server.read_exact(&mut [0; 100]).unwrap();
         let drained = read().get(&connection).copied();
         client.set_nonblocking(true).unwrap();
-        while client.write(&[0; 65536]).is_ok() {}
+        while client.write(&[0; 4096]).is_ok() {}
         [drained, read().get(&connection).copied()]
     }
 
