@@ -106,7 +106,7 @@ impl Bucket {
             ("s3", "accesspoint") => {
                 let name = next(&['/']);
                 let is_multi_region = region.is_empty() && name.strip_suffix(".mrap").is_some_and(is_word);
-                if !is_multi_region && !(is_word(name) && is_word(region)) {
+                if !(is_multi_region || is_word(name) && is_word(region)) {
                     return Err(wrong());
                 }
                 let kind = if is_multi_region {

@@ -149,19 +149,16 @@ impl Credentials {
                 if let Some(current) = held.current.as_ref().filter(|current| current.is_valid(now)) {
                     let found = (current.keys.clone(), current.generation);
                     if current.is_due(now) && held.fetch.is_none() {
-                        let _ = self.start_fetch(&mut held);
+                        drop(self.start_fetch(&mut held));
                     }
                     return Ok(found);
                 }
-                match &held.fetch {
-                    Some((started, fetch)) => {
-                        is_last |= started.elapsed() < YOUNG_FETCH;
-                        fetch.clone()
-                    }
-                    None => {
-                        is_last = true;
-                        self.start_fetch(&mut held)
-                    }
+                if let Some((started, fetch)) = &held.fetch {
+                    is_last |= started.elapsed() < YOUNG_FETCH;
+                    fetch.clone()
+                } else {
+                    is_last = true;
+                    self.start_fetch(&mut held)
                 }
             };
             let fetched = fetch.clone().await;
@@ -177,8 +174,8 @@ impl Credentials {
 
     /// Starts a task that asks the source: a request that is dropped must not end it.
     fn start_fetch(&self, held: &mut Held) -> Fetch {
-        let shelf = Arc::clone(&self.0);
-        let task = tokio::spawn(async move { shelf.fetch().await });
+        let home = Arc::clone(&self.0);
+        let task = tokio::spawn(async move { home.fetch().await });
         let fetch = task.map(|ended| ended.unwrap_or_else(|_| Err(NoCredentials::unfinished()))).boxed().shared();
         held.fetch = Some((Instant::now(), fetch.clone()));
         fetch
@@ -232,7 +229,7 @@ impl Shelf {
     async fn ask(&self) -> Result<Keys, NoCredentials> {
         let provider = self.provider().await.map_err(|error| NoCredentials::permanent(&error.to_string()))?;
         match tokio::time::timeout(ATTEMPT_TIMEOUT, provider.provide_credentials()).await {
-            Ok(provided) => provided.map_err(|error| NoCredentials::from(&error)),
+            Ok(keys) => keys.map_err(|error| NoCredentials::from(&error)),
             Err(_) => Err(NoCredentials::from(&CredentialsError::provider_timed_out(ATTEMPT_TIMEOUT))),
         }
     }
@@ -296,10 +293,8 @@ impl NoCredentials {
 impl From<&CredentialsError> for NoCredentials {
     fn from(error: &CredentialsError) -> Self {
         let causes = causes(error);
-        let message = match error {
-            CredentialsError::CredentialsNotLoaded(_) => format!("no credentials: {causes}"),
-            _ => format!("cannot load the credentials: {causes}"),
-        };
+        let what = if let CredentialsError::CredentialsNotLoaded(_) = error { "no" } else { "cannot load the" };
+        let message = format!("{what} credentials: {causes}");
         Self { message, patience: patience_with(error) }
     }
 }
