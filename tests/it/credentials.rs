@@ -199,7 +199,7 @@ fn expired_credentials_do_not_cancel_an_execution() {
 
 #[test]
 fn an_execution_that_the_run_cannot_see_is_not_cancelled() {
-    let (trial, datasync) = poll_meets(u32::MAX, Duration::from_secs(60));
+    let (trial, datasync) = poll_meets(u32::MAX, Duration::from_mins(1));
     let run = trial.run(&datasync, &[]);
     assert_eq!(datasync.count("CancelTaskExecution"), 0, "{}", run.stderr);
     assert_eq!(run.report["datasync"]["verdict"], "access_denied");
