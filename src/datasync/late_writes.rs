@@ -18,8 +18,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::attempt::Attempt;
 use super::attempt::verdict::VerdictKind;
+use super::attempt::{Attempt, Followed};
 use super::execution::Compared;
 use super::filters::Filters;
 use super::{Latest, Status, Task, TaskArn};
@@ -138,7 +138,7 @@ impl<'a> LateWrites<'a> {
             }
             execution => {
                 if let Some(since) = attempt.may_have_written_since() {
-                    let content = execution.as_ref().and_then(|followed| followed.content_suspect_since());
+                    let content = execution.as_ref().and_then(Followed::content_suspect_since);
                     self.failed(since, content, filters).await;
                 }
             }
@@ -180,7 +180,7 @@ impl<'a> LateWrites<'a> {
                 let late = remembered.suspect.late.take();
                 remembered.suspect = remembered.suspect.and(Suspect { changed: late, ..Suspect::default() });
             }
-            _ => {}
+            Compared::Nothing | Compared::SizesAndTimes | Compared::Content => {}
         }
         self.unknown &= compared == Compared::Nothing;
         self.set(remembered.with(Suspect::changed(since), filters)).await;
