@@ -54,7 +54,7 @@ use clock::ServerClock;
 use error::{ErrorKind, S3Error};
 use headers::Encryption;
 use limit::RequestLimit;
-use operation::{Operation, Requests};
+use operation::Requests;
 use outage::{Attempts, Outages};
 use send::{Bandwidth, Sender};
 use send_queue::SendQueues;
@@ -173,12 +173,7 @@ impl Destination {
         self.sender.outages.timeout()
     }
 
-    /// The attempts of a request that the caller repeats if the body of its response breaks off.
-    pub(crate) fn attempts(&self, operation: Operation) -> Attempts {
-        Attempts::of(operation)
-    }
-
-    /// Waits before the next attempt of such a request.
+    /// Waits before the next attempt of a request that the caller repeats, because the body of its response breaks off.
     ///
     /// # Errors
     /// Returns the error if the run gives the request up.

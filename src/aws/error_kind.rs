@@ -58,6 +58,8 @@
 //! Nothing depends on the errors of ECS: the Lambda function returns them. A response that proves nothing is `Transient`, and one that proves that its list cannot be trusted is `Unusable`
 //! (`destination/proof`, `destination/proven_page`).
 
+#![expect(clippy::doc_markdown, reason = "the table holds error codes, which a test reads")]
+
 use std::error::Error;
 
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -170,7 +172,7 @@ impl ErrorKind {
                 Some(error) if !failure.is_user() && !is_of_settings(error) => Self::Unreachable,
                 _ => Self::Settings,
             },
-            _ => Self::Unreachable,
+            SdkError::TimeoutError(_) | SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => Self::Unreachable,
         }
     }
 

@@ -121,10 +121,9 @@ where
             Some(message) => message.to_owned(),
             None => root_cause(&error),
         };
-        let kind = match ErrorKind::of(Service::DataSync, &error) {
-            ErrorKind::Settings if message.contains("credential") => ServiceErrorKind::Credentials,
-            kind => kind.into(),
-        };
+        let kind = ErrorKind::of(Service::DataSync, &error);
+        let lacks_credentials = kind == ErrorKind::Settings && message.contains("credential");
+        let kind = if lacks_credentials { ServiceErrorKind::Credentials } else { kind.into() };
         Self { kind, code, message }
     }
 }

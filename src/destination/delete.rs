@@ -12,6 +12,7 @@ use super::checksum::Algorithm;
 use super::error::{ErrorKind, S3Error};
 use super::idle_timeout::Activity;
 use super::operation::Operation;
+use super::outage::Attempts;
 use super::proof::{IN_ITS_PLACE, no_content};
 use super::send::interrupted;
 use crate::key::{ObjectKey, RelativeKey};
@@ -78,16 +79,17 @@ impl Destination {
     /// Repeats the request for the keys that it failed for a transient reason.
     async fn delete_objects(&self, batch: &[DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
         let mut outcomes = self.delete_objects_once(&batch.iter().collect::<Vec<_>>()).await?;
-        let mut attempts = self.attempts(Operation::DeleteObjects);
+        let mut attempts = Attempts::of(Operation::DeleteObjects);
         loop {
-            let left: Vec<usize> = (0..batch.len()).filter(|&at| outcomes[at].is_transient()).collect();
-            let Some(DeleteOutcome::Failed(error)) = left.first().map(|&first| &outcomes[first]) else {
+            let transient = |outcome: &&DeleteOutcome| outcome.is_transient();
+            let Some(DeleteOutcome::Failed(error)) = outcomes.iter().find(transient) else {
                 return Ok(outcomes);
             };
             if self.sender.retry_inside(&mut attempts, error).await.is_err() {
                 return Ok(outcomes);
             }
-            let targets: Vec<_> = left.iter().map(|&at| &batch[at]).collect();
+            let left = batch.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_transient());
+            let targets: Vec<_> = left.map(|(target, _)| target).collect();
             let again = match self.delete_objects_once(&targets).await {
                 Ok(again) => again,
                 Err(error) => targets.iter().map(|_| DeleteOutcome::Failed(error.clone())).collect(),
@@ -95,8 +97,9 @@ impl Destination {
             if again.iter().any(|outcome| !outcome.is_transient()) {
                 attempts.progressed();
             }
-            for (at, outcome) in left.into_iter().zip(again) {
-                outcomes[at] = outcome;
+            let left = outcomes.iter_mut().filter(|outcome| outcome.is_transient());
+            for (outcome, new) in left.zip(again) {
+                *outcome = new;
             }
         }
     }

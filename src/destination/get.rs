@@ -11,6 +11,7 @@ use super::body::BodyProof;
 use super::error::{ErrorKind, S3Error};
 use super::head::last_modified;
 use super::operation::Operation;
+use super::outage::Attempts;
 use super::proof::etag_of;
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -45,7 +46,7 @@ impl Destination {
         key: &RelativeKey,
         version: Option<&str>,
     ) -> Result<DownloadedObject, S3Error> {
-        let mut attempts = self.attempts(Operation::Get);
+        let mut attempts = Attempts::of(Operation::Get);
         loop {
             let unread = self.get_object(key, version).await?;
             let (etag, last_modified) = (unread.etag.clone(), last_modified(unread.response.last_modified()));

@@ -99,10 +99,12 @@ impl RequestLimit {
 
     /// The queue of an operation. An abort, which cleans up, waits in none.
     fn queue(&self, operation: Operation) -> Option<&Queue> {
-        match operation {
-            Operation::AbortMultipartUpload => None,
-            operation if operation.writes() => Some(&self.writes),
-            _ => Some(&self.reads),
+        if operation == Operation::AbortMultipartUpload {
+            None
+        } else if operation.writes() {
+            Some(&self.writes)
+        } else {
+            Some(&self.reads)
         }
     }
 

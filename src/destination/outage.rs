@@ -78,7 +78,7 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn of(operation: Operation) -> Self {
+    pub(crate) fn of(operation: Operation) -> Self {
         Self { operation, since: Instant::now(), retries: 0, silences: 0 }
     }
 

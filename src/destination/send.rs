@@ -152,13 +152,11 @@ impl Sender {
                 self.outages.succeeded(&Attempts { silences, ..attempts.clone() });
             }
             Err(Failed { error, .. }) => {
-                match error.kind {
-                    ErrorKind::Throttled => {
-                        self.requests.count_throttled();
-                        permit.throttled();
-                    }
-                    ErrorKind::Unreachable => permit.unreachable(),
-                    _ => {}
+                if error.kind == ErrorKind::Throttled {
+                    self.requests.count_throttled();
+                    permit.throttled();
+                } else if error.kind == ErrorKind::Unreachable {
+                    permit.unreachable();
                 }
                 self.outages.failed(attempts, activity.last(), error);
             }

@@ -150,9 +150,11 @@ fn failing(time: Duration, phase: Duration) -> Option<u128> {
     (phases % 2 == 1).then_some(phases / 2 % 4)
 }
 
+#[expect(clippy::print_stderr, reason = "the figures of a long run")]
 #[test]
 fn a_run_with_a_state_outlasts_good_and_bad_phases() {
-    let files = usize::try_from(number("EFS2S3_OUTAGE_FILES", 1000)).unwrap();
+    let count = number("EFS2S3_OUTAGE_FILES", 1000);
+    let files = usize::try_from(count).unwrap();
     let phase = Duration::from_secs(number("EFS2S3_OUTAGE_PHASE_SECONDS", 2));
     let trial = tree(files);
     trial.s3.create_bucket("state");
@@ -173,13 +175,13 @@ fn a_run_with_a_state_outlasts_good_and_bad_phases() {
     let options = [&options[..], &["--lease-ttl", "10m", "--outage-timeout", "5m"]].concat();
     let run = trial.start(&options).end_within(Duration::from_secs(60) + 40 * phase).expect(0);
     trial.assert_same();
-    assert_eq!((run.counted("uploaded"), run.counted("deleted"), run.counted("failed")), (files as u64, 1, 0));
+    assert_eq!((run.counted("uploaded"), run.counted("deleted"), run.counted("failed")), (count, 1, 0));
     assert_eq!(trial.s3.uploads(), []);
     let good = (0..).map(|step| step * phase / 20).take_while(|time| *time < run.time);
     let good: Duration = good.filter(|time| failing(*time, phase).is_none()).map(|_| phase / 20).sum();
     let needed = Duration::from_millis(20) * u32::try_from(files).unwrap() / 4;
     let requests = &run.report["requests"];
-    println!(
+    eprintln!(
         "{files} files, {phase:?} phases: {:.0} s, of which {:.0} s good; {:.0} s needed; {} retries, {} throttled",
         run.time.as_secs_f64(),
         good.as_secs_f64(),
@@ -188,5 +190,5 @@ fn a_run_with_a_state_outlasts_good_and_bad_phases() {
         requests["throttled"]
     );
     let quiet = trial.sync(&options);
-    assert_eq!((quiet.code, quiet.counted("unchanged")), (0, files as u64));
+    assert_eq!((quiet.code, quiet.counted("unchanged")), (0, count));
 }

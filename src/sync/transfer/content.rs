@@ -14,6 +14,7 @@ use crate::destination::checksum::{Hasher, md5_of_md5s};
 use crate::destination::error::S3Error;
 use crate::destination::head::HeadResponse;
 use crate::destination::operation::Operation;
+use crate::destination::outage::Attempts;
 use crate::key::RelativeKey;
 use crate::object::{ETag, ETagForm, Object};
 use crate::source::entry::Stat;
@@ -108,7 +109,7 @@ pub(super) async fn compare_with_object(context: &Context, file: &SourceFile) ->
 
 /// Returns the MD5 of an object's content.
 async fn digest_object(context: &Context, key: &RelativeKey) -> Result<[u8; 16], S3Error> {
-    let mut attempts = context.destination.attempts(Operation::Get);
+    let mut attempts = Attempts::of(Operation::Get);
     loop {
         let mut hasher = Hasher::new(None);
         let read = context.destination.get_pieces(key, |piece| {

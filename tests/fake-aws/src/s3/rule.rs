@@ -113,6 +113,10 @@ impl fmt::Debug for When {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rule").field("when", &self.when).field("fault", &self.fault).field("seen", &self.seen).finish()
+        f.debug_struct("Rule")
+            .field("when", &self.when)
+            .field("fault", &self.fault)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
     }
 }

@@ -253,6 +253,6 @@ fn a_rule_meets_requests_only_at_its_times() {
     let never = on_put().always().during(|_| false);
     s3.rule(never.does(Fault::status(503, "SlowDown")));
     assert_eq!(put(&s3, "/b/k", &[], b"").status, 200);
-    s3.rule(on_put().always().during(|time| time < Duration::from_secs(60)).does(Fault::status(503, "SlowDown")));
+    s3.rule(on_put().always().during(|time| time < Duration::from_mins(1)).does(Fault::status(503, "SlowDown")));
     assert_eq!(put(&s3, "/b/k", &[], b"").status, 503);
 }
