@@ -57,7 +57,6 @@ use limit::RequestLimit;
 use operation::Requests;
 use outage::{Attempts, Outages};
 use send::{Bandwidth, Sender};
-use send_queue::SendQueues;
 
 /// How requests are sent.
 #[derive(Clone, Debug)]
@@ -125,7 +124,6 @@ impl Destination {
                 limit: RequestLimit::new(options.concurrency),
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
-                queues: SendQueues::default(),
                 outages: Outages::new(options.outage_timeout, options.retries),
                 fence: options.fence,
                 shutdown,

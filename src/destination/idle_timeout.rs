@@ -32,7 +32,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::document::WholeDocument;
 use super::operation::Operation;
-use super::send_queue::{Connection, SAMPLE_INTERVAL, SendQueues};
+use super::send_queue::{Connection, SAMPLE_INTERVAL, SEND_QUEUES};
 
 /// A healthy request is never idle for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -104,8 +104,8 @@ impl Activity {
     }
 
     /// Returns once no byte has moved for `timeout`. Never returns once the head of an observed response has arrived:
-    /// its body has limits of its own.
-    pub(super) async fn idle_for(&self, timeout: Duration, queues: &SendQueues) {
+    /// its body has limits of its own. `has_body`: bytes of the request may be in the kernel for long.
+    pub(super) async fn idle_for(&self, timeout: Duration, has_body: bool) {
         let mut seen = None;
         loop {
             let idle_at = match *self.progress() {
@@ -116,9 +116,10 @@ impl Activity {
             if Instant::now() >= idle_at {
                 return;
             }
-            tokio::time::sleep_until(idle_at.min(Instant::now() + SAMPLE_INTERVAL)).await;
-            let Some(connection) = self.connection() else { continue };
-            let found = queues.bytes(connection).await.map(|bytes| (connection, bytes));
+            let pause = if has_body { SAMPLE_INTERVAL } else { timeout };
+            tokio::time::sleep_until(idle_at.min(Instant::now() + pause)).await;
+            let Some(connection) = self.connection().filter(|_| has_body) else { continue };
+            let found = SEND_QUEUES.bytes(connection).await.map(|bytes| (connection, bytes));
             if seen.is_some() && found.is_some() && found != seen {
                 self.record();
             }
@@ -360,7 +361,7 @@ mod tests {
                 mover.record();
             }
         });
-        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
+        activity.idle_for(IDLE_TIMEOUT, true).await;
         assert_eq!(begin.elapsed(), Duration::from_secs(115));
     }
 
@@ -418,7 +419,7 @@ mod tests {
             }
             server
         });
-        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
+        activity.idle_for(IDLE_TIMEOUT, true).await;
         let _server = peer.await.unwrap();
         // Bytes left after 10, 20 and 30 s.
         assert!(begin.elapsed().as_secs() >= 45, "{:?}", begin.elapsed());
@@ -428,7 +429,7 @@ mod tests {
     async fn a_connection_whose_queue_stands_still_is_idle() {
         let (activity, _client, _server) = clogged();
         let begin = Instant::now();
-        activity.idle_for(IDLE_TIMEOUT, &SendQueues::default()).await;
+        activity.idle_for(IDLE_TIMEOUT, true).await;
         // The kernels may exchange the last bytes during the first samples.
         assert!((15..=18).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     }

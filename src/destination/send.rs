@@ -12,7 +12,6 @@ use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
 use super::outage::{Attempts, Outages};
 use super::proof::Unproven;
-use super::send_queue::SendQueues;
 use crate::aws::{Credentials, Generation};
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
@@ -31,7 +30,6 @@ pub(super) struct Sender {
     pub(super) limit: RequestLimit,
     pub(super) requests: Arc<Requests>,
     pub(super) bandwidth: Option<Bandwidth>,
-    pub(super) queues: SendQueues,
     pub(super) outages: Outages,
     pub(super) fence: Fence,
     pub(super) shutdown: Shutdown,
@@ -134,7 +132,7 @@ impl Sender {
             // A response that has arrived counts, even if the timeout has passed too.
             biased;
             result = activity.follow(send(activity.clone())) => result,
-            () = activity.idle_for(timeout, &self.queues) => Err(S3Error::stalled(operation, Stalled::Silent(timeout))),
+            () = activity.idle_for(timeout, body_bytes > 0) => Err(S3Error::stalled(operation, Stalled::Silent(timeout))),
         };
         let result = match result {
             Err(error) if error.kind == ErrorKind::Expired => Err(self.with_other_credentials(error, generation).await),

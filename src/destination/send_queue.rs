@@ -14,8 +14,12 @@ use tokio::time::Instant;
 const TABLES: &[&str] = &["/proc/net/tcp", "/proc/net/tcp6"];
 const ESTABLISHED: &str = "01";
 
-/// How often the tables are read at most: all requests share what was read.
+/// How often the tables are read at most: all requests of the process share what was read.
 pub(super) const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time between two reads, as a multiple of what a read takes. The kernel looks through the table of all its
+/// connections, also those of other containers.
+const LEAST_PAUSE: u32 = 100;
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// The two ends of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,25 +28,32 @@ pub(super) struct Connection {
     pub(super) remote: SocketAddr,
 }
 
-/// The send queues of all connections.
-#[derive(Debug, Default)]
+/// The send queues of all connections of this process.
+#[derive(Debug)]
 pub(super) struct SendQueues(Mutex<Option<Sample>>);
+
+/// What was read last.
+pub(super) static SEND_QUEUES: SendQueues = SendQueues(Mutex::const_new(None));
 
 #[derive(Debug)]
 struct Sample {
-    taken: Instant,
+    /// From then on the tables may be read again.
+    ends: Instant,
     bytes: HashMap<Connection, u32>,
 }
 
 impl SendQueues {
-    /// Returns how many bytes the peer had not acknowledged, at most [`SAMPLE_INTERVAL`] ago. `None` if the kernel does not
+    /// Returns how many bytes the peer had not acknowledged when the tables were last read. `None` if the kernel does not
     /// list the connection.
     pub(super) async fn bytes(&self, connection: Connection) -> Option<u32> {
         let mut last = self.0.lock().await;
-        let sample = match last.take().filter(|sample| sample.taken.elapsed() < SAMPLE_INTERVAL) {
+        let sample = match last.take().filter(|sample| Instant::now() < sample.ends) {
             Some(sample) => sample,
             None => {
-                Sample { taken: Instant::now(), bytes: tokio::task::spawn_blocking(read).await.unwrap_or_default() }
+                let started = std::time::Instant::now();
+                let bytes = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+                let pause = (started.elapsed() * LEAST_PAUSE).clamp(SAMPLE_INTERVAL, LONGEST_PAUSE);
+                Sample { ends: Instant::now() + pause, bytes }
             }
         };
         let bytes = sample.bytes.get(&connection).copied();
@@ -116,7 +127,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_the_kernel_does_not_list_has_no_queue() {
         let address = SocketAddr::from(([192, 0, 2, 1], 1));
-        assert_eq!(SendQueues::default().bytes(Connection { local: address, remote: address }).await, None);
+        assert_eq!(SEND_QUEUES.bytes(Connection { local: address, remote: address }).await, None);
     }
 
     #[test]
