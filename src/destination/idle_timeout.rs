@@ -431,7 +431,7 @@ mod tests {
         let begin = Instant::now();
         activity.idle_for(IDLE_TIMEOUT, true).await;
         // The kernels may exchange the last bytes during the first samples.
-        assert!((15..=18).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+        assert!((15..=30).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
     }
 
     /// A body that sends a piece of this many bytes after each pause.

@@ -27,6 +27,8 @@ const REDUCTION_INTERVAL: Duration = Duration::from_millis(100);
 const CLIMB: u32 = 100;
 /// The lowest rate, in requests per second.
 const LEAST_RATE: f64 = 0.5;
+/// The lowest rate after the first refusal: a few requests at the start do not show what S3 accepts.
+const LEAST_FIRST_RATE: f64 = 20.0;
 /// What one accepted request adds at least while the rate grows fast, in requests per second.
 const LEAST_STEP: f64 = 5.0;
 /// Requests that come late may be sent together if they are late by no more than this.
@@ -168,7 +170,7 @@ impl Pace {
         match self.rate {
             None => {
                 let time = self.started.map_or(Duration::ZERO, |started| now - started).as_secs_f64().max(1.0);
-                self.rate = Some((f64::from(self.accepted_in_all) / time).max(LEAST_RATE));
+                self.rate = Some((f64::from(self.accepted_in_all) / time).max(LEAST_FIRST_RATE));
             }
             Some(rate) => {
                 let is_known = responses >= SAMPLE;

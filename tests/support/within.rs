@@ -55,6 +55,8 @@ pub(crate) fn apart(test: &str, body: impl FnOnce()) {
     };
     command.args(["--exact", test, "--nocapture"]);
     command.env("AWS_ACCESS_KEY_ID", "AKIDTRIAL").env("AWS_SECRET_ACCESS_KEY", SECRETS[0]);
+    // No case needs a long outage.
+    command.env("EFS2S3_OUTAGE_TIMEOUT", "3s");
     command.env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
     // With hundreds of small trees and states in parallel, the tests would wait for the disk.
     let in_memory = Path::new("/dev/shm");
