@@ -97,15 +97,13 @@ impl OpenError for Errno {
 
 impl OpenError for io::Error {
     fn is_shortage(&self) -> bool {
-        match Errno::from_io_error(self) {
-            Some(errno) => errno.is_shortage(),
-            // `tempfile` adds the path to an error, and hides its number.
-            None => {
-                let text = self.to_string();
-                let has = |errno: Errno| text.contains(&format!("(os error {})", errno.raw_os_error()));
-                has(Errno::MFILE) || has(Errno::NFILE)
-            }
+        if let Some(errno) = Errno::from_io_error(self) {
+            return errno.is_shortage();
         }
+        // `tempfile` adds the path to an error, and hides its number.
+        let text = self.to_string();
+        let has = |errno: Errno| text.contains(&format!("(os error {})", errno.raw_os_error()));
+        has(Errno::MFILE) || has(Errno::NFILE)
     }
 }
 

@@ -211,7 +211,7 @@ impl Session {
             check_place(place, config.source(), &config)?;
         }
         let shutdown = control.shutdown.clone();
-        let config = in_time(&shutdown, config.fetch_range(&shutdown)).await??;
+        let config = in_time(&shutdown, Box::pin(config.fetch_range(&shutdown))).await??;
         if let Some(why) = config.idle() {
             return Ok(Opened::NothingToDo(why.to_owned()));
         }
@@ -221,7 +221,9 @@ impl Session {
         subject.range_of_list = config.range_of_list().cloned();
         let ttl = state.lease_ttl;
         let state = match &state.state {
-            Some(place) => Some(Arc::new(in_time(&shutdown, state_at(place, &config, shutdown.clone())).await??)),
+            Some(place) => {
+                Some(Arc::new(in_time(&shutdown, Box::pin(state_at(place, &config, shutdown.clone()))).await??))
+            }
             None => None,
         };
         // The state itself bounds what a stop request waits for: a run that ends here must know whether it has the lease.
@@ -232,13 +234,13 @@ impl Session {
             Some(_) | None => None,
         };
         let fence = lease.as_ref().map(Lease::fence).unwrap_or_default();
-        let opening = async {
+        let opening = Box::pin(async {
             let inner = served(state.as_deref(), &scope, access).await?;
             let config = config.behind(fence);
             let requests = config.requests();
             let setup = Box::pin(config.open(control.shutdown, control.progress)).await;
             Ok::<_, SessionError>((inner, requests, setup))
-        };
+        });
         let (inner, requests, setup) = match in_time(&shutdown, opening).await.flatten() {
             Ok(opened) => opened,
             Err(error) => {

@@ -127,7 +127,7 @@ async fn sample_tree(
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> Result<Sample, CommandError> {
-    let setup = config.open(shutdown.clone(), progress.clone()).await.map_err(CommandError::fatal)?;
+    let setup = Box::pin(config.open(shutdown.clone(), progress.clone())).await.map_err(CommandError::fatal)?;
     let with_directories = setup.context.rules.preserve.is_some();
     let mut walk = setup.context.source.walk(None).map_err(CommandError::fatal)?;
     let mut sample = Sample::new(count);

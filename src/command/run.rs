@@ -202,7 +202,7 @@ async fn through_datasync(
     let deletes = deletes_of_datasync(&attempt, sampled.as_ref(), session, &control.shutdown).await;
     let unguarded_deletes = attempt.unguarded_deletes(deletes.beyond.as_deref());
     let (unwanted_writes, already_deleted) = (attempt.unwanted_writes(), deletes.deleted);
-    let doubt = Doubt { unguarded_deletes, unwanted_writes, already_deleted, ..history.doubt_after(&attempt) };
+    let doubt = Doubt { already_deleted, unguarded_deletes, unwanted_writes, ..history.doubt_after(&attempt) };
     let suspect_content = history.suspect_content();
     if let Some(why) = suspect_content.filter(|_| attempt.verdict.kind == VerdictKind::Succeeded) {
         tracing::warn!("the success of the execution does not show that the destination matches: {why}");

@@ -66,6 +66,7 @@ pub(crate) struct Attempt {
 
 /// An execution that the attempt started or attached to.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Followed {
     arn: ExecutionArn,
     /// Whether the execution was already running.

@@ -25,7 +25,7 @@ impl Latest {
     pub(crate) fn cancelled_by_run(self, cancelled: Option<&str>) -> Self {
         match self {
             Self::Running(execution) if Some(execution.arn.as_str()) == cancelled => Self::CancelledByRun(execution),
-            other => other,
+            Self::None | Self::Ended(_) | Self::Running(_) | Self::CancelledByRun(_) | Self::Unknown(..) => self,
         }
     }
 

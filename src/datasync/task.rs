@@ -146,8 +146,8 @@ impl TaskAlone {
 
     /// Whether the settings that a direct sync follows are still those of this description.
     pub(super) fn has_settings_of(&self, earlier: &Task) -> bool {
-        let TaskSettings { storage_class, bytes_per_second, .. } = earlier.settings.clone();
-        let settings = TaskSettings { storage_class, bytes_per_second, ..self.settings.clone() };
+        let TaskSettings { bytes_per_second, storage_class, .. } = earlier.settings.clone();
+        let settings = TaskSettings { bytes_per_second, storage_class, ..self.settings.clone() };
         settings == earlier.settings && self.locations == earlier.locations
     }
 

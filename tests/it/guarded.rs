@@ -255,7 +255,9 @@ fn deletes_of_datasync_count_towards_the_limit() {
     }
     let server = trial.s3.clone();
     executions_do(&datasync, move |_| {
-        ["orphan", "old0"].iter().for_each(|key| server.remove("site", &format!("www/{key}")))
+        for key in ["orphan", "old0"] {
+            server.remove("site", &format!("www/{key}"));
+        }
     });
     datasync.change(|service| {
         service.falsify = Some(("DescribeTaskExecution", Box::new(|response| response["FilesDeleted"] = 2.into())));

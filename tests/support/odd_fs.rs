@@ -273,8 +273,8 @@ impl Odd {
 
     fn attributes(&self, inode: INodeNo) -> FileAttr {
         let file = self.node(inode).filter(|node| !node.is_directory);
-        let changes = [Some(Fault::ChangesAndNotFoundOnce), Some(Fault::ChangesOnOpen)];
-        let is_changed = changes.contains(&self.fault(self.path_of(inode))) && self.opens.load(Ordering::Relaxed) > 0;
+        let faults = [Some(Fault::ChangesAndNotFoundOnce), Some(Fault::ChangesOnOpen)];
+        let is_changed = faults.contains(&self.fault(self.path_of(inode))) && self.opens.load(Ordering::Relaxed) > 0;
         let changed = UNIX_EPOCH + if is_changed { Duration::from_secs(1) } else { Duration::ZERO };
         FileAttr {
             ino: inode,

@@ -131,7 +131,7 @@ impl Directory {
                     Err(error) => error,
                 }
             }
-            error => error,
+            error @ (CallError::Gone | CallError::OtherKind | CallError::NotFound(_) | CallError::Failed(_)) => error,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::sync::verdict::{FileError, Outcome, Rewrite, StepError, Stored, Write
 use crate::time::EpochNanos;
 
 /// How a rewrite ended.
+#[allow(clippy::large_enum_variant, reason = "one for each rewrite, and never stored")]
 pub(super) enum Rewritten {
     /// With this outcome.
     Done(Outcome),
@@ -44,9 +45,7 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     }
     let headers = context.rewritten(stored, &stat).await;
     let started = EpochNanos::now();
-    let rewritten = if !context.destination.copies(size_bytes) {
-        None
-    } else {
+    let rewritten = if context.destination.copies(size_bytes) {
         context.record_sending(&job.file().key);
         let headers = context.destination.write_headers(headers.clone());
         match context.destination.rewrite(&job.file().key, &headers, &etag).await {
@@ -55,6 +54,8 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
             Err(error) if error.is_without_object() => return upload_as_new(),
             Err(error) => return failed(error),
         }
+    } else {
+        None
     };
     let Some(Copied { proof, last_modified }) = rewritten else {
         return upload_with_all(context, &job.file().key, etag, headers).await;
