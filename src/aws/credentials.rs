@@ -370,10 +370,13 @@ mod tests {
 
     use super::*;
 
+    /// Keys of this name, or an error.
+    type Response = Result<&'static str, fn() -> CredentialsError>;
+
     /// A source whose n-th response is the n-th of these, or else the last one: keys of this name, or an error.
     #[derive(Clone, Debug)]
     struct Source {
-        responses: Arc<Vec<Result<&'static str, fn() -> CredentialsError>>>,
+        responses: Arc<Vec<Response>>,
         asked: Arc<AtomicUsize>,
     }
 
@@ -395,7 +398,7 @@ mod tests {
         Keys::new(name, "s", None, life.map(|life| SystemTime::now() + life), "test")
     }
 
-    fn credentials(responses: &[Result<&'static str, fn() -> CredentialsError>]) -> (Credentials, Arc<AtomicUsize>) {
+    fn credentials(responses: &[Response]) -> (Credentials, Arc<AtomicUsize>) {
         let source = Source { responses: Arc::new(responses.to_vec()), asked: Arc::default() };
         let asked = Arc::clone(&source.asked);
         let load = move || {
@@ -427,8 +430,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_source_is_asked_for_a_bounded_time() {
-        for (error, least, most) in [(busy as fn() -> CredentialsError, 50, 60), (silent, 15, 20)] {
-            let (credentials, _) = credentials(&[Err(error)]);
+        let cases: [(Response, u64, u64); 2] = [(Err(busy), 50, 60), (Err(silent), 15, 20)];
+        for (error, least, most) in cases {
+            let (credentials, _) = credentials(&[error]);
             let started = Instant::now();
             let failed = futures::future::join_all((0..20).map(|_| name(&credentials))).await;
             assert!(failed.iter().all(Result::is_err));

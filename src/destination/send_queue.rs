@@ -47,14 +47,13 @@ impl SendQueues {
     /// list the connection.
     pub(super) async fn bytes(&self, connection: Connection) -> Option<u32> {
         let mut last = self.0.lock().await;
-        let sample = match last.take().filter(|sample| Instant::now() < sample.ends) {
-            Some(sample) => sample,
-            None => {
-                let started = std::time::Instant::now();
-                let bytes = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-                let pause = (started.elapsed() * LEAST_PAUSE).clamp(SAMPLE_INTERVAL, LONGEST_PAUSE);
-                Sample { ends: Instant::now() + pause, bytes }
-            }
+        let sample = if let Some(sample) = last.take().filter(|sample| Instant::now() < sample.ends) {
+            sample
+        } else {
+            let started = std::time::Instant::now();
+            let bytes = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+            let pause = (started.elapsed() * LEAST_PAUSE).clamp(SAMPLE_INTERVAL, LONGEST_PAUSE);
+            Sample { ends: Instant::now() + pause, bytes }
         };
         let bytes = sample.bytes.get(&connection).copied();
         *last = Some(sample);
