@@ -173,7 +173,7 @@ fn a_run_with_a_state_outlasts_good_and_bad_phases() {
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(20))));
     let options = ["--state", "s3://state/of", "--concurrency", "4", "--delete", "--max-delete", "100%"];
     let options = [&options[..], &["--lease-ttl", "10m", "--outage-timeout", "5m"]].concat();
-    let run = trial.start(&options).end_within(Duration::from_secs(60) + 40 * phase).expect(0);
+    let run = trial.start(&options).end_within(Duration::from_mins(1) + 40 * phase).expect(0);
     trial.assert_same();
     assert_eq!((run.counted("uploaded"), run.counted("deleted"), run.counted("failed")), (count, 1, 0));
     assert_eq!(trial.s3.uploads(), []);
