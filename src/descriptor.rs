@@ -1,6 +1,6 @@
 //! A descriptor of this process that a path names: `/dev/stdout`, `/dev/fd/N`, `/proc/self/fd/N`, or a link to one.
 //!
-//! The file behind the descriptor belongs to whoever opened it, such as the log of a shell. Opening the path gives a new
+//! The file behind the descriptor belongs to the process that opened it, such as a shell with its log. Opening the path gives a new
 //! file at offset 0, and a rename onto it takes the log away. So a result is written to the descriptor itself.
 
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ impl Descriptor {
         None
     }
 
-    /// Returns the open file, with the offset that it shares with whoever opened it.
+    /// Returns the open file, with the offset that it shares with the process that opened it.
     ///
     /// # Errors
     /// Returns an error if the descriptor is not open for writing.

@@ -61,7 +61,7 @@ pub(crate) struct NoCredentials {
     patience: Option<Duration>,
 }
 
-/// Creates the provider of the settings, with files read anew.
+/// Creates the provider of the settings, and reads the settings files again.
 pub(super) type Load =
     Box<dyn Fn() -> BoxFuture<'static, Result<SharedCredentialsProvider, ConnectError>> + Send + Sync>;
 

@@ -1,7 +1,7 @@
 //! Late writes: what executions may have written late, or wrong.
 //!
-//! The state remembers since when the objects of a destination are suspect, and of which filters. A time stays the earliest
-//! until a comparison has proven the objects:
+//! The state records since when the objects of a destination are suspect, and under which filters. It keeps the earliest
+//! time until a comparison has proven the objects:
 //!
 //! | what compared them | what is no longer suspect |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | the same, with `VerifyMode=POINT_IN_TIME_CONSISTENT` | everything |
 //! | a direct sync of all of them that left none that differs | everything |
 //!
-//! Until then a direct sync compares each suspect object, and the index remembers that: the next run with the same state
-//! compares it no more.
+//! Until then a direct sync compares each suspect object, and records it in the index. The next run with the same state
+//! does not compare it again.
 
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,7 +32,7 @@ use crate::time::EpochNanos;
 
 const SCHEMA: u32 = 2;
 
-/// Everything in the destination, as after an execution of which nothing is known.
+/// Everything in the destination, as after an execution that the run knows nothing about.
 const EVERYTHING: Suspect = Suspect { late: Some(EpochNanos(0)), content: None, changed: None };
 /// Everything, and its content: a damaged record may have named it.
 const EVERY_CONTENT: Suspect = Suspect { content: Some(EpochNanos(0)), ..EVERYTHING };

@@ -23,7 +23,7 @@ const LEAST_LEFT: f64 = 0.5;
 const SAMPLE: u32 = 20;
 /// With fewer responses, the next reduction waits for this long.
 const REDUCTION_INTERVAL: Duration = Duration::from_millis(100);
-/// At least so many requests are accepted until the rate is that of the last refusal again.
+/// The rate reaches that of the last refusal after at least this many accepted requests.
 const CLIMB: u32 = 100;
 /// The lowest rate, in requests per second.
 const LEAST_RATE: f64 = 0.5;

@@ -247,7 +247,7 @@ impl Found {
             Self::Unknown(..) => all(Cover::Unknown),
             Self::Filtered(EntryKind::Directory)
             | Self::Skipped(EntryKind::Directory, SkipReason::ReservedPath)
-            // Whatever a link leads to belongs to nobody's sync if links are skipped.
+            // If links are skipped, what a link leads to is out of scope.
             | Self::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed | SkipReason::ReservedPath) => {
                 all(Cover::OutOfScope)
             }

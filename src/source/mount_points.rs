@@ -46,7 +46,7 @@ pub(super) struct DescendedPath {
 }
 
 impl LastPart {
-    /// What is found in a directory on this device, if it is no followed link.
+    /// What an entry of a directory on this device is, if it is not a followed link.
     pub(super) fn of(directory_device: u64, stat: &Stat) -> Self {
         if mounts_between(directory_device, stat) > 0 { Self::Mounted } else { Self::Bare }
     }

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn directories_of_other_file_systems_do_not_count() {
-        // The mount point of /proc is made anew when a container starts, and so is the directory that it covers.
+        // A container creates the mount point of /proc when it starts, and so the directory that the mount covers.
         let resolved = RootPath::resolve(Path::new("/proc/sys")).unwrap();
         let root = RootPath::resolve(Path::new("/")).unwrap();
         assert_ne!(resolved.target.inode.0, root.target.inode.0);

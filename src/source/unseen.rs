@@ -340,7 +340,7 @@ impl Check {
     }
 }
 
-/// The error of a second look at a path, and what to do.
+/// The error of a path that is read a second time, and what to do.
 fn cannot(verb: &str, path: &[u8], problem: &Problem) -> String {
     let path = match path {
         b"" => "the source".into(),

@@ -306,7 +306,7 @@ fn datasync_is_reached_through_the_proxy() {
     assert!(through.iter().any(|head| head.contains("FmrsService.StartTaskExecution")), "{through:?}");
 }
 
-/// A relay to S3 that passes on so many bytes per second, and none after the first `limit`.
+/// A relay to S3 that passes on `bytes_per_second`, and nothing after the first `limit` bytes.
 fn uplink(trial: &Trial, bytes_per_second: u32, limit: u64) -> (String, Arc<AtomicU64>) {
     let server = port_of(&trial.s3.url());
     let passed = Arc::new(AtomicU64::new(0));

@@ -238,8 +238,8 @@ impl Case<'_> {
             assert!(open <= uploads || response_lost || run.code == 1, "an upload is unfinished");
         }
         self.mounts_are_remembered(scope, step, &moments, &run);
-        if !self.story.with_state && !run.report.is_null() {
-            // Without state, the next run cannot know that a failed run wrote an older version, at a later time.
+        if (!self.story.with_state || self.lacks_rows) && !run.report.is_null() {
+            // Without its state, the next run cannot know that a failed run wrote an older version, at a later time.
             for key in run.failed_keys() {
                 self.tree.renew(&key["www/".len()..]);
             }
