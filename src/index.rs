@@ -11,6 +11,7 @@
 //!    that belongs to another destination, endpoint or schema.
 //! 5. *The rows of another mode* show only that the content of a file is equal (`DESIGN.md#change-of-mode`).
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -116,6 +117,16 @@ impl Index {
     pub(crate) async fn has_row(&self, is_wanted: impl Fn(&RelativeKey) -> bool) -> bool {
         let Some(rows) = self.old_rows().await else { return false };
         rows.map_while(Result::ok).any(|row| is_wanted(&row.key))
+    }
+
+    /// Returns the rows of these keys.
+    pub(crate) async fn rows_of(&self, keys: HashSet<RelativeKey>) -> HashMap<RelativeKey, Row> {
+        let Some(rows) = self.old_rows().await else { return HashMap::new() };
+        let found = tokio::task::spawn_blocking(move || {
+            let named = rows.map_while(Result::ok).filter(|row| keys.contains(&row.key));
+            named.map(|row| (row.key.clone(), row)).collect()
+        });
+        found.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Calls `each` with the key of each row, in order. Returns `false` if there is no index, or if it is damaged.

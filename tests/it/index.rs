@@ -337,6 +337,26 @@ fn an_object_whose_write_was_not_proven_is_compared() {
 }
 
 #[test]
+fn a_run_with_a_manifest_reads_the_rows_of_its_files() {
+    for mode in ["plain", "datasync"] {
+        let trial = Trial::new();
+        trial.write("a/x", "one");
+        trial.write("b/x", "two");
+        Trial::settle();
+        sync(&trial, mode).expect(0);
+        Trial::settle();
+        swap(&trial, "a", "b");
+        trial.write("manifest", "b/x\na/x\n");
+        let (source, manifest) = (trial.tree().display().to_string(), trial.tree().join("manifest"));
+        let words = ["sync", &source, "s3://site/www", "--mode", mode, "--state", &state(&trial)];
+        let words = [&words[..], &["--from-manifest", manifest.to_str().unwrap()]].concat();
+        let run = trial.run_words(&words, &[]).expect(0);
+        assert_eq!((trial.stored("a/x").body, trial.stored("b/x").body), ("two".into(), "one".into()), "{mode}");
+        assert_eq!(run.counted("uploaded"), 2, "{mode}");
+    }
+}
+
+#[test]
 fn a_change_of_mode_compares_links_again() {
     // In both directions, the object has the size of the other mode's object.
     for (first, then) in [("plain", "datasync"), ("datasync", "plain")] {

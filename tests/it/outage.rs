@@ -169,8 +169,9 @@ fn a_run_with_a_state_outlasts_good_and_bad_phases() {
         let bad = Rule::on(Operations::all()).always().during(move |time| failing(time, phase) == Some(kind));
         trial.s3.rule(bad.does(fault));
     }
-    // Four at a time in 20 ms, so that the run meets all kinds.
-    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(Duration::from_millis(20))));
+    // Four at a time need a little more than four good phases, so that the run meets all kinds.
+    let put = 17 * phase / u32::try_from(files).unwrap();
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::Delay(put)));
     let options = ["--state", "s3://state/of", "--concurrency", "4", "--delete", "--max-delete", "100%"];
     let options = [&options[..], &["--lease-ttl", "10m", "--outage-timeout", "5m"]].concat();
     let run = trial.start(&options).end_within(Duration::from_mins(1) + 40 * phase).expect(0);
@@ -179,7 +180,7 @@ fn a_run_with_a_state_outlasts_good_and_bad_phases() {
     assert_eq!(trial.s3.uploads(), []);
     let good = (0..).map(|step| step * phase / 20).take_while(|time| *time < run.time);
     let good: Duration = good.filter(|time| failing(*time, phase).is_none()).map(|_| phase / 20).sum();
-    let needed = Duration::from_millis(20) * u32::try_from(files).unwrap() / 4;
+    let needed = 17 * phase / 4;
     let requests = &run.report["requests"];
     eprintln!(
         "{files} files, {phase:?} phases: {:.0} s, of which {:.0} s good; {:.0} s needed; {} retries, {} throttled",
