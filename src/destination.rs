@@ -4,7 +4,7 @@
 //! returns an error if S3 refuses the request, or does not respond to any of its attempts.
 //!
 //! Its methods are in the file of their request: `page` in `list`, `head` and `object` in `head`, `get` in `get`, `put` in
-//! `put`, `create_upload` in `multipart`, `rewrite` in `copy`, `tags` in `tags`, `delete_batch` in `delete`. `send` retries all of them.
+//! `put`, `create_upload` in `multipart`, `rewrite` in `copy`, `tags` in `tags`, `delete_request` in `delete`. `send` retries all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

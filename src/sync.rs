@@ -17,7 +17,7 @@
 //! delete/orphan               keep orphans on disk until the end of the run
 //! unpublished                 remember the sizes of files that could not be published
 //! delete/withhold             ask the guards of the whole run, and those of each size
-//! delete                      look up each orphan again, and delete it
+//! delete                      look up each orphan before each attempt, and delete it
 //! ```
 //!
 //! The requests are in `destination` and the system calls in `source`; both name their methods at their head.

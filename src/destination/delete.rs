@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::operation::delete_objects::builders::DeleteObjectsFluentBuilder;
 use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
 use aws_smithy_types::base64;
 use md5::{Digest as _, Md5};
@@ -14,7 +15,7 @@ use super::idle_timeout::Activity;
 use super::operation::Operation;
 use super::outage::Attempts;
 use super::proof::{IN_ITS_PLACE, no_content};
-use super::send::interrupted;
+use super::send::{Admission, Failed};
 use crate::key::{ObjectKey, RelativeKey};
 use crate::object::ETag;
 
@@ -48,63 +49,165 @@ pub(crate) fn fits_a_batch(key: &ObjectKey) -> bool {
     !key.as_str().chars().any(|c| (c < ' ' && c != '\t' && c != '\n') || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-impl DeleteOutcome {
-    /// Whether S3 named a transient error for this key.
-    fn is_transient(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.kind.is_retryable() && error.code.is_some())
+/// How many objects one request deletes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeleteForm {
+    /// Up to [`MAX_BATCH`], whose keys fit a batch: `DeleteObjects`.
+    Together,
+    /// One: `DeleteObject`.
+    Alone,
+}
+
+impl DeleteForm {
+    /// The operation of its requests.
+    pub(crate) const fn operation(self) -> Operation {
+        match self {
+            Self::Together => Operation::DeleteObjects,
+            Self::Alone => Operation::Delete,
+        }
+    }
+}
+
+/// A delete request and its attempts. Each attempt is admitted before it is sent, so that the caller checks between the two
+/// what it deletes: the wait for an admission and the wait before a retry can take long.
+#[derive(Debug)]
+pub(crate) struct DeleteRequest<'a> {
+    destination: &'a Destination,
+    form: DeleteForm,
+    attempts: Attempts,
+    may_have_deleted: bool,
+}
+
+impl<'a> DeleteRequest<'a> {
+    pub(crate) const fn form(&self) -> DeleteForm {
+        self.form
+    }
+
+    /// Waits until an attempt can be sent.
+    ///
+    /// # Errors
+    /// Returns an error if the run sends no more requests, or if this operation has failed for the outage timeout.
+    pub(crate) async fn admit(&self) -> Result<Admission<'a>, S3Error> {
+        self.destination.sender.admit(self.form.operation(), 0).await
+    }
+
+    /// Sends one attempt. Returns one outcome for each target, in the same order.
+    ///
+    /// # Errors
+    /// Returns an error if the whole attempt failed.
+    pub(crate) async fn send(
+        &mut self,
+        admission: Admission<'a>,
+        targets: &[DeleteTarget],
+    ) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let result = match (self.form, targets) {
+            (DeleteForm::Alone, [target]) => self.send_one(admission, target).await.map(|outcome| vec![outcome]),
+            (DeleteForm::Alone | DeleteForm::Together, _) => self.send_batch(admission, targets).await,
+        };
+        let failed =
+            |outcome: &DeleteOutcome| matches!(outcome, DeleteOutcome::Failed(error) if may_have_effect(error));
+        self.may_have_deleted |= match &result {
+            Ok(outcomes) => outcomes.iter().any(failed),
+            Err(error) => may_have_effect(error),
+        };
+        result
+    }
+
+    /// Whether an attempt that failed may have deleted its objects, or may still do so.
+    pub(crate) const fn may_have_deleted(&self) -> bool {
+        self.may_have_deleted
+    }
+
+    /// Waits before the next attempt after the whole attempt failed.
+    ///
+    /// # Errors
+    /// Returns the error if the run gives the request up.
+    pub(crate) async fn retry(&mut self, error: S3Error) -> Result<(), S3Error> {
+        self.destination.sender.retry(&mut self.attempts, error).await
+    }
+
+    /// Waits before the next attempt after some targets failed, of as many as had been sent.
+    ///
+    /// # Errors
+    /// Returns the error if the run gives them up.
+    pub(crate) async fn retry_some(&mut self, failed: usize, sent: usize, error: &S3Error) -> Result<(), S3Error> {
+        if failed < sent {
+            self.attempts.progressed();
+        }
+        self.destination.sender.retry_inside(&mut self.attempts, error).await
+    }
+
+    async fn send_batch(
+        &mut self,
+        admission: Admission<'a>,
+        batch: &[DeleteTarget],
+    ) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let Self { destination, attempts, .. } = self;
+        let request = destination.batch_request(batch)?;
+        let digests = if destination.checksum.is_some() { BatchDigests::Md5AndChecksum } else { BatchDigests::OnlyMd5 };
+        let send = async |activity: Activity| {
+            let request = request.customize().interceptor(activity);
+            let response = request.mutate_request(move |request| digests.set(request)).send().await;
+            response.map_err(|error| S3Error::from_sdk(Operation::DeleteObjects, &error))
+        };
+        let response = destination.sender.send_admitted(admission, attempts, 0, send, Ok).await;
+        let response = response.map_err(|failed| failed.error)?;
+        let deleted: HashSet<&str> = response.deleted().iter().filter_map(|deleted| deleted.key()).collect();
+        let refused: HashMap<&str, &Error> =
+            response.errors().iter().filter_map(|error| Some((error.key()?, error))).collect();
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for target in batch {
+            let key = destination.prefix.object_key(&target.key);
+            outcomes.push(match refused.get(key.as_str()) {
+                Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
+                None if deleted.contains(key.as_str()) || destination.has_no_object(&target.key).await => {
+                    DeleteOutcome::Deleted
+                }
+                None => DeleteOutcome::Failed(S3Error::local(
+                    Operation::DeleteObjects,
+                    ErrorKind::Transient,
+                    format!("the response does not name this key, and the object still exists: {IN_ITS_PLACE}"),
+                )),
+            });
+        }
+        Ok(outcomes)
+    }
+
+    async fn send_one(&mut self, admission: Admission<'a>, target: &DeleteTarget) -> Result<DeleteOutcome, S3Error> {
+        let Self { destination, attempts, .. } = self;
+        let request = destination
+            .client
+            .delete_object()
+            .bucket(destination.bucket.as_str())
+            .key(destination.prefix.object_key(&target.key))
+            .set_if_match(condition(&target.etag))
+            .set_expected_bucket_owner(destination.expected_owner.clone());
+        let send = async |activity: Activity| {
+            let response = request.customize().interceptor(activity.clone()).send().await;
+            response.map(|_| activity.status()).map_err(|error| S3Error::from_sdk(Operation::Delete, &error))
+        };
+        let Failed { error, lacks_proof } =
+            match destination.sender.send_admitted(admission, attempts, 0, send, no_content).await {
+                Ok(()) => return Ok(DeleteOutcome::Deleted),
+                Err(failed) => failed,
+            };
+        if error.kind == ErrorKind::Precondition {
+            return Ok(DeleteOutcome::Changed);
+        }
+        // Neither a response without its proof nor the 404 of something between this program and S3 proves anything.
+        let is_deleted = error.code.as_deref() == Some("NoSuchKey")
+            || (lacks_proof || error.is_without_object()) && destination.has_no_object(&target.key).await;
+        if is_deleted { Ok(DeleteOutcome::Deleted) } else { Err(error) }
     }
 }
 
 impl Destination {
-    /// Deletes up to [`MAX_BATCH`] objects whose keys fit a batch. Returns one outcome for each, in the same order.
-    pub(crate) async fn delete_batch(&self, batch: &[DeleteTarget]) -> Vec<DeleteOutcome> {
-        match self.delete_objects(batch).await {
-            Ok(outcomes) => outcomes,
-            // Some servers do not have DeleteObjects.
-            Err(error) if error.kind == ErrorKind::NotImplemented => {
-                let mut outcomes = Vec::with_capacity(batch.len());
-                for target in batch {
-                    outcomes.push(if self.sender.shutdown.is_requested() {
-                        DeleteOutcome::Failed(interrupted(Operation::Delete))
-                    } else {
-                        self.delete_one(target).await
-                    });
-                }
-                outcomes
-            }
-            Err(error) => batch.iter().map(|_| DeleteOutcome::Failed(error.clone())).collect(),
-        }
+    /// Starts a delete, before its first attempt.
+    pub(crate) fn delete_request(&self, form: DeleteForm) -> DeleteRequest<'_> {
+        DeleteRequest { destination: self, form, attempts: Attempts::of(form.operation()), may_have_deleted: false }
     }
 
-    /// Repeats the request for the keys that it failed for a transient reason.
-    async fn delete_objects(&self, batch: &[DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
-        let mut outcomes = self.delete_objects_once(&batch.iter().collect::<Vec<_>>()).await?;
-        let mut attempts = Attempts::of(Operation::DeleteObjects);
-        loop {
-            let transient = |outcome: &&DeleteOutcome| outcome.is_transient();
-            let Some(DeleteOutcome::Failed(error)) = outcomes.iter().find(transient) else {
-                return Ok(outcomes);
-            };
-            if self.sender.retry_inside(&mut attempts, error).await.is_err() {
-                return Ok(outcomes);
-            }
-            let left = batch.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_transient());
-            let targets: Vec<_> = left.map(|(target, _)| target).collect();
-            let again = match self.delete_objects_once(&targets).await {
-                Ok(again) => again,
-                Err(error) => targets.iter().map(|_| DeleteOutcome::Failed(error.clone())).collect(),
-            };
-            if again.iter().any(|outcome| !outcome.is_transient()) {
-                attempts.progressed();
-            }
-            let left = outcomes.iter_mut().filter(|outcome| outcome.is_transient());
-            for (outcome, new) in left.zip(again) {
-                *outcome = new;
-            }
-        }
-    }
-
-    async fn delete_objects_once(&self, batch: &[&DeleteTarget]) -> Result<Vec<DeleteOutcome>, S3Error> {
+    fn batch_request(&self, batch: &[DeleteTarget]) -> Result<DeleteObjectsFluentBuilder, S3Error> {
         let invalid = |error: aws_sdk_s3::error::BuildError| {
             S3Error::local(Operation::DeleteObjects, ErrorKind::Refused, error.to_string())
         };
@@ -117,73 +220,37 @@ impl Destination {
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(invalid)?;
         // Not quiet: the response names each object that S3 has deleted.
         let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build().map_err(invalid)?;
-        let request = self
-            .client
-            .delete_objects()
-            .bucket(self.bucket.as_str())
-            .delete(delete)
+        let request = self.client.delete_objects().bucket(self.bucket.as_str()).delete(delete);
+        Ok(request
             .set_checksum_algorithm(self.checksum.map(Algorithm::sdk_name))
-            .set_expected_bucket_owner(self.expected_owner.clone());
-        let digests = if self.checksum.is_some() { BatchDigests::Md5AndChecksum } else { BatchDigests::OnlyMd5 };
-        let send = |activity| {
-            let request = request.clone().customize().interceptor(activity);
-            request.mutate_request(move |request| digests.set(request)).send()
-        };
-        let response = self.sender.send(Operation::DeleteObjects, send, Ok).await?;
-        let deleted: HashSet<&str> = response.deleted().iter().filter_map(|deleted| deleted.key()).collect();
-        let refused: HashMap<&str, &Error> =
-            response.errors().iter().filter_map(|error| Some((error.key()?, error))).collect();
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for target in batch {
-            let key = self.prefix.object_key(&target.key);
-            outcomes.push(match refused.get(key.as_str()) {
-                Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
-                None if deleted.contains(key.as_str()) || self.is_gone(&target.key).await => DeleteOutcome::Deleted,
-                None => DeleteOutcome::Failed(S3Error::local(
-                    Operation::DeleteObjects,
-                    ErrorKind::Transient,
-                    format!("the response does not name this key, and the object still exists: {IN_ITS_PLACE}"),
-                )),
-            });
-        }
-        Ok(outcomes)
+            .set_expected_bucket_owner(self.expected_owner.clone()))
     }
 
     /// Whether a HEAD shows that there is no object at the key.
-    async fn is_gone(&self, key: &RelativeKey) -> bool {
+    pub(crate) async fn has_no_object(&self, key: &RelativeKey) -> bool {
         self.object(key).await.is_ok_and(|object| object.is_none())
-    }
-
-    /// Deletes one object with a request of its own.
-    pub(crate) async fn delete_one(&self, target: &DeleteTarget) -> DeleteOutcome {
-        let request = self
-            .client
-            .delete_object()
-            .bucket(self.bucket.as_str())
-            .key(self.prefix.object_key(&target.key))
-            .set_if_match(condition(&target.etag))
-            .set_expected_bucket_owner(self.expected_owner.clone());
-        let attempt = async |activity: Activity| {
-            request.clone().customize().interceptor(activity.clone()).send().await.map(|_| activity.status())
-        };
-        let confirm = async || self.is_gone(&target.key).await.then_some(());
-        match self.sender.send_or_confirm(Operation::Delete, 0, attempt, no_content, confirm).await {
-            Ok(()) => DeleteOutcome::Deleted,
-            Err(error) if error.kind == ErrorKind::Precondition => DeleteOutcome::Changed,
-            Err(error) if error.code.as_deref() == Some("NoSuchKey") => DeleteOutcome::Deleted,
-            // The 404 of something between this program and S3 proves nothing.
-            Err(error) if error.is_without_object() && self.is_gone(&target.key).await => DeleteOutcome::Deleted,
-            Err(error) => DeleteOutcome::Failed(error),
-        }
     }
 
     /// Deletes whatever is at the key; succeeds if there is nothing.
     pub(crate) async fn delete_any(&self, key: &RelativeKey) -> Result<(), S3Error> {
-        match self.delete_one(&DeleteTarget { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }).await {
-            DeleteOutcome::Deleted | DeleteOutcome::Changed => Ok(()),
-            DeleteOutcome::Failed(error) => Err(error),
+        let target = [DeleteTarget { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }];
+        let mut request = self.delete_request(DeleteForm::Alone);
+        loop {
+            let sent = match request.admit().await {
+                Ok(admission) => request.send(admission, &target).await,
+                Err(error) => Err(error),
+            };
+            match sent {
+                Ok(_) => return Ok(()),
+                Err(error) => request.retry(error).await?,
+            }
         }
     }
+}
+
+/// Whether an attempt with this error may have had its effect, or may still have it.
+fn may_have_effect(error: &S3Error) -> bool {
+    matches!(error.kind, ErrorKind::Transient | ErrorKind::Unreachable) && error.is_connected
 }
 
 /// Which digests of a batch S3 checks. S3 requires one.

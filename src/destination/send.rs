@@ -116,9 +116,20 @@ impl Sender {
         send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
         read: impl FnOnce(T) -> Result<U, Unproven>,
     ) -> Result<U, Failed> {
+        let admission = self.admit(attempts.operation, body_bytes).await?;
+        self.send_admitted(admission, attempts, body_bytes, send, read).await
+    }
+
+    /// Sends one attempt that has been admitted.
+    pub(super) async fn send_admitted<T, U>(
+        &self,
+        Admission { mut permit, generation }: Admission<'_>,
+        attempts: &mut Attempts,
+        body_bytes: usize,
+        send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
+        read: impl FnOnce(T) -> Result<U, Unproven>,
+    ) -> Result<U, Failed> {
         let operation = attempts.operation;
-        let mut permit = self.admit(operation, body_bytes).await?;
-        let generation = self.credentials_for(operation).await?;
         // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.fence.may_write() {
             self.shutdown.request(ExitCode::LeaseHeld);
@@ -187,8 +198,15 @@ impl Sender {
         }
     }
 
-    /// Waits until the request can be sent. After a shutdown request, new work is refused.
-    async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
+    /// Waits until the request can be sent.
+    pub(super) async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
+        let permit = self.turn(operation, body_bytes).await?;
+        let generation = self.credentials_for(operation).await?;
+        Ok(Admission { permit, generation })
+    }
+
+    /// Waits for the turn of a request. After a shutdown request, new work is refused.
+    async fn turn(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
         let turn = async {
             let permit = self.limit.acquire(operation).await;
             // A request without a body, such as an abort, does not wait for bandwidth.
@@ -233,12 +251,19 @@ impl Sender {
     }
 }
 
+/// The permission to send one request now: its turn, and valid credentials.
+#[derive(Debug)]
+pub(crate) struct Admission<'a> {
+    permit: RequestPermit<'a>,
+    generation: Generation,
+}
+
 /// An attempt that failed.
 #[derive(Debug)]
-struct Failed {
-    error: S3Error,
+pub(super) struct Failed {
+    pub(super) error: S3Error,
     /// Whether there was a response, and it lacks the proof of its effect.
-    lacks_proof: bool,
+    pub(super) lacks_proof: bool,
 }
 
 impl From<S3Error> for Failed {

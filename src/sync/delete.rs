@@ -3,8 +3,8 @@
 //! First the guards that need the result of the whole run ([`withhold`](mod@withhold)). Two more check each delete that
 //! they allow:
 //!
-//! - `still_gone` withholds the delete if a fresh lookup finds the file, `unknown` if what is there is out of sight by now,
-//!   `still_gone_unknown` if the lookup fails;
+//! - `still_gone` withholds the delete if a lookup finds the file, `unknown` if what is there is out of sight by now,
+//!   `still_gone_unknown` if the lookup fails. Each attempt of a request follows a lookup of its own;
 //! - `still_the_same` withholds it if the object changed after the listing. S3 checks this itself, by the ETag that goes
 //!   with each key.
 
@@ -25,7 +25,7 @@ use super::guard::Guard;
 use super::outlook::Outlook;
 use super::rules::DeleteRules;
 use super::tally::Tally;
-use crate::destination::delete::{DeleteOutcome, DeleteTarget, fits_a_batch};
+use crate::destination::delete::{DeleteForm, DeleteOutcome, DeleteRequest, DeleteTarget, fits_a_batch};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::presence::Presence;
 
@@ -39,7 +39,12 @@ pub(crate) async fn delete_orphans(
     rules: &DeleteRules,
     tally: &mut Tally,
 ) -> Result<(), Fatal> {
-    let mut deletes = Deletes { context, outlook: Outlook::new(context.destination.outage_timeout()), fatal: None };
+    let mut deletes = Deletes {
+        context,
+        outlook: Outlook::new(context.destination.outage_timeout()),
+        only_alone: false,
+        fatal: None,
+    };
     for_each_batch(context, orphans, rules, tally, async |batch, tally| deletes.delete_batch(batch, tally).await).await;
     match deletes.fatal {
         Some(error) => Err(Fatal::destination(&context.destination, error)),
@@ -74,8 +79,7 @@ pub(crate) async fn for_each_batch(
             if context.shutdown.is_requested() {
                 withhold(context, &allowed, &Guard::Interrupted, tally);
             } else if !allowed.is_empty() {
-                let gone = still_gone(context, allowed, tally).await;
-                each(gone, tally).await;
+                each(allowed, tally).await;
             }
         }
         if remaining == 0 {
@@ -90,23 +94,28 @@ pub(crate) async fn for_each_batch(
     }
 }
 
-/// Returns the targets for which a fresh lookup finds nothing in the source.
-async fn still_gone(context: &Context, batch: Vec<DeleteTarget>, tally: &mut Tally) -> Vec<DeleteTarget> {
-    let presences = context.source.presences(batch.iter().map(|target| target.key.clone()).collect()).await;
-    let mut gone = Vec::with_capacity(batch.len());
-    for (target, presence) in batch.into_iter().zip(presences) {
-        let guard = match presence {
-            Presence::Absent => {
-                gone.push(target);
-                continue;
-            }
-            Presence::Present => Guard::StillGone,
-            Presence::Unknown => Guard::Unknown,
-            Presence::Failed(problem) => Guard::StillGoneUnknown { problem: problem.message },
-        };
-        tally.withheld(&guard, &context.key(&target.key));
+/// Returns the targets for which a fresh lookup finds nothing in the source. Counts the others as withheld.
+pub(crate) async fn still_gone(context: &Context, targets: Vec<DeleteTarget>, tally: &mut Tally) -> Vec<DeleteTarget> {
+    let mut gone = Vec::with_capacity(targets.len());
+    for (target, guard) in looked_up(context, targets).await {
+        match guard {
+            None => gone.push(target),
+            Some(guard) => tally.withheld(&guard, &context.key(&target.key)),
+        }
     }
     gone
+}
+
+/// Looks the targets up in the source: each one with the guard that withholds its delete now.
+async fn looked_up(context: &Context, targets: Vec<DeleteTarget>) -> Vec<(DeleteTarget, Option<Guard>)> {
+    let presences = context.source.presences(targets.iter().map(|target| target.key.clone()).collect()).await;
+    let guards = presences.into_iter().map(|presence| match presence {
+        Presence::Absent => None,
+        Presence::Present => Some(Guard::StillGone),
+        Presence::Unknown => Some(Guard::Unknown),
+        Presence::Failed(problem) => Some(Guard::StillGoneUnknown { problem: problem.message }),
+    });
+    targets.into_iter().zip(guards).collect()
 }
 
 fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &mut Tally) {
@@ -119,27 +128,117 @@ fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &
 struct Deletes<'a> {
     context: &'a Context,
     outlook: Outlook,
+    /// Whether the server has no `DeleteObjects`.
+    only_alone: bool,
     /// The error after which no other delete can succeed.
     fatal: Option<S3Error>,
 }
 
 impl Deletes<'_> {
     async fn delete_batch(&mut self, batch: Vec<DeleteTarget>, tally: &mut Tally) {
-        let (together, alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
-            batch.into_iter().partition(|target| fits_a_batch(&self.context.key(&target.key)));
-        let started = Instant::now();
-        if !together.is_empty() && !self.withholds(&together, tally) {
-            let outcomes = self.context.destination.delete_batch(&together).await;
-            for (target, outcome) in together.iter().zip(outcomes) {
-                self.account(target, outcome, started, tally);
+        let (together, mut alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
+            batch.into_iter().partition(|target| !self.only_alone && fits_a_batch(&self.context.key(&target.key)));
+        alone.extend(self.delete(DeleteForm::Together, together, tally).await);
+        for target in alone {
+            self.delete(DeleteForm::Alone, vec![target], tally).await;
+        }
+    }
+
+    /// Deletes the targets with one request. Returns them if the server does not have this request.
+    async fn delete(
+        &mut self,
+        form: DeleteForm,
+        mut targets: Vec<DeleteTarget>,
+        tally: &mut Tally,
+    ) -> Vec<DeleteTarget> {
+        let (context, started) = (self.context, Instant::now());
+        let mut request = context.destination.delete_request(form);
+        while !targets.is_empty() && !self.withholds(&targets, tally) {
+            let retried = match self.attempt(&mut request, &mut targets, tally).await {
+                Err(error) if form == DeleteForm::Together && error.kind == ErrorKind::NotImplemented => {
+                    self.only_alone = true;
+                    return targets;
+                }
+                Err(error) => request.retry(error).await,
+                Ok(outcomes) => {
+                    let sent = targets.len();
+                    match self.settle(&mut targets, outcomes, started, tally) {
+                        Some(error) => request.retry_some(targets.len(), sent, &error).await,
+                        None => Ok(()),
+                    }
+                }
+            };
+            if let Err(error) = retried {
+                for target in std::mem::take(&mut targets) {
+                    self.account(&target, DeleteOutcome::Failed(error.clone()), started, tally);
+                }
             }
         }
-        for target in &alone {
-            if !self.withholds(std::slice::from_ref(target), tally) {
-                let outcome = self.context.destination.delete_one(target).await;
-                self.account(target, outcome, started, tally);
+        targets
+    }
+
+    /// Sends one attempt once it is admitted, with those of the targets that are still gone then: a file may come back while
+    /// the request waits.
+    async fn attempt(
+        &self,
+        request: &mut DeleteRequest<'_>,
+        targets: &mut Vec<DeleteTarget>,
+        tally: &mut Tally,
+    ) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let admission = request.admit().await?;
+        let mut back = Vec::new();
+        for (target, guard) in looked_up(self.context, std::mem::take(targets)).await {
+            match guard {
+                None => targets.push(target),
+                Some(Guard::StillGone) if request.may_have_deleted() => back.push(target),
+                Some(guard) => tally.withheld(&guard, &self.context.key(&target.key)),
             }
         }
+        if self.withholds(targets, tally) {
+            targets.clear();
+        }
+        let sent = if targets.is_empty() { Ok(Vec::new()) } else { request.send(admission, targets).await };
+        for target in back {
+            self.account_back(&target, request.form(), tally).await;
+        }
+        sent
+    }
+
+    /// Accounts the outcomes, and leaves the targets that can be retried. Returns the error of the last one.
+    fn settle(
+        &mut self,
+        targets: &mut Vec<DeleteTarget>,
+        outcomes: Vec<DeleteOutcome>,
+        started: Instant,
+        tally: &mut Tally,
+    ) -> Option<S3Error> {
+        let mut last = None;
+        for (target, outcome) in std::mem::take(targets).into_iter().zip(outcomes) {
+            match outcome {
+                DeleteOutcome::Failed(error) if error.kind.is_retryable() && error.code.is_some() => {
+                    targets.push(target);
+                    last = Some(error);
+                }
+                outcome => self.account(&target, outcome, started, tally),
+            }
+        }
+        last
+    }
+
+    /// Accounts a delete whose file is back after an attempt that may have deleted the object. The run has not published
+    /// the file.
+    async fn account_back(&self, target: &DeleteTarget, form: DeleteForm, tally: &mut Tally) {
+        let key = self.context.key(&target.key);
+        let effect = if self.context.destination.has_no_object(&target.key).await {
+            self.context.record_deleted(&target.key);
+            self.context.changes.note_delete(key.clone());
+            "S3 has already deleted the object"
+        } else {
+            "S3 may still delete the object, because an attempt ended without a usable response"
+        };
+        let message = format!("the file is there again, but {effect}: run again to upload the file");
+        let error = S3Error::local(form.operation(), ErrorKind::Transient, message);
+        tally.delete_failed(Failure::of_request(key, &error));
     }
 
     /// Withholds the deletes if the run ends.

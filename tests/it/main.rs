@@ -56,6 +56,7 @@ mod ranges;
 mod reference;
 mod renamed;
 mod resume;
+mod returned;
 mod run;
 mod runbook;
 mod scale;

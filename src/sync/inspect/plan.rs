@@ -8,7 +8,7 @@ use crate::destination::delete::DeleteTarget;
 use crate::result_file::ResultFile;
 use crate::result_place::ResultPlace;
 use crate::sync::context::Context;
-use crate::sync::delete::for_each_batch;
+use crate::sync::delete::{for_each_batch, still_gone};
 use crate::sync::fatal::Fatal;
 use crate::sync::plan_file::{Action, PlanHeader, PlanLine};
 use crate::sync::reason::Reason;
@@ -83,7 +83,8 @@ pub(crate) async fn plan(
         return Ok(());
     }
     let mut written = Ok(());
-    for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, _| {
+    for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, tally| {
+        let batch = still_gone(context, batch, tally).await;
         writer.planned.deletes += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         if written.is_ok() {
             written = batch.iter().try_for_each(|target| writer.delete(target));
