@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use crate::aws::ConnectError;
 use crate::cli::{HowArgs, LimitArgs, SyncArgs};
-use crate::destination::error::S3Error;
 use crate::destination::headers::HeaderRule;
 use crate::destination::operation::Requests;
 use crate::destination::{Destination, Endpoint, SendOptions};
 use crate::fence::Fence;
 use crate::location::Location;
-use crate::manifest::{Manifest, VERSION_PARAMETER};
 use crate::metadata::Preserve;
 use crate::progress::Progress;
 use crate::range_list::RangeOfList;
@@ -31,6 +29,7 @@ use crate::sync::changes::ChangesWriter;
 use crate::sync::clocks::KeptByTimes;
 use crate::sync::context::Context;
 use crate::sync::dialect::DialectInUse;
+use crate::sync::manifest_object::ManifestObject;
 use crate::sync::memory::Memory;
 use crate::sync::rules::{CompareBy, DeleteRules, Rules, Suspect};
 use crate::sync::setup::Setup;
@@ -241,7 +240,10 @@ impl SyncConfig {
         let (endpoint, send) = (&config.endpoint, config.send_options());
         let destination = Destination::connect(&config.scope.destination, endpoint, send, shutdown.clone()).await?;
         // `run` needs the input only if it syncs directly.
-        let input = config.input(&shutdown).await.map_err(|error| error.to_string());
+        let (input, manifest_object) = match config.input(&shutdown).await {
+            Ok((input, object)) => (Ok(input), object),
+            Err(error) => (Err(error.to_string()), None),
+        };
         let context = Context {
             source,
             destination,
@@ -261,24 +263,21 @@ impl SyncConfig {
             read_for_compare: AtomicU64::new(0),
             kept_by_times: KeptByTimes::default(),
         };
-        Ok(Setup { context, input })
+        Ok(Setup { context, input, manifest_object })
     }
 
-    async fn input(&self, shutdown: &Shutdown) -> Result<Input, OpenError> {
+    /// Reads what the survey needs, with the manifest's object if there is one.
+    async fn input(&self, shutdown: &Shutdown) -> Result<(Input, Option<ManifestObject>), OpenError> {
         if let Some(why) = self.scope.destination.bucket.why_foreign() {
             return Err(OpenError::Foreign(why.to_owned()));
         }
         Ok(match &self.reading.manifest {
-            None => Input::Walk,
-            Some(NamedFiles::Known(manifest)) => Input::Manifest(manifest.clone()),
+            None => (Input::Walk, None),
+            Some(NamedFiles::Known(manifest)) => (Input::Manifest(manifest.clone()), None),
             Some(NamedFiles::In { folder, name, version }) => {
                 let home = self.connect_to(folder, shutdown.clone()).await?;
-                let fetched = home.get_version(name, version.as_deref()).await;
-                let version =
-                    version.as_ref().map(|version| format!("{VERSION_PARAMETER}{version}")).unwrap_or_default();
-                let manifest = format!("{folder}{name}{version}");
-                let unusable = |error: S3Error| OpenError::FetchManifest { manifest, error: error.to_string() };
-                Input::Manifest(Manifest::read(&fetched.map_err(unusable)?.content)?)
+                let object = ManifestObject::new(home, &folder.to_string(), name, version.as_deref());
+                (Input::Manifest(object.read().await?), Some(object))
             }
         })
     }

@@ -144,9 +144,53 @@ impl DataSync {
         }
     }
 
+    /// Describes the execution of the task that writes now, or else its latest one. `latest` is the most recent one, which
+    /// may be queued behind another.
+    pub(crate) async fn writing_now(&self, latest: Option<&ExecutionArn>) -> Latest {
+        match self.describe_latest(latest).await {
+            Latest::Running(execution) => {
+                let arn = execution.arn.clone();
+                self.first_in_queue(execution).await.map_or_else(|error| Latest::Unknown(arn, error), Latest::Running)
+            }
+            described => described,
+        }
+    }
+
+    /// Returns the execution that a queued one waits for. The executions of a task run one after the other, and the
+    /// description of the task names only the most recent one. Returns any other execution as it is.
+    ///
+    /// # Errors
+    /// Returns an error if DataSync does not list the executions, or does not describe the one that is running.
+    pub(crate) async fn first_in_queue(&self, execution: Execution) -> Result<Execution, ServiceError> {
+        if !execution.is_queued() {
+            return Ok(execution);
+        }
+        let mut page_token = None;
+        loop {
+            let request = self.client.list_task_executions().task_arn(self.task.as_str()).set_next_token(page_token);
+            let page = self.send(|| request.clone().send()).await?;
+            let unfinished = page
+                .task_executions()
+                .iter()
+                .filter(|listed| listed.status().is_none_or(|status| !Status::named(status.as_str()).is_terminal()));
+            for listed in unfinished.filter_map(|listed| self.task.execution(listed.task_execution_arn()?)) {
+                if listed != execution.arn {
+                    let other = self.describe_execution(&listed).await?;
+                    if !other.status.is_terminal() && !other.is_queued() {
+                        return Ok(other);
+                    }
+                }
+            }
+            page_token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if page_token.is_none() {
+                return Ok(execution);
+            }
+        }
+    }
+
     /// Describes the task once more before a direct sync, or before its deletes. `ended` is known to have ended.
     pub(crate) async fn beside(&self, task: &Task, ended: Option<&ExecutionArn>) -> Beside {
-        let unseen = |deletes| Beside::Execution(StillRunning { arn: None, deletes, cancelled: false });
+        let unseen = |deletes| Beside::Execution(StillRunning::unseen(None, deletes));
         for _ in 0..DESCRIPTIONS {
             let described = self.describe_task_alone().await;
             let Ok((is_busy, now)) = described.and_then(|now| Ok((is_busy(&now), TaskAlone::new(&now, &self.task)?)))
@@ -157,7 +201,7 @@ impl DataSync {
                 return Beside::OtherSettings;
             }
             if now.latest_execution.as_ref() != ended
-                && let Some(running) = self.describe_latest(now.latest_execution.as_ref()).await.still_running(task)
+                && let Some(running) = self.writing_now(now.latest_execution.as_ref()).await.still_running(task)
             {
                 return Beside::Execution(running);
             }

@@ -1,8 +1,9 @@
 //! The Lambda function: this program, if the Lambda runtime starts it to handle EventBridge events.
 //!
 //! - A scheduled event, or any event that is not DataSync's, starts the DataSync task, unless an execution is running.
-//! - An execution of the task that ended in ERROR starts the ECS task that syncs directly. If the event arrives twice, ECS
-//!   starts one task (`clientToken`). A cancelled execution also ends in ERROR, but starts nothing: its operator acts.
+//! - An execution of the task that ended in ERROR, or that succeeded with failed files, starts the ECS task that syncs
+//!   directly. If the event arrives twice, ECS starts one task (`clientToken`). A cancelled execution also ends in ERROR,
+//!   but starts nothing: its operator acts.
 //! - An event of DataSync that the function cannot read starts nothing, and is an error.
 
 mod ecs;
@@ -136,13 +137,13 @@ impl Function {
         Ok(self.datasync.describe_latest(latest.as_ref()).await.running()?.map(|running| running.arn))
     }
 
-    /// Starts the ECS task that syncs directly, if an execution of this task failed.
+    /// Starts the ECS task that syncs directly, if an execution of this task failed as a whole or in part.
     async fn changed(&self, execution: &str, state: &str) -> Result<Value, Error> {
         let ignored = |why: &str| Ok(json!({ "execution_arn": execution, "ignored": why }));
         let Some(arn) = self.datasync.task_arn().execution(execution) else {
             return ignored("an execution of another task");
         };
-        if state != "ERROR" {
+        if !matches!(state, "SUCCESS" | "ERROR") {
             return Ok(json!({ "execution_arn": execution, "state": state }));
         }
         let ended = self.datasync.describe_execution(&arn).await?;
@@ -150,11 +151,14 @@ impl Function {
             return ignored("the execution was cancelled");
         }
         if !ended.status.is_terminal() {
-            // Lambda delivers the event again: only the error code shows whether somebody cancelled the execution.
+            // Lambda delivers the event again: only the description shows a cancel, and the files that failed.
             let status = ended.status_name;
             return Err(format!("execution {execution} has ended, and its description still shows {status}").into());
         }
-        let detail = ended.error_detail.or(ended.error_code).unwrap_or_default();
+        if state == "SUCCESS" && ended.status == Status::Succeeded && !ended.is_partial() {
+            return Ok(json!({ "execution_arn": execution, "state": state }));
+        }
+        let detail = ended.error_detail.or(ended.error_code).or(ended.counted.failed()).unwrap_or_default();
         let Some(fallback) = &self.fallback else {
             return Err(format!(
                 "execution {execution} failed ({detail}), and no fallback is configured: set EFS2S3_ECS_CLUSTER, \

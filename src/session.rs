@@ -274,6 +274,14 @@ impl Session {
         self.setup.input.as_ref().err().map(String::as_str)
     }
 
+    /// Checks that what the survey reads is still the same, after the run has waited for DataSync.
+    ///
+    /// # Errors
+    /// Returns an error, as a message, if it is not.
+    pub(crate) async fn check_input_again(&self) -> Result<(), String> {
+        self.setup.check_input_again().await
+    }
+
     /// The destinations inside this one.
     pub(crate) const fn inner(&self) -> &InnerDestinations {
         &self.inner

@@ -24,6 +24,7 @@ pub(crate) mod presence;
 mod problem;
 pub(crate) mod read;
 pub(crate) mod read_directories;
+mod requirements;
 mod resolution;
 pub mod root;
 mod root_path;
@@ -36,9 +37,10 @@ pub(crate) mod unseen;
 pub mod walk;
 
 use entry::{Entry, EntryKind, Found};
-use mount::{FileSystemType, RequiredMount};
 use operations::Operations;
 use read_directories::ReadDirectories;
+pub(crate) use requirements::Requirements;
+use requirements::Unmet;
 use root::{Root, RootError};
 use timeout::CallTimeout;
 use tree_range::TreeRange;
@@ -49,6 +51,7 @@ use walk::{WalkError, WalkOptions};
 pub struct Source {
     root: Arc<Root>,
     operations: Arc<Operations>,
+    requirements: Arc<Requirements>,
     walk: WalkOptions,
 }
 
@@ -60,26 +63,8 @@ pub enum SourceError {
     Root(#[from] RootError),
     #[error("the source {path} did not respond for {seconds} s: check that its file system's server can be reached")]
     TimedOut { path: String, seconds: u64 },
-    #[error("the source {path} is not a mount point, and --require-mount asks for one: nothing was read or written")]
-    NotMounted { path: String },
-    #[error(
-        "the source {path} {found}, and --require-mount={required} asks for a mount point of type {required}: nothing was \
-         read or written. Mount the file system there"
-    )]
-    NotMountedAs { path: String, found: String, required: FileSystemType },
-    #[error(
-        "the sentinel {sentinel} is not in the source {path}: nothing was read or written. Is the right file system mounted?"
-    )]
-    NoSentinel { path: String, sentinel: String },
-}
-
-/// What a source must be before the run uses it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Requirements {
-    /// It is a mount point, of a file system of this type.
-    pub(crate) mount: RequiredMount,
-    /// It contains this file.
-    pub(crate) sentinel: Option<SourcePath>,
+    #[error("nothing was read or written: {0}")]
+    Unmet(#[from] Unmet),
 }
 
 impl Source {
@@ -87,13 +72,14 @@ impl Source {
     pub(crate) async fn open(path: &Path, requirements: Requirements, walk: WalkOptions) -> Result<Self, SourceError> {
         let limit = walk.call_timeout();
         let shown = path.display().to_string();
-        let path = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || open_as_required(&path, &requirements));
+        let (path, requirements) = (path.to_owned(), Arc::new(requirements));
+        let required = Arc::clone(&requirements);
+        let opened = tokio::task::spawn_blocking(move || open_as_required(&path, &required));
         let root = match limit.wait_for("open", &shown, opened).await {
             Some(root) => root?,
             None => return Err(SourceError::TimedOut { path: shown, seconds: limit.timeout.as_secs() }),
         };
-        Ok(Self { root: Arc::new(root), operations: Arc::default(), walk })
+        Ok(Self { root: Arc::new(root), operations: Arc::default(), requirements, walk })
     }
 
     /// Walks the tree; batches of entries come in the order of their keys. Dropping the receiver ends the walk.
@@ -131,30 +117,6 @@ impl Source {
 
 fn open_as_required(path: &Path, requirements: &Requirements) -> Result<Root, SourceError> {
     let root = Root::open(path)?;
-    let shown = || path.display().to_string();
-    check_mount(&root, &requirements.mount)?;
-    match &requirements.sentinel {
-        Some(sentinel) if !root.holds(sentinel) => {
-            Err(SourceError::NoSentinel { path: shown(), sentinel: sentinel.to_string() })
-        }
-        _ => Ok(root),
-    }
-}
-
-fn check_mount(root: &Root, required: &RequiredMount) -> Result<(), SourceError> {
-    let path = root.path().display().to_string();
-    match required {
-        RequiredMount::None => Ok(()),
-        RequiredMount::Any if root.is_mount_point() => Ok(()),
-        RequiredMount::Any => Err(SourceError::NotMounted { path }),
-        RequiredMount::OfType(required) => {
-            let found = match (root.file_system_type(), root.is_mount_point()) {
-                (Some(found), true) if found == *required => return Ok(()),
-                (Some(found), true) => format!("is a mount point of type {found}"),
-                (Some(found), false) => format!("is not a mount point, and lies on a file system of type {found}"),
-                (None, _) => "lies on a file system whose type the kernel does not show".to_owned(),
-            };
-            Err(SourceError::NotMountedAs { path, found, required: required.clone() })
-        }
-    }
+    requirements.check(&root)?;
+    Ok(root)
 }

@@ -38,6 +38,7 @@ pub(crate) mod fatal;
 pub mod guard;
 pub(crate) mod inspect;
 pub(crate) mod job;
+pub(crate) mod manifest_object;
 pub(crate) mod memory;
 pub(crate) mod other_writer;
 pub(crate) mod outlook;

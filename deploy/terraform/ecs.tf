@@ -153,7 +153,7 @@ data "aws_iam_policy_document" "task" {
     sid = "DataSyncTask"
     actions = [
       "datasync:DescribeTask", "datasync:StartTaskExecution", "datasync:DescribeTaskExecution",
-      "datasync:CancelTaskExecution",
+      "datasync:CancelTaskExecution", "datasync:ListTaskExecutions",
     ]
     resources = [aws_datasync_task.this.arn, "${aws_datasync_task.this.arn}/execution/*"]
   }

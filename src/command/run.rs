@@ -27,7 +27,7 @@ use super::{Ended, config_of, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Attempt, StageLimits, attempt};
-use crate::datasync::{Latest, Request};
+use crate::datasync::{ExecutionArn, Latest, Request};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
@@ -43,25 +43,12 @@ use source_check::{SourceCheck, check_source};
 /// What the direct sync has to do after DataSync.
 enum Direct {
     Nothing,
-    /// The policy forbids the direct sync. DataSync did not succeed, for this reason.
-    Forbidden(String),
-    /// The run ends, and is incomplete: another client cancelled the execution, or the success cannot be audited.
+    /// The run fails, for this reason: the policy forbids the direct sync, or the source or its input cannot be used.
+    Failed(String),
+    /// The run ends, and is incomplete: another client cancelled the execution, the success cannot be audited, or what the
+    /// direct sync would follow has changed.
     Incomplete(String),
     Sync(Doubt),
-}
-
-impl Direct {
-    /// The direct sync with this doubt; nothing if the task has other settings than those that it would follow.
-    fn with(doubt: Option<Doubt>) -> Self {
-        match doubt {
-            Some(doubt) => Self::Sync(doubt),
-            None => Self::Incomplete(
-                "the settings of the task changed while this run worked: synced nothing directly. Run again, to follow \
-                 the new settings"
-                    .to_owned(),
-            ),
-        }
-    }
 }
 
 /// Runs the command to its end.
@@ -168,7 +155,11 @@ async fn work(
     session.subject = subject;
     match direct {
         Direct::Nothing => session.end(None, control.shutdown.exit_code().unwrap_or(ExitCode::Success)).await,
-        Direct::Forbidden(evidence) => session.end(Some(evidence), ExitCode::Fatal).await,
+        // What a stop request interrupts fails because of it.
+        Direct::Failed(_) | Direct::Incomplete(_) if control.shutdown.is_requested() => {
+            session.end(None, control.exit_code_of_stop()).await
+        }
+        Direct::Failed(why) => session.end(Some(why), ExitCode::Fatal).await,
         Direct::Incomplete(why) => session.end(Some(why), ExitCode::Incomplete).await,
         Direct::Sync(doubt) => Box::pin(session.sync(changes, doubt)).await,
     }
@@ -187,10 +178,10 @@ async fn through_datasync(
     let Some(known) = known else {
         return Direct::Sync(Doubt::default());
     };
-    let mut history = History::load(known, session, &control.shutdown).await;
+    let mut history = History::load(known, request, session, &control.shutdown).await;
     if args.policy == Policy::DirectOnly || history.breaker_is_open(args) {
-        let (doubt, ended) = (history.doubt(request), history.ended().cloned());
-        return Direct::with(history.beside_others(known, doubt, ended.as_ref()).await);
+        let (doubt, ended) = (history.doubt(), history.ended().cloned());
+        return sync_directly(known, session, &mut history, doubt, ended.as_ref()).await;
     }
     if let Some(why) = session.input_problem() {
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
@@ -214,26 +205,47 @@ async fn through_datasync(
         policy: args.policy,
         stop_requested: control.shutdown.is_requested(),
     };
-    let follow_up = attempted.follow_up();
-    let direct = match follow_up {
-        FollowUp::Compare | FollowUp::FallBack => {
-            Direct::with(history.beside_others(known, doubt, attempt.ended()).await)
-        }
-        FollowUp::Nothing | FollowUp::Forbidden | FollowUp::Cancelled => Direct::Nothing,
-    };
-    let evidence = attempt.verdict.evidence;
-    match follow_up {
+    match attempted.follow_up() {
         FollowUp::Nothing => Direct::Nothing,
         FollowUp::Compare => match session.input_problem() {
             Some(why) => Direct::Incomplete(format!("{why}. DataSync succeeded, and the run cannot audit its success")),
-            None => direct,
+            None => sync_directly(known, session, &mut history, doubt, attempt.ended()).await,
         },
-        FollowUp::Forbidden => Direct::Forbidden(evidence),
-        FollowUp::Cancelled => Direct::Incomplete(evidence),
+        FollowUp::Forbidden => Direct::Failed(attempt.verdict.evidence),
+        FollowUp::Cancelled => Direct::Incomplete(attempt.verdict.evidence),
         FollowUp::FallBack => {
             subject.route = Route::Fallback;
-            direct
+            sync_directly(known, session, &mut history, doubt, attempt.ended()).await
         }
+    }
+}
+
+/// Returns the direct sync with this doubt, if what the run has read and checked at its start still holds: the source is
+/// as required, the manifest names the same files, and the task has the same settings.
+async fn sync_directly(
+    known: &Known,
+    session: &Session,
+    history: &mut History<'_>,
+    doubt: Doubt,
+    ended: Option<&ExecutionArn>,
+) -> Direct {
+    if session.input_problem().is_some() {
+        // The session ends without its input.
+        return Direct::Sync(doubt);
+    }
+    if let Err(unmet) = session.context().source.check_again().await {
+        return Direct::Failed(format!("{unmet}. It was as required when the run began: synced nothing directly"));
+    }
+    if let Err(changed) = session.check_input_again().await {
+        return Direct::Incomplete(format!("{changed}: synced nothing directly. Run again"));
+    }
+    match history.beside_others(known, doubt, ended).await {
+        Some(doubt) => Direct::Sync(doubt),
+        None => Direct::Incomplete(
+            "the settings of the task changed while this run worked: synced nothing directly. Run again, to follow the \
+             new settings"
+                .to_owned(),
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::key_range::EmptyRange;
 use crate::manifest::ManifestError;
 use crate::range_list::RangeListError;
 use crate::source::SourceError;
+use crate::sync::manifest_object::ManifestObjectError;
 
 /// Options that are valid on their own and do not go together, or a file that an option names and that is not valid.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +50,8 @@ pub enum OpenError {
     Source(#[from] SourceError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("cannot read the manifest {manifest}: {error}: check the key, and allow s3:GetObject on it")]
-    FetchManifest { manifest: String, error: String },
     #[error(transparent)]
-    Manifest(#[from] ManifestError),
+    Manifest(#[from] ManifestObjectError),
     /// S3 does not return the range list, or the object does not have this range.
     #[error("the ranges cannot be read: {0}")]
     FetchRanges(String),

@@ -92,7 +92,7 @@ impl Attempt {
     pub(crate) fn failed(error: &ServiceError) -> Self {
         // A task that does not exist has no execution; after any other error this is unknown.
         let may_run = error.kind != ServiceErrorKind::UnknownTask;
-        let still_running = may_run.then_some(StillRunning { arn: None, deletes: false, cancelled: false });
+        let still_running = may_run.then(|| StillRunning::unseen(None, false));
         Self { still_running, ..Self::without_execution(AttemptVerdict::of_error(error)) }
     }
 
@@ -292,7 +292,7 @@ async fn attach_or_start(
         }
         Err(error) => error,
     };
-    let unseen = StillRunning { arn: None, deletes: may_delete, cancelled: false };
+    let unseen = StillRunning::unseen(None, may_delete);
     if shutdown.is_requested() {
         return Err(if error.kind.shows_that_nothing_started() {
             not_started(AttemptVerdict::stopped_before_start(), None)
@@ -303,9 +303,12 @@ async fn attach_or_start(
     // Another caller may have started an execution in the meantime, or the response to this start was lost.
     let found = match datasync.latest_execution().await {
         Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
-            datasync.describe_execution(&new).await.map(Some)
+            match datasync.describe_execution(&new).await {
+                Ok(new) => datasync.first_in_queue(new).await.map(Some),
+                Err(error) => Err(error),
+            }
         }
-        Ok(latest) => datasync.describe_latest(latest.as_ref()).await.running(),
+        Ok(latest) => datasync.writing_now(latest.as_ref()).await.running(),
         Err(error) => Err(error),
     };
     match found {
@@ -342,6 +345,15 @@ async fn poll_until_verdict(
             Ok(execution) => {
                 progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
                 let verdict = watch.polled(&execution, Instant::now());
+                if execution.is_queued()
+                    && !followed.attached
+                    && followed.last.is_none()
+                    && let Some(first) = ahead_of(datasync, &execution).await
+                {
+                    *followed = Followed::attached(first);
+                    watch = Watch::new(limits, Instant::now());
+                    continue;
+                }
                 followed.cancelled_by_another |= execution.status == Status::Cancelling;
                 followed.saw(execution);
                 verdict
@@ -353,6 +365,21 @@ async fn poll_until_verdict(
         };
         if let Some(verdict) = verdict {
             return verdict;
+        }
+    }
+}
+
+/// The execution that this run's own is queued behind, if there is one: another client started it first.
+async fn ahead_of(datasync: &DataSync, own: &Execution) -> Option<Execution> {
+    match datasync.first_in_queue(own.clone()).await {
+        Ok(first) if first.arn == own.arn => None,
+        Ok(first) => {
+            tracing::warn!(execution = %first.arn, queued = %own.arn, "another execution is running first: following that one");
+            Some(first)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot list the executions: another one may be running first");
+            None
         }
     }
 }
@@ -428,8 +455,8 @@ impl Followed {
 
     /// This execution, if its end is not confirmed.
     fn still_running(&self) -> Option<StillRunning> {
-        let (arn, deletes) = (Some(self.arn.clone()), self.may_delete());
-        (!self.has_ended()).then_some(StillRunning { arn, deletes, cancelled: self.cancelled })
+        let (arn, deletes, shown) = (Some(self.arn.clone()), self.may_delete(), self.last.clone().map(Box::new));
+        (!self.has_ended()).then_some(StillRunning { arn, deletes, cancelled: self.cancelled, shown })
     }
 
     /// Whether another client cancelled the execution: a poll has shown that, whatever error code the end has.

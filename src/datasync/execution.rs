@@ -16,6 +16,9 @@ use super::verification::Verification;
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::{PhaseStatus, TaskExecutionResultDetail, TaskExecutionStatus};
 
+/// The name of the status of an execution that waits for another one of its task.
+const QUEUED: &str = "QUEUED";
+
 /// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -41,9 +44,9 @@ impl Status {
         matches!(self, Self::Succeeded | Self::Failed)
     }
 
-    fn named(name: &str) -> Self {
+    pub(super) fn named(name: &str) -> Self {
         match name {
-            "QUEUED" | "LAUNCHING" | "LAUNCHED" | "INITIALIZING" => Self::Queued,
+            QUEUED | "LAUNCHING" | "LAUNCHED" | "INITIALIZING" => Self::Queued,
             "PREPARING" => Self::Preparing,
             "TRANSFERRING" | "VERIFYING" => Self::Transferring,
             "CANCELLING" => Self::Cancelling,
@@ -121,6 +124,11 @@ impl Execution {
             manifest: described.manifest_config().and_then(manifest_url),
             status_name,
         })
+    }
+
+    /// Whether this execution waits for the end of another one of its task.
+    pub(super) fn is_queued(&self) -> bool {
+        self.status_name == QUEUED
     }
 
     /// Whether this execution has filters that differ from these.

@@ -47,11 +47,10 @@ impl Latest {
             Self::Running(execution) | Self::CancelledByRun(execution) => {
                 let deletes = execution.options.as_ref().is_none_or(ExecutionOptions::delete);
                 let cancelled = matches!(self, Self::CancelledByRun(_));
-                Some(StillRunning { arn: Some(execution.arn.clone()), deletes, cancelled })
+                let (arn, shown) = (Some(execution.arn.clone()), Some(Box::new(execution.clone())));
+                Some(StillRunning { arn, deletes, cancelled, shown })
             }
-            Self::Unknown(arn, _) => {
-                Some(StillRunning { arn: Some(arn.clone()), deletes: task.settings.delete, cancelled: false })
-            }
+            Self::Unknown(arn, _) => Some(StillRunning::unseen(Some(arn.clone()), task.settings.delete)),
         }
     }
 }

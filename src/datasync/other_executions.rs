@@ -4,7 +4,6 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::arn::ExecutionArn;
-use super::still_running::Beside;
 use super::{DataSync, Task};
 use crate::sync::guard::Guard;
 use crate::sync::other_writer::OtherWriter;
@@ -20,13 +19,6 @@ pub(crate) struct OtherExecutions {
 
 impl OtherWriter for OtherExecutions {
     fn guard(&self) -> BoxFuture<'_, Option<Guard>> {
-        async {
-            match self.datasync.beside(&self.task, self.ended.as_ref()).await {
-                Beside::Nothing => None,
-                Beside::Execution(running) => Some(Guard::DatasyncMayStillRun { execution: running.to_string() }),
-                Beside::OtherSettings => Some(Guard::TaskUnknown),
-            }
-        }
-        .boxed()
+        async { self.datasync.beside(&self.task, self.ended.as_ref()).await.guard() }.boxed()
     }
 }

@@ -42,16 +42,17 @@ impl Source {
 
     async fn presences_in_chunk(&self, keys: &[RelativeKey]) -> Vec<Presence> {
         let (root, operations, names) = (Arc::clone(&self.root), Arc::clone(&self.operations), keys.to_vec());
+        let requirements = Arc::clone(&self.requirements);
         let first = keys.first().map_or("", RelativeKey::as_str);
         let options = self.walk.clone();
         let check = move || {
             let mut check = Check::new(&root, &operations, &options);
             let presences: Vec<Presence> = names.iter().map(|key| check.presence(key)).collect();
             // Only after the checks: what they saw was the source until now.
-            if root.is_in_place(&operations) {
-                presences
-            } else {
-                vec![Presence::Failed(Problem::source_replaced()); names.len()]
+            match requirements.check(&root) {
+                Ok(()) if root.is_in_place(&operations) => presences,
+                Ok(()) => vec![Presence::Failed(Problem::source_replaced()); names.len()],
+                Err(unmet) => vec![Presence::Failed(Problem::unmet(&unmet)); names.len()],
             }
         };
         let found = self.call_timeout().run("stat", first, check).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::entry::Problem;
+use super::requirements::Unmet;
 use crate::key::NotAPath;
 
 impl Problem {
@@ -74,6 +75,11 @@ impl Problem {
                        then run again"
             .to_owned();
         Self { operation, kind: "other", message }
+    }
+
+    /// The source does not meet a requirement any more.
+    pub(super) fn unmet(unmet: &Unmet) -> Self {
+        Self { message: unmet.to_string(), ..Self::source_replaced() }
     }
 
     /// A manifest names a file that does not exist.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::metadata::Preserve;
-use crate::sync::guard::{LimitShare, MaxDelete};
+use crate::sync::guard::{Guard, LimitShare, MaxDelete};
 use crate::sync::other_writer::OtherWriter;
 use crate::time::EpochNanos;
 
@@ -125,10 +125,8 @@ pub struct DeleteRules {
     pub ignore_errors: bool,
     /// Whether these are the deletes of a reviewed plan.
     pub of_plan: bool,
-    /// Whether the run lacks the description of its DataSync task.
-    pub task_unknown: bool,
-    /// The DataSync execution that may still be running.
-    pub datasync_may_still_run: Option<String>,
+    /// The guard that withholds every delete because of what DataSync left in doubt.
+    pub of_doubt: Option<Guard>,
     /// Who may have started to write since the run began.
     pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
     /// How many objects DataSync has deleted before this run's deletes. They count towards the limit.

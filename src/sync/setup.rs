@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::changes::ChangesWriter;
 use super::context::Context;
+use super::guard::Guard;
+use super::manifest_object::ManifestObject;
 use super::memory::Memory;
 use super::other_writer::OtherWriter;
 use super::rules::{DeleteRules, Rules, Suspect};
@@ -17,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) context: Context,
     /// What the survey reads, or why the run cannot read it.
     pub(crate) input: Result<Input, String>,
+    /// The manifest, if it is an object.
+    pub(crate) manifest_object: Option<ManifestObject>,
 }
 
 /// What a DataSync execution before this sync leaves in doubt.
@@ -24,10 +28,8 @@ pub(crate) struct Setup {
 pub struct Doubt {
     /// Which objects executions may have written late, or wrong.
     pub suspect: Suspect,
-    /// Whether DataSync did not describe the task.
-    pub task_unknown: bool,
-    /// The execution, if it may still be running.
-    pub datasync_may_still_run: Option<String>,
+    /// The guard that withholds every delete, because DataSync did not describe the task or may still be writing.
+    pub guard: Option<Guard>,
     /// Who may have started to write since the run began.
     pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
     /// How many objects DataSync has deleted without a guard.
@@ -41,7 +43,7 @@ pub struct Doubt {
 impl Doubt {
     /// Whether no execution can write something that this run does not know of.
     pub(crate) const fn shows_all_executions(&self) -> bool {
-        !self.task_unknown && self.datasync_may_still_run.is_none()
+        self.guard.is_none()
     }
 
     /// What DataSync may have done that this run does not allow.
@@ -52,15 +54,24 @@ impl Doubt {
 }
 
 impl Setup {
+    /// Checks that what the survey reads is still the same, after the run has waited for DataSync.
+    ///
+    /// # Errors
+    /// Returns an error, as a message, if it is not.
+    pub(crate) async fn check_input_again(&self) -> Result<(), String> {
+        match (&self.input, &self.manifest_object) {
+            (Ok(Input::Manifest(read)), Some(object)) => object.check_again(read).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The context of the run.
     pub(crate) fn start(self, memory: Memory, doubt: &Doubt, changes: ChangesWriter) -> Arc<Context> {
         let Context { rules, delete_rules, .. } = self.context;
         let mode_changed = memory.index.as_ref().is_some_and(Index::is_of_other_mode);
         let rules = Rules { suspect: doubt.suspect, mode_changed, ..rules };
-        let datasync_may_still_run = doubt.datasync_may_still_run.clone();
         let delete_rules = DeleteRules {
-            task_unknown: doubt.task_unknown,
-            datasync_may_still_run,
+            of_doubt: doubt.guard.clone(),
             other_writer: doubt.other_writer.clone(),
             already_deleted: doubt.already_deleted,
             ..delete_rules

@@ -323,6 +323,92 @@ fn a_task_that_changes_during_the_run_is_not_followed() {
     }
 }
 
+#[test]
+fn a_manifest_that_changes_during_the_run_is_not_followed() {
+    for (script, options) in [(SUCCESS, &["--audit"][..]), (&[("ERROR", Duration::ZERO)], &[])] {
+        let (trial, datasync) = trial(script);
+        trial.s3.create_bucket("lists");
+        trial.s3.put("lists", "m.csv", "d0/f0\nd1/f1\n", Seed::default());
+        let server = trial.s3.clone();
+        executions_do(&datasync, move |_| server.put("lists", "m.csv", "d0/f0\n", Seed::default()));
+        datasync.change(|service| {
+            service.manifest = Some(manifest("m.csv"));
+            service.copies_before_error = true;
+        });
+        let run = trial.run(&datasync, options).expect(3);
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains("the manifest s3://lists/m.csv changed"), "{error}");
+        assert_eq!(trial.count(WRITES), 0, "{script:?}");
+        trial.run(&datasync, options).expect(0);
+        assert_eq!((trial.has("d0/f0"), trial.has("d1/f1")), (true, false), "{script:?}");
+    }
+}
+
+#[test]
+fn a_sentinel_that_goes_while_datasync_works_ends_the_run() {
+    for script in [SUCCESS, &[("ERROR", Duration::ZERO)]] {
+        let (trial, datasync) = trial(script);
+        trial.write(".sentinel", "");
+        let sentinel = trial.tree().join(".sentinel");
+        executions_do(&datasync, move |_| fs::remove_file(&sentinel).unwrap());
+        datasync.change(|service| service.copies_before_error = true);
+        let run = trial.run(&datasync, &["--sentinel", ".sentinel"]).expect(1);
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains("the sentinel .sentinel is not in the source"), "{error}");
+        assert_eq!((trial.count(WRITES), trial.has("orphan")), (0, true), "{script:?}");
+    }
+}
+
+#[test]
+fn a_sentinel_that_goes_before_the_deletes_withholds_them() {
+    let (trial, datasync) = trial(&[("ERROR", Duration::ZERO)]);
+    trial.write(".sentinel", "");
+    let sentinel = trial.tree().join(".sentinel");
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(move || drop(fs::remove_file(&sentinel)))));
+    let run = trial.run(&datasync, &["--sentinel", ".sentinel"]).expect(3);
+    assert_eq!((run.withheld_by("still_gone_unknown"), trial.has("orphan")), (1, true), "{}", run.stderr);
+    assert!(run.stderr.contains("the sentinel .sentinel is not in the source"), "{}", run.stderr);
+}
+
+/// A task names only its most recent execution, which may be queued behind one that writes.
+#[test]
+fn an_execution_queued_behind_another_does_not_hide_it() {
+    for options in [&["--max-delete", "1"][..], &["--policy", "direct-only"]] {
+        let (trial, datasync) = trial(RUNNING);
+        trial.object("orphan 2", "o", LONG_AGO);
+        let first = datasync.start_execution();
+        executions_do(&datasync, delete_all(&trial));
+        datasync.change(|service| {
+            service.script = vec![("QUEUED", FOREVER)];
+            service.execution_options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        let queued = datasync.start_execution();
+        let run = trial.run(&datasync, options).expect(3);
+        let error = run.report["error"].as_str().unwrap();
+        assert!(error.contains(&first) && error.contains("delete") && !error.contains(&queued), "{options:?}: {error}");
+        let of_first = options.contains(&"1").then_some(first.as_str());
+        assert_eq!(run.report["datasync"]["execution_arn"].as_str(), of_first, "{options:?}");
+    }
+}
+
+#[test]
+fn an_execution_that_starts_before_the_direct_sync_and_publishes_more_is_exit_code_3() {
+    let (trial, datasync) = trial(&[("TRANSFERRING", FOREVER)]);
+    datasync.change(|service| {
+        service.include = Some("/d0".to_owned());
+        service.execution_include = Some("/d0|/d1".to_owned());
+        service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+    });
+    let datasync = Arc::new(datasync);
+    let starter = Arc::clone(&datasync);
+    // The run has described the task, and checks the source.
+    let start = move || drop(starter.start_execution());
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).times(1).does(Fault::before(start)));
+    let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("it did not apply the filters of this run"), "{error}");
+}
+
 /// Deletes all objects.
 fn delete_all(trial: &Trial) -> impl FnMut(&EffectiveOptions) + Send + 'static {
     let server = trial.s3.clone();

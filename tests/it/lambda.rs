@@ -164,6 +164,13 @@ fn datasync(script: &[(&'static str, Duration)]) -> DataSyncServer {
     datasync
 }
 
+/// A task whose executions succeed.
+fn succeeded() -> DataSyncServer {
+    let datasync = datasync(&[("SUCCESS", Duration::ZERO)]);
+    datasync.change(|service| service.error = (String::new(), String::new()));
+    datasync
+}
+
 fn scheduled() -> Value {
     json!({ "version": "0", "source": "aws.events", "detail-type": "Scheduled Event", "resources": ["arn:aws:events:us-east-1:123456789012:rule/r"], "detail": {} })
 }
@@ -235,7 +242,7 @@ fn a_task_that_ecs_does_not_start_is_an_error_despite_status_200() {
 
 #[test]
 fn events_that_start_nothing_return_the_reason() {
-    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let datasync = succeeded();
     let execution = datasync.start_execution();
     let other = execution.replace("abcdef0/", "abcdef1/");
     let events = [ended(&execution, "SUCCESS"), ended(&other, "ERROR")];
@@ -260,7 +267,7 @@ fn the_function_uses_exactly_the_documented_datasync_actions() {
 
 #[test]
 fn the_alarms_in_deploy_match_the_log_line_of_a_success() {
-    let datasync = datasync(&[("TRANSFERRING", FOREVER)]);
+    let datasync = succeeded();
     let execution = datasync.start_execution();
     let mut function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
     function.responses(1);
@@ -301,6 +308,32 @@ fn a_cancelled_execution_starts_no_fallback() {
     let function = Function::start(&datasync, &[ended(&cancelled, "ERROR")], &ECS, started());
     assert_eq!(function.responses(1)[0].1["ignored"], "the execution was cancelled");
     assert!(function.tasks().is_empty() && execution != cancelled);
+}
+
+/// DataSync reports SUCCESS, and its counters or its result show that files failed.
+#[test]
+fn a_success_with_failed_files_starts_the_fallback() {
+    let results = [
+        json!({ "FilesFailed": { "Transfer": 3 } }),
+        json!({ "FoldersFailed": { "List": 1 } }),
+        json!({ "Result": { "ErrorCode": "VerificationFailed" } }),
+        json!({ "Result": { "VerifyStatus": "ERROR" } }),
+        json!({ "Status": "ERROR" }),
+    ];
+    for result in results {
+        let datasync = succeeded();
+        let execution = datasync.start_execution();
+        let changes = result.clone();
+        let change = move |response: &mut Value| {
+            for (name, value) in changes.as_object().unwrap() {
+                response[name] = value.clone();
+            }
+        };
+        datasync.change(|service| service.falsify = Some(("DescribeTaskExecution", Box::new(change))));
+        let function = Function::start(&datasync, &[ended(&execution, "SUCCESS")], &ECS, started());
+        let (_, response) = function.responses(1).remove(0);
+        assert!(response["fallback_task_arn"].is_string() && response["state"].is_null(), "{result}: {response}");
+    }
 }
 
 /// The event may come before the description shows the end.

@@ -115,7 +115,7 @@ fn documented_datasync_policy_allows_exactly_what_runs_request() {
     let trial = Trial::new();
     trial.write("file", "1");
     let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
-    datasync.change(|service| service.script = vec![("LAUNCHING", Duration::from_hours(1))]);
+    datasync.change(|service| service.script = vec![("QUEUED", Duration::from_hours(1))]);
     trial.run(&datasync, &[]);
     assert_eq!(datasync.operations(), documented_of_datasync(&["`run`, on the task", "`run`, on the locations"]));
 }

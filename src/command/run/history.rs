@@ -13,6 +13,7 @@ use crate::datasync::late_writes::LateWrites;
 use crate::datasync::{Beside, ExecutionArn, Latest, OtherExecutions, Request, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
+use crate::sync::guard::Guard;
 use crate::sync::rules::Suspect;
 use crate::sync::setup::Doubt;
 use crate::time::EpochNanos;
@@ -22,6 +23,8 @@ use crate::time::EpochNanos;
 pub(super) struct History<'a> {
     /// A failed attempt if DataSync did not describe the task.
     task: Result<&'a Task, &'a Attempt>,
+    /// What this run requires of an execution; unknown without a description of the task.
+    request: Option<&'a Request>,
     pub(super) latest: Latest,
     late_writes: LateWrites<'a>,
     breaker: Breaker,
@@ -31,7 +34,12 @@ pub(super) struct History<'a> {
 
 impl<'a> History<'a> {
     /// Loads what the state remembers, and describes the latest execution.
-    pub(super) async fn load(known: &'a Known, session: &'a Session, shutdown: &Shutdown) -> Self {
+    pub(super) async fn load(
+        known: &'a Known,
+        request: Option<&'a Request>,
+        session: &'a Session,
+        shutdown: &Shutdown,
+    ) -> Self {
         let loaded = SystemTime::now();
         let (state, destination) = (session.state(), session.destination());
         let task = known.task.as_ref();
@@ -39,7 +47,7 @@ impl<'a> History<'a> {
         let mut latest = Latest::None;
         if let Ok(task) = task {
             tokio::select! {
-                described = known.datasync.describe_latest(task.latest_execution.as_ref()) => latest = described,
+                described = known.datasync.writing_now(task.latest_execution.as_ref()) => latest = described,
                 // The attempt and the direct sync stop by themselves.
                 () = shutdown.requested() => {}
             }
@@ -50,7 +58,7 @@ impl<'a> History<'a> {
         let breaker_file = BreakerFile::new(state, destination);
         let breaker = breaker_file.load().await;
         let latest = latest.cancelled_by_run(breaker.cancelled());
-        Self { task, latest, late_writes, breaker, breaker_file, loaded }
+        Self { task, request, latest, late_writes, breaker, breaker_file, loaded }
     }
 
     /// Whether the run must not try DataSync, because the last executions failed.
@@ -91,26 +99,36 @@ impl<'a> History<'a> {
         doubt: Doubt,
         ended: Option<&ExecutionArn>,
     ) -> Option<Doubt> {
-        let (Ok(task), None) = (&known.task, &doubt.datasync_may_still_run) else {
+        let (Ok(task), None) = (&known.task, &doubt.guard) else {
             return Some(doubt);
         };
-        let running = match known.datasync.beside(task, ended).await {
-            Beside::Execution(running) => running,
-            Beside::OtherSettings => return None,
+        let beside = known.datasync.beside(task, ended).await;
+        let guard = beside.guard();
+        match beside {
+            Beside::OtherSettings => None,
             Beside::Nothing => {
                 let (datasync, task) = (known.datasync.clone(), task.clone());
                 let others = OtherExecutions { datasync, task, ended: ended.cloned() };
-                return Some(Doubt { other_writer: Some(Arc::new(others)), ..doubt });
+                Some(Doubt { other_writer: Some(Arc::new(others)), ..doubt })
             }
-        };
-        tracing::warn!("an execution of the task may be running: deleting nothing");
-        self.late_writes.may_run_since(self.loaded).await;
-        Some(Doubt {
-            suspect: doubt.suspect.and(self.late_writes.suspect()),
-            unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
-            datasync_may_still_run: Some(running.to_string()),
-            ..doubt
-        })
+            Beside::Execution(running) => {
+                tracing::warn!("an execution of the task may be running: deleting nothing");
+                self.late_writes.may_run_since(self.loaded).await;
+                Some(Doubt {
+                    suspect: doubt.suspect.and(self.late_writes.suspect()),
+                    unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
+                    unwanted_writes: doubt.unwanted_writes.or_else(|| self.unwanted_writes(&running)),
+                    guard,
+                    ..doubt
+                })
+            }
+        }
+    }
+
+    /// What an execution that may still be running may write that this run does not allow.
+    fn unwanted_writes(&self, running: &StillRunning) -> Option<String> {
+        let (shown, request, task) = (running.shown.as_deref()?, self.request?, self.task.ok()?);
+        unwanted_writes(shown, request, task)
     }
 
     /// Why a success proves too little, if an earlier execution may have left wrong content: DataSync compares no content.
@@ -125,22 +143,16 @@ impl<'a> History<'a> {
     }
 
     /// What a direct sync without an attempt must doubt.
-    pub(super) fn doubt(&self, request: Option<&Request>) -> Doubt {
+    pub(super) fn doubt(&self) -> Doubt {
         let still_running = match self.task {
             Ok(task) => self.latest.still_running(task),
             Err(attempt) => attempt.still_running.clone(),
         };
         Doubt {
             suspect: self.late_writes.suspect(),
-            task_unknown: self.task.is_err(),
+            guard: self.guard(still_running.as_ref()),
             unguarded_deletes: still_running.as_ref().and_then(StillRunning::unguarded_deletes),
-            unwanted_writes: match (&self.latest, self.task, request) {
-                (Latest::Running(running) | Latest::CancelledByRun(running), Ok(task), Some(request)) => {
-                    unwanted_writes(running, request, task)
-                }
-                _ => None,
-            },
-            datasync_may_still_run: still_running.as_ref().map(ToString::to_string),
+            unwanted_writes: still_running.as_ref().and_then(|running| self.unwanted_writes(running)),
             ..Doubt::default()
         }
     }
@@ -149,11 +161,12 @@ impl<'a> History<'a> {
     pub(super) fn doubt_after(&self, attempt: &Attempt) -> Doubt {
         let since = attempt.execution.as_ref().map(|followed| EpochNanos::from(followed.since()));
         let written = Suspect { late: since, ..Suspect::default() };
-        Doubt {
-            suspect: written.and(self.late_writes.suspect()),
-            task_unknown: self.task.is_err(),
-            datasync_may_still_run: attempt.still_running.as_ref().map(ToString::to_string),
-            ..Doubt::default()
-        }
+        let guard = self.guard(attempt.still_running.as_ref());
+        Doubt { suspect: written.and(self.late_writes.suspect()), guard, ..Doubt::default() }
+    }
+
+    /// The guard that withholds every delete beside an execution that may still be running, and without a described task.
+    fn guard(&self, still_running: Option<&StillRunning>) -> Option<Guard> {
+        if self.task.is_err() { Some(Guard::TaskUnknown) } else { still_running.map(StillRunning::guard) }
     }
 }

@@ -91,10 +91,8 @@ impl RunGuards {
 fn guard_of_all(deletes: u64, tally: &Tally, rules: &DeleteRules) -> Option<Guard> {
     if deletes == 0 {
         None
-    } else if rules.task_unknown {
-        Some(Guard::TaskUnknown)
-    } else if let Some(execution) = &rules.datasync_may_still_run {
-        Some(Guard::DatasyncMayStillRun { execution: execution.clone() })
+    } else if let Some(guard) = &rules.of_doubt {
+        Some(guard.clone())
     } else if tally.unknown_directories > 0 && !rules.ignore_errors {
         Some(Guard::Walk { directories: tally.unknown_directories })
     } else if tally.absent_uploads_failed > 0 {
@@ -133,15 +131,10 @@ mod tests {
         allow_empty_source: false,
         ignore_errors: false,
         of_plan: false,
-        task_unknown: false,
-        datasync_may_still_run: None,
+        of_doubt: None,
         other_writer: None,
         already_deleted: 0,
     };
-
-    fn still_running() -> String {
-        "an execution".to_owned()
-    }
 
     fn tally(files: u64, objects: u64) -> Tally {
         let content = if files == 0 { SourceContent::Missing { objects } } else { SourceContent::Seen };
@@ -206,14 +199,15 @@ mod tests {
 
     #[test]
     fn a_task_that_is_not_described_withholds_every_delete() {
-        let rules = DeleteRules { task_unknown: true, datasync_may_still_run: Some(still_running()), ..RULES };
+        let rules = DeleteRules { of_doubt: Some(Guard::TaskUnknown), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("task_unknown"));
         assert_eq!(guard(0, &tally(9, 10), &rules), None);
     }
 
     #[test]
     fn a_running_datasync_execution_withholds_every_delete() {
-        let rules = DeleteRules { datasync_may_still_run: Some(still_running()), ..RULES };
+        let execution = "an execution".to_owned();
+        let rules = DeleteRules { of_doubt: Some(Guard::DatasyncMayStillRun { execution }), ..RULES };
         assert_eq!(guard(1, &tally(9, 10), &rules), Some("datasync_may_still_run"));
     }
 
