@@ -43,6 +43,7 @@ mod proven_page;
 pub(crate) mod put;
 mod send;
 mod send_queue;
+pub(crate) mod sent_content;
 mod tags;
 pub(crate) mod write_headers;
 

@@ -95,6 +95,8 @@ pub(crate) enum ErrorKind {
     Settings,
     /// The service refuses the request for its content.
     Refused,
+    /// The file changed while the request waited: what the request holds is sent no more.
+    Outdated,
     /// A shutdown was requested while the request waited.
     Interrupted,
 }
@@ -121,7 +123,7 @@ impl ErrorKind {
     pub(crate) const fn concern(self, of_all: bool) -> Concern {
         match self {
             Self::Throttled | Self::Transient | Self::Unreachable | Self::Expired => Concern::Transient,
-            Self::Precondition | Self::NotFound | Self::NotImplemented | Self::Refused => Concern::Key,
+            Self::Precondition | Self::NotFound | Self::NotImplemented | Self::Refused | Self::Outdated => Concern::Key,
             Self::Denied if of_all => Concern::Bucket,
             Self::Denied => Concern::Prefix,
             Self::Credentials | Self::Unusable => Concern::Bucket,
@@ -152,6 +154,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Expired | Self::Credentials | Self::Unusable | Self::Settings => "unusable",
             Self::Refused => "refused",
+            Self::Outdated => "outdated",
             Self::Interrupted => "interrupted",
         }
     }

@@ -137,9 +137,11 @@ impl From<ErrorKind> for ServiceErrorKind {
             ErrorKind::Throttled => Self::Throttled,
             ErrorKind::Transient => Self::Unavailable,
             ErrorKind::Unreachable | ErrorKind::Settings => Self::Unreachable,
-            ErrorKind::Precondition | ErrorKind::NotImplemented | ErrorKind::Unusable | ErrorKind::Refused => {
-                Self::Refused
-            }
+            ErrorKind::Precondition
+            | ErrorKind::NotImplemented
+            | ErrorKind::Unusable
+            | ErrorKind::Refused
+            | ErrorKind::Outdated => Self::Refused,
             ErrorKind::Interrupted => Self::Stopped,
         }
     }

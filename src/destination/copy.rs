@@ -17,6 +17,7 @@ use super::Destination;
 use super::error::{ErrorKind, S3Error};
 use super::operation::Operation;
 use super::proof::WriteProof;
+use super::sent_content::SentContent;
 use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -46,6 +47,7 @@ impl Destination {
         key: &RelativeKey,
         headers: &WriteHeaders,
         etag: &ETag,
+        source: &dyn SentContent,
     ) -> Result<Copied, S3Error> {
         let object_key = String::from(self.prefix.object_key(key));
         let request = self
@@ -62,8 +64,10 @@ impl Destination {
             Ok(Copied { proof, last_modified: last_modified.map(|time| EpochNanos(time.as_nanos())) })
         };
         let confirm = || self.find_own_copy(key, headers);
-        match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm).await {
-            Err(error) if error.kind == ErrorKind::Precondition => self.find_own_copy(key, headers).await.ok_or(error),
+        match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm, source).await {
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::Outdated) => {
+                self.find_own_copy(key, headers).await.ok_or(error)
+            }
             Err(error) if error.kind == ErrorKind::Denied => Err(headers
                 .explain(error)
                 .advising("to copy an object that has tags, allow s3:GetObjectTagging and s3:PutObjectTagging")),

@@ -30,6 +30,7 @@ use super::operation::Operation;
 use super::proof::{Unproven, WriteProof, no_content};
 use super::proven_page::{Claims, Repeated, distrust};
 use super::put::{ExpectedObject, Sent, body};
+use super::sent_content::{OwnContent, SentContent};
 use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -284,7 +285,7 @@ impl MultipartUpload<'_> {
             WriteProof::of_response(response.e_tag())?.checked(&expected, md5)
         };
         let operation = Operation::UploadPart;
-        let proof = sender.send_or_confirm(operation, content.len(), attempt, read, async || None).await?;
+        let proof = sender.send_or_confirm(operation, content.len(), attempt, read, async || None, &OwnContent).await?;
         Ok(UploadedPart { number, proof, digest })
     }
 
@@ -296,13 +297,15 @@ impl MultipartUpload<'_> {
         &self,
         mut parts: Vec<UploadedPart>,
         expected: &ExpectedObject,
+        source: &dyn SentContent,
     ) -> Result<WriteProof, S3Error> {
         parts.sort_unstable_by_key(|part| part.number);
         let whole = Whole::of(&parts);
         let sent = Sent { key: self.key, etag: &whole.etag, checksum: whole.checksum, metadata: None, over: expected };
-        match self.destination.write_if(expected, |expected| self.complete_if(&parts, &whole, &sent, expected)).await {
+        let complete = |expected| self.complete_if(&parts, &whole, &sent, expected, source);
+        match self.destination.write_if(expected, complete).await {
             // What a retry receives if the first response was lost.
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound) => {
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound | ErrorKind::Outdated) => {
                 let proof = self.destination.find_own_write(&sent).await.ok_or(error)?;
                 // If another writer published the same content, this upload is still unfinished.
                 self.abort().await;
@@ -318,6 +321,7 @@ impl MultipartUpload<'_> {
         whole: &Whole,
         sent: &Sent<'_>,
         expected: &ExpectedObject,
+        source: &dyn SentContent,
     ) -> Result<WriteProof, S3Error> {
         let Destination { client, bucket, prefix, sender, checksum, expected_owner, .. } = self.destination;
         let completed = parts.iter().map(|part| {
@@ -343,7 +347,7 @@ impl MultipartUpload<'_> {
         };
         // The response of Ceph's gateway contains no ETag: a HEAD shows whether the object is there.
         let confirm = || self.destination.find_own_write(sent);
-        sender.send_or_confirm(Operation::CompleteMultipartUpload, 0, attempt, read, confirm).await
+        sender.send_or_confirm(Operation::CompleteMultipartUpload, 0, attempt, read, confirm, source).await
     }
 
     /// Aborts the upload. Returns whether S3 has none of its parts any longer.

@@ -13,6 +13,7 @@ use super::head::etag_may_be_md5;
 use super::idle_timeout::{Activity, ObservedBody};
 use super::operation::Operation;
 use super::proof::WriteProof;
+use super::sent_content::SentContent;
 use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
 use crate::object::ETag;
@@ -49,13 +50,14 @@ impl ExpectedObject {
 }
 
 /// An object to write in one request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct NewObject<'a> {
     pub(crate) key: &'a RelativeKey,
     pub(crate) headers: &'a WriteHeaders,
     pub(crate) content: &'a Bytes,
     pub(crate) digest: &'a Digest,
     pub(crate) expected: &'a ExpectedObject,
+    pub(crate) source: &'a dyn SentContent,
 }
 
 impl Destination {
@@ -73,7 +75,9 @@ impl Destination {
             over: object.expected,
         };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
-            Err(error) if error.kind == ErrorKind::Precondition => self.find_own_write(&sent).await.ok_or(error),
+            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::Outdated) => {
+                self.find_own_write(&sent).await.ok_or(error)
+            }
             other => other.map_err(|error| object.headers.explain(error)),
         }
     }
@@ -84,7 +88,7 @@ impl Destination {
         sent: &Sent<'_>,
         expected: &ExpectedObject,
     ) -> Result<WriteProof, S3Error> {
-        let NewObject { key, headers, content, digest, .. } = *object;
+        let NewObject { key, headers, content, digest, source, .. } = *object;
         let request = || {
             let request = self
                 .start_put(key, headers)
@@ -101,7 +105,7 @@ impl Destination {
             WriteProof::of_response(response.e_tag())?.checked(sent.etag, md5)
         };
         let confirm = || self.find_own_write(sent);
-        self.sender.send_or_confirm(Operation::Put, content.len(), attempt, read, confirm).await
+        self.sender.send_or_confirm(Operation::Put, content.len(), attempt, read, confirm, source).await
     }
 
     /// Sends a write with its condition, or without one if the server has no conditional writes. S3 responds with 404 to

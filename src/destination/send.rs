@@ -12,6 +12,7 @@ use super::limit::{RequestLimit, RequestPermit};
 use super::operation::{Operation, Requests};
 use super::outage::{Attempts, Outages};
 use super::proof::Unproven;
+use super::sent_content::{OwnContent, SentContent};
 use crate::aws::{Credentials, Generation};
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
@@ -36,8 +37,8 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Sends a request without a body, until it succeeds or the run gives it up. `attempt` builds each attempt, and `read` takes from
-    /// the response what proves its effect.
+    /// Sends a request without a body, until it succeeds or the run gives it up. `attempt` builds each attempt, and `read`
+    /// takes from the response what proves its effect.
     pub(super) async fn send<T, U, E, F>(
         &self,
         operation: Operation,
@@ -48,11 +49,11 @@ impl Sender {
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.send_or_confirm(operation, 0, attempt, read, async || None).await
+        self.send_or_confirm(operation, 0, attempt, read, async || None, &OwnContent).await
     }
 
     /// Like [`Self::send`], with a body. If a response lacks the proof, `confirm` may find out whether the request had its
-    /// effect all the same.
+    /// effect all the same. Before each retry, the `content` must still be current.
     pub(super) async fn send_or_confirm<T, U, E, F, C>(
         &self,
         operation: Operation,
@@ -60,6 +61,7 @@ impl Sender {
         attempt: impl Fn(Activity) -> F,
         read: impl Fn(T) -> Result<U, Unproven>,
         confirm: impl Fn() -> C,
+        content: &dyn SentContent,
     ) -> Result<U, S3Error>
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -78,6 +80,9 @@ impl Sender {
                 Err(Failed { error, .. }) => error,
             };
             self.retry(&mut attempts, error).await?;
+            if !content.is_current().await {
+                return Err(S3Error::local(operation, ErrorKind::Outdated, "the file changed before a retry"));
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use super::record::{ExpectedVersion, StateRecord, Version};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::destination::headers::ObjectHeaders;
 use crate::destination::put::{ExpectedObject, NewObject};
+use crate::destination::sent_content::OwnContent;
 use crate::destination::write_headers::WriteHeaders;
 use crate::destination::{Destination, checksum};
 use crate::key::RelativeKey;
@@ -47,7 +48,14 @@ pub(super) async fn replace(
         ExpectedVersion::Any => ExpectedObject::Any,
     };
     let digest = checksum::digest(content.clone(), home.checksum()).await;
-    let object = NewObject { key: name, headers: &headers(home), content: &content, digest: &digest, expected: &over };
+    let object = NewObject {
+        key: name,
+        headers: &headers(home),
+        content: &content,
+        digest: &digest,
+        expected: &over,
+        source: &OwnContent,
+    };
     let put = home.put(&object).await;
     if *expected != ExpectedVersion::Any && !home.has_conditional_writes() {
         return Err(StateError::NoConditions { bucket: home.bucket().to_owned(), header: "If-None-Match" });
@@ -82,7 +90,8 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
     if file_bytes <= PART_BYTES {
         let (content, digest) = part(0).await?;
         let (headers, expected) = (&headers(home), &ExpectedObject::Any);
-        let object = NewObject { key: name, headers, content: &content, digest: &digest, expected };
+        let object =
+            NewObject { key: name, headers, content: &content, digest: &digest, expected, source: &OwnContent };
         home.put(&object).await.map_err(failed)?;
         return Ok(());
     }
@@ -93,7 +102,7 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
             let (content, digest) = part(offset).await?;
             parts.push(upload.upload_part(number, content, digest).await.map_err(failed)?);
         }
-        upload.complete(parts, &ExpectedObject::Any).await.map_err(failed)?;
+        upload.complete(parts, &ExpectedObject::Any, &OwnContent).await.map_err(failed)?;
         Ok(())
     };
     let sent = sent.await;

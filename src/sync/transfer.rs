@@ -18,6 +18,7 @@ mod content;
 mod digest;
 mod rewrite;
 mod sending;
+mod sent_file;
 mod upload;
 
 use carry_out::carry_out;

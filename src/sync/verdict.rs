@@ -103,6 +103,8 @@ impl From<S3Error> for StepError {
     fn from(error: S3Error) -> Self {
         if error.kind == ErrorKind::Interrupted {
             Self::Skipped(SkipReason::Interrupted)
+        } else if error.kind == ErrorKind::Outdated {
+            Self::Changed
         } else {
             Self::Failed(FileError::Destination(error))
         }

@@ -1,15 +1,15 @@
 //! Concurrent writers: every object is a whole version that its file had.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fake_aws::s3::Operation;
+use fake_aws::s3::{Fault, Operation, Reply, Rule};
 
 use crate::odd_fs::{Fault as OddFault, OddFs};
 use crate::trial::Trial;
@@ -139,6 +139,38 @@ fn truncated_file_with_old_times_is_not_published() {
     assert_eq!(trial.stored("file").body, "file");
     let sizes: Vec<_> = trial.s3.requests(Operation::PutObject).iter().map(|request| request.body_bytes).collect();
     assert_eq!(sizes, [4], "an empty file was published first");
+}
+
+/// S3 dates an object when it stores it. If a retry stored the old content after the change, the dates would hide the change
+/// from a run without a state.
+#[test]
+fn a_write_whose_file_changed_is_not_sent_again() {
+    let (put, complete, copy) = (Operation::PutObject, Operation::CompleteMultipartUpload, Operation::CopyObject);
+    let parts = ["--part-size", "5MiB", "--multipart-threshold", "5MiB"];
+    for (operation, bytes, options, sent, put_again) in
+        [(put, 9, &[][..], 2, 0), (complete, 6 << 20, &parts[..], 2, 0), (copy, 9, &[][..], 1, 1)]
+    {
+        let trial = Trial::new();
+        trial.write("f", vec![b'1'; bytes]);
+        Trial::settle();
+        if operation == copy {
+            trial.datasync(options).expect(0);
+            fs::set_permissions(trial.tree().join("f"), Permissions::from_mode(0o600)).unwrap();
+            Trial::settle();
+        }
+        trial.s3.clear_log();
+        let path = trial.tree().join("f");
+        trial.s3.rule(Rule::on(operation).does(Fault::custom(move |_| {
+            fs::write(&path, vec![b'2'; bytes]).unwrap();
+            Some(Reply { status: 500, headers: Vec::new(), body: "".into() })
+        })));
+        trial.datasync(options).expect(0);
+        assert_eq!(trial.stored("f").body, vec![b'2'; bytes], "{operation:?}");
+        assert_eq!(trial.s3.requests(operation).iter().filter(|request| request.key == "www/f").count(), sent);
+        let puts = trial.s3.requests(put);
+        let puts = puts.iter().filter(|request| operation == copy && request.key == "www/f").count();
+        assert_eq!(puts, put_again, "{operation:?}");
+    }
 }
 
 fn check(objects: &BTreeMap<String, Vec<u8>>) {

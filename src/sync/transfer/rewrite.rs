@@ -5,6 +5,7 @@
 //! that it had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
 //! refusal both decide.
 
+use super::sent_file::SentFile;
 use super::upload::{Upload, settles_in};
 use crate::destination::copy::Copied;
 use crate::destination::error::{ErrorKind, S3Error};
@@ -47,9 +48,11 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     let started = EpochNanos::now();
     let rewritten = if context.destination.copies(size_bytes) {
         context.record_sending(&job.file().key);
+        let source = SentFile { context, file: job.file(), stat: &stat };
         let headers = context.destination.write_headers(headers.clone());
-        match context.destination.rewrite(&job.file().key, &headers, &etag).await {
+        match context.destination.rewrite(&job.file().key, &headers, &etag, &source).await {
             Ok(copied) => Some(copied),
+            Err(error) if error.kind == ErrorKind::Outdated => return upload(job.expected(), None),
             Err(error) if error.cannot_copy() => None,
             Err(error) if error.is_without_object() => return upload_as_new(),
             Err(error) => return failed(error),

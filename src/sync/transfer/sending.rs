@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
+use super::sent_file::SentFile;
 use crate::destination::WriteProof;
 use crate::destination::checksum;
 use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
@@ -48,6 +49,10 @@ impl Sending<'_> {
         let is_small = self.open.stat().size_bytes < self.context.multipart_threshold;
         if is_small { send_whole(self).await } else { send_in_parts(self).await }
     }
+
+    fn source(&self) -> SentFile<'_> {
+        SentFile { context: self.context, file: self.file, stat: self.open.stat() }
+    }
 }
 
 async fn send_whole(sending: &Sending<'_>) -> Result<Sent, StepError> {
@@ -57,7 +62,8 @@ async fn send_whole(sending: &Sending<'_>) -> Result<Sent, StepError> {
     let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
     open.check_unchanged().await?;
     let digest = checksum::digest(body.clone(), context.destination.checksum()).await;
-    let object = NewObject { key: &file.key, headers, content: &body, digest: &digest, expected };
+    let object =
+        NewObject { key: &file.key, headers, content: &body, digest: &digest, expected, source: &sending.source() };
     let started = EpochNanos::now();
     Ok(Sent { proof: context.destination.put(&object).await?, started })
 }
@@ -91,7 +97,7 @@ async fn send_and_complete(
     let published = async {
         let parts = send_parts(sending, upload, part_bytes, stored).await?;
         sending.open.check_unchanged().await?;
-        Ok(upload.complete(parts, sending.expected).await?)
+        Ok(upload.complete(parts, sending.expected, &sending.source()).await?)
     };
     let published = published.await;
     let is_over = published.is_ok() || upload.abort().await;
