@@ -92,6 +92,11 @@ impl Index {
         self.is_of_other_mode
     }
 
+    /// Whether no earlier run has left an index that can be used.
+    pub(crate) const fn is_absent(&self) -> bool {
+        self.file.is_none()
+    }
+
     /// Takes the row of a key. Keys must ascend from call to call: the rows between two calls belong to no key of the
     /// merge, and are removed.
     pub async fn take_row(&self, key: &RelativeKey) -> Option<Row> {

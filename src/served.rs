@@ -30,6 +30,8 @@ const LEASE: &str = ".lease.json";
 pub(crate) struct InnerDestinations {
     /// The run's own destination, if there is a state.
     outer: Option<Location>,
+    /// Whether the state had no marker of the run's own destination.
+    outer_is_new: bool,
     inside: Vec<InnerDestination>,
 }
 
@@ -87,11 +89,17 @@ impl InnerDestinations {
     }
 
     fn of(served: Vec<Location>, outer: Location) -> Self {
+        let outer_is_new = !served.contains(&outer);
         let inside = served.into_iter().filter_map(|location| {
             let keys = location.prefix.as_str().strip_prefix(outer.prefix.as_str())?.to_owned();
             (location.bucket == outer.bucket && !keys.is_empty()).then_some(InnerDestination { keys, location })
         });
-        Self { inside: inside.collect(), outer: Some(outer) }
+        Self { inside: inside.collect(), outer: Some(outer), outer_is_new }
+    }
+
+    /// Whether there is a state, and no earlier run has marked the run's own destination in it.
+    pub(crate) const fn outer_is_new(&self) -> bool {
+        self.outer_is_new
     }
 
     pub(crate) const fn is_empty(&self) -> bool {

@@ -63,6 +63,16 @@ pub(crate) async fn for_each_batch(
     if orphans.count() == 0 {
         return;
     }
+    if context.memory.is_of_first_run() {
+        let (orphans, objects) = (orphans.count(), tally.objects_in_scope);
+        tracing::warn!(
+            orphans,
+            objects,
+            "the state has no record of this destination, which already has objects: the run cannot know what the source \
+             held before. The guards `unknown` (for a file system that is not mounted inside the source) and \
+             `other_destination` do not help in this run. --max-delete still limits the deletes"
+        );
+    }
     let guards = RunGuards::ask(context, &orphans, tally, rules).await;
     let mut remaining = orphans.count();
     let result = async {
@@ -174,7 +184,7 @@ impl Deletes<'_> {
                 }
             }
         }
-        targets
+        Vec::new()
     }
 
     /// Sends one attempt once it is admitted, with those of the targets that are still gone then: a file may come back while

@@ -27,6 +27,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Whether there is a state, and it has no record of the destination.
+    pub(crate) fn is_of_first_run(&self) -> bool {
+        self.inner.outer_is_new() && self.index.as_ref().is_some_and(Index::is_absent)
+    }
+
     /// Loads what earlier runs recorded; their unfinished uploads only for a run that writes. The source learns which mount
     /// points inside it earlier runs have seen.
     pub(crate) async fn load(

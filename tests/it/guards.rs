@@ -548,6 +548,35 @@ fn objects_of_an_inner_destination_do_not_count_for_the_limit_or_as_a_full_desti
 }
 
 #[test]
+fn the_first_deletes_with_a_new_state_are_announced_once() {
+    const WARNING: &str = "the state has no record of this destination";
+    for home in 0..2 {
+        let trial = Trial::new();
+        let state = states(&trial)[home].clone();
+        let options = ["--state", state.as_str(), "--delete", "--max-delete", "100%"];
+        trial.write("f", "x");
+        trial.object("f", "x", Duration::ZERO);
+        trial.object("orphan", "x", LONG_AGO);
+        let plan = run(&trial, "plan", "plain", &options).expect(0);
+        assert!(plan.stderr.contains(WARNING), "{}", plan.stderr);
+        let first = run(&trial, "sync", "plain", &options).expect(0);
+        assert_eq!(first.stderr.matches(WARNING).count(), 1, "{}", first.stderr);
+        assert!(first.stderr.contains("WARN the state has no record") && !trial.has("orphan"), "{}", first.stderr);
+        trial.object("orphan", "x", LONG_AGO);
+        let second = run(&trial, "sync", "plain", &options).expect(0);
+        assert!(!second.stderr.contains(WARNING) && !trial.has("orphan"), "{}", second.stderr);
+    }
+    // Without a state, and without an orphan, there is nothing to announce.
+    let trial = Trial::new();
+    trial.write("f", "x");
+    let state = states(&trial)[0].clone();
+    let first = run(&trial, "sync", "plain", &["--state", state.as_str(), "--delete"]).expect(0);
+    trial.object("orphan", "x", LONG_AGO);
+    let without = run(&trial, "sync", "plain", &ALL).expect(0);
+    assert!(!first.stderr.contains(WARNING) && !without.stderr.contains(WARNING), "{}", first.stderr);
+}
+
+#[test]
 fn an_inner_destination_is_known_from_its_first_lease_on() {
     for home in 0..2 {
         let trial = Trial::new();
