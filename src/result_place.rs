@@ -18,6 +18,8 @@ pub(crate) struct ResultPlace {
     device: Option<Device>,
     /// Whether a regular file is there, or nothing.
     is_file: bool,
+    /// Whether the regular file there has a second hard link, which may be in the source.
+    has_other_link: bool,
 }
 
 /// What a command reads and writes: each new place is compared with these.
@@ -35,6 +37,11 @@ pub(crate) enum PlaceError {
     InsideSource { option: &'static str, path: String },
     #[error("{option} {path} is also the file of {other}: name another file")]
     Taken { option: &'static str, path: String, other: &'static str },
+    #[error(
+        "{option} {path} is a file with more than one hard link, and writing to it would change it at its other paths too, \
+         which may be in the source: name a file without another link"
+    )]
+    HasOtherLink { option: &'static str, path: String },
     #[error("{option} {path} is a URL, and this option takes only a local path: write a local file, and copy it")]
     IsUrl { option: &'static str, path: String },
     #[error("{option} {path} {error}")]
@@ -57,10 +64,24 @@ impl ResultPlaces {
         self.taken.push((what, resolved(path)));
     }
 
-    /// Returns the place at `path`; `-` is stdout.
+    /// Returns the place of a result that is appended to the file at `path`.
     ///
     /// # Errors
-    /// Returns an error if the path leads into the source, or to a file of the command.
+    /// As for [`Self::result`], and returns an error if the file has another hard link.
+    pub(crate) fn appended(&mut self, option: &'static str, path: &Path) -> Result<ResultPlace, PlaceError> {
+        let place = self.result(option, path)?;
+        if place.has_other_link {
+            return Err(PlaceError::HasOtherLink { option, path: path.display().to_string() });
+        }
+        Ok(place)
+    }
+
+    /// Returns the place at `path`; `-` is stdout. A result that appears as a whole replaces the file there by a rename, and
+    /// leaves its other hard links as they are.
+    ///
+    /// # Errors
+    /// Returns an error if the path leads into the source, or to a file of the command, and if it is a descriptor of a file
+    /// with another hard link.
     pub(crate) fn result(&mut self, option: &'static str, path: &Path) -> Result<ResultPlace, PlaceError> {
         let shown = || path.display().to_string();
         if path.to_str().is_some_and(|text| text.starts_with("s3://")) {
@@ -70,6 +91,9 @@ impl ResultPlaces {
         let boundary = self.source.as_ref().map(|source| self.boundary.get_or_init(|| Boundary::of(source)));
         if boundary.is_some_and(|source| source.contains(&place.resolved)) {
             return Err(PlaceError::InsideSource { option, path: shown() });
+        }
+        if place.has_other_link && (place.is_stdout() || place.device.is_some()) {
+            return Err(PlaceError::HasOtherLink { option, path: shown() });
         }
         if place.is_stdout() || !place.is_file {
             return Ok(place);
@@ -93,7 +117,8 @@ impl ResultPlace {
             (Some(_), Some(descriptor)) => Some(Device::behind(descriptor)?),
             (_, _) => None,
         };
-        Ok(Self { given: path.to_owned(), resolved, device, is_file })
+        let has_other_link = has_other_link(if is_stdout { Path::new("/proc/self/fd/1") } else { path });
+        Ok(Self { given: path.to_owned(), resolved, device, is_file, has_other_link })
     }
 
     /// Any place, for a test.
@@ -121,6 +146,11 @@ impl ResultPlace {
     pub(crate) fn path(&self) -> &Path {
         &self.resolved
     }
+}
+
+/// Whether a regular file is there that has a second hard link.
+fn has_other_link(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|stat| stat.is_file() && stat.nlink() > 1)
 }
 
 fn is_same_file(one: &Path, other: &Path) -> bool {

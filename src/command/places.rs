@@ -45,7 +45,7 @@ pub(super) fn changes(places: &mut ResultPlaces, path: Option<&Path>) -> Result<
     let Some(path) = path else {
         return Ok(Changes::default());
     };
-    let place = places.result("--changes", path)?;
+    let place = places.appended("--changes", path)?;
     Changes::at(place)
         .map_err(|error| CommandError::fatal(error).at(format!("cannot write the changes file to {}", path.display())))
 }

@@ -189,6 +189,50 @@ fn a_result_on_another_file_of_the_command_is_refused() {
 }
 
 #[test]
+fn a_result_is_never_written_into_a_hard_link_of_a_source_file() {
+    let trial = Trial::new();
+    let page = trial.write("page", "page");
+    let (plan, tree) = (planned(&trial), trial.tree().display().to_string());
+    let at = |name: &str| trial.folder.path().join(name);
+    let before = contents(&trial.tree());
+    fs::hard_link(&page, at("hard")).unwrap();
+    symlink("hard", at("link")).unwrap();
+    let refused = |run: FinishedRun, what: &str| {
+        assert_eq!(run.code, 2, "{what}: {}", run.stderr);
+        assert!(run.stderr.contains("more than one hard link"), "{what}: {}", run.stderr);
+        assert_eq!(contents(&trial.tree()), before, "{what}");
+    };
+    for name in ["hard", "link"] {
+        let at = at(name).display().to_string();
+        for words in commands(&tree, &plan, &at).into_iter().filter(|words| words.contains(&"--changes")) {
+            refused(trial.run_words(&words, &[]), &words.join(" "));
+        }
+    }
+    for line in [
+        "exec $1 sync $2 s3://site/www --report - >> hard",
+        "exec $1 sync $2 s3://site/www --report /dev/stdout >> hard",
+        "exec $1 sync $2 s3://site/www --changes /dev/fd/3 3>> hard",
+        "exec $1 plan $2 s3://site/www -o /dev/stdout >> hard",
+    ] {
+        refused(shell(&trial, line), line);
+    }
+    assert_eq!(trial.count(Operations::all()), 0);
+    // These appear as a whole, under a name that then leads to another file.
+    for (number, words) in commands(&tree, &plan, "hard-new").into_iter().enumerate() {
+        if words.contains(&"--report") || words.contains(&"--output") {
+            let new = at(&format!("new{number}")).display().to_string();
+            fs::hard_link(&page, &new).unwrap();
+            let words: Vec<&str> = words.into_iter().map(|word| if word == "hard-new" { &new } else { word }).collect();
+            let run = trial.run_words(&words, &[("EFS2S3_NO_FILTERS", "true")]);
+            // A new hard link changes the file's ctime, so the plan no longer holds.
+            assert_eq!(run.code, if words[0] == "apply" { 3 } else { 0 }, "{words:?}: {}", run.stderr);
+            assert_eq!(contents(&trial.tree()), before, "{words:?}");
+            assert_ne!(fs::read_to_string(&new).unwrap(), "page", "{words:?}");
+        }
+    }
+}
+
+#[test]
 fn state_that_overlaps_the_destination_is_refused() {
     let trial = Trial::new();
     trial.write("a", "x");
