@@ -69,5 +69,6 @@ pub(crate) async fn survey(
         Input::Plan(plan) => planned::survey(context, plan, tally, take).await?,
     }
     content::settle(context, input, tally).await;
+    content::warn_of_filters(context, input, tally);
     Ok(())
 }

@@ -104,6 +104,8 @@ pub(crate) struct Tally {
     pub(crate) not_surveyed: u64,
     /// What the survey has seen of the source's content.
     pub(crate) content: SourceContent,
+    /// Whether the filters admit anything of the source besides directories.
+    pub(crate) admits_any: bool,
     /// Listed objects that belong to the sync: admitted by the filters, not reserved, inside the key range.
     pub(crate) objects_in_scope: u64,
     /// Files that count as unchanged, although the run decided about them again.

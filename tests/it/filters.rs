@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fake_aws::s3::Operation;
 
-use crate::trial::{Trial, WRITES};
+use crate::trial::{FinishedRun, Trial, WRITES};
 
 const LONG_AGO: Duration = Duration::from_secs(1000);
 
@@ -128,6 +128,49 @@ fn a_source_that_is_excluded_as_a_whole_is_not_empty_and_deletes_nothing() {
     trial.object("b", "old", LONG_AGO);
     let run = trial.sync(&["--delete", "--exclude", "*"]).expect(0);
     assert_eq!((trial.count(WRITES), run.counted("filtered")), (0, 1));
+}
+
+/// The lines that warn of filters that admit nothing.
+fn warnings(run: &FinishedRun) -> Vec<&str> {
+    run.stderr.lines().filter(|line| line.contains("the filters admit no file of the source")).collect()
+}
+
+#[test]
+fn filters_that_admit_no_file_are_one_warning_and_no_delete() {
+    let trial = Trial::new();
+    for name in ["a", "d/b", "e/c"] {
+        trial.write(name, "1");
+        trial.object(name, "old", LONG_AGO);
+    }
+    trial.object("orphan", "old", LONG_AGO);
+    let none: [&[&str]; 4] =
+        [&["--include", "/typo"], &["--include", "/D|/E/c"], &["--exclude", "*"], &["--exclude", "/a|/d|/e|/orphan"]];
+    for filters in none {
+        let all = [&["--delete", "--max-delete", "100%"], filters].concat();
+        let direct = trial.sync(&all).expect(0);
+        assert_eq!(warnings(&direct).len(), 1, "{filters:?}: {}", direct.stderr);
+        let left_out = format!("leave out {} files and directories", direct.counted("filtered"));
+        assert!(warnings(&direct)[0].contains(&left_out), "{}", direct.stderr);
+        assert_eq!(warnings(&trial.datasync(filters).expect(0)).len(), 1, "{filters:?}");
+        assert_eq!(warnings(&trial.plan(&all).expect(0)).len(), 1, "{filters:?}");
+        assert!(trial.count(WRITES) == 0 || !filters.contains(&"--delete"));
+        assert_eq!(trial.names().len(), 4, "{filters:?}");
+    }
+    // Filters that match nothing in the source, and objects that no longer have a file: a guard applies.
+    trial.object("gone/x", "old", LONG_AGO);
+    let run = trial.sync(&["--delete", "--max-delete", "100%", "--include", "/gone"]).expect(3);
+    assert_eq!((run.withheld_by("empty_source"), warnings(&run).len()), (1, 1), "{}", run.stderr);
+    assert!(trial.has("gone/x"));
+    for filters in [&["--include", "/a"][..], &["--exclude", "/d"], &[]] {
+        let run = trial.plan(filters).expect(0);
+        assert_eq!(warnings(&run), [""; 0], "{filters:?}");
+    }
+}
+
+#[test]
+fn an_empty_source_with_filters_is_no_warning() {
+    let trial = Trial::new();
+    assert_eq!(warnings(&trial.sync(&["--include", "/a", "--exclude", "/b"]).expect(0)), [""; 0]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::{Input, is_own};
 use crate::source::content::Content;
 use crate::sync::context::Context;
+use crate::sync::guard::counted;
 use crate::sync::tally::{SourceContent, Tally};
 
 /// Records whether the source has content.
@@ -28,6 +29,23 @@ pub(super) async fn settle(context: &Context, input: &Input, tally: &mut Tally) 
         }
     }
     tally.content_is_missing(tally.objects_in_scope);
+}
+
+/// Warns if the filters leave out everything that the survey has seen. The guards do not: the objects are out of scope too.
+pub(super) fn warn_of_filters(context: &Context, input: &Input, tally: &Tally) {
+    let saw_all = match input {
+        Input::Walk => context.source.tree_range().keys().is_all(),
+        Input::Manifest(_) => true,
+        Input::Plan(_) => false,
+    };
+    let filtered = tally.counts.filtered;
+    if saw_all && filtered > 0 && !tally.admits_any && !context.shutdown.is_requested() {
+        tracing::warn!(
+            filtered,
+            "the filters admit no file of the source, and leave out {}: check the include and exclude patterns",
+            counted(filtered, "file or directory", "files and directories")
+        );
+    }
 }
 
 /// Whether the run knows of anything that the source should hold.

@@ -23,6 +23,7 @@ pub(super) fn step_of_entry(
     if entry.is_content() {
         tally.content = SourceContent::Seen;
     }
+    tally.admits_any |= is_admitted(&entry.found);
     let key = entry.key;
     let is_of_another_run = !context.source.tree_range().keys().contains(key.as_bytes());
     match entry.found {
@@ -110,6 +111,26 @@ pub(super) fn step_of_entry(
             }
             step_of_file(context, SourceFile { key, entry }, object, row, tally)
         }
+    }
+}
+
+/// Whether an entry shows that the filters admit some of the source. A directory does not: files are what a sync is for.
+const fn is_admitted(found: &Found) -> bool {
+    match found {
+        Found::Filtered(_)
+        | Found::Nameless(_, Nameless::Filtered | Nameless::Special)
+        | Found::Directory(_)
+        | Found::Named(EntryKind::Directory)
+        | Found::Special
+        | Found::Skipped(_, SkipReason::ReservedPath | SkipReason::NfsLeftover) => false,
+        Found::File(_)
+        | Found::Symlink(_)
+        | Found::Named(_)
+        | Found::Nameless(..)
+        | Found::Skipped(..)
+        | Found::Failed(..)
+        | Found::Unknown(..)
+        | Found::Unread { .. } => true,
     }
 }
 
