@@ -49,6 +49,7 @@ pub(crate) mod write_headers;
 
 pub(crate) use client::Endpoint;
 pub(crate) use proof::WriteProof;
+pub(crate) use send::Admission;
 
 use checksum::Algorithm;
 use clock::ServerClock;

@@ -58,6 +58,17 @@ pub(crate) enum DeleteForm {
     Alone,
 }
 
+impl DeleteOutcome {
+    /// Whether S3 may have deleted the object for this run.
+    pub(crate) const fn may_have_effect(&self) -> bool {
+        match self {
+            Self::Deleted => true,
+            Self::Changed => false,
+            Self::Failed(error) => error.may_have_effect,
+        }
+    }
+}
+
 impl DeleteForm {
     /// The operation of its requests.
     pub(crate) const fn operation(self) -> Operation {
@@ -88,7 +99,7 @@ impl<'a> DeleteRequest<'a> {
     /// # Errors
     /// Returns an error if the run sends no more requests, or if this operation has failed for the outage timeout.
     pub(crate) async fn admit(&self) -> Result<Admission<'a>, S3Error> {
-        self.destination.sender.admit(self.form.operation(), 0).await
+        self.destination.sender.admit(self.form.operation(), 0).await.map_err(S3Error::unsent)
     }
 
     /// Sends one attempt. Returns one outcome for each target, in the same order.
@@ -104,11 +115,10 @@ impl<'a> DeleteRequest<'a> {
             (DeleteForm::Alone, [target]) => self.send_one(admission, target).await.map(|outcome| vec![outcome]),
             (DeleteForm::Alone | DeleteForm::Together, _) => self.send_batch(admission, targets).await,
         };
-        let failed =
-            |outcome: &DeleteOutcome| matches!(outcome, DeleteOutcome::Failed(error) if may_have_effect(error));
+        let failed = |outcome: &DeleteOutcome| matches!(outcome, DeleteOutcome::Failed(error) if error.may_have_effect);
         self.may_have_deleted |= match &result {
             Ok(outcomes) => outcomes.iter().any(failed),
-            Err(error) => may_have_effect(error),
+            Err(error) => error.may_have_effect,
         };
         result
     }
@@ -163,11 +173,12 @@ impl<'a> DeleteRequest<'a> {
                 None if deleted.contains(key.as_str()) || destination.has_no_object(&target.key).await => {
                     DeleteOutcome::Deleted
                 }
-                None => DeleteOutcome::Failed(S3Error::local(
-                    Operation::DeleteObjects,
-                    ErrorKind::Transient,
-                    format!("the response does not name this key, and the object still exists: {IN_ITS_PLACE}"),
-                )),
+                None => {
+                    let message = "the response does not name this key, and the object still exists";
+                    let message = format!("{message}: {IN_ITS_PLACE}");
+                    let error = S3Error::local(Operation::DeleteObjects, ErrorKind::Transient, message);
+                    DeleteOutcome::Failed(error.in_doubt())
+                }
             });
         }
         Ok(outcomes)
@@ -246,11 +257,6 @@ impl Destination {
             }
         }
     }
-}
-
-/// Whether an attempt with this error may have had its effect, or may still have it.
-fn may_have_effect(error: &S3Error) -> bool {
-    matches!(error.kind, ErrorKind::Transient | ErrorKind::Unreachable) && error.is_connected
 }
 
 /// Which digests of a batch S3 checks. S3 requires one.

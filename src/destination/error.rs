@@ -28,6 +28,8 @@ pub(crate) struct S3Error {
     pub(crate) is_connected: bool,
     /// Whether the run stopped waiting for a response, or for its rest.
     pub(crate) is_stalled: bool,
+    /// Whether S3 may have carried out the request, or an earlier attempt of it.
+    pub(crate) may_have_effect: bool,
 }
 
 impl S3Error {
@@ -41,7 +43,23 @@ impl S3Error {
             region: None,
             is_connected: true,
             is_stalled: false,
+            may_have_effect: false,
         }
+    }
+
+    /// The error of a request that was sent, and for which nothing shows that S3 refused it.
+    pub(super) fn in_doubt(self) -> Self {
+        Self { may_have_effect: true, ..self }
+    }
+
+    /// The error of a request that was not sent.
+    pub(super) fn unsent(self) -> Self {
+        Self { may_have_effect: false, ..self }
+    }
+
+    /// The error of a request that follows another one for the same key.
+    pub(super) fn after(self, may_have_effect: bool) -> Self {
+        Self { may_have_effect: self.may_have_effect || may_have_effect, ..self }
     }
 
     /// What the error concerns.
@@ -56,12 +74,13 @@ impl S3Error {
             ErrorKind::of_response(Service::S3, 400, code, message),
             format!("{code}: {message}"),
         );
-        Self { code: Some(code.to_owned()), ..error }
+        let may_have_effect = !is_refusal(400, error.kind);
+        Self { code: Some(code.to_owned()), may_have_effect, ..error }
     }
 
     /// Of a request without a response, or of a response that stalls.
     pub(super) fn stalled(operation: Operation, stalled: Stalled) -> Self {
-        Self { is_stalled: true, ..Self::local(operation, ErrorKind::Unreachable, stalled.to_string()) }
+        Self { is_stalled: true, ..Self::local(operation, ErrorKind::Unreachable, stalled.to_string()).in_doubt() }
     }
 
     /// Of a body that breaks off or stalls.
@@ -96,7 +115,19 @@ impl S3Error {
         // Some causes of the SDK have several lines.
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
         let is_connected = response.is_some() || !cannot_connect(error);
-        Self { operation, kind, code, message, request_id, region, is_connected, is_stalled: false }
+        // A response without a code of S3 may be of something that has passed the request on.
+        let is_refused = code.is_some() && status.is_some_and(|status| is_refusal(status, kind));
+        let may_have_effect = is_connected && !is_refused && kind != ErrorKind::Settings;
+        Self { operation, kind, code, message, request_id, region, is_connected, is_stalled: false, may_have_effect }
+    }
+}
+
+/// Whether an error code of S3 shows that S3 did not carry out the request.
+const fn is_refusal(status: u16, kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Transient | ErrorKind::Unreachable | ErrorKind::Interrupted => false,
+        ErrorKind::Throttled | ErrorKind::NotImplemented => true,
+        _ => status >= 400 && status < 500,
     }
 }
 

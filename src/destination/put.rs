@@ -118,7 +118,8 @@ impl Destination {
         match self.write_over(expected, &write).await {
             Err(error) if error.is_without_object() && matches!(expected, ExpectedObject::Present(_)) => {
                 tracing::debug!(%error, "the object to replace no longer exists: sending the write for an absent key");
-                self.write_over(&ExpectedObject::Absent, &write).await
+                let absent = self.write_over(&ExpectedObject::Absent, &write).await;
+                absent.map_err(|after| after.after(error.may_have_effect))
             }
             other => other,
         }
@@ -137,20 +138,22 @@ impl Destination {
         if !self.has_conditional_writes() || *expected == ExpectedObject::Any {
             return write(&ExpectedObject::Any).await;
         }
-        let mut refusals = 0;
+        let (mut refusals, mut may_have_effect) = (0, false);
         let refusal = loop {
             match write(expected).await {
                 Err(error) if error.kind == ErrorKind::NotImplemented => {
                     refusals += 1;
+                    may_have_effect |= error.may_have_effect;
                     if refusals >= REFUSALS_OF_CONDITIONS || !self.has_conditional_writes() {
                         break error;
                     }
-                    self.sender.back_off(error.operation, refusals).await?;
+                    let waited = self.sender.back_off(error.operation, refusals).await;
+                    waited.map_err(|error| error.after(may_have_effect))?;
                 }
-                other => return other,
+                other => return other.map_err(|error| error.after(may_have_effect)),
             }
         };
-        let written = write(&ExpectedObject::Any).await?;
+        let written = write(&ExpectedObject::Any).await.map_err(|error| error.after(may_have_effect))?;
         self.disable_conditional_writes(&refusal);
         Ok(written)
     }

@@ -69,6 +69,7 @@ impl Sender {
         C: Future<Output = Option<U>>,
     {
         let mut attempts = Attempts::of(operation);
+        let mut may_have_effect = false;
         loop {
             let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
             let error = match Box::pin(self.send_once(&mut attempts, body_bytes, send, &read)).await {
@@ -79,9 +80,11 @@ impl Sender {
                 },
                 Err(Failed { error, .. }) => error,
             };
-            self.retry(&mut attempts, error).await?;
+            may_have_effect |= error.may_have_effect;
+            self.retry(&mut attempts, error).await.map_err(|error| error.after(may_have_effect))?;
             if !content.is_current().await {
-                return Err(S3Error::local(operation, ErrorKind::Outdated, "the file changed before a retry"));
+                let error = S3Error::local(operation, ErrorKind::Outdated, "the file changed before a retry");
+                return Err(error.after(may_have_effect));
             }
         }
     }
@@ -121,7 +124,7 @@ impl Sender {
         send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
         read: impl FnOnce(T) -> Result<U, Unproven>,
     ) -> Result<U, Failed> {
-        let admission = self.admit(attempts.operation, body_bytes).await?;
+        let admission = self.admit(attempts.operation, body_bytes).await.map_err(S3Error::unsent)?;
         self.send_admitted(admission, attempts, body_bytes, send, read).await
     }
 
@@ -157,7 +160,7 @@ impl Sender {
         let result = result.map_err(Failed::from).and_then(|response| {
             read(response).map_err(|unproven| Failed {
                 lacks_proof: unproven.is_missing,
-                error: S3Error::local(operation, ErrorKind::Transient, unproven.message),
+                error: S3Error::local(operation, ErrorKind::Transient, unproven.message).in_doubt(),
             })
         });
         match &result {

@@ -3,6 +3,9 @@
 //! A thread appends the lines as soon as they arrive, whole lines only, and syncs them to disk within a second. So a run
 //! that is killed loses no line of a change that it made a second before. The run never replaces or shortens the file: its
 //! reader renames it away, and the run then creates a new one.
+//!
+//! Each write and delete has an [`Intent`] from before its request. The next run appends the intents that were open when a
+//! run was killed. So a line may name a key that did not change; no key that changed lacks a line.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,13 +18,16 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 mod file;
+mod intent;
+mod pending;
 
 use super::plan_file::Action;
 use super::reason::Reason;
-use super::verdict::Write;
 use crate::key::ObjectKey;
 use crate::result_place::ResultPlace;
 use file::{Appended, AppendedFile};
+pub(crate) use intent::Intent;
+use pending::{PendingFile, Slot};
 
 /// How many lines wait for the file at most, each of some 200 bytes.
 const MOST_WAITING: usize = 4096;
@@ -59,8 +65,12 @@ struct Writer {
     refused: AtomicU64,
 }
 
+#[derive(Debug)]
 enum Message {
-    Line(Vec<u8>),
+    /// Requests are about to be sent that may make these changes.
+    Intents { lines: Vec<Vec<u8>>, slots: tokio::sync::oneshot::Sender<Vec<Option<Slot>>> },
+    /// A request has ended, and may have made a change.
+    Ended { slot: Option<Slot>, line: Option<Vec<u8>> },
     /// Ends the thread, which responds with its result.
     End(std::sync::mpsc::Sender<Result<(), Lost>>),
 }
@@ -94,44 +104,53 @@ impl Changes {
             return Ok(ChangesWriter::default());
         };
         let path = place.given().to_owned();
-        let file = match place.device() {
-            Some(device) => Appended::Device(device.clone()),
-            None => AppendedFile::open(place.path())
-                .map(Appended::File)
-                .map_err(|error| format!("cannot write the changes file to {}: {error}", path.display()))?,
+        let (file, pending) = if let Some(device) = place.device() {
+            (Appended::Device(device.clone()), PendingFile::none())
+        } else {
+            let mut file = AppendedFile::open(place.path())
+                .map_err(|error| format!("cannot write the changes file to {}: {error}", path.display()))?;
+            pending::recover(place.path(), &mut file);
+            (Appended::File(file), PendingFile::beside(place.path().to_owned()))
         };
-        let (to_thread, lines) = sync_channel(MOST_WAITING);
-        thread::spawn(move || append_all(file, &lines));
+        let (to_thread, messages) = sync_channel(MOST_WAITING);
+        thread::spawn(move || append_all(file, pending, &messages));
         Ok(ChangesWriter(Some(Arc::new(Writer { path, to_thread, refused: AtomicU64::new(0) }))))
     }
 }
 
 impl ChangesWriter {
-    /// Records a write, at the moment at which its response proves it: whatever follows, the object is another one.
-    pub(crate) fn note_write(&self, key: ObjectKey, write: &Write) {
-        match write {
-            Write::Upload(reason, stored) => self.note(Action::Upload, key, *reason, Some(stored.stat.size_bytes)),
-            Write::Rewrite(_) => self.note(Action::RewriteMetadata, key, Reason::Metadata, None),
-        }
+    /// Records that a write is about to be requested.
+    pub(crate) async fn intend_write(
+        &self,
+        key: ObjectKey,
+        action: Action,
+        reason: Reason,
+        size: Option<u64>,
+    ) -> Intent {
+        let mut intents = self.intend(std::iter::once(Change { action, key, reason, size })).await;
+        intents.pop().unwrap_or_else(Intent::unnoted)
     }
 
-    /// Records a delete.
-    pub(crate) fn note_delete(&self, key: ObjectKey) {
-        self.note(Action::Delete, key, Reason::Orphan, None);
+    /// Records that deletes are about to be requested. Returns an intent for each key, in the same order.
+    pub(crate) async fn intend_deletes(&self, keys: impl Iterator<Item = ObjectKey>) -> Vec<Intent> {
+        let (action, reason) = (Action::Delete, Reason::Orphan);
+        self.intend(keys.map(|key| Change { action, key, reason, size: None })).await
     }
 
-    fn note(&self, action: Action, key: ObjectKey, reason: Reason, size: Option<u64>) {
+    async fn intend(&self, changes: impl Iterator<Item = Change>) -> Vec<Intent> {
         let Some(writer) = &self.0 else {
-            return;
+            return changes.map(|_| Intent::unnoted()).collect();
         };
-        // Strings and numbers always serialize.
-        let mut line = serde_json::to_vec(&Change { action, key, reason, size }).unwrap_or_default();
-        line.push(b'\n');
-        // Once the file has refused a line, the run waits for it no longer.
-        let timeout = if writer.refused.load(Ordering::Relaxed) == 0 { TIMEOUT } else { Duration::ZERO };
-        if !writer.send(Message::Line(line), timeout) {
-            writer.refused.fetch_add(1, Ordering::Relaxed);
+        let lines: Vec<Vec<u8>> = changes.map(|change| change.line()).collect();
+        let mut slots = Vec::new();
+        if !writer.has_refused() {
+            let (sender, response) = tokio::sync::oneshot::channel();
+            if writer.send(Message::Intents { lines: lines.clone(), slots: sender }, TIMEOUT) {
+                slots = tokio::time::timeout(TIMEOUT, response).await.ok().and_then(Result::ok).unwrap_or_default();
+            }
         }
+        let slots = slots.into_iter().chain(std::iter::repeat_with(|| None));
+        lines.into_iter().zip(slots).map(|(line, slot)| Intent::new(Arc::clone(writer), line, slot)).collect()
     }
 
     /// Writes what still waits. Returns an error if changes are missing in the file.
@@ -155,7 +174,30 @@ impl ChangesWriter {
     }
 }
 
+impl Change {
+    fn line(&self) -> Vec<u8> {
+        // Strings and numbers always serialize.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
 impl Writer {
+    /// Whether the file did not accept a line in time. The run then waits for it no longer.
+    fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) > 0
+    }
+
+    /// Passes the end of an intent on to the thread.
+    fn pass_on(&self, message: Message) {
+        let timeout = if self.has_refused() { Duration::ZERO } else { TIMEOUT };
+        let has_line = matches!(&message, Message::Ended { line: Some(_), .. });
+        if !self.send(message, timeout) && has_line {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Passes a message on to the thread. Waits while too many wait there.
     fn send(&self, mut message: Message, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
@@ -171,16 +213,16 @@ impl Writer {
 }
 
 /// Appends lines until the run ends. After the first error it only counts them: a file with holes would look whole.
-fn append_all(mut file: Appended, lines: &Receiver<Message>) {
+fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<Message>) {
     let mut lost: Option<Lost> = None;
     // Lines that are written and not yet synced, and since when.
     let mut unsynced: Option<(Instant, u64)> = None;
     loop {
         let first = match unsynced {
-            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some((since, _)) => lines.recv_timeout(SYNC_AFTER.saturating_sub(since.elapsed())),
+            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some((since, _)) => messages.recv_timeout(SYNC_AFTER.saturating_sub(since.elapsed())),
         };
-        let (mut batch, mut count, mut end) = (Vec::new(), 0_u64, None);
+        let (mut batch, mut count, mut ended, mut end) = (Vec::new(), 0_u64, Vec::new(), None);
         let mut next = match first {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -188,13 +230,17 @@ fn append_all(mut file: Appended, lines: &Receiver<Message>) {
         };
         while let Some(message) = next.take() {
             match message {
-                Message::Line(line) => {
-                    batch.extend(line);
-                    count += 1;
-                    next = if batch.len() < MOST_BATCH_BYTES { lines.try_recv().ok() } else { None };
+                Message::Intents { lines, slots } => {
+                    let _ = slots.send(pending.start(&lines));
+                }
+                Message::Ended { slot, line } => {
+                    ended.extend(slot);
+                    count += u64::from(line.is_some());
+                    batch.extend(line.into_iter().flatten());
                 }
                 Message::End(sender) => end = Some(sender),
             }
+            next = if end.is_none() && batch.len() < MOST_BATCH_BYTES { messages.try_recv().ok() } else { None };
         }
         if let Some(lost) = &mut lost {
             lost.lines += count;
@@ -207,6 +253,9 @@ fn append_all(mut file: Appended, lines: &Receiver<Message>) {
                 Err(error) => lost = Some(Lost { lines: count, error: error.to_string() }),
             }
         }
+        if lost.is_none() {
+            ended.into_iter().for_each(|slot| pending.end(slot));
+        }
         if let Some((since, lines)) = unsynced
             && (end.is_some() || since.elapsed() >= SYNC_AFTER)
         {
@@ -217,6 +266,7 @@ fn append_all(mut file: Appended, lines: &Receiver<Message>) {
             }
         }
         if let Some(sender) = end {
+            pending.remove();
             let _ = sender.send(lost.map_or(Ok(()), Err));
             return;
         }
@@ -236,7 +286,8 @@ mod tests {
 
     fn note(writer: &ChangesWriter, name: &str) {
         let key = Prefix::new("www").unwrap().object_key(&RelativeKey::new(name));
-        writer.note(Action::Upload, key, Reason::Absent, Some(1));
+        let change = Change { action: Action::Upload, key, reason: Reason::Absent, size: Some(1) };
+        drop(Intent::new(Arc::clone(writer.0.as_ref().unwrap()), change.line(), None));
     }
 
     fn keys(path: &Path) -> Vec<String> {

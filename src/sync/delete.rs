@@ -25,6 +25,7 @@ use super::guard::Guard;
 use super::outlook::Outlook;
 use super::rules::DeleteRules;
 use super::tally::Tally;
+use crate::destination::Admission;
 use crate::destination::delete::{DeleteForm, DeleteOutcome, DeleteRequest, DeleteTarget, fits_a_batch};
 use crate::destination::error::{ErrorKind, S3Error};
 use crate::source::presence::Presence;
@@ -207,9 +208,33 @@ impl Deletes<'_> {
         if self.withholds(targets, tally) {
             targets.clear();
         }
-        let sent = if targets.is_empty() { Ok(Vec::new()) } else { request.send(admission, targets).await };
+        let sent = if targets.is_empty() { Ok(Vec::new()) } else { self.send(request, admission, targets).await };
         for target in back {
             self.account_back(&target, request.form(), tally).await;
+        }
+        sent
+    }
+
+    /// Sends one attempt. Each target that S3 may have deleted has its line then, whatever becomes of the next attempt.
+    async fn send<'a>(
+        &self,
+        request: &mut DeleteRequest<'a>,
+        admission: Admission<'a>,
+        targets: &[DeleteTarget],
+    ) -> Result<Vec<DeleteOutcome>, S3Error> {
+        let keys = targets.iter().map(|target| self.context.key(&target.key));
+        let intents = self.context.changes.intend_deletes(keys).await;
+        let sent = request.send(admission, targets).await;
+        for (number, intent) in intents.into_iter().enumerate() {
+            let may_have_effect = match &sent {
+                Ok(outcomes) => outcomes.get(number).is_none_or(DeleteOutcome::may_have_effect),
+                Err(error) => error.may_have_effect,
+            };
+            if may_have_effect {
+                drop(intent);
+            } else {
+                intent.changed_nothing();
+            }
         }
         sent
     }
@@ -241,7 +266,7 @@ impl Deletes<'_> {
         let key = self.context.key(&target.key);
         let effect = if self.context.destination.has_no_object(&target.key).await {
             self.context.record_deleted(&target.key);
-            self.context.changes.note_delete(key.clone());
+            drop(self.context.changes.intend_deletes(std::iter::once(key.clone())).await);
             "S3 has already deleted the object"
         } else {
             "S3 may still delete the object, because an attempt ended without a usable response"
@@ -269,7 +294,6 @@ impl Deletes<'_> {
                 self.outlook.succeeded();
                 tally.counts.deleted += 1;
                 self.context.record_deleted(&target.key);
-                self.context.changes.note_delete(key);
             }
             DeleteOutcome::Changed => tally.withheld(&Guard::StillTheSame, &key),
             DeleteOutcome::Failed(error) if error.kind == ErrorKind::Interrupted => {

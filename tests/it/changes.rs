@@ -1,7 +1,9 @@
 //! The changes file: appended, complete lines only, and no change missing without an error.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -10,7 +12,10 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Operation, Rule};
 use serde_json::Value;
 
-use crate::trial::{Trial, wait_until};
+use crate::trial::{Trial, random, wait_until};
+
+/// Longer ago than anything that a trial does.
+const LONG_AGO: Duration = Duration::from_secs(1000);
 
 /// The keys of the lines below the prefix. Each line is complete.
 #[track_caller]
@@ -182,4 +187,127 @@ fn the_reader_may_rename_the_file_away_during_a_run() {
     trial.s3.rule(Rule::on(Operation::PutObject).key_contains("b").does(rename));
     trial.sync(&["--changes", path.to_str().unwrap(), "--concurrency", "1"]).expect(0);
     assert_eq!((keys(&read), keys(&path)), (vec!["a".to_owned()], vec!["b".to_owned()]));
+}
+
+#[test]
+fn a_change_without_proof_has_a_line_although_the_run_failed() {
+    let trial = Trial::new();
+    trial.write("put", "1");
+    trial.write("big", random(7 << 20));
+    trial.write("refused-after", "1");
+    trial.object("orphan", "o", LONG_AGO);
+    trial.object("orphan\u{1}", "o", LONG_AGO);
+    Trial::settle();
+    let deletes = [Operation::DeleteObjects, Operation::DeleteObject];
+    let writes = [Operation::PutObject, Operation::CompleteMultipartUpload];
+    // The first response is lost, and the retry is refused: the first request may have had its effect.
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("refused-after").does(Fault::ResetAfter));
+    let denied = Fault::status(403, "AccessDenied");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("refused-after").always().does(denied));
+    trial.s3.rule(Rule::on(writes).always().does(Fault::ResetAfter));
+    trial.s3.rule(Rule::on(deletes).always().does(Fault::ResetAfter));
+    let path = trial.folder.path().join("changes");
+    let in_parts = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--retries", "1"];
+    let options = [&["--changes", path.to_str().unwrap()], &in_parts[..]].concat();
+    let run = trial.sync(&options).expect(3);
+    assert_eq!((run.counted("failed"), run.counted("uploaded")), (3, 0));
+    assert!(trial.has("put") && trial.has("big") && trial.has("refused-after"));
+    assert_eq!(keys(&path), ["big", "put", "refused-after"]);
+    // The next run finds the objects equal, and its deletes fail in the same way.
+    let run = trial.sync(&[&options[..], &["--delete", "--max-delete", "100%"]].concat()).expect(3);
+    assert_eq!((run.counted("unchanged"), run.counted("deletes_failed")), (3, 2));
+    assert!(!trial.has("orphan") && !trial.has("orphan\u{1}"));
+    // Each attempt without proof has a line of its own.
+    let changed: BTreeSet<String> = keys(&path).into_iter().collect();
+    assert_eq!(changed.iter().collect::<Vec<_>>(), ["big", "orphan", "orphan\u{1}", "put", "refused-after"]);
+    assert_eq!(pending(&trial), 0);
+}
+
+#[test]
+fn a_rewrite_without_proof_has_a_line() {
+    let trial = Trial::new();
+    let file = trial.write("a", "1");
+    Trial::settle();
+    trial.datasync(&[]).expect(0);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    Trial::settle();
+    trial.s3.rule(Rule::on(Operation::CopyObject).always().does(Fault::ResetAfter));
+    let path = trial.folder.path().join("changes");
+    trial.datasync(&["--retries", "1", "--changes", path.to_str().unwrap()]).expect(3);
+    assert_eq!(keys(&path), ["a"]);
+}
+
+#[test]
+fn a_change_that_s3_refuses_has_no_line() {
+    let trial = Trial::new();
+    trial.write("put", "1");
+    trial.write("big", random(7 << 20));
+    trial.object("orphan", "o", LONG_AGO);
+    trial.object("orphan\u{1}", "o", LONG_AGO);
+    Trial::settle();
+    let all =
+        [Operation::PutObject, Operation::CompleteMultipartUpload, Operation::DeleteObjects, Operation::DeleteObject];
+    trial.s3.rule(Rule::on(all).always().does(Fault::status(403, "AccessDenied")));
+    let path = trial.folder.path().join("changes");
+    let in_parts = ["--part-size", "5MiB", "--multipart-threshold", "5MiB", "--retries", "1"];
+    let options = [&["--changes", path.to_str().unwrap()], &in_parts[..]].concat();
+    trial.sync(&options);
+    assert!(trial.count(Operation::PutObject) > 0 && trial.count(Operation::CompleteMultipartUpload) > 0);
+    trial.remove("put");
+    trial.remove("big");
+    trial.sync(&[&options[..], &["--delete", "--max-delete", "100%", "--allow-empty-source"]].concat());
+    assert!(trial.count(Operation::DeleteObjects) > 0);
+    assert_eq!(keys(&path), [""; 0]);
+    assert_eq!(pending(&trial), 0);
+}
+
+#[test]
+fn the_next_run_appends_what_a_killed_run_may_have_changed() {
+    for (names, orphans, operation) in
+        [(vec!["a", "b"], vec![], Operation::PutObject), (vec![], vec!["x", "y"], Operation::DeleteObjects)]
+    {
+        let trial = Trial::new();
+        trial.write("kept", "1");
+        for name in &names {
+            trial.write(name, "1");
+        }
+        for name in &orphans {
+            trial.object(name, "o", LONG_AGO);
+        }
+        trial.object("kept", "1", LONG_AGO);
+        Trial::settle();
+        // S3 carries the requests out, although the run no longer lives.
+        trial.s3.rule(Rule::on(operation).always().does(Fault::Delay(Duration::from_secs(1))));
+        let path = trial.folder.path().join("changes");
+        let options = ["--changes", path.to_str().unwrap(), "--delete", "--max-delete", "100%"];
+        let run = trial.start(&options);
+        let requests = if orphans.is_empty() { names.len() } else { 1 };
+        trial.wait_for_requests(operation, requests);
+        // Another run with the same file takes nothing from a run that lives.
+        fs::create_dir(trial.folder.path().join("empty")).unwrap();
+        trial.run_words(&["sync", "empty", "s3://site/other", "--changes", options[1]], &[]).expect(0);
+        assert_eq!((keys(&path), pending(&trial)), (vec![], 1));
+        run.signal("-KILL");
+        run.end();
+        let is_done = || if orphans.is_empty() { trial.has("a") && trial.has("b") } else { !trial.has("x") };
+        wait_until("S3 has carried the requests out", is_done);
+        trial.s3.clear_rules();
+        assert_eq!(pending(&trial), 1);
+        fs::remove_file(&path).unwrap();
+        let next = trial.sync(&options).expect(0);
+        assert_eq!((next.counted("uploaded"), next.counted("deleted")), (0, 0));
+        let changed = if orphans.is_empty() { names } else { orphans };
+        assert_eq!(keys(&path), changed, "{operation:?}");
+        assert_eq!(pending(&trial), 0);
+        trial.sync(&options).expect(0);
+        assert_eq!(keys(&path), changed, "{operation:?}: once");
+    }
+}
+
+/// How many files of runs in flight or killed lie beside the changes file.
+fn pending(trial: &Trial) -> usize {
+    let names = fs::read_dir(trial.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    names
+        .filter(|name| name.to_str().is_some_and(|name| name.starts_with(".changes.") && name.ends_with(".pending")))
+        .count()
 }

@@ -52,7 +52,7 @@ impl Appended {
     /// Writes the lines to disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.file.sync_data(),
+            Self::File(file) => file.sync(),
             Self::Device(_) => Ok(()),
         }
     }
@@ -67,16 +67,24 @@ impl AppendedFile {
         };
         // Open for reading too, for the last byte, if this user may.
         let file = open(File::options().read(true)).or_else(|_| open(&mut File::options()))?;
-        if !file.metadata()?.is_file() {
+        let stat = file.metadata()?;
+        if !stat.is_file() {
             return Err(io::Error::other(
                 "it was a regular file when the run started, and is another kind of file now",
             ));
         }
+        if stat.nlink() > 1 {
+            return Err(io::Error::other("it has another hard link, which may be in the source"));
+        }
         Ok(Self { path: path.to_owned(), file })
     }
 
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
     /// Appends whole lines, all of them or none. Other runs may append to the same file.
-    fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         loop {
             // A file system without locks has no other run's lines either, or keeps short writes whole.
             let _ = flock(&self.file, FlockOperation::LockExclusive);

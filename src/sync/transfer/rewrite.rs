@@ -19,6 +19,7 @@ use crate::source::entry::SkipReason;
 use crate::source::read::ReadError;
 use crate::sync::context::Context;
 use crate::sync::job::Job;
+use crate::sync::plan_file::Action;
 use crate::sync::reason::Reason;
 use crate::sync::verdict::{FileError, Outcome, Rewrite, StepError, Stored, Write};
 use crate::time::EpochNanos;
@@ -50,7 +51,9 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
         context.record_sending(&job.file().key);
         let source = SentFile { context, file: job.file(), stat: &stat };
         let headers = context.destination.write_headers(headers.clone());
-        match context.destination.rewrite(&job.file().key, &headers, &etag, &source).await {
+        let changed = context.key(&job.file().key);
+        let intent = context.changes.intend_write(changed, Action::RewriteMetadata, Reason::Metadata, None).await;
+        match intent.end(context.destination.rewrite(&job.file().key, &headers, &etag, &source).await) {
             Ok(copied) => Some(copied),
             Err(error) if error.kind == ErrorKind::Outdated => return upload(job.expected(), None),
             Err(error) if error.cannot_copy() => None,
@@ -67,7 +70,6 @@ pub(super) async fn rewrite(context: &Context, job: &Job, to_rewrite: Rewrite) -
     let dated = last_modified
         .map_or_else(|| Written::between(started, EpochNanos::now(), context.clocks().margin()), Written::copied);
     let written = Write::Rewrite(Stored { proof, dated, stat });
-    context.changes.note_write(context.key(&job.file().key), &written);
     match context.source.re_stat(&job.file().key, &job.file().entry).await {
         Ok(now) if !now.is_same_content(&stat) => upload(expected, Some(written)),
         // If the file no longer exists, the next run deletes its object.

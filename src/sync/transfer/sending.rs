@@ -13,8 +13,11 @@ use crate::destination::put::{ExpectedObject, NewObject};
 use crate::destination::write_headers::WriteHeaders;
 use crate::source::entry::SkipReason;
 use crate::source::read::OpenFile;
+use crate::sync::changes::Intent;
 use crate::sync::context::Context;
 use crate::sync::job::SourceFile;
+use crate::sync::plan_file::Action;
+use crate::sync::reason::Reason;
 use crate::sync::verdict::StepError;
 use crate::time::EpochNanos;
 use crate::uploads::UploadFingerprint;
@@ -32,6 +35,7 @@ pub(super) struct Sending<'a> {
     pub(super) open: &'a OpenFile,
     pub(super) headers: &'a WriteHeaders,
     pub(super) expected: &'a ExpectedObject,
+    pub(super) reason: Reason,
 }
 
 /// What S3 has stored.
@@ -53,10 +57,16 @@ impl Sending<'_> {
     fn source(&self) -> SentFile<'_> {
         SentFile { context: self.context, file: self.file, stat: self.open.stat() }
     }
+
+    /// Records that the object is about to be written.
+    async fn intent(&self) -> Intent {
+        let (key, size) = (self.context.key(&self.file.key), self.open.stat().size_bytes);
+        self.context.changes.intend_write(key, Action::Upload, self.reason, Some(size)).await
+    }
 }
 
 async fn send_whole(sending: &Sending<'_>) -> Result<Sent, StepError> {
-    let Sending { context, file, open, headers, expected } = sending;
+    let Sending { context, file, open, headers, expected, .. } = sending;
     let size = open.stat().size_bytes;
     let _permit = context.budget.take(size).await;
     let body = open.read(0, usize::try_from(size).unwrap_or(usize::MAX)).await?;
@@ -65,7 +75,8 @@ async fn send_whole(sending: &Sending<'_>) -> Result<Sent, StepError> {
     let object =
         NewObject { key: &file.key, headers, content: &body, digest: &digest, expected, source: &sending.source() };
     let started = EpochNanos::now();
-    Ok(Sent { proof: context.destination.put(&object).await?, started })
+    let intent = sending.intent().await;
+    Ok(Sent { proof: intent.end(context.destination.put(&object).await)?, started })
 }
 
 /// Uploads a file in parts, and resumes the upload of an earlier run if there is one.
@@ -97,7 +108,8 @@ async fn send_and_complete(
     let published = async {
         let parts = send_parts(sending, upload, part_bytes, stored).await?;
         sending.open.check_unchanged().await?;
-        Ok(upload.complete(parts, sending.expected, &sending.source()).await?)
+        let intent = sending.intent().await;
+        Ok(intent.end(upload.complete(parts, sending.expected, &sending.source()).await)?)
     };
     let published = published.await;
     let is_over = published.is_ok() || upload.abort().await;

@@ -82,15 +82,20 @@ async fn publish(
         context.headers(&file.key, open.stat(), replaced).await
     };
     let headers = context.destination.write_headers(headers);
-    let sending = Sending { context, file, open: &open, headers: &headers, expected: &to_upload.expected };
+    let sending = Sending {
+        context,
+        file,
+        open: &open,
+        headers: &headers,
+        expected: &to_upload.expected,
+        reason: to_upload.reason,
+    };
     context.record_sending(&file.key);
     let Sent { proof, started } = sending.send().await?;
     let dated = Written::between(started, EpochNanos::now(), context.clocks().margin());
     to_upload.expected = ExpectedObject::Present(proof.etag().clone());
     let stored = Stored { proof, dated, stat: *open.stat() };
-    let written = Write::Upload(to_upload.reason, stored.clone());
-    context.changes.note_write(context.key(&file.key), &written);
-    to_upload.written = Some(written);
+    to_upload.written = Some(Write::Upload(to_upload.reason, stored.clone()));
     match context.source.re_stat(&file.key, &file.entry).await {
         Ok(now) if !now.is_same_content(open.stat()) => Err(StepError::Changed),
         // If the file no longer exists, the next run deletes its object.
