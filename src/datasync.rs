@@ -15,6 +15,7 @@ mod latest;
 pub(crate) mod mount;
 mod options;
 mod other_executions;
+pub(crate) mod own_cancel;
 pub(crate) mod remembered;
 mod request;
 mod still_running;

@@ -17,12 +17,14 @@ use crate::open_files::when_one_is_free;
 use crate::shutdown::Shutdown;
 use crate::store::Store;
 
+mod destination_record;
 mod error;
 mod folder;
 mod prefix;
 mod record;
 mod stop_limit;
 
+pub(crate) use destination_record::DestinationRecord;
 pub use error::StateError;
 pub(crate) use record::{ExpectedVersion, StateRecord, Version};
 use stop_limit::StopLimit;

@@ -1,17 +1,13 @@
 //! The circuit breaker: after some failed executions in a row, runs do not try DataSync until a cooldown is over.
 //!
-//! It also remembers which execution a run cancelled: the next run must not take that for the cancel of an operator.
-//!
 //! Each destination has its own file in the state. A file that cannot be read counts as absent; the next store rebuilds it.
 
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
-use crate::scope::Scope;
-use crate::state::State;
+use crate::state::{DestinationRecord, State};
 
 const SCHEMA: u32 = 1;
 
@@ -29,29 +25,25 @@ pub(crate) struct BreakerRules {
 pub struct Breaker {
     failures: u32,
     last_failure: Option<SystemTime>,
-    /// The execution that the last attempt cancelled, and whose end it did not see.
-    cancelled: Option<String>,
 }
 
 /// The breaker's file in the state, for one destination. Without a state there is no file.
 #[derive(Debug)]
-pub struct BreakerFile<'a> {
-    state: Option<&'a State>,
-    destination: String,
-    name: String,
-}
+pub struct BreakerFile<'a>(DestinationRecord<'a>);
 
 #[derive(Deserialize, Serialize)]
 struct BreakerRecord {
-    schema: u32,
-    destination: String,
     failures_in_a_row: u32,
     last_failure: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cancelled_execution: Option<String>,
 }
 
 impl Breaker {
+    fn of(record: BreakerRecord) -> Result<Self, String> {
+        let last = record.last_failure.map(|time| humantime::parse_rfc3339(&time)).transpose();
+        let last_failure = last.map_err(|error| format!("is damaged ({error})"))?;
+        Ok(Self { failures: record.failures_in_a_row, last_failure })
+    }
+
     /// Whether a run at this time must sync directly.
     pub(crate) fn is_open(&self, rules: BreakerRules, now: SystemTime) -> bool {
         self.failures >= rules.failures
@@ -67,21 +59,11 @@ impl Breaker {
     }
 
     pub(crate) fn succeeded(&mut self) {
-        *self = Self { cancelled: self.cancelled.take(), ..Self::default() };
+        *self = Self::default();
     }
 
     pub(crate) fn failed(&mut self, now: SystemTime) {
-        *self = Self { failures: self.failures.saturating_add(1), last_failure: Some(now), ..self.clone() };
-    }
-
-    /// The execution that the last attempt cancelled, and whose end it did not see.
-    pub(crate) fn cancelled(&self) -> Option<&str> {
-        self.cancelled.as_deref()
-    }
-
-    /// Takes the execution that an attempt cancelled, and whose end it did not see.
-    pub(crate) fn cancels(&mut self, execution: Option<String>) {
-        self.cancelled = execution;
+        *self = Self { failures: self.failures.saturating_add(1), last_failure: Some(now) };
     }
 }
 
@@ -89,57 +71,31 @@ impl<'a> BreakerFile<'a> {
     /// The file for one destination.
     #[must_use]
     pub fn new(state: Option<&'a State>, destination: &Location) -> Self {
-        Self {
-            state,
-            destination: destination.to_string(),
-            name: Scope::whole(destination.clone()).file_name("breaker.json"),
-        }
+        Self(DestinationRecord::new(state, destination, "breaker.json", SCHEMA))
     }
 
     /// Returns the stored failures, or none if the file is absent or cannot be read.
     pub async fn load(&self) -> Breaker {
-        let Some(state) = self.state else {
-            return Breaker::default();
+        let loaded = match self.0.load().await {
+            Ok(None) => Ok(Breaker::default()),
+            Ok(Some(record)) => Breaker::of(record),
+            Err(wrong) => Err(wrong),
         };
-        match state.read(&self.name).await {
-            Ok(None) => Breaker::default(),
-            Ok(Some(found)) => self.read(&found.content).unwrap_or_else(|wrong| {
-                tracing::warn!(name = self.name, "the breaker's file {wrong}: starting without its failures");
-                Breaker::default()
-            }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot read the breaker's file: starting without its failures");
-                Breaker::default()
-            }
-        }
+        loaded.unwrap_or_else(|wrong| {
+            tracing::warn!(name = self.0.name(), "the breaker's file {wrong}: starting without its failures");
+            Breaker::default()
+        })
     }
 
     /// Writes the file.
     pub(crate) async fn store(&self, breaker: &Breaker) {
-        let Some(state) = self.state else {
-            return;
-        };
         let record = BreakerRecord {
-            schema: SCHEMA,
-            destination: self.destination.clone(),
             failures_in_a_row: breaker.failures,
             last_failure: breaker.last_failure.map(|time| humantime::format_rfc3339_millis(time).to_string()),
-            cancelled_execution: breaker.cancelled.clone(),
         };
-        let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        if let Err(error) = state.write(&self.name, Bytes::from(content)).await {
+        if let Err(error) = self.0.store(&record).await {
             tracing::warn!(%error, "cannot write the breaker's file: the next run does not count this attempt");
         }
-    }
-
-    fn read(&self, content: &[u8]) -> Result<Breaker, String> {
-        let record: BreakerRecord = serde_json::from_slice(content).map_err(|error| format!("is damaged ({error})"))?;
-        if record.schema != SCHEMA || record.destination != self.destination {
-            return Err("belongs to another program or destination".to_owned());
-        }
-        let last = record.last_failure.map(|time| humantime::parse_rfc3339(&time)).transpose();
-        let last_failure = last.map_err(|error| format!("is damaged ({error})"))?;
-        Ok(Breaker { failures: record.failures_in_a_row, last_failure, cancelled: record.cancelled_execution })
     }
 }
 
@@ -176,11 +132,10 @@ mod tests {
         let file = |url: &str| BreakerFile::new(Some(&state), &url.parse().unwrap());
         let mut breaker = Breaker::default();
         breaker.failed(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500_000_000_123));
-        breaker.cancels(Some("arn".to_owned()));
         file("s3://site/www").store(&breaker).await;
         assert_eq!(file("s3://site/www").load().await, breaker);
         assert_eq!(file("s3://site/ww-w").load().await, Breaker::default());
-        let name = file("s3://site/www").name;
+        let name = file("s3://site/www").0.name().to_owned();
         assert!(name.starts_with("site-www-") && name.contains("breaker"), "{name}");
         for damaged in ["", "{", "{\"schema\":2}", "{\"schema\":1,\"destination\":\"s3://x\",\"failures_in_a_row\":9}"]
         {

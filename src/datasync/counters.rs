@@ -83,8 +83,8 @@ impl Counters {
     }
 
     /// How many files and folders the execution deleted.
-    pub(crate) const fn deleted(&self) -> i64 {
-        self.files.deleted + self.folders.deleted
+    pub(crate) fn deleted(&self) -> u64 {
+        u64::try_from(self.files.deleted + self.folders.deleted).unwrap_or_default()
     }
 
     /// What an execution that succeeded did not do of what it was to do, human-readable.

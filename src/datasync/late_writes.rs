@@ -15,7 +15,6 @@
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::verdict::VerdictKind;
@@ -25,8 +24,7 @@ use super::filters::Filters;
 use super::{Latest, Status, Task, TaskArn};
 use crate::filter::Filter;
 use crate::location::Location;
-use crate::scope::Scope;
-use crate::state::State;
+use crate::state::{DestinationRecord, State};
 use crate::sync::rules::Suspect;
 use crate::time::EpochNanos;
 
@@ -40,11 +38,9 @@ const EVERY_CONTENT: Suspect = Suspect { content: Some(EpochNanos(0)), ..EVERYTH
 /// Which objects of a destination are suspect. Without a state, only this run knows.
 #[derive(Debug)]
 pub(crate) struct LateWrites<'a> {
-    state: Option<&'a State>,
+    record: DestinationRecord<'a>,
     /// The task of the run, if it has one.
     task: Option<&'a TaskArn>,
-    destination: String,
-    name: String,
     remembered: Remembered,
     /// Whether this run does not know how the latest execution ended.
     unknown: bool,
@@ -62,8 +58,6 @@ struct Remembered {
 
 #[derive(Deserialize, Serialize)]
 struct SuspectRecord {
-    schema: u32,
-    destination: String,
     /// Times in nanoseconds since 1970.
     late_since_ns: Option<String>,
     content_since_ns: Option<String>,
@@ -76,26 +70,20 @@ struct SuspectRecord {
 impl<'a> LateWrites<'a> {
     /// Loads what the state remembers of a destination. If the state cannot be read, everything is suspect.
     pub(crate) async fn load(state: Option<&'a State>, destination: &Location, task: Option<&'a TaskArn>) -> Self {
-        let name = Scope::whole(destination.clone()).file_name("suspect.json");
-        let (destination, remembered) = (destination.to_string(), Remembered::default());
-        let mut loaded = Self { state, task, destination, name, remembered, unknown: false };
-        let Some(state) = state else {
-            return loaded;
-        };
-        let remembered = match state.read(&loaded.name).await {
+        let record = DestinationRecord::new(state, destination, "suspect.json", SCHEMA);
+        let remembered = match record.load().await {
             Ok(None) => Ok(Remembered::default()),
-            Ok(Some(found)) => loaded.parse(&found.content),
-            Err(error) => Err(error.to_string()),
+            Ok(Some(found)) => Remembered::of(found),
+            Err(wrong) => Err(wrong),
         };
-        loaded.remembered = remembered.unwrap_or_else(|error| {
+        let remembered = remembered.unwrap_or_else(|wrong| {
             tracing::warn!(
-                name = loaded.name,
-                error,
-                "cannot read since when objects are suspect: comparing all of them"
+                name = record.name(),
+                "the record since when objects are suspect {wrong}: comparing all of them"
             );
             Remembered { suspect: EVERY_CONTENT, ..Remembered::default() }
         });
-        loaded
+        Self { record, task, remembered, unknown: false }
     }
 
     /// The objects that a run must compare, whatever their dates are.
@@ -207,14 +195,9 @@ impl<'a> LateWrites<'a> {
     }
 
     async fn store(&self) {
-        let Some(state) = self.state else {
-            return;
-        };
         let Remembered { suspect, filters, running } = &self.remembered;
         let text = |time: Option<EpochNanos>| time.map(|time| time.0.to_string());
         let record = SuspectRecord {
-            schema: SCHEMA,
-            destination: self.destination.clone(),
             late_since_ns: text(suspect.late),
             content_since_ns: text(suspect.content),
             changed_since_ns: text(suspect.changed),
@@ -222,20 +205,17 @@ impl<'a> LateWrites<'a> {
             exclude: filters.exclude.clone(),
             running: running.clone(),
         };
-        let content = serde_json::to_vec_pretty(&record).unwrap_or_default();
-        if let Err(error) = state.write(&self.name, Bytes::from(content)).await {
+        if let Err(error) = self.record.store(&record).await {
             tracing::warn!(%error, "cannot store since when objects are suspect: only this run compares them");
         }
     }
+}
 
-    fn parse(&self, content: &[u8]) -> Result<Remembered, String> {
-        let record: SuspectRecord = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-        if record.schema != SCHEMA || record.destination != self.destination {
-            return Err("it belongs to another program or destination".to_owned());
-        }
+impl Remembered {
+    fn of(record: SuspectRecord) -> Result<Self, String> {
         let time = |text: Option<String>| {
             let time = text.map(|text| text.parse().map(EpochNanos)).transpose();
-            time.map_err(|_| "a time is not a number".to_owned())
+            time.map_err(|_| "has a time that is not a number".to_owned())
         };
         let suspect = Suspect {
             late: time(record.late_since_ns)?,
@@ -243,11 +223,9 @@ impl<'a> LateWrites<'a> {
             changed: time(record.changed_since_ns)?,
         };
         let filters = Filters { include: record.include, exclude: record.exclude };
-        Ok(Remembered { suspect, filters, running: record.running })
+        Ok(Self { suspect, filters, running: record.running })
     }
-}
 
-impl Remembered {
     /// The same, with what is suspect of the objects that these filters admit.
     fn with(self, suspect: Suspect, filters: Filters) -> Self {
         let filters = if self.suspect.is_empty() { filters } else { self.filters.widened_by(filters) };
@@ -296,7 +274,7 @@ mod tests {
         assert_eq!(loaded().await.suspect(), late(7).and(content(9)), "the earliest time for each reason");
         let other: Location = "s3://site/ww-w".parse().unwrap();
         assert_eq!(LateWrites::load(Some(&state), &other, None).await.suspect(), Suspect::default());
-        let name = loaded().await.name;
+        let name = loaded().await.record.name().to_owned();
         assert!(name.ends_with(".suspect.json"), "{name}");
         for damaged in ["", "{\"schema\":2}", "{\"schema\":1,\"destination\":\"s3://site/www\",\"running\":[]}"] {
             std::fs::write(folder.path().join(&name), damaged).unwrap();

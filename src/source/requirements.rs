@@ -24,7 +24,7 @@ pub enum Unmet {
          system there"
     )]
     NotMountedAs { path: String, found: String, required: FileSystemType },
-    #[error("the sentinel {sentinel} is not in the source {path}: is the right file system mounted?")]
+    #[error("the sentinel {sentinel} is not in the source {path}: mount the right file system, or restore this file")]
     NoSentinel { path: String, sentinel: String },
 }
 

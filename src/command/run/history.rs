@@ -10,6 +10,7 @@ use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Attempt, unwanted_writes};
 use crate::datasync::breaker::{Breaker, BreakerFile, BreakerRules};
 use crate::datasync::late_writes::LateWrites;
+use crate::datasync::own_cancel::OwnCancel;
 use crate::datasync::{Beside, ExecutionArn, Latest, OtherExecutions, Request, StillRunning, Task};
 use crate::session::Session;
 use crate::shutdown::Shutdown;
@@ -27,6 +28,7 @@ pub(super) struct History<'a> {
     request: Option<&'a Request>,
     pub(super) latest: Latest,
     late_writes: LateWrites<'a>,
+    own_cancel: OwnCancel<'a>,
     breaker: Breaker,
     breaker_file: BreakerFile<'a>,
     loaded: SystemTime,
@@ -57,8 +59,9 @@ impl<'a> History<'a> {
         }
         let breaker_file = BreakerFile::new(state, destination);
         let breaker = breaker_file.load().await;
-        let latest = latest.cancelled_by_run(breaker.cancelled());
-        Self { task, request, latest, late_writes, breaker, breaker_file, loaded }
+        let own_cancel = OwnCancel::load(state, destination).await;
+        let latest = latest.cancelled_by_run(own_cancel.execution());
+        Self { task, request, latest, late_writes, own_cancel, breaker, breaker_file, loaded }
     }
 
     /// Whether the run must not try DataSync, because the last executions failed.
@@ -80,7 +83,7 @@ impl<'a> History<'a> {
         };
         self.late_writes.saw_attempt(attempt, task).await;
         let (kind, before) = (attempt.verdict.kind, self.breaker.clone());
-        self.breaker.cancels(attempt.cancelled().map(ToString::to_string));
+        self.own_cancel.set(attempt.cancelled()).await;
         if matches!(kind, VerdictKind::Succeeded | VerdictKind::Partial) {
             self.breaker.succeeded();
         } else if !matches!(kind, VerdictKind::Cancelled | VerdictKind::Interrupted) {

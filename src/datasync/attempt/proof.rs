@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Followed;
+use super::followed::Followed;
 use crate::datasync::{Execution, ExecutionOptions, Filters, OwnDeletes, Request, Task};
 
 /// How much later the clock of this machine may be than that of DataSync.
@@ -39,19 +39,22 @@ pub(crate) enum Unproven {
     /// The execution was to delete nothing, and may have deleted.
     IgnoredOverride {
         /// How many files and folders DataSync counted as deleted.
-        deleted: i64,
+        deleted: u64,
     },
     /// The execution of another client deletes objects itself, and this run asked for no deletes of DataSync.
     UnguardedDeletes {
         /// How many files and folders DataSync counted as deleted.
-        deleted: i64,
+        deleted: u64,
     },
 }
 
 impl Unproven {
-    /// Whether the execution may have deleted what no guard has seen.
-    pub(super) const fn is_unguarded_delete(&self) -> bool {
-        matches!(self, Self::IgnoredOverride { .. } | Self::UnguardedDeletes { .. })
+    /// How many objects the execution deleted that no guard has seen, if it may have deleted any.
+    pub(super) const fn unguarded_deletes(&self) -> Option<u64> {
+        match self {
+            Self::IgnoredOverride { deleted } | Self::UnguardedDeletes { deleted } => Some(*deleted),
+            _ => None,
+        }
     }
 
     /// Whether the execution may have deleted although it was to delete nothing.
@@ -61,7 +64,7 @@ impl Unproven {
 
     /// Whether the execution may have done what this run does not allow, however it ended.
     pub(super) const fn is_violation(&self) -> bool {
-        self.is_unguarded_delete() || self.is_unwanted_write()
+        self.unguarded_deletes().is_some() || self.is_unwanted_write()
     }
 
     /// Whether the execution may have written what this run does not allow.

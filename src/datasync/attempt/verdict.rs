@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Unproven;
+use super::proof::Unproven;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, ExecutionArn, Status};
 

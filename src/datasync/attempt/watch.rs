@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::StageLimits;
+use super::limits::StageLimits;
 use super::verdict::AttemptVerdict;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
 use crate::datasync::{Execution, Status};
