@@ -144,9 +144,10 @@ impl Guard {
                 "the run was asked to stop before them: the next run, or the same plan again, does them".to_owned()
             }
             Self::TaskUnknown => {
-                "DataSync did not describe the task, so this run cannot know what the task excludes and whether it \
-                 deletes now: read `datasync.evidence`, and run again once DataSync describes the task. To delete \
-                 without DataSync, run efs2s3 sync --delete with the task's filters"
+                "DataSync did not describe the task, or the task has other settings than when the run began, so this run \
+                 cannot know what the task excludes and whether it deletes now: read `datasync.evidence`, and run again \
+                 once DataSync describes the task. To delete without DataSync, run efs2s3 sync --delete with the task's \
+                 filters"
                     .to_owned()
             }
             Self::DatasyncMayStillRun { execution } => format!(

@@ -324,6 +324,18 @@ fn a_task_that_changes_during_the_run_is_not_followed() {
 }
 
 #[test]
+fn a_task_that_changes_during_the_direct_sync_withholds_its_deletes() {
+    let (trial, datasync) = trial(&[("ERROR", Duration::ZERO)]);
+    let datasync = Arc::new(datasync);
+    let task = Arc::clone(&datasync);
+    let exclude = move || task.change(|service| service.exclude = Some("/orphan".to_owned()));
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(exclude)));
+    let run = trial.run(&datasync, &[]).expect(3);
+    assert_eq!((run.withheld_by("task_unknown"), trial.has("orphan")), (1, true), "{}", run.stderr);
+    assert!(run.stderr.contains("other settings than when the run began"), "{}", run.stderr);
+}
+
+#[test]
 fn a_manifest_that_changes_during_the_run_is_not_followed() {
     for (script, options) in [(SUCCESS, &["--audit"][..]), (&[("ERROR", Duration::ZERO)], &[])] {
         let (trial, datasync) = trial(script);
