@@ -2,7 +2,7 @@
 //!
 //! The only home of calls to the file system below the source directory. Its methods: `walk` and `stat_named` here,
 //! `open_file` and `re_stat` in `read`, `presences` in `presence`, `content` in `content`,
-//! `learn_sizes` in `sizes`, `unseen` in `unseen`.
+//! `learn_sizes` in `sizes`, `unseen` in `unseen`, `may_have_left` in `departed`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::key::SourcePath;
 
 pub(crate) mod content;
+pub(crate) mod departed;
 pub mod entry;
 mod later_reads;
 pub(crate) mod mount;

@@ -18,6 +18,7 @@ use super::proof::{IN_ITS_PLACE, no_content};
 use super::send::{Admission, Failed};
 use crate::key::{ObjectKey, RelativeKey};
 use crate::object::ETag;
+use crate::time::EpochNanos;
 
 /// S3's limit for one `DeleteObjects`.
 pub(crate) const MAX_BATCH: usize = 1000;
@@ -29,6 +30,7 @@ pub(crate) struct DeleteTarget {
     /// The object is deleted only if it still has this ETag. Empty: in any case.
     pub(crate) etag: ETag,
     pub(crate) size_bytes: u64,
+    pub(crate) last_modified: EpochNanos,
 }
 
 /// The result of one delete.
@@ -244,7 +246,8 @@ impl Destination {
 
     /// Deletes whatever is at the key; succeeds if there is nothing.
     pub(crate) async fn delete_any(&self, key: &RelativeKey) -> Result<(), S3Error> {
-        let target = [DeleteTarget { key: key.clone(), etag: ETag::new(""), size_bytes: 0 }];
+        let target =
+            [DeleteTarget { key: key.clone(), etag: ETag::new(""), size_bytes: 0, last_modified: EpochNanos(0) }];
         let mut request = self.delete_request(DeleteForm::Alone);
         loop {
             let sent = match request.admit().await {

@@ -20,6 +20,8 @@ use crate::time::EpochNanos;
 pub(crate) struct ReadDirectories {
     directories: Mutex<Spool<ReadDirectory>>,
     files: Mutex<SeenFiles>,
+    /// The time of the first stat, by the host's clock.
+    started: Mutex<Option<EpochNanos>>,
 }
 
 /// One of them.
@@ -38,6 +40,9 @@ impl ReadDirectories {
     /// Adds a directory by the stat that was made before it was read.
     pub(super) fn add(&self, key: &str, stat: &Stat, through_link: bool) {
         let Stat { inode, mtime, ctime, .. } = *stat;
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        *started = Some(started.map_or(stat.seen_at, |started| started.min(stat.seen_at)));
+        drop(started);
         let record = ReadDirectory { key: RelativeKey::new(key), inode, mtime, ctime, through_link };
         self.directories.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
@@ -45,6 +50,11 @@ impl ReadDirectories {
     /// Adds a file of one of them.
     pub(super) fn add_file(&self, key: &str, stat: &Stat) {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).add(key, stat);
+    }
+
+    /// Returns when the walk started, by the host's clock.
+    pub(super) fn started(&self) -> Option<EpochNanos> {
+        *self.started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes out which files the walk saw.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,6 +22,7 @@ use super::entry::{EntryKind, Problem, Stat};
 use super::operations::{LastLink, Operations};
 use super::root::Root;
 use super::walk::Links;
+use crate::time::EpochNanos;
 
 /// More distinct sizes than this count as all sizes.
 const MOST_SIZES: usize = 100_000;
@@ -95,14 +97,16 @@ impl Places {
     }
 }
 
-/// What the scan found at one entry: the size of the object that would hold it, if one would.
-type Scanned = Result<Option<u64>, String>;
+/// What the scan found at one entry: the size of the object that would hold it, if one would, and its mtime.
+type Scanned = Result<Option<(u64, EpochNanos)>, String>;
 
 impl Source {
-    /// Adds the sizes of all files in these places.
-    pub(crate) async fn learn_sizes(&self, places: Places, sizes: &mut Sizes) {
+    /// Adds the sizes of all files in these places. Returns the latest mtime of a file among them.
+    pub(crate) async fn learn_sizes(&self, places: Places, sizes: &mut Sizes) -> Option<EpochNanos> {
+        let mut latest = None;
         if places.has_more {
-            return sizes.all("too many names cannot be keys");
+            sizes.all("too many names cannot be keys");
+            return latest;
         }
         let (sender, mut scanned) = mpsc::channel(AHEAD);
         let scan = Scan {
@@ -116,13 +120,17 @@ impl Source {
         let timeout = self.call_timeout().timeout;
         while let Sizes::These(_) = sizes {
             match tokio::time::timeout(timeout, scanned.recv()).await {
-                Ok(Some(Ok(Some(size)))) => sizes.add(size),
+                Ok(Some(Ok(Some((size, mtime))))) => {
+                    sizes.add(size);
+                    latest = latest.max(Some(mtime));
+                }
                 Ok(Some(Ok(None))) => {}
                 Ok(Some(Err(why))) => sizes.all(why),
-                Ok(None) => return,
+                Ok(None) => return latest,
                 Err(_) => sizes.all(Problem::timed_out("stat", timeout).message),
             }
         }
+        latest
     }
 }
 
@@ -151,7 +159,7 @@ impl Scan {
             Ok(stat) if stat.kind == EntryKind::Directory || self.leads_to_a_directory(path, &stat) => {
                 self.subtree(path)
             }
-            Ok(stat) => self.send(self.size_of(path, stat.kind, || Ok(stat.size_bytes))),
+            Ok(stat) => self.send(self.size_of(path, stat.kind, || Ok((stat.size_bytes, stat.mtime)))),
         }
     }
 
@@ -214,22 +222,28 @@ impl Scan {
         };
         self.size_of(path.as_os_str().as_bytes(), kind, || {
             self.operations.stat.fetch_add(1, Ordering::Relaxed);
-            Ok(entry.metadata()?.len())
+            let metadata = entry.metadata()?;
+            Ok((metadata.len(), mtime(&metadata)))
         })
     }
 
-    fn size_of(&self, path: &[u8], kind: EntryKind, size: impl FnOnce() -> std::io::Result<u64>) -> Scanned {
+    fn size_of(
+        &self,
+        path: &[u8],
+        kind: EntryKind,
+        size: impl FnOnce() -> std::io::Result<(u64, EpochNanos)>,
+    ) -> Scanned {
         let (root, unseen) = (self.root.fd(), |error: std::io::Error| cannot_see(path, &error));
         match (kind, self.links) {
             // A directory has no content, and a special file is never copied.
             (EntryKind::Directory | EntryKind::Special, _) | (EntryKind::Symlink, Links::Skip) => Ok(None),
             (EntryKind::File, _) => size().map(Some).map_err(unseen),
             (EntryKind::Symlink, Links::Keep) => match self.operations.readlink(root, path) {
-                Ok(target) => Ok(u64::try_from(target.len()).ok()),
+                Ok(target) => Ok(u64::try_from(target.len()).ok().map(|size| (size, EpochNanos(0)))),
                 Err(errno) => Err(unseen(errno.into())),
             },
             (EntryKind::Symlink, Links::Follow) => match self.operations.fresh_stat(root, path, LastLink::Follow) {
-                Ok(target) if target.kind == EntryKind::File => Ok(Some(target.size_bytes)),
+                Ok(target) if target.kind == EntryKind::File => Ok(Some((target.size_bytes, target.mtime))),
                 Ok(target) if target.kind == EntryKind::Directory => {
                     Err(format!("'{}' is a link to a directory", String::from_utf8_lossy(path)))
                 }
@@ -242,6 +256,10 @@ impl Scan {
     fn send(&self, scanned: Scanned) -> Result<(), Enough> {
         self.sender.blocking_send(scanned).map_err(|_| Enough)
     }
+}
+
+fn mtime(metadata: &std::fs::Metadata) -> EpochNanos {
+    EpochNanos(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
 }
 
 fn cannot_see(path: &[u8], error: &std::io::Error) -> String {

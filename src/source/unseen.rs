@@ -51,6 +51,10 @@ const CLOCKS_DIFFER: Duration = Duration::from_secs(2);
 pub(crate) struct Unseen {
     /// The sizes of the files, also of those below unseen directories.
     pub(crate) sizes: Sizes,
+    /// The latest mtime of the files.
+    pub(crate) latest_mtime: Option<EpochNanos>,
+    /// When the walk started, by the host's clock.
+    pub(crate) walk_started: Option<EpochNanos>,
     /// How many files and directories there are, without what is below the directories.
     pub(crate) count: u64,
     /// Why the check ended early: the file or directory, the error, and what to do.
@@ -76,7 +80,10 @@ enum Now {
 enum New {
     /// The walk has seen it, or it is not part of the sync.
     Nothing,
-    File(u64),
+    File {
+        size_bytes: u64,
+        mtime: EpochNanos,
+    },
     /// A directory, unless the walk has read the one with this inode under this key. Ends in `/`.
     Directory(String, (u64, u64)),
     /// A file or directory that can have no key.
@@ -98,10 +105,12 @@ impl Source {
     /// Compares the directories that a walk read with what they are now.
     pub(crate) async fn unseen(&self, read: &ReadDirectories) -> Unseen {
         let mut unseen = Unseen::default();
+        unseen.walk_started = read.started();
         unseen.error = self.find_unseen(read, &mut unseen).await.err();
         let places = std::mem::take(&mut unseen.places);
         if !places.is_empty() {
-            self.learn_sizes(places, &mut unseen.sizes).await;
+            let latest = self.learn_sizes(places, &mut unseen.sizes).await;
+            unseen.latest_mtime = unseen.latest_mtime.max(latest);
         }
         unseen
     }
@@ -206,9 +215,10 @@ impl Source {
                     New::Directory(key, inode) => {
                         directories.insert(key, inode);
                     }
-                    New::File(size) => {
+                    New::File { size_bytes, mtime } => {
                         unseen.count += 1;
-                        unseen.sizes.add(size);
+                        unseen.sizes.add(size_bytes);
+                        unseen.latest_mtime = unseen.latest_mtime.max(Some(mtime));
                     }
                     New::Nameless(path) => {
                         unseen.count += 1;
@@ -333,7 +343,11 @@ impl Check {
             EntryKind::File | EntryKind::Symlink => {
                 let is_leftover = is_leftover(key.rsplit('/').next().unwrap_or(&key).as_bytes());
                 let is_out = is_leftover || !filter.admits(&key) || !range.keys().contains(key.as_bytes());
-                if is_out || self.seen.include(&key, stat) { New::Nothing } else { New::File(stat.size_bytes) }
+                if is_out || self.seen.include(&key, stat) {
+                    New::Nothing
+                } else {
+                    New::File { size_bytes: stat.size_bytes, mtime: stat.mtime }
+                }
             }
             EntryKind::Special => New::Nothing,
         }

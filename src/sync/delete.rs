@@ -81,8 +81,9 @@ pub(crate) async fn for_each_batch(
             let batch = batch?;
             remaining = remaining.saturating_sub(u64::try_from(batch.len()).unwrap_or(u64::MAX));
             let mut allowed = Vec::with_capacity(batch.len());
-            for target in batch {
-                match guards.of(&target) {
+            let have_left = guards.have_left(context, &batch).await;
+            for (target, has_left) in batch.into_iter().zip(have_left) {
+                match guards.of(&target, has_left) {
                     Some(guard) => tally.withheld(&guard, &context.key(&target.key)),
                     None => allowed.push(target),
                 }

@@ -116,7 +116,9 @@ impl Guard {
             | Self::TaskUnknown
             | Self::DatasyncMayStillRun { .. }
             | Self::Walk { .. }
-            | Self::MayBeRenamed { new_name: NewName::Unseen | NewName::NotChecked, .. }
+            | Self::MayBeRenamed {
+                new_name: NewName::Unseen | NewName::UnseenAndChanged | NewName::NotChecked, ..
+            }
             | Self::Unknown
             | Self::Uploads { .. }
             | Self::EmptySource { .. }
@@ -185,6 +187,11 @@ impl Guard {
                          file failed (read `failures`), or is younger than --min-age. Kept the object until a run \
                          publishes the file"
                     ),
+                    NewName::UnseenAndChanged => "a file came to its name after the walk had read the directory there, and \
+                         its content may be newer than this object. A directory on the path of this object changed during \
+                         the walk, so the object may be the file's old name. Kept the object: the next run publishes the \
+                         file, and deletes its old name"
+                        .to_owned(),
                     NewName::Unseen | NewName::NotChecked => format!(
                         "a file came to its name after the walk had read the directory there, {size}: this object may be \
                          its old name. Kept the object: the next run publishes the file, and deletes its old name"
@@ -249,6 +256,8 @@ pub enum NewName {
     Unpublished,
     /// The walk did not see it.
     Unseen,
+    /// The walk did not see it, and its content may be newer than the object.
+    UnseenAndChanged,
     /// The run could not look for files that the walk did not see.
     NotChecked,
 }

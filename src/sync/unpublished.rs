@@ -8,6 +8,7 @@ use crate::source::entry::{EntryKind, Stat};
 use crate::source::sizes::{Places, Sizes};
 use crate::source::unseen::Unseen;
 use crate::sync::guard::{Guard, NewName};
+use crate::time::EpochNanos;
 
 /// The unpublished files of a run.
 #[derive(Debug, Default)]
@@ -44,9 +45,21 @@ impl Unpublished {
         RenamedSizes {
             unpublished: self.sizes.clone(),
             unseen: unseen.sizes.clone(),
+            changed: unseen
+                .latest_mtime
+                .zip(unseen.walk_started)
+                .map(|(latest_mtime, walk_started)| Changed { latest_mtime, walk_started }),
             not_checked: unseen.error.clone(),
         }
     }
+}
+
+/// Files that the walk did not see, whose content may be newer than an orphan: the size of its object shows nothing then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Changed {
+    pub(crate) latest_mtime: EpochNanos,
+    /// When the walk started, by the host's clock.
+    pub(crate) walk_started: EpochNanos,
 }
 
 /// The sizes of orphans that may be old names.
@@ -54,6 +67,7 @@ impl Unpublished {
 pub(crate) struct RenamedSizes {
     unpublished: Sizes,
     unseen: Sizes,
+    pub(crate) changed: Option<Changed>,
     /// Why the run could not learn what the walk did not see: each orphan may be an old name.
     not_checked: Option<String>,
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fake_aws::s3::{Fault, ListOrder, Operation, Reply, Rule, Seed};
 
@@ -535,6 +536,24 @@ fn while_uploading(trial: &Trial, hook: impl Fn() + Send + Sync + 'static) {
     trial.s3.rule(rule.does(Fault::before(hook)));
 }
 
+/// Writes a file with an mtime from before the objects of a trial, as a restored file has.
+fn restore(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::now() - 2 * LONG_AGO).unwrap();
+}
+
+#[test]
+fn a_file_that_is_back_with_new_content_withholds_its_own_delete_alone() {
+    let trial = ten();
+    orphans(&trial, ["back"]);
+    let path = trial.tree().join("back");
+    while_uploading(&trial, move || fs::write(&path, "of another size than the orphan").unwrap());
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert!(trial.has("back"));
+    assert_eq!(run.withheld_by("still_gone"), 1);
+}
+
 #[test]
 fn delete_is_withheld_if_the_file_exists_again() {
     let trial = ten();
@@ -544,7 +563,7 @@ fn delete_is_withheld_if_the_file_exists_again() {
     while_uploading(&trial, move || {
         fs::create_dir(tree.join("new-d")).unwrap();
         for name in ["back", "d/back", "new-d/back"] {
-            fs::write(tree.join(name), "of another size than the orphan").unwrap();
+            restore(&tree.join(name), "of another size than the orphan");
         }
         std::os::unix::fs::symlink("back", tree.join("as a link")).unwrap();
         std::os::unix::fs::symlink("nowhere", tree.join("broken link")).unwrap();
@@ -855,7 +874,7 @@ fn each_guard_has_its_own_entry_in_the_report() {
     orphans(&trial, ["a//b", "back", "orphan", "rewritten"]);
     let (tree, s3) = (trial.tree(), trial.s3.clone());
     while_uploading(&trial, move || {
-        fs::write(tree.join("back"), "1").unwrap();
+        restore(&tree.join("back"), "1");
         s3.put("site", "www/rewritten", "theirs", Seed::default());
     });
     let run = trial.sync(&["--delete"]).expect(0);

@@ -154,7 +154,8 @@ fn a_changed_directory_costs_one_stat_for_each_name() {
 fn a_file_renamed_behind_the_walk_keeps_its_old_object_for_one_run() {
     for_each_change(["plain", "datasync"], |(what, change, kept), mode| {
         let trial = trial(mode);
-        trial.object("orphan", "of another size", LONG_AGO);
+        // Newer than the content of each file.
+        trial.object("orphan", "of another size", Duration::ZERO);
         let source = trial.tree().display().to_string();
         let run = while_walking(&trial, &[&words("sync", &source, mode)[..], &ALL].concat(), change).expect(3);
         for key in kept {
@@ -166,6 +167,82 @@ fn a_file_renamed_behind_the_walk_keeps_its_old_object_for_one_run() {
         trial.sync(&[&ALL[..], &["--mode", mode]].concat()).expect(0);
         assert!(kept.iter().all(|key| !trial.has(key)), "{what}, {mode}: the next run deletes the old names");
     });
+}
+
+/// Changes a file and renames it, alone or with its directory.
+const CHANGED: [Change; 4] = [
+    (
+        "it grew",
+        |tree| {
+            fs::write(tree.join("z/file"), "x".repeat(1000)).unwrap();
+            rename(tree, "z/file", "a/whole");
+        },
+        &["z/file"],
+    ),
+    (
+        "it shrank",
+        |tree| {
+            fs::write(tree.join("z/file"), "").unwrap();
+            rename(tree, "z/file", "a/whole");
+        },
+        &["z/file"],
+    ),
+    (
+        "it grew in a directory",
+        |tree| {
+            fs::write(tree.join("z/d/one"), "x".repeat(1000)).unwrap();
+            rename(tree, "z/d", "a/d");
+        },
+        &["z/d/e/two", "z/d/one"],
+    ),
+    (
+        "it is in a new directory",
+        |tree| {
+            fs::write(tree.join("z/file"), "x".repeat(1000)).unwrap();
+            fs::create_dir_all(tree.join("a/new/er")).unwrap();
+            rename(tree, "z/file", "a/new/er/file");
+        },
+        &["z/file"],
+    ),
+];
+
+#[test]
+fn a_file_that_changed_and_was_renamed_behind_the_walk_keeps_its_old_object() {
+    thread::scope(|scope| {
+        for ((what, change, kept), mode) in
+            CHANGED.into_iter().flat_map(|change| ["plain", "datasync"].map(|mode| (change, mode)))
+        {
+            scope.spawn(move || {
+                let trial = trial(mode);
+                // No file has left these directories during the walk.
+                for name in ["orphan", "b/orphan", "gone/orphan"] {
+                    trial.object(name, "of another size", LONG_AGO);
+                }
+                let source = trial.tree().display().to_string();
+                let run = while_walking(&trial, &[&words("sync", &source, mode)[..], &ALL].concat(), change).expect(3);
+                for key in kept {
+                    assert!(trial.has(key), "{what}, {mode}: {key} is the only copy of its file");
+                }
+                for name in ["orphan", "b/orphan", "gone/orphan"] {
+                    assert!(!trial.has(name), "{what}, {mode}: {name}: {}", run.stderr);
+                }
+                assert_eq!(run.withheld_by("may_be_renamed"), u64::try_from(kept.len()).unwrap(), "{what}, {mode}");
+                run.assert_adds_up();
+                trial.sync(&[&ALL[..], &["--mode", mode]].concat()).expect(0);
+                assert!(kept.iter().all(|key| !trial.has(key)), "{what}, {mode}: the next run deletes the old names");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_plan_keeps_the_old_object_of_a_file_that_changed_and_was_renamed() {
+    let (_, change, kept) = CHANGED[0];
+    let trial = trial("plain");
+    let source = trial.tree().display().to_string();
+    let plan = while_walking(&trial, &[&words("plan", &source, "plain")[..], &ALL].concat(), change).expect(3);
+    assert!(!plan.stdout.contains(kept[0]), "{}", plan.stdout);
+    assert_eq!(plan.withheld_by("may_be_renamed"), 1);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::key::RelativeKey;
 use crate::object::{ETag, Object};
 use crate::spool::{Spool, SpoolRecord};
 use crate::sync::guard::Guard;
+use crate::time::EpochNanos;
 
 /// Orphans found so far, in order.
 #[derive(Debug, Default)]
@@ -25,12 +26,14 @@ impl SpoolRecord for DeleteTarget {
     }
 
     fn fields(&self) -> ByteRecord {
-        ByteRecord::from(vec![self.key.as_str(), &self.etag.text(), &self.size_bytes.to_string()])
+        let numbers = [self.size_bytes.to_string(), self.last_modified.0.to_string()];
+        ByteRecord::from(vec![self.key.as_str(), &self.etag.text(), &numbers[0], &numbers[1]])
     }
 
     fn of_fields(fields: &StringRecord) -> Option<Self> {
-        let (key, etag, size) = (fields.get(0)?, fields.get(1)?, fields.get(2)?);
-        Some(Self { key: RelativeKey::new(key), etag: ETag::new(etag), size_bytes: size.parse().ok()? })
+        let (key, etag) = (RelativeKey::new(fields.get(0)?), ETag::new(fields.get(1)?));
+        let (size_bytes, last_modified) = (fields.get(2)?.parse().ok()?, EpochNanos(fields.get(3)?.parse().ok()?));
+        Some(Self { key, etag, size_bytes, last_modified })
     }
 }
 
@@ -39,7 +42,8 @@ impl Orphans {
     pub(crate) fn push(&mut self, object: &Object) {
         self.count += 1;
         let (key, etag) = (object.key.clone(), object.etag.clone());
-        self.spool.push(DeleteTarget { key, etag, size_bytes: object.size_bytes });
+        let Object { size_bytes, last_modified, .. } = *object;
+        self.spool.push(DeleteTarget { key, etag, size_bytes, last_modified });
     }
 
     /// How many orphans there are.
@@ -83,7 +87,6 @@ pub(super) fn spill_guard(error: &io::Error) -> Guard {
 mod tests {
     use super::*;
     use crate::object::StorageClass;
-    use crate::time::EpochNanos;
 
     #[test]
     fn any_number_of_orphans_is_read_in_order_whatever_their_names() {

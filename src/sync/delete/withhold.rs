@@ -4,11 +4,19 @@
 use super::orphan::{Orphans, spill_guard};
 use crate::destination::delete::DeleteTarget;
 use crate::served::InnerDestinations;
+use crate::source::presence::Presence;
 use crate::sync::context::Context;
-use crate::sync::guard::Guard;
+use crate::sync::guard::{Guard, NewName};
 use crate::sync::rules::DeleteRules;
 use crate::sync::tally::Tally;
 use crate::sync::unpublished::RenamedSizes;
+
+/// Whether the file of an orphan may have left its place during the walk, for a name that the walk did not see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HasLeft {
+    No,
+    Perhaps,
+}
 
 /// The guards of one run.
 #[derive(Debug, Default)]
@@ -77,8 +85,35 @@ impl RunGuards {
     }
 
     /// Returns the first guard that withholds this delete.
-    pub(super) fn of(&self, target: &DeleteTarget) -> Option<Guard> {
-        self.first.clone().or_else(|| self.of_object(target)).or_else(|| self.last.clone())
+    pub(super) fn of(&self, target: &DeleteTarget, has_left: HasLeft) -> Option<Guard> {
+        let left = || {
+            (has_left == HasLeft::Perhaps)
+                .then_some(Guard::MayBeRenamed { new_name: NewName::UnseenAndChanged, unknown_size: None })
+        };
+        self.first.clone().or_else(|| self.of_object(target)).or_else(left).or_else(|| self.last.clone())
+    }
+
+    /// Returns for each target whether its file may have left its place during the walk, and may have come to a name that
+    /// the walk did not see with other content than the object has.
+    pub(super) async fn have_left(&self, context: &Context, batch: &[DeleteTarget]) -> Vec<HasLeft> {
+        let mut have_left = vec![HasLeft::No; batch.len()];
+        let Some(changed) = self.renamed.changed else { return have_left };
+        let margin = context.clocks().margin();
+        // The object of a directory has no content.
+        let has_content = |target: &DeleteTarget| target.size_bytes > 0 || !target.key.as_str().ends_with('/');
+        let is_older =
+            |target: &DeleteTarget| has_content(target) && target.last_modified <= changed.latest_mtime.plus(margin);
+        let keys = |of: &[(&DeleteTarget, &mut HasLeft)]| of.iter().map(|(target, _)| target.key.clone()).collect();
+        let mut older: Vec<_> = batch.iter().zip(&mut have_left).filter(|(target, _)| is_older(target)).collect();
+        let left = context.source.may_have_left(keys(&older), changed.walk_started.minus(margin)).await;
+        let mut left = left.into_iter();
+        older.retain(|_| left.next().unwrap_or(true));
+        // A file that is back at its own name has not been renamed: `still_gone` withholds this delete.
+        let presences = context.source.presences(keys(&older)).await;
+        for ((_, has_left), presence) in older.into_iter().zip(presences) {
+            *has_left = if presence == Presence::Present { HasLeft::No } else { HasLeft::Perhaps };
+        }
+        have_left
     }
 
     fn of_object(&self, target: &DeleteTarget) -> Option<Guard> {
@@ -124,6 +159,7 @@ mod tests {
     use crate::object::ETag;
     use crate::sync::guard::{LimitShare, MaxDelete};
     use crate::sync::tally::SourceContent;
+    use crate::time::EpochNanos;
 
     const RULES: DeleteRules = DeleteRules {
         max_delete: MaxDelete::Default,
@@ -152,13 +188,13 @@ mod tests {
     }
 
     fn target(key: &str, size_bytes: u64) -> DeleteTarget {
-        DeleteTarget { key: RelativeKey::new(key), etag: ETag::new("e"), size_bytes }
+        DeleteTarget { key: RelativeKey::new(key), etag: ETag::new("e"), size_bytes, last_modified: EpochNanos(0) }
     }
 
     #[test]
     fn a_guard_of_some_objects_comes_between_those_of_all() {
         let renamed = || RenamedSizes::of([7]);
-        let name = |guards: &RunGuards, size| guards.of(&target("a", size)).map(|guard| guard.name());
+        let name = |guards: &RunGuards, size| guards.of(&target("a", size), HasLeft::No).map(|guard| guard.name());
         let first = RunGuards { first: Some(Guard::Interrupted), renamed: renamed(), ..RunGuards::default() };
         assert_eq!((name(&first, 7), name(&first, 6)), (Some("interrupted"), Some("interrupted")));
         let last = RunGuards { renamed: renamed(), last: tally(0, 10).empty_source(), ..RunGuards::default() };
