@@ -161,9 +161,12 @@ impl Case<'_> {
                     };
                     Rule::on(Operation::PutObject).does(note(tree.clone(), Arc::clone(moments), Box::new(change)))
                 }
-                // Without state, the next run cannot know that this run copied the source as it was before.
+                // Without state, the next run cannot know that this run copied the source as it was before, and an entry that
+                // is created in a moved directory hides the move.
                 Trouble::ConcurrentEdit(moment, edit)
-                    if is_on(&edit) && (self.story.with_state || !replaces_source(&edit)) =>
+                    if is_on(&edit)
+                        && (self.story.with_state || !replaces_source(&edit))
+                        && (self.has_all_rows() || !tree.has_moved()) =>
                 {
                     let change = move |tree: &Tree| {
                         let _ = tree.edit(&edit);
@@ -238,7 +241,7 @@ impl Case<'_> {
             assert!(open <= uploads || response_lost || run.code == 1, "an upload is unfinished");
         }
         self.mounts_are_remembered(scope, step, &moments, &run);
-        if (!self.story.with_state || self.lacks_rows) && !run.report.is_null() {
+        if !self.has_all_rows() && !run.report.is_null() {
             // Without its state, the next run cannot know that a failed run wrote an older version, at a later time.
             for key in run.failed_keys() {
                 self.tree.renew(&key["www/".len()..]);
@@ -278,9 +281,14 @@ impl Case<'_> {
         }
     }
 
+    /// Whether the state has a row for each key that a run has compared or written.
+    fn has_all_rows(&self) -> bool {
+        self.story.with_state && !self.lacks_rows
+    }
+
     /// Makes visible what a run without a record of the last one cannot see.
     fn show_moves(&self) {
-        if !self.story.with_state || self.lacks_rows {
+        if !self.has_all_rows() {
             self.tree.renew_moved();
         }
         // A directory need not settle before its upload, so the state may lack its row.

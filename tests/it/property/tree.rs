@@ -385,6 +385,10 @@ impl Tree {
         Some(())
     }
 
+    pub(super) fn has_moved(&self) -> bool {
+        !self.moved.lock().unwrap().is_empty()
+    }
+
     /// Renews what shows a move or a mount. Without a state, or after a kill, a run misses a moved directory if an entry was
     /// created in it since, and another file system of the same names, sizes and older times.
     pub(super) fn renew_moved(&self) {
