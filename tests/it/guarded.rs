@@ -301,8 +301,14 @@ fn an_execution_that_starts_during_the_direct_sync_withholds_its_deletes() {
 
 #[test]
 fn a_task_that_changes_during_the_run_is_not_followed() {
-    for script in [SUCCESS, &[("ERROR", Duration::ZERO)]] {
+    let beside_a_running_one: &[_] = &["--policy", "direct-only"];
+    for (script, options) in
+        [(SUCCESS, &[][..]), (&[("ERROR", Duration::ZERO)], &[]), (&[("TRANSFERRING", FOREVER)], beside_a_running_one)]
+    {
         let (trial, datasync) = trial(script);
+        if !options.is_empty() {
+            let _running = datasync.start_execution();
+        }
         datasync.change(|service| {
             let excluded = Arc::new(AtomicBool::new(false));
             let seen = Arc::clone(&excluded);
@@ -316,7 +322,7 @@ fn a_task_that_changes_during_the_run_is_not_followed() {
                 }),
             ));
         });
-        let run = trial.run(&datasync, &[]).expect(3);
+        let run = trial.run(&datasync, options).expect(3);
         assert_eq!(trial.count(WRITES), 0, "{script:?}");
         let error = run.report["error"].as_str().unwrap();
         assert!(error.contains("the settings of the task changed"), "{error}");
@@ -401,6 +407,22 @@ fn an_execution_queued_behind_another_does_not_hide_it() {
         let of_first = options.contains(&"1").then_some(first.as_str());
         assert_eq!(run.report["datasync"]["execution_arn"].as_str(), of_first, "{options:?}");
     }
+}
+
+/// DataSync queues a start with other filters behind an execution that another client has just started.
+#[test]
+fn a_start_that_is_queued_behind_another_execution_follows_that_one() {
+    let (trial, datasync) = trial(RUNNING);
+    trial.object("orphan 2", "o", LONG_AGO);
+    executions_do(&datasync, delete_all(&trial));
+    datasync.change(|service| {
+        service.other_client_starts_first = true;
+        service.script_of_queued = Some(vec![("QUEUED", FOREVER)]);
+    });
+    let run = trial.run(&datasync, &["--exclude", "/d1", "--max-delete", "1"]).expect(3);
+    assert_eq!((datasync.count("StartTaskExecution"), &run.report["datasync"]["attached"]), (1, &json!(true)));
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("exec-00000000000000001: another client started it"), "{error}");
 }
 
 #[test]

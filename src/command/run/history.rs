@@ -102,13 +102,15 @@ impl<'a> History<'a> {
         doubt: Doubt,
         ended: Option<&ExecutionArn>,
     ) -> Option<Doubt> {
-        let (Ok(task), None) = (&known.task, &doubt.guard) else {
+        let Ok(task) = &known.task else {
             return Some(doubt);
         };
         let beside = known.datasync.beside(task, ended).await;
         let guard = beside.guard();
         match beside {
             Beside::OtherSettings => None,
+            // The run knows already that an execution may be running.
+            Beside::Nothing | Beside::Execution(_) if doubt.guard.is_some() => Some(doubt),
             Beside::Nothing => {
                 let (datasync, task) = (known.datasync.clone(), task.clone());
                 let others = OtherExecutions { datasync, task, ended: ended.cloned() };

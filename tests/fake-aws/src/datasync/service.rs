@@ -49,6 +49,8 @@ pub struct Service {
     pub manifest: Option<Value>,
     /// The script of executions that start from now on.
     pub script: Script,
+    /// The script of an execution whose start is queued behind one that is running; without it, such a start is refused.
+    pub script_of_queued: Option<Script>,
     /// The error code and detail of executions that end with ERROR.
     pub error: (String, String),
     /// Whether the counters of an execution increase over time.
@@ -115,6 +117,7 @@ impl Service {
             exclude: None,
             manifest: None,
             script: vec![("SUCCESS", Duration::ZERO)],
+            script_of_queued: None,
             error: (String::new(), String::new()),
             counters_move: true,
             execution_include: None,
@@ -220,10 +223,15 @@ impl Service {
                 "LocationUri": self.destination_uri,
                 "S3StorageClass": self.storage_class,
             })),
-            "StartTaskExecution" if self.running().is_some() => Err(invalid(
+            "StartTaskExecution" if self.running().is_some() && self.script_of_queued.is_none() => Err(invalid(
                 "Unable to queue the task execution for task. The task already has an execution with the same configuration running.",
             )),
             "StartTaskExecution" => {
+                if self.running().is_some()
+                    && let Some(script) = self.script_of_queued.take()
+                {
+                    self.script = script;
+                }
                 let overriding = if self.ignores_override { &Value::Null } else { &body["OverrideOptions"] };
                 let include = self.filter_of_start(body, "Includes", self.include.as_ref());
                 let include = self.execution_include.clone().or(include);
