@@ -153,7 +153,9 @@ impl DataSync {
                 let arn = execution.arn.clone();
                 self.first_in_queue(execution).await.map_or_else(|error| Latest::Unknown(arn, error), Latest::Running)
             }
-            described => described,
+            described @ (Latest::None | Latest::Ended(_) | Latest::CancelledByRun(_) | Latest::Unknown(..)) => {
+                described
+            }
         }
     }
 

@@ -53,7 +53,17 @@ impl Unproven {
     pub(super) const fn unguarded_deletes(&self) -> Option<u64> {
         match self {
             Self::IgnoredOverride { deleted } | Self::UnguardedDeletes { deleted } => Some(*deleted),
-            _ => None,
+            Self::Attached
+            | Self::OtherSettings(_)
+            | Self::UnseenFilters
+            | Self::OtherOptions(_)
+            | Self::UnknownOptions
+            | Self::OtherManifest
+            | Self::NotDone(_)
+            | Self::Overwrote
+            | Self::StartedEarlier
+            | Self::SizesAlone
+            | Self::PublishedBeyond { .. } => None,
         }
     }
 
