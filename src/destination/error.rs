@@ -127,7 +127,15 @@ const fn is_refusal(status: u16, kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::Transient | ErrorKind::Unreachable | ErrorKind::Interrupted => false,
         ErrorKind::Throttled | ErrorKind::NotImplemented => true,
-        _ => status >= 400 && status < 500,
+        ErrorKind::Expired
+        | ErrorKind::Precondition
+        | ErrorKind::NotFound
+        | ErrorKind::Denied
+        | ErrorKind::Credentials
+        | ErrorKind::Unusable
+        | ErrorKind::Settings
+        | ErrorKind::Refused
+        | ErrorKind::Outdated => status >= 400 && status < 500,
     }
 }
 

@@ -10,7 +10,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ struct Writer {
     to_thread: SyncSender<Message>,
     /// Lines that the thread did not accept in time.
     refused: AtomicU64,
+    /// Whether the thread did not write an intent in time. No request waits for it a second time.
+    is_slow: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -114,7 +116,12 @@ impl Changes {
         };
         let (to_thread, messages) = sync_channel(MOST_WAITING);
         thread::spawn(move || append_all(file, pending, &messages));
-        Ok(ChangesWriter(Some(Arc::new(Writer { path, to_thread, refused: AtomicU64::new(0) }))))
+        Ok(ChangesWriter(Some(Arc::new(Writer {
+            path,
+            to_thread,
+            refused: AtomicU64::new(0),
+            is_slow: AtomicBool::new(false),
+        }))))
     }
 }
 
@@ -143,10 +150,12 @@ impl ChangesWriter {
         };
         let lines: Vec<Vec<u8>> = changes.map(|change| change.line()).collect();
         let mut slots = Vec::new();
-        if !writer.has_refused() {
+        if !writer.has_refused() && !writer.is_slow.load(Ordering::Relaxed) {
             let (sender, response) = tokio::sync::oneshot::channel();
-            if writer.send(Message::Intents { lines: lines.clone(), slots: sender }, TIMEOUT) {
-                slots = tokio::time::timeout(TIMEOUT, response).await.ok().and_then(Result::ok).unwrap_or_default();
+            let is_sent = writer.send(Message::Intents { lines: lines.clone(), slots: sender }, TIMEOUT);
+            match tokio::time::timeout(TIMEOUT, response).await {
+                Ok(Ok(written)) if is_sent => slots = written,
+                _ => writer.is_slow.store(true, Ordering::Relaxed),
             }
         }
         let slots = slots.into_iter().chain(std::iter::repeat_with(|| None));
@@ -254,7 +263,9 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
             }
         }
         if lost.is_none() {
-            ended.into_iter().for_each(|slot| pending.end(slot));
+            for slot in ended {
+                pending.end(slot);
+            }
         }
         if let Some((since, lines)) = unsynced
             && (end.is_some() || since.elapsed() >= SYNC_AFTER)

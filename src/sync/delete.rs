@@ -255,7 +255,9 @@ impl Deletes<'_> {
                     targets.push(target);
                     last = Some(error);
                 }
-                outcome => self.account(&target, outcome, started, tally),
+                outcome @ (DeleteOutcome::Deleted | DeleteOutcome::Changed | DeleteOutcome::Failed(_)) => {
+                    self.account(&target, outcome, started, tally);
+                }
             }
         }
         last

@@ -17,7 +17,6 @@ use crate::open_files::when_one_is_free;
 
 /// The size of a slot. A key has up to 1,024 bytes, and JSON may write one byte as six.
 const SLOT_BYTES: usize = 8 << 10;
-const SLOT_LENGTH: u64 = 8 << 10;
 const SUFFIX: &str = ".pending";
 
 /// The place of a line in the file.
@@ -96,8 +95,9 @@ impl PendingFile {
 }
 
 impl Slot {
-    const fn offset(&self) -> u64 {
-        self.0 * SLOT_LENGTH
+    /// The start of the slot in the file.
+    fn offset(&self) -> u64 {
+        self.0 * u64::try_from(SLOT_BYTES).unwrap_or_default()
     }
 }
 
