@@ -8,6 +8,12 @@ use std::str::FromStr;
 
 use crate::served::InnerDestination;
 
+/// The message of the guard of a task whose present settings are unknown, or other ones.
+const TASK_UNKNOWN: &str = "\
+    DataSync did not describe the task, or the task has other settings than when the run began, so this run \
+    cannot know what the task excludes and whether it deletes now: read `datasync.evidence`, and run again once \
+    DataSync describes the task. To delete without DataSync, run efs2s3 sync --delete with the task's filters";
+
 /// A guard that withholds deletes, with the numbers that its message gives.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the message shows what each number is")]
@@ -145,13 +151,7 @@ impl Guard {
             Self::Interrupted => {
                 "the run was asked to stop before them: the next run, or the same plan again, does them".to_owned()
             }
-            Self::TaskUnknown => {
-                "DataSync did not describe the task, or the task has other settings than when the run began, so this run \
-                 cannot know what the task excludes and whether it deletes now: read `datasync.evidence`, and run again \
-                 once DataSync describes the task. To delete without DataSync, run efs2s3 sync --delete with the task's \
-                 filters"
-                    .to_owned()
-            }
+            Self::TaskUnknown => TASK_UNKNOWN.to_owned(),
             Self::DatasyncMayStillRun { execution } => format!(
                 "DataSync may still be running {execution}, which may still write, and whose filters this run may not know. \
                  Wait for its end, or cancel it in the console: the next run deletes once it has ended"
