@@ -209,7 +209,13 @@ impl Deletes<'_> {
         if self.withholds(targets, tally) {
             targets.clear();
         }
-        let sent = if targets.is_empty() { Ok(Vec::new()) } else { self.send(request, admission, targets).await };
+        let sent = if targets.is_empty() {
+            // It may be the only one, and a HEAD may follow.
+            drop(admission);
+            Ok(Vec::new())
+        } else {
+            self.send(request, admission, targets).await
+        };
         for target in back {
             self.account_back(&target, request.form(), tally).await;
         }

@@ -172,32 +172,7 @@ impl Guard {
                 counted(*failed, "new file", "new files"),
                 if *of_plan { "Make a new plan" } else { "The next run deletes, once the uploads succeed" }
             ),
-            Self::MayBeRenamed { new_name: NewName::NotChecked, unknown_size } => format!(
-                "kept the object, because it may be the old name of a file that was renamed during the walk: {}",
-                unknown_size.as_deref().unwrap_or_default()
-            ),
-            Self::MayBeRenamed { new_name, unknown_size } => {
-                let size = match unknown_size {
-                    None => "and has the size of this object".to_owned(),
-                    Some(why) => format!("and its size is unknown ({why})"),
-                };
-                match new_name {
-                    NewName::Unpublished => format!(
-                        "a file without an object could not be published, {size}: this object may be its old name. The \
-                         file failed (read `failures`), or is younger than --min-age. Kept the object until a run \
-                         publishes the file"
-                    ),
-                    NewName::UnseenAndChanged => "a file came to its name after the walk had read the directory there, and \
-                         its content may be newer than this object. A directory on the path of this object changed during \
-                         the walk, so the object may be the file's old name. Kept the object: the next run publishes the \
-                         file, and deletes its old name"
-                        .to_owned(),
-                    NewName::Unseen | NewName::NotChecked => format!(
-                        "a file came to its name after the walk had read the directory there, {size}: this object may be \
-                         its old name. Kept the object: the next run publishes the file, and deletes its old name"
-                    ),
-                }
-            }
+            Self::MayBeRenamed { new_name, unknown_size } => new_name.message(unknown_size.as_deref()),
             Self::EmptySource { objects } => {
                 let beside = match objects {
                     0 => "earlier runs, the manifest or the plan name some".to_owned(),
@@ -260,6 +235,36 @@ pub enum NewName {
     UnseenAndChanged,
     /// The run could not look for files that the walk did not see.
     NotChecked,
+}
+
+impl NewName {
+    /// The message of the guard. `unknown_size` says why a size is unknown.
+    fn message(self, unknown_size: Option<&str>) -> String {
+        let size = match unknown_size {
+            None => "and has the size of this object".to_owned(),
+            Some(why) => format!("and its size is unknown ({why})"),
+        };
+        match self {
+            Self::Unpublished => format!(
+                "a file without an object could not be published, {size}: this object may be its old name. The file failed \
+                 (read `failures`), or is younger than --min-age. Kept the object until a run publishes the file"
+            ),
+            Self::Unseen => format!(
+                "a file came to its name after the walk had read the directory there, {size}: this object may be its old \
+                 name. Kept the object: the next run publishes the file, and deletes its old name"
+            ),
+            Self::UnseenAndChanged => {
+                "a file came to its name after the walk had read the directory there, and its content may be newer than \
+                 this object. A directory on the path of this object changed during the walk, so the object may be the \
+                 file's old name. Kept the object: the next run publishes the file, and deletes its old name"
+                    .to_owned()
+            }
+            Self::NotChecked => format!(
+                "kept the object, because it may be the old name of a file that was renamed during the walk: {}",
+                unknown_size.unwrap_or_default()
+            ),
+        }
+    }
 }
 
 /// How many deletes one run may do.
