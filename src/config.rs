@@ -168,6 +168,11 @@ impl SyncConfig {
         self.comparing.preserve
     }
 
+    /// Returns how long no request may succeed until the run gives up.
+    pub(crate) const fn outage_timeout(&self) -> Duration {
+        self.limits.outage_timeout
+    }
+
     /// Uses this region if the AWS settings name none.
     pub(crate) fn in_region(mut self, region: &str) -> Self {
         self.endpoint.region = Some(region.to_owned());

@@ -3,7 +3,7 @@
 //! 1. *Taking* a lease is one conditional write. A run takes over a lease that was not renewed for its time to live. The
 //!    clock of the place where the lease is stored shows its age (`DESIGN.md#lease-clock`).
 //! 2. *Holding* a lease is renewing it three times in each time to live. The run has lost the lease if a renewal finds
-//!    another version stored, or if no renewal succeeds in time.
+//!    another version stored, or if no renewal succeeds until the outage timeout after it has expired ([`renewal`]).
 //! 3. *A suspended process may wake up late*, so the [`Fence`] closes once the time to live has passed since the last
 //!    successful renewal was started. Conditional writes protect what is sent between that check and the request.
 //! 4. *Releasing* a lease keeps its file with `released: true`, so that the generations keep counting.
@@ -13,7 +13,7 @@
 //!    this out, and the lease records where they work (`DESIGN.md#lease-probe`).
 //! 7. *A damaged lease* counts as held by an unknown run until its time to live has passed since it was written.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -22,19 +22,31 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::key_range::KeyRange;
 use crate::scope::Scope;
 use crate::shutdown::Shutdown;
 use crate::state::{ExpectedVersion, State, StateError, StateRecord, Version};
 
+mod renewal;
+
+use renewal::{Held, renew};
+
 const SCHEMA: u32 = 1;
 /// How often a run tries to take a lease that other runs change at the same time.
 const ATTEMPTS: usize = 3;
-const RENEWALS: u32 = 3;
 const LEASE: &str = "lease.json";
 const PARALLEL_READS: usize = 16;
+const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
+
+/// How long a lease is valid without a renewal.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTimes {
+    /// After this time, another run may take the lease over.
+    pub ttl: Duration,
+    /// How long after that the run waits for a renewal that shows that no other run did.
+    pub outage_timeout: Duration,
+}
 
 /// A lease that is held, and renewed until it is released or lost.
 #[derive(Debug)]
@@ -80,23 +92,18 @@ struct LeaseRecord {
 #[derive(Debug)]
 struct LeaseHolder {
     state: Arc<State>,
+    scope: Scope,
     name: String,
-    ttl: Duration,
+    times: LeaseTimes,
     fence: Fence,
     shutdown: Shutdown,
     held: tokio::sync::Mutex<Held>,
-}
-
-#[derive(Clone, Debug)]
-struct Held {
-    record: LeaseRecord,
-    version: Version,
-    /// When the last successful renewal was started.
-    renewed: Instant,
+    /// Why the run has lost the lease.
+    lost: OnceLock<String>,
 }
 
 enum LeaseStatus {
-    Free { generation: u64 },
+    Free { generation: u64, keys: KeyRange },
     Held { by: String, keys: KeyRange },
 }
 
@@ -114,19 +121,29 @@ impl Lease {
     ///
     /// # Errors
     /// Returns an error if another run holds this lease or one that overlaps, or if the state cannot be read or written.
-    pub async fn take(state: Arc<State>, scope: &Scope, ttl: Duration, shutdown: Shutdown) -> Result<Self, LeaseError> {
+    pub async fn take(
+        state: Arc<State>,
+        scope: &Scope,
+        times: LeaseTimes,
+        shutdown: Shutdown,
+    ) -> Result<Self, LeaseError> {
+        // A timeout may be endless.
+        let LeaseTimes { ttl, outage_timeout } = times;
+        let times = LeaseTimes { ttl, outage_timeout: outage_timeout.min(LONGEST_WAIT) };
         let name = scope.file_name(LEASE);
         let renewed = Instant::now();
         let (record, version) = take(&state, &name, scope, ttl).await?;
         let fence = Fence::default();
         fence.open_until(renewed + ttl);
-        let held = tokio::sync::Mutex::new(Held { record, version, renewed });
-        let holder = Arc::new(LeaseHolder { state, name, ttl, fence, shutdown: shutdown.clone(), held });
+        let held = tokio::sync::Mutex::new(Held::new(record, version, renewed));
+        let (scope, lost) = (scope.clone(), OnceLock::new());
+        let holder = LeaseHolder { state, scope, name, times, fence, shutdown: shutdown.clone(), held, lost };
+        let holder = Arc::new(holder);
         let renewing = AbortOnDropHandle::new(tokio::spawn(renew(Arc::clone(&holder))));
         let lease = Self { holder, renewing };
         let checked = tokio::select! {
             biased;
-            checked = lease.check(scope) => checked,
+            checked = lease.check() => checked,
             // The time that is left is for the release.
             () = shutdown.stop_requested() => Err(StateError::Stopped.into()),
         };
@@ -140,8 +157,8 @@ impl Lease {
     }
 
     /// Checks that no other lease overlaps, and that the server of the state refuses conditional writes.
-    async fn check(&self, scope: &Scope) -> Result<(), LeaseError> {
-        match self.others(scope).await? {
+    async fn check(&self) -> Result<(), LeaseError> {
+        match self.holder.others(None).await? {
             OtherLeases { overlapping: Some(holder), .. } => Err(LeaseError::Held { holder }),
             OtherLeases { has_proof, .. } => Ok(self.prove_conditions(has_proof).await?),
         }
@@ -166,33 +183,14 @@ impl Lease {
         Ok(())
     }
 
-    /// Reads the other leases of the destination.
-    async fn others(&self, scope: &Scope) -> Result<OtherLeases, StateError> {
-        let mut found = OtherLeases::default();
-        let LeaseHolder { state, name, ttl, .. } = &*self.holder;
-        let mut names = state.names(&scope.ranges_folder()).await?;
-        names.push(Scope::whole(scope.destination.clone()).file_name(LEASE));
-        names.retain(|other| other.ends_with(LEASE) && other != name);
-        let mut others = futures::stream::iter(names.iter().map(|other| state.read(other))).buffered(PARALLEL_READS);
-        while let Some(other) = others.next().await {
-            let Some(other) = other? else {
-                continue;
-            };
-            found.has_proof |=
-                proof(&other).is_some_and(|store| state.store().is_some_and(|own| own.to_string() == store));
-            if let LeaseStatus::Held { by, keys } = status(&other, *ttl)
-                && keys.overlaps(&scope.keys)
-            {
-                found.overlapping = Some(format!("{by}, on {keys}"));
-                break;
-            }
-        }
-        Ok(found)
-    }
-
     /// Returns the fence, which is open while the lease is valid.
     pub(crate) fn fence(&self) -> Fence {
         self.holder.fence.clone()
+    }
+
+    /// Why the run has lost the lease, if that is so.
+    pub(crate) fn why_lost(&self) -> Option<&str> {
+        self.holder.lost.get().map(String::as_str)
     }
 
     /// Releases the lease.
@@ -201,16 +199,51 @@ impl Lease {
         // The lock waits for a renewal in flight.
         let held = held.lock().await;
         self.renewing.abort();
-        let Held { record, version, .. } = held.clone();
-        let released = LeaseRecord { released: true, renewed: now(), ..record };
+        let released = LeaseRecord { released: true, renewed: now(), ..held.record.clone() };
         // If another run took the lease over, its version differs and stays.
-        let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(version.clone())).await else {
+        let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(held.version.clone())).await
+        else {
             return;
         };
         // A full disk takes no new record.
-        if !state.remove_version(name, version).await.unwrap_or_default() {
+        if !state.remove_version(name, held.version.clone()).await.unwrap_or_default() {
             tracing::warn!(%error, "cannot release the lease: it expires on its own");
         }
+    }
+}
+
+impl LeaseHolder {
+    /// Reads the other leases of the destination. `since` counts those too that were written in this time.
+    async fn others(&self, since: Option<Duration>) -> Result<OtherLeases, StateError> {
+        let mut found = OtherLeases::default();
+        let Self { state, scope, name, times, .. } = self;
+        let mut names = state.names(&scope.ranges_folder()).await?;
+        names.push(Scope::whole(scope.destination.clone()).file_name(LEASE));
+        names.retain(|other| other.ends_with(LEASE) && other != name);
+        let reads = names.into_iter().map(|other| {
+            let state = Arc::clone(state);
+            async move { state.read(&other).await }
+        });
+        let mut others = futures::stream::iter(reads).buffered(PARALLEL_READS);
+        while let Some(other) = others.next().await {
+            let Some(other) = other? else {
+                continue;
+            };
+            found.has_proof |=
+                proof(&other).is_some_and(|store| state.store().is_some_and(|own| own.to_string() == store));
+            let (by, keys) = match status(&other, times.ttl) {
+                LeaseStatus::Held { by, keys } => (by, keys),
+                LeaseStatus::Free { keys, .. } if since.is_some_and(|since| other.age <= since) => {
+                    ("a run that has released it since".to_owned(), keys)
+                }
+                LeaseStatus::Free { .. } => continue,
+            };
+            if keys.overlaps(&scope.keys) {
+                found.overlapping = Some(format!("{by}, on {keys}"));
+                break;
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -219,7 +252,7 @@ async fn take(state: &State, name: &str, scope: &Scope, ttl: Duration) -> Result
         let (expected, generation, conditional_writes) = match state.read(name).await? {
             None => (ExpectedVersion::Absent, 1, None),
             Some(record) => match status(&record, ttl) {
-                LeaseStatus::Free { generation } => {
+                LeaseStatus::Free { generation, .. } => {
                     let proof = proof(&record);
                     (ExpectedVersion::Is(record.version), generation + 1, proof)
                 }
@@ -251,13 +284,13 @@ fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
         Ok(lease) if lease.schema == SCHEMA => {
             let its_ttl = Duration::try_from_secs_f64(lease.ttl_seconds).unwrap_or(ttl);
             if lease.released || record.age > its_ttl {
-                LeaseStatus::Free { generation: lease.generation }
+                LeaseStatus::Free { generation: lease.generation, keys: lease.keys }
             } else {
                 let by = format!("process {} on {}, last renewed {age} ago", lease.pid, lease.host);
                 LeaseStatus::Held { by, keys: lease.keys }
             }
         }
-        _ if record.age > ttl => LeaseStatus::Free { generation: 0 },
+        _ if record.age > ttl => LeaseStatus::Free { generation: 0, keys: KeyRange::default() },
         // The keys of a damaged lease are unknown, so it covers all keys.
         _ => LeaseStatus::Held {
             by: format!("an unknown run (the lease is damaged), last renewed {age} ago"),
@@ -269,35 +302,6 @@ fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
 /// Returns the store on which a lease records that conditional writes work.
 fn proof(record: &StateRecord) -> Option<String> {
     serde_json::from_slice::<LeaseRecord>(&record.content).ok()?.conditional_writes
-}
-
-/// Renews the lease until it is lost.
-async fn renew(holder: Arc<LeaseHolder>) {
-    let pause = holder.ttl / RENEWALS;
-    loop {
-        tokio::time::sleep(pause).await;
-        let mut held = holder.held.lock().await;
-        let renewed = Instant::now();
-        let record = LeaseRecord { renewed: now(), ..held.record.clone() };
-        let expected = ExpectedVersion::Is(held.version.clone());
-        match holder.state.replace(&holder.name, content(&record), &expected).await {
-            Ok(Some(version)) => {
-                holder.fence.open_until(renewed + holder.ttl);
-                *held = Held { record, version, renewed };
-            }
-            Ok(None) => {
-                tracing::error!("another run took over the lease: this run stops");
-                return holder.shutdown.request(ExitCode::LeaseHeld);
-            }
-            Err(error) if held.renewed.elapsed() < holder.ttl => {
-                tracing::warn!(%error, "cannot renew the lease: trying again");
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot renew the lease before it expires: this run stops");
-                return holder.shutdown.request(ExitCode::LeaseHeld);
-            }
-        }
-    }
 }
 
 fn content(record: &LeaseRecord) -> Bytes {
@@ -322,7 +326,8 @@ mod tests {
     }
 
     async fn take(state: &Arc<State>, scope: &Scope, shutdown: &Shutdown) -> Result<Lease, LeaseError> {
-        Lease::take(Arc::clone(state), scope, TTL, shutdown.clone()).await
+        let times = LeaseTimes { ttl: TTL, outage_timeout: TTL };
+        Lease::take(Arc::clone(state), scope, times, shutdown.clone()).await
     }
 
     #[tokio::test]
@@ -369,6 +374,37 @@ mod tests {
         assert!(unknown.to_string().contains("damaged"), "{unknown}");
         tokio::time::sleep(TTL + TTL / 2).await;
         take(&state, &destination, &Shutdown::default()).await.unwrap();
+    }
+
+    /// A lease whose state cannot be written until it has expired. `meanwhile` is what another run does in that time.
+    async fn expired(meanwhile: impl AsyncFnOnce(Arc<State>, Scope)) -> (bool, Option<String>) {
+        let (folder, state, whole) = state();
+        let keys = KeyRange::new(RelativeKey::new("b"), RelativeKey::new("d")).unwrap();
+        let scope = Scope { keys, ..whole.clone() };
+        let times = LeaseTimes { ttl: TTL, outage_timeout: Duration::from_mins(1) };
+        let lease = Lease::take(Arc::clone(&state), &scope, times, Shutdown::default()).await.unwrap();
+        let moved = folder.path().with_extension("moved");
+        std::fs::rename(folder.path(), &moved).unwrap();
+        std::fs::write(folder.path(), "not a folder").unwrap();
+        tokio::time::sleep(TTL * 2).await;
+        assert!(!lease.fence().may_write());
+        meanwhile(Arc::new(State::in_folder(moved.clone(), Shutdown::default())), whole).await;
+        std::fs::remove_file(folder.path()).unwrap();
+        std::fs::rename(&moved, folder.path()).unwrap();
+        (lease.fence().opened().await, lease.why_lost().map(str::to_owned))
+    }
+
+    #[tokio::test]
+    async fn an_expired_lease_is_renewed_unless_a_run_held_one_that_overlaps() {
+        assert_eq!(expired(async |_, _| {}).await, (true, None));
+        let other = async |state: Arc<State>, whole: Scope, after: &str, to: &str| {
+            let keys = KeyRange::new(RelativeKey::new(after), RelativeKey::new(to)).unwrap();
+            take(&state, &Scope { keys, ..whole }, &Shutdown::default()).await.unwrap().release().await;
+        };
+        let beside = expired(async |state, whole| other(state, whole, "d", "f").await).await;
+        assert_eq!(beside, (true, None));
+        let (may_write, lost) = expired(async |state, whole| other(state, whole, "c", "f").await).await;
+        assert!(!may_write && lost.unwrap().contains("another run took over the lease"));
     }
 
     #[tokio::test]

@@ -167,6 +167,11 @@ impl Report {
         file.publish()
     }
 
+    /// Records why the run stopped, if the report names no other error.
+    pub(crate) fn stopped_because(&mut self, why: &str) {
+        self.error.get_or_insert_with(|| why.to_owned());
+    }
+
     /// What ended the run early, or leaves it incomplete.
     pub(crate) fn error(&self) -> Option<&str> {
         self.error.as_deref()

@@ -16,7 +16,7 @@ use crate::config::{OpenError, SyncConfig};
 use crate::datasync::late_writes::LateWrites;
 use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
-use crate::lease::{Lease, LeaseError};
+use crate::lease::{Lease, LeaseError, LeaseTimes};
 use crate::location::Location;
 use crate::progress::Progress;
 use crate::report::{Ending, InspectionCounts, Report, Subject};
@@ -219,7 +219,7 @@ impl Session {
         subject.destination = scope.destination.to_string();
         subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
         subject.range_of_list = config.range_of_list().cloned();
-        let ttl = state.lease_ttl;
+        let times = LeaseTimes { ttl: state.lease_ttl, outage_timeout: config.outage_timeout() };
         let state = match &state.state {
             Some(place) => {
                 Some(Arc::new(in_time(&shutdown, Box::pin(state_at(place, &config, shutdown.clone()))).await??))
@@ -229,7 +229,7 @@ impl Session {
         // The state itself bounds what a stop request waits for: a run that ends here must know whether it has the lease.
         let lease = match &state {
             Some(state) if access == Access::Write => {
-                Some(Lease::take(Arc::clone(state), &scope, ttl, shutdown.clone()).await?)
+                Some(Lease::take(Arc::clone(state), &scope, times, shutdown.clone()).await?)
             }
             Some(_) | None => None,
         };
@@ -468,6 +468,9 @@ async fn end(
     requests: &Requests,
 ) -> Report {
     if let (Some(lease), Some(state)) = (lease, state) {
+        if let Some(why) = lease.why_lost() {
+            report.stopped_because(why);
+        }
         past::store(state, scope, &report).await;
         lease.release().await;
         report.count_requests(requests);

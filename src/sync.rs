@@ -160,7 +160,7 @@ async fn write_index(context: &Context) {
         return;
     };
     let shutdown = &context.shutdown;
-    if !context.destination.fence().may_write() || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
+    if !context.may_write().await || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
         return;
     }
     let writing = index.write(state);

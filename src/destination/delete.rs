@@ -100,8 +100,8 @@ impl<'a> DeleteRequest<'a> {
     ///
     /// # Errors
     /// Returns an error if the run sends no more requests, or if this operation has failed for the outage timeout.
-    pub(crate) async fn admit(&self) -> Result<Admission<'a>, S3Error> {
-        self.destination.sender.admit(self.form.operation(), 0).await.map_err(S3Error::unsent)
+    pub(crate) async fn admit(&mut self) -> Result<Admission<'a>, S3Error> {
+        self.destination.sender.admit(&mut self.attempts, 0).await.map_err(S3Error::unsent)
     }
 
     /// Sends one attempt. Returns one outcome for each target, in the same order.

@@ -107,6 +107,11 @@ impl Outages {
         health.silences = health.silences.max(attempts.silences);
     }
 
+    /// Records that an outage of this operation has ended, as another request shows.
+    pub(super) fn ended(&self, operation: Operation) {
+        self.seen().operations.entry(operation).or_default().outage = None;
+    }
+
     /// How often requests of this operation were silent before one succeeded: the next one may be as slow.
     pub(super) fn silences(&self, operation: Operation) -> u32 {
         self.seen().operations.get(&operation).map_or(0, |health| health.silences)

@@ -14,7 +14,6 @@ use super::outage::{Attempts, Outages};
 use super::proof::Unproven;
 use super::sent_content::{OwnContent, SentContent};
 use crate::aws::{Credentials, Generation};
-use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::shutdown::Shutdown;
 
@@ -124,7 +123,7 @@ impl Sender {
         send: impl AsyncFnOnce(Activity) -> Result<T, S3Error>,
         read: impl FnOnce(T) -> Result<U, Unproven>,
     ) -> Result<U, Failed> {
-        let admission = self.admit(attempts.operation, body_bytes).await.map_err(S3Error::unsent)?;
+        let admission = self.admit(attempts, body_bytes).await.map_err(S3Error::unsent)?;
         self.send_admitted(admission, attempts, body_bytes, send, read).await
     }
 
@@ -140,8 +139,8 @@ impl Sender {
         let operation = attempts.operation;
         // The last step before the request: the process may have been suspended until now.
         if operation.writes() && !self.fence.may_write() {
-            self.shutdown.request(ExitCode::LeaseHeld);
-            return Err(interrupted(operation).into());
+            let message = "the lease expired before the request was sent";
+            return Err(S3Error::local(operation, ErrorKind::Transient, message).unsent().into());
         }
         self.requests.count(operation, attempts.retries > 0);
         let silences = attempts.silences.max(self.outages.silences(operation));
@@ -207,10 +206,32 @@ impl Sender {
     }
 
     /// Waits until the request can be sent.
-    pub(super) async fn admit(&self, operation: Operation, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
-        let permit = self.turn(operation, body_bytes).await?;
-        let generation = self.credentials_for(operation).await?;
+    pub(super) async fn admit(&self, attempts: &mut Attempts, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
+        self.pass_fence(attempts).await?;
+        let permit = self.turn(attempts.operation, body_bytes).await?;
+        let generation = self.credentials_for(attempts.operation).await?;
         Ok(Admission { permit, generation })
+    }
+
+    /// Waits until the run's lease allows the request. In an outage the lease can expire, and the run may renew it later
+    /// (`DESIGN.md#expired-lease`).
+    async fn pass_fence(&self, attempts: &mut Attempts) -> Result<(), S3Error> {
+        let operation = attempts.operation;
+        if !operation.writes() || self.fence.may_write() {
+            return Ok(());
+        }
+        let is_open = tokio::select! {
+            biased;
+            is_open = self.fence.opened() => is_open,
+            () = self.shutdown.requested() => false,
+        };
+        if !is_open {
+            return Err(interrupted(operation));
+        }
+        // The wait is no failure of S3, and the renewal shows that S3 responds again.
+        attempts.progressed();
+        self.outages.ended(operation);
+        Ok(())
     }
 
     /// Waits for the turn of a request. After a shutdown request, new work is refused.

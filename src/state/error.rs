@@ -31,6 +31,14 @@ impl StateError {
         Self::S3(home.explain(error))
     }
 
+    /// Whether the request was retried for as long as that may help.
+    pub(crate) const fn was_retried(&self) -> bool {
+        match self {
+            Self::S3(_) | Self::Stopped | Self::NoConditions { .. } => true,
+            Self::Folder { .. } => false,
+        }
+    }
+
     pub(crate) fn in_file(path: impl AsRef<Path>, source: io::Error) -> Self {
         Self::Folder { path: path.as_ref().display().to_string(), source }
     }

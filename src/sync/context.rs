@@ -83,10 +83,20 @@ impl Context {
         }
     }
 
+    /// Whether this run may write to its state. Waits until an expired lease is renewed, but not after a stop request.
+    pub(crate) async fn may_write(&self) -> bool {
+        let fence = self.destination.fence();
+        tokio::select! {
+            biased;
+            may_write = fence.opened() => may_write,
+            () = self.shutdown.requested() => false,
+        }
+    }
+
     /// Records the mount points that this run has seen so far, and removes those that it forgets.
     pub(crate) async fn record_mounts(&self, forgotten: &BTreeSet<String>) {
         if let Some(mounts) = &self.memory.mounts
-            && self.destination.fence().may_write()
+            && self.may_write().await
         {
             mounts.record(self.source.mount_points(), forgotten).await;
         }

@@ -171,6 +171,8 @@ fn suspended_run_writes_nothing_after_its_lease_has_expired() {
         first.signal("-CONT");
         let woken = first.end().expect(11);
         assert_eq!(woken.report["exit_code"], 11);
+        let error = woken.report["error"].as_str().unwrap();
+        assert!(error.contains("another run took over the lease"), "{error}");
         assert_eq!(uploads(&trial.s3), 0, "{state}");
         assert_eq!(trial.count([Operation::DeleteObject, Operation::DeleteObjects, Operation::CopyObject]), 0);
         trial.assert_same();
@@ -189,6 +191,54 @@ fn run_that_cannot_renew_its_lease_stops_with_exit_code_11() {
     assert!(run.time < Duration::from_secs(20) && run.stderr.contains("lease"), "{}", run.stderr);
     assert!(run.counted("uploaded") < 200);
     run.assert_adds_up();
+    let error = run.report["error"].as_str().unwrap();
+    for part in
+        ["cannot renew the lease for", "PutObject: AccessDenied", "another run may take the lease over", "longer"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!run.stderr.contains("stop request"), "{}", run.stderr);
+}
+
+#[test]
+fn run_outlasts_an_outage_longer_than_its_lease_and_writes_nothing_meanwhile() {
+    let ttl = Duration::from_secs(2);
+    let trial = slow(60, Duration::from_millis(200));
+    let state = homes(&trial)[1].clone();
+    let first = trial.start(&["--state", &state, "--lease-ttl", "2s", "--concurrency", "2"]);
+    wait_until("the first run uploads", || uploads(&trial.s3) > 0);
+    let away = Rule::on(Operation::PutObject).key_contains("lease.json").always();
+    let away = away.during(|time| time < Duration::from_secs(8));
+    trial.s3.rule(away.does(Fault::status(503, "ServiceUnavailable")));
+    let run = first.end().expect(0);
+    trial.assert_same();
+    assert_eq!((run.counted("uploaded"), run.counted("failed")), (60, 0));
+    assert!(run.stderr.contains("writing nothing until it is renewed"), "{}", run.stderr);
+    let puts = trial.s3.requests(Operation::PutObject);
+    let renewals = puts.iter().filter(|put| put.key.ends_with("lease.json") && put.status == 200);
+    let renewals: Vec<_> = renewals.map(|put| put.at).collect();
+    let gap =
+        renewals.windows(2).map(|pair| (pair[0], pair[1])).max_by_key(|(from, to)| to.duration_since(*from).unwrap());
+    let (from, to) = gap.unwrap();
+    assert!(to.duration_since(from).unwrap() > 2 * ttl);
+    let uploads = puts.iter().filter(|put| put.key.starts_with("www/"));
+    let (while_expired, after): (Vec<_>, Vec<_>) =
+        uploads.map(|put| put.at).filter(|at| *at > from + ttl + Duration::from_secs(1)).partition(|at| *at < to);
+    assert!(while_expired.is_empty() && !after.is_empty(), "{while_expired:?} {after:?}");
+}
+
+#[test]
+fn a_renewal_without_its_response_does_not_count_as_a_take_over() {
+    let trial = slow(40, Duration::from_millis(200));
+    let state = homes(&trial)[1].clone();
+    let options = ["--state", &state, "--lease-ttl", "3s", "--concurrency", "2", "--retries", "0"];
+    let first = trial.start(&options);
+    wait_until("the first run uploads", || uploads(&trial.s3) > 0);
+    let lost = Rule::on(Operation::PutObject).key_contains("lease.json");
+    trial.s3.rule(lost.does(Fault::ResetAfter));
+    let run = first.end().expect(0);
+    assert!(run.stderr.contains("cannot renew the lease: trying again"), "{}", run.stderr);
+    assert_eq!(run.counted("uploaded"), 40);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use efs2s3::fence::Fence;
 use efs2s3::filter::Filter;
 use efs2s3::index::Index;
 use efs2s3::key::RelativeKey;
-use efs2s3::lease::Lease;
+use efs2s3::lease::{Lease, LeaseTimes};
 use efs2s3::location::Location;
 use efs2s3::manifest::Manifest;
 use efs2s3::metadata::{Dialect, Preserve, StoredMetadata};
@@ -243,7 +243,9 @@ async fn damaged_state_files_are_not_used() {
     };
     for bytes in samples(Box::leak(Box::new([record, upload]))) {
         write("lease.json", &bytes);
-        let taken = Lease::take(Arc::clone(&state), &scope, Duration::from_mins(1), Shutdown::default()).await;
+        let minute = Duration::from_mins(1);
+        let times = LeaseTimes { ttl: minute, outage_timeout: minute };
+        let taken = Lease::take(Arc::clone(&state), &scope, times, Shutdown::default()).await;
         let released = String::from_utf8_lossy(&bytes).replace(' ', "").contains("\"released\":true");
         assert!(taken.is_err() || released || bytes.is_empty() || is_expired(&bytes), "taken: {bytes:?}");
         if let Ok(lease) = taken {
