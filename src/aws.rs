@@ -30,7 +30,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE names: {reason}")]
+    #[error(
+        "cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE or ca_bundle in the profile names: {reason}"
+    )]
     CaBundle { path: String, reason: String },
     #[error("the endpoint of the AWS settings: {0}")]
     Endpoint(#[from] EndpointUrlError),
@@ -69,10 +71,10 @@ fn credentials() -> Credentials {
 
 /// Creates the credentials provider of the settings.
 async fn credentials_provider() -> Result<SharedCredentialsProvider, ConnectError> {
-    let mut shared = loader()?.load().await;
+    let mut shared = load(|loader| loader).await?;
     // The clients that fetch credentials refuse requests with both, as those of this program do.
     if service::signs_in_at_given_endpoint(&shared) {
-        shared = loader()?.use_fips(false).use_dual_stack(false).load().await;
+        shared = load(|loader| loader.use_fips(false).use_dual_stack(false)).await?;
     }
     shared.credentials_provider().ok_or(ConnectError::NoProvider)
 }
@@ -81,7 +83,9 @@ async fn credentials_provider() -> Result<SharedCredentialsProvider, ConnectErro
 async fn loaded() -> Result<SdkConfig, ConnectError> {
     static LOGGED: Once = Once::new();
     // The cache of the SDK would hold what this program's own has dropped.
-    let shared = loader()?.credentials_provider(credentials()).identity_cache(IdentityCache::no_cache()).load().await;
+    let adapt =
+        |loader: ConfigLoader| loader.credentials_provider(credentials()).identity_cache(IdentityCache::no_cache());
+    let shared = load(adapt).await?;
     let ignored = service::ignored_retry_settings(&shared);
     if !ignored.is_empty() {
         LOGGED.call_once(|| {
@@ -91,9 +95,19 @@ async fn loaded() -> Result<SdkConfig, ConnectError> {
     Ok(shared)
 }
 
-fn loader() -> Result<ConfigLoader, ConnectError> {
+/// Loads the settings of the environment and the profile, with the certificates that they name.
+async fn load(adapt: impl Fn(ConfigLoader) -> ConfigLoader) -> Result<SdkConfig, ConnectError> {
+    let of_environment = set_variable("AWS_CA_BUNDLE");
+    let shared = adapt(loader(of_environment.as_deref())?).load().await;
+    match service::ca_bundle_of_profile(&shared).filter(|_| of_environment.is_none()) {
+        Some(path) => Ok(adapt(loader(Some(&path))?).load().await),
+        None => Ok(shared),
+    }
+}
+
+fn loader(ca_bundle: Option<&str>) -> Result<ConfigLoader, ConnectError> {
     let loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http::client()?)
+        .http_client(http::client(ca_bundle)?)
         .env(environment::environment())
         // Not those of the settings, which end the process if the SDK does not know a value.
         .retry_config(RetryConfig::standard());

@@ -236,6 +236,15 @@ impl Destination {
                 None => "found no credentials: give the task a role, set AWS_PROFILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
             },
             (_, ErrorKind::Settings) if error.message.contains("region") => "no region is set: set AWS_REGION".to_owned(),
+            (_, ErrorKind::Settings) if error.message.contains("invalid peer certificate") => {
+                "cannot verify the certificate of S3 or of a proxy in between: set AWS_CA_BUNDLE to a file with the authority that issued it (PEM)".to_owned()
+            }
+            (_, ErrorKind::Settings) if error.message.contains("proxy authorization") => {
+                "the proxy wants a user and a password: write HTTPS_PROXY as http://user:password@host:port".to_owned()
+            }
+            (_, ErrorKind::Unreachable) if error.message.contains("tunnel error") => {
+                format!("cannot reach bucket '{bucket}' through the proxy that HTTPS_PROXY names: check the proxy")
+            }
             (_, ErrorKind::Unreachable) => match &self.endpoint_url {
                 Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),
                 None => format!("cannot reach bucket '{bucket}': check the network, the VPC endpoint and AWS_REGION"),

@@ -50,6 +50,8 @@
 //! | * | * | reset | | | Unreachable | transient |
 //! | * | * | silence | | | Unreachable | transient |
 //! | * | * | unknown failure | | | Unreachable | transient |
+//! | * | * | untrusted certificate | | | Settings | usage |
+//! | * | * | proxy without a user | | | Settings | usage |
 //! | * | * | no credentials | | | Settings | usage |
 //! | * | * | no region | | | Settings | usage |
 //! | * | * | no valid URI | | | Settings | usage |
@@ -170,9 +172,10 @@ impl ErrorKind {
         }
         match error {
             SdkError::ConstructionFailure(_) => Self::Settings,
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => Self::Unreachable,
             SdkError::DispatchFailure(failure) => match failure.as_connector_error() {
-                Some(error) if !failure.is_user() && !is_of_settings(error) => Self::Unreachable,
+                Some(error) if names_any(error, &REFUSED_CONNECTION) => Self::Settings,
+                _ if failure.is_io() || failure.is_timeout() => Self::Unreachable,
+                Some(error) if !failure.is_user() && !names_any(error, &NO_REQUEST) => Self::Unreachable,
                 _ => Self::Settings,
             },
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => Self::Unreachable,
@@ -260,17 +263,15 @@ impl ErrorKind {
     }
 }
 
+/// A certificate that is not trusted, and a proxy that wants a user: no retry can help.
+const REFUSED_CONNECTION: [&str; 2] = ["invalid peer certificate", "proxy authorization required"];
 /// Missing credentials, a missing region and an invalid endpoint look like a failed connection, but no retry can help.
-fn is_of_settings(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if ["credential", "region must be set", "valid URI"].iter().any(|part| text.contains(part)) {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+const NO_REQUEST: [&str; 3] = ["credential", "region must be set", "valid URI"];
+
+/// Whether an error or one of its causes contains one of these texts.
+fn names_any(error: &(dyn Error + 'static), texts: &[&str]) -> bool {
+    let names = |error: &(dyn Error + 'static)| texts.iter().any(|text| error.to_string().contains(text));
+    std::iter::successors(Some(error), |&error| error.source()).any(names)
 }
 
 #[cfg(test)]
@@ -299,6 +300,7 @@ mod tests {
     /// The error that a row is about.
     fn sdk_error(what: &str, status: &str, code: &str) -> TestError {
         let other = |text: &'static str| TestError::dispatch_failure(ConnectorError::other(text.into(), None));
+        let failed = |text: &'static str| TestError::dispatch_failure(ConnectorError::io(text.into()));
         let io = |kind: std::io::ErrorKind| {
             TestError::dispatch_failure(ConnectorError::io(std::io::Error::from(kind).into()))
         };
@@ -319,6 +321,8 @@ mod tests {
             "reset" => io(std::io::ErrorKind::ConnectionReset),
             "silence" => TestError::dispatch_failure(ConnectorError::timeout("no byte".into())),
             "unknown failure" => other("something broke"),
+            "untrusted certificate" => failed("invalid peer certificate: UnknownIssuer"),
+            "proxy without a user" => failed("tunnel error: proxy authorization required"),
             "no credentials" => other("no credentials were loaded"),
             "no region" => other("A region must be set when sending requests"),
             "no valid URI" => other("not a valid URI"),

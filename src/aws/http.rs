@@ -1,7 +1,7 @@
 //! The HTTP client of all AWS clients: certificates and proxies.
 //!
-//! `AWS_CA_BUNDLE` is read here, because the SDK does not read it. As in the AWS CLI, its certificates are trusted and
-//! no others.
+//! The file of `AWS_CA_BUNDLE`, or of `ca_bundle` in the profile, is read here, because the SDK does not read it. As in the
+//! AWS CLI, its certificates are trusted and no others.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,12 +19,13 @@ use http::Uri;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use super::ConnectError;
 use super::proxy::{Proxies, Proxy, Route};
-use super::{ConnectError, set_variable};
 
-/// Returns the HTTP client that the environment asks for.
-pub(super) fn client() -> Result<SharedHttpClient, ConnectError> {
-    let trust = set_variable("AWS_CA_BUNDLE").map(|path| trusting(&path)).transpose()?.unwrap_or_default();
+/// Returns an HTTP client that uses the proxies of the environment. It trusts only the certificates in `ca_bundle`, if there
+/// is such a file.
+pub(super) fn client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, ConnectError> {
+    let trust = ca_bundle.map(trusting).transpose()?.unwrap_or_default();
     let proxies = Proxies::from_env()?;
     let http = proxies.http.as_ref().and_then(Proxy::for_http).map(|proxy| way(&trust, proxy));
     let https = proxies.https.as_ref().and_then(Proxy::for_https).map(|proxy| way(&trust, proxy));
@@ -53,8 +54,14 @@ fn trusting(path: &str) -> Result<tls::TlsContext, ConnectError> {
     let wrong = |reason: String| ConnectError::CaBundle { path: path.to_owned(), reason };
     let bundle = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
-    if certificates.map_err(|error| wrong(error.to_string()))?.is_empty() {
+    let certificates = certificates.map_err(|error| wrong(error.to_string()))?;
+    if certificates.is_empty() {
         return Err(wrong("it holds no certificate".to_owned()));
+    }
+    // The client would end the process.
+    for (number, certificate) in (1..).zip(&certificates) {
+        webpki::anchor_from_trusted_cert(certificate)
+            .map_err(|error| wrong(format!("certificate {number} in it is not valid ({error:?})")))?;
     }
     let trust = tls::TrustStore::empty().with_pem_certificate(bundle);
     tls::TlsContext::builder().with_trust_store(trust).build().map_err(|error| wrong(error.to_string()))

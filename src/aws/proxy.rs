@@ -122,6 +122,10 @@ impl Proxy {
             None => ("http:", value),
         };
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        // Such as a `/` in a password, which must be written as `%2F`.
+        if rest.get(authority.len()..).is_some_and(|path| path.contains('@')) {
+            return Err(wrong());
+        }
         let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
         // A password may hold characters that a URL does not allow there.
         let encode = |text: &str| {
@@ -230,7 +234,10 @@ mod tests {
 
     #[test]
     fn what_is_not_a_proxy_is_refused_without_its_password() {
-        for text in ["socks5://me:hunter2@proxy.test", "http://me:hunter2@", "http://me:hunter2@a b", "://hunter2"] {
+        let slash = "http://me:12/hunter2@proxy.test";
+        for text in
+            ["socks5://me:hunter2@proxy.test", "http://me:hunter2@", "http://me:hunter2@a b", "://hunter2", slash]
+        {
             let error = Proxy::parse(("https_proxy", text)).unwrap_err().to_string();
             assert!(error.starts_with("https_proxy is not") && !error.contains("hunter2"), "{error}");
         }

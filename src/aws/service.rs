@@ -81,6 +81,11 @@ fn setting(shared: &SdkConfig, service_id: &str, variable: &str, name: &str) -> 
     shared.service_config()?.load_config(key)
 }
 
+/// Returns the file of certificates that the profile names.
+pub(super) fn ca_bundle_of_profile(shared: &SdkConfig) -> Option<String> {
+    setting(shared, "S3", "", "ca_bundle").filter(|path| !path.is_empty())
+}
+
 /// Whether the settings give the endpoint of a service that fetches credentials.
 pub(super) fn signs_in_at_given_endpoint(shared: &SdkConfig) -> bool {
     ["STS", "SSO", "SSO OIDC"].iter().any(|id| setting(shared, id, "AWS_ENDPOINT_URL", "endpoint_url").is_some())

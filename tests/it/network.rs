@@ -1,8 +1,9 @@
 //! Proxies, certificates and slow links between the program and S3.
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -192,11 +193,37 @@ fn certificate_in_aws_ca_bundle_is_trusted() {
     let front = TlsFront::start(&trial);
     let endpoint = format!("https://127.0.0.1:{}", front.port);
     let options = ["--endpoint-url", &endpoint, "--retries", "1"];
-    trial.start(&options).end().expect(1);
+    let untrusted = trial.start(&["--endpoint-url", &endpoint]).end().expect(1);
+    assert!(untrusted.stderr.contains("set AWS_CA_BUNDLE to a file"), "{}", untrusted.stderr);
+    assert!(untrusted.time < Duration::from_secs(20), "no retry helps, and the run waits for no outage to end");
     trial.start_with(&options, &[("AWS_CA_BUNDLE", front.certificate.to_str().unwrap())]).end().expect(0);
     trial.assert_same();
     let no_bundle = trial.start_with(&options, &[("AWS_CA_BUNDLE", front.key.to_str().unwrap())]).end().expect(1);
     assert!(no_bundle.stderr.contains("AWS_CA_BUNDLE") && no_bundle.stderr.contains(front.key.to_str().unwrap()));
+
+    // The profile may name the file, and the variable wins over it.
+    let aws = trial.folder.path().join(".aws");
+    fs::create_dir(&aws).unwrap();
+    let profile = |path: &Path| fs::write(aws.join("config"), format!("[default]\nca_bundle = {}\n", path.display()));
+    profile(&front.certificate).unwrap();
+    trial.start(&options).end().expect(0);
+    profile(&front.key).unwrap();
+    trial.start(&options).end().expect(1);
+    trial.start_with(&options, &[("AWS_CA_BUNDLE", front.certificate.to_str().unwrap())]).end().expect(0);
+}
+
+#[test]
+fn a_bundle_with_a_broken_certificate_is_refused() {
+    let trial = Trial::new();
+    let front = TlsFront::start(&trial);
+    let broken = trial.folder.path().join("broken.pem");
+    let certificate = fs::read_to_string(&front.certificate).unwrap();
+    let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for text in [block.to_owned(), format!("{certificate}{block}")] {
+        fs::write(&broken, text).unwrap();
+        let run = trial.start_with(&[], &[("AWS_CA_BUNDLE", broken.to_str().unwrap())]).end().expect(1);
+        assert!(run.stderr.contains("broken.pem") && run.stderr.contains("is not valid"), "{}", run.stderr);
+    }
 }
 
 #[test]
