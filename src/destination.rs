@@ -53,7 +53,7 @@ pub(crate) use send::Admission;
 
 use checksum::Algorithm;
 use clock::ServerClock;
-use error::{ErrorKind, S3Error};
+use error::{CORRECT_THE_CLOCK, ErrorKind, GivenUp, S3Error};
 use headers::Encryption;
 use limit::RequestLimit;
 use operation::Requests;
@@ -126,7 +126,7 @@ impl Destination {
                 limit: RequestLimit::new(options.concurrency),
                 requests: options.requests,
                 bandwidth: options.bandwidth.map(Bandwidth::new),
-                outages: Outages::new(options.outage_timeout, options.retries),
+                outages: Outages::new(location.bucket.as_str(), options.outage_timeout, options.retries),
                 fence: options.fence,
                 shutdown,
             },
@@ -249,6 +249,15 @@ impl Destination {
                 Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),
                 None => format!("cannot reach bucket '{bucket}': check the network, the VPC endpoint and AWS_REGION"),
             },
+            _ if error.is_of_wrong_clock() => CORRECT_THE_CLOCK.to_owned(),
+            (_, ErrorKind::Throttled | ErrorKind::Transient) if error.status.is_some_and(|status| status >= 400) => {
+                let operation = error.operation.name();
+                match error.given_up.as_deref() {
+                    Some(GivenUp::Outage(time)) => format!("S3 did not accept {operation} for bucket '{bucket}' for {}: run again later, or pass a longer --outage-timeout", error::shown(*time)),
+                    Some(GivenUp::Retries(retries)) => format!("S3 did not accept {operation} for bucket '{bucket}' with {retries} retries: run again later, or pass more --retries, or none"),
+                    Some(GivenUp::Alone(_)) | None => format!("S3 did not accept {operation} for bucket '{bucket}': run again later"),
+                }
+            }
             _ => format!("cannot use bucket '{bucket}'"),
         };
         format!("{advice} ({error})")

@@ -1,6 +1,7 @@
-//! The progress of a run: one line that changes on a terminal, and otherwise log lines.
+//! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also while
+//! nothing changes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,7 +18,16 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     bar: ProgressBar,
     every: Option<Duration>,
-    shown: Arc<Mutex<Option<Instant>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    line: String,
+    /// When a line was last shown, or when the run started.
+    last: Instant,
+    is_shown: bool,
+    is_finished: bool,
 }
 
 impl Progress {
@@ -29,32 +39,67 @@ impl Progress {
             bar.set_style(style);
         }
         let every = wanted.then_some(if is_terminal { REFRESH } else { LOG_EVERY });
-        Self { bar, every, shown: Arc::default() }
+        let state =
+            State { line: "no progress yet".to_owned(), last: Instant::now(), is_shown: false, is_finished: false };
+        let progress = Self { bar, every, state: Arc::new(Mutex::new(state)) };
+        if let Some(every) = every {
+            let progress = progress.clone();
+            std::thread::spawn(move || progress.show_again(every));
+        }
+        progress
     }
 
-    /// Shows how far the run is, unless it showed that just now.
+    /// Shows how far the run is: immediately the first time, and then in time.
     pub(crate) fn show(&self, line: impl FnOnce() -> String) {
-        let Some(every) = self.every else {
-            return;
-        };
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.is_some_and(|last| last.elapsed() < every) {
+        if self.every.is_none() {
             return;
         }
+        let mut state = self.state();
+        state.line = line();
+        if !state.is_shown {
+            self.write(&mut state);
+        }
+    }
+
+    /// Shows the newest line at these intervals, until the progress is finished.
+    fn show_again(&self, every: Duration) {
+        loop {
+            let pause = {
+                let mut state = self.state();
+                if state.is_finished {
+                    return;
+                }
+                // On a terminal, a command that shows no progress has no line.
+                if state.last.elapsed() >= every && (state.is_shown || self.bar.is_hidden()) {
+                    self.write(&mut state);
+                }
+                every.saturating_sub(state.last.elapsed()).max(REFRESH)
+            };
+            std::thread::sleep(pause);
+        }
+    }
+
+    fn write(&self, state: &mut State) {
         if self.bar.is_hidden() {
-            tracing::info!("{}", line());
+            tracing::info!("{}", state.line);
         } else {
-            self.bar.set_message(line());
-            if shown.is_none() {
+            self.bar.set_message(state.line.clone());
+            if !state.is_shown {
                 self.bar.enable_steady_tick(TICK);
             }
         }
-        *shown = Some(Instant::now());
+        state.is_shown = true;
+        state.last = Instant::now();
     }
 
     /// Removes the line.
     pub(crate) fn finish(&self) {
+        self.state().is_finished = true;
         self.bar.finish_and_clear();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes to stderr while the line is removed.

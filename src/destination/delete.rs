@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::operation::delete_objects::builders::DeleteObjectsFluentBuilder;
 use aws_sdk_s3::types::{Delete, Error, ObjectIdentifier};
 use aws_smithy_types::base64;
@@ -171,7 +172,7 @@ impl<'a> DeleteRequest<'a> {
         for target in batch {
             let key = destination.prefix.object_key(&target.key);
             outcomes.push(match refused.get(key.as_str()) {
-                Some(error) => outcome_of(error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message")),
+                Some(error) => outcome_of(error, response.request_id()),
                 None if deleted.contains(key.as_str()) || destination.has_no_object(&target.key).await => {
                     DeleteOutcome::Deleted
                 }
@@ -295,12 +296,13 @@ fn condition(etag: &ETag) -> Option<String> {
     Some(etag.text()).filter(|etag| !etag.is_empty())
 }
 
-fn outcome_of(code: &str, message: &str) -> DeleteOutcome {
+fn outcome_of(error: &Error, request_id: Option<&str>) -> DeleteOutcome {
+    let (code, message) = (error.code().unwrap_or("Unknown"), error.message().unwrap_or("no message"));
     match code {
         "PreconditionFailed" => DeleteOutcome::Changed,
         // A retry after a lost response, or another writer deleted the object.
         "NoSuchKey" => DeleteOutcome::Deleted,
-        _ => DeleteOutcome::Failed(S3Error::of_code(Operation::DeleteObjects, code, message)),
+        _ => DeleteOutcome::Failed(S3Error::of_code(Operation::DeleteObjects, code, message, request_id)),
     }
 }
 

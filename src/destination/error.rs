@@ -1,5 +1,6 @@
 //! A request that failed, and what that means for the request, the key and the run.
 
+use std::time::Duration;
 use std::{fmt, io};
 
 use aws_sdk_s3::config::http::HttpResponse;
@@ -20,6 +21,8 @@ pub(crate) struct S3Error {
     /// S3's error code, if the response contains one: `SlowDown`, `NoSuchBucket`, …
     pub(crate) code: Option<String>,
     pub(crate) message: String,
+    /// The HTTP status of the response, if there was one for this request alone.
+    pub(crate) status: Option<u16>,
     /// S3's ID of the request: AWS support asks for it.
     pub(crate) request_id: Option<String>,
     /// The bucket's region, if the response names it.
@@ -30,6 +33,19 @@ pub(crate) struct S3Error {
     pub(crate) is_stalled: bool,
     /// Whether S3 may have carried out the request, or an earlier attempt of it.
     pub(crate) may_have_effect: bool,
+    /// Why the run no longer retries a request that may succeed another time.
+    pub(crate) given_up: Option<Box<GivenUp>>,
+}
+
+/// Why the run gives up a request that failed for a transient reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// No request of the operation has succeeded for this long.
+    Outage(Duration),
+    /// This request has failed for this long while others of the operation succeeded.
+    Alone(Duration),
+    /// It was retried as often as the user allows.
+    Retries(u32),
 }
 
 impl S3Error {
@@ -39,11 +55,13 @@ impl S3Error {
             kind,
             code: None,
             message: message.into(),
+            status: None,
             request_id: None,
             region: None,
             is_connected: true,
             is_stalled: false,
             may_have_effect: false,
+            given_up: None,
         }
     }
 
@@ -62,20 +80,74 @@ impl S3Error {
         Self { may_have_effect: self.may_have_effect || may_have_effect, ..self }
     }
 
+    /// The error of a request that the run gives up unsent, because others of its operation fail with this error.
+    pub(super) fn of_others(&self) -> Self {
+        let Self { operation, kind, is_connected, .. } = *self;
+        let error = Self::local(operation, kind, format!("not sent, because other requests fail: {}", self.message));
+        Self { code: self.code.clone(), status: self.status, is_connected, ..error }
+    }
+
+    /// What happened, why the run retries it no more, and what to do.
+    pub(crate) fn advice(&self) -> String {
+        let (name, message) = (self.operation.name(), self.message.trim_end_matches('.'));
+        let given_up = match self.given_up.as_deref() {
+            Some(GivenUp::Outage(time)) => format!("{message}: S3 accepted no {name} for {}", shown(*time)),
+            Some(GivenUp::Alone(time)) => format!("{message}: this request failed for {}", shown(*time)),
+            Some(GivenUp::Retries(retries)) => format!("{message}: it failed with {retries} retries (--retries)"),
+            None => message.to_owned(),
+        };
+        let is_of_key = self.code.as_deref().is_some_and(|code| code.starts_with("KMS."));
+        if self.kind == ErrorKind::Precondition {
+            "another writer changed this object during the run: kept the object, and the next run compares it again"
+                .to_owned()
+        } else if self.kind == ErrorKind::Denied {
+            format!("{message}: allow {name} for the role, in the bucket policy and for the KMS key")
+        } else if self.kind == ErrorKind::Refused && is_of_key {
+            format!("{message}: check that the KMS key exists, is enabled and is in the bucket's region")
+        } else if self.is_of_wrong_clock() {
+            format!("{given_up}: {CORRECT_THE_CLOCK}")
+        } else if self.given_up.is_some() {
+            format!("{given_up}, and the next run tries again")
+        } else {
+            given_up
+        }
+    }
+
+    /// What S3 or the network does with requests like this one.
+    pub(super) fn symptom(&self) -> String {
+        let (name, message) = (self.operation.name(), self.message.trim_end_matches('.'));
+        if self.is_of_wrong_clock() {
+            format!("S3 refuses {name} ({message}; {CORRECT_THE_CLOCK})")
+        } else if self.kind == ErrorKind::Throttled {
+            format!("S3 refuses {name} ({message})")
+        } else if self.kind == ErrorKind::Unreachable && !self.is_connected {
+            format!("cannot reach S3 for {name} ({message})")
+        } else if self.kind == ErrorKind::Unreachable {
+            format!("S3 does not respond to {name} ({message})")
+        } else {
+            format!("S3 does not accept {name} ({message})")
+        }
+    }
+
+    /// Whether S3 refuses the time that the request was signed at.
+    pub(super) fn is_of_wrong_clock(&self) -> bool {
+        self.code.as_deref() == Some("RequestTimeTooSkewed")
+    }
+
     /// What the error concerns.
     pub(crate) fn concern(&self) -> Concern {
         self.kind.concern(self.operation == Operation::List)
     }
 
     /// Of one key of a request for many.
-    pub(super) fn of_code(operation: Operation, code: &str, message: &str) -> Self {
+    pub(super) fn of_code(operation: Operation, code: &str, message: &str, request_id: Option<&str>) -> Self {
         let error = Self::local(
             operation,
             ErrorKind::of_response(Service::S3, 400, code, message),
             format!("{code}: {message}"),
         );
         let may_have_effect = !is_refusal(400, error.kind);
-        Self { code: Some(code.to_owned()), may_have_effect, ..error }
+        Self { code: Some(code.to_owned()), request_id: request_id.map(str::to_owned), may_have_effect, ..error }
     }
 
     /// Of a request without a response, or of a response that stalls.
@@ -104,8 +176,9 @@ impl S3Error {
         }
         let kind = ErrorKind::of(Service::S3, error);
         let message = match (&code, error.message(), status) {
-            (Some(code), Some(text), _) if text != code => format!("{code}: {text}"),
-            (Some(code), _, _) => code.clone(),
+            (Some(code), Some(text), Some(status)) if text != code => format!("{code} (HTTP {status}): {text}"),
+            (Some(code), _, Some(status)) => format!("{code} (HTTP {status})"),
+            (Some(code), _, None) => code.clone(),
             (None, _, Some(status)) if status >= 400 => format!("HTTP status {status}"),
             (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}: {IN_ITS_PLACE}"),
             (None, _, Some(_)) => format!("cannot read the response as a response of S3 ({})", root_causes(error)),
@@ -118,7 +191,20 @@ impl S3Error {
         // A response without a code of S3 may be of something that has passed the request on.
         let is_refused = code.is_some() && status.is_some_and(|status| is_refusal(status, kind));
         let may_have_effect = is_connected && !is_refused && kind != ErrorKind::Settings;
-        Self { operation, kind, code, message, request_id, region, is_connected, is_stalled: false, may_have_effect }
+        let (is_stalled, given_up) = (false, None);
+        Self {
+            operation,
+            kind,
+            code,
+            message,
+            status,
+            request_id,
+            region,
+            is_connected,
+            is_stalled,
+            may_have_effect,
+            given_up,
+        }
     }
 }
 
@@ -137,6 +223,18 @@ const fn is_refusal(status: u16, kind: ErrorKind) -> bool {
         | ErrorKind::Refused
         | ErrorKind::Outdated => status >= 400 && status < 500,
     }
+}
+
+/// What a wrong clock needs.
+pub(super) const CORRECT_THE_CLOCK: &str = "the clock of this host differs too much from S3's: correct it";
+
+/// A time as messages show it.
+pub(super) fn shown(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(if time < Duration::from_secs(1) {
+        Duration::from_millis(time.subsec_millis().into())
+    } else {
+        Duration::from_secs(time.as_secs())
+    })
 }
 
 /// Whether the server has no address, or accepts no connection.

@@ -12,6 +12,9 @@
 //!
 //! While an outage is older than the outage timeout, a request that cannot be sent immediately fails unsent. So a
 //! server that fails everything does not hold up a run for each of its files.
+//!
+//! An outage is logged once it has lasted for [`VISIBLE_AFTER`], and once more when it ends. A pace handles most refusals
+//! before that.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +22,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{ErrorKind, S3Error};
+use super::error::{ErrorKind, GivenUp, S3Error, shown};
 use super::operation::Operation;
 
 /// How often a request is retried that fails alone, once the run has given up another one of its operation.
@@ -31,9 +34,13 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 /// A failure this long after the last one belongs to another outage. Longer than the longest attempt.
 const APART: Duration = Duration::from_secs(90);
 
+/// An outage that lasts this long is logged.
+const VISIBLE_AFTER: Duration = Duration::from_secs(5);
+
 /// The outages of a server, by operation.
 #[derive(Debug)]
 pub(super) struct Outages {
+    bucket: String,
     timeout: Duration,
     /// The most retries of a request, if the user limits them.
     most_retries: Option<u32>,
@@ -64,6 +71,7 @@ struct Outage {
     since: Instant,
     last: Instant,
     error: S3Error,
+    is_logged: bool,
 }
 
 /// The attempts of one request so far.
@@ -75,11 +83,15 @@ pub(crate) struct Attempts {
     pub(super) retries: u32,
     /// How many attempts ended without a response.
     pub(super) silences: u32,
+    /// The error of the last attempt.
+    pub(super) last: Option<S3Error>,
+    /// Whether the log shows that the request fails inside responses with status 200.
+    is_logged: bool,
 }
 
 impl Attempts {
     pub(crate) fn of(operation: Operation) -> Self {
-        Self { operation, since: Instant::now(), retries: 0, silences: 0 }
+        Self { operation, since: Instant::now(), retries: 0, silences: 0, last: None, is_logged: false }
     }
 
     /// Records that a part of the request has succeeded.
@@ -89,22 +101,28 @@ impl Attempts {
 }
 
 impl Outages {
-    pub(super) fn new(timeout: Duration, most_retries: Option<u32>) -> Self {
-        Self { timeout: timeout.min(LONGEST), most_retries, seen: Mutex::default() }
+    pub(super) fn new(bucket: &str, timeout: Duration, most_retries: Option<u32>) -> Self {
+        Self { bucket: bucket.to_owned(), timeout: timeout.min(LONGEST), most_retries, seen: Mutex::default() }
     }
 
     pub(super) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Records a response that is not an error.
-    pub(super) fn succeeded(&self, attempts: &Attempts) {
-        let mut seen = self.seen();
-        seen.has_responded = true;
-        let health = seen.operations.entry(attempts.operation).or_default();
-        health.last_success = Some(Instant::now());
-        health.outage = None;
-        health.silences = health.silences.max(attempts.silences);
+    /// Records a response that is not an error, after this many silent attempts.
+    pub(super) fn succeeded(&self, operation: Operation, silences: u32) {
+        let ended = {
+            let mut seen = self.seen();
+            seen.has_responded = true;
+            let health = seen.operations.entry(operation).or_default();
+            health.last_success = Some(Instant::now());
+            health.silences = health.silences.max(silences);
+            health.outage.take()
+        };
+        if let Some(outage) = ended.filter(|outage| outage.is_logged) {
+            let (operation, time) = (operation.name(), shown(outage.since.elapsed()));
+            tracing::info!(bucket = self.bucket, "S3 accepts {operation} again after {time}");
+        }
     }
 
     /// Records that an outage of this operation has ended, as another request shows.
@@ -124,26 +142,56 @@ impl Outages {
         if attempts.retries == 0 {
             attempts.since = attempts.since.max(moved);
         }
-        let mut seen = self.seen();
-        seen.has_responded |= error.is_connected;
-        if !error.kind.is_retryable() {
-            return;
+        let (limit, is_visible) = {
+            let mut seen = self.seen();
+            seen.has_responded |= error.is_connected;
+            if !error.kind.is_retryable() {
+                return;
+            }
+            let limit = self.limit(seen.has_responded || error.is_connected);
+            let health = seen.operations.entry(attempts.operation).or_default();
+            let last_success = health.last_success;
+            let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
+            let was_logged = outage.as_ref().is_some_and(|outage| outage.is_logged);
+            let since = outage.map_or(moved.max(last_success.unwrap_or(moved)), |outage| outage.since);
+            // Other credentials end the failures of those that have expired.
+            let is_visible = error.kind != ErrorKind::Expired && (VISIBLE_AFTER..limit).contains(&(now - since));
+            let is_logged = was_logged || is_visible;
+            health.outage = Some(Outage { since, last: now, error: error.clone(), is_logged });
+            (limit, is_visible && !was_logged)
+        };
+        if is_visible {
+            self.warn(&error.symptom(), limit);
         }
-        let health = seen.operations.entry(attempts.operation).or_default();
-        let last_success = health.last_success;
-        let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
-        let since = outage.map_or(moved.max(last_success.unwrap_or(moved)), |outage| outage.since);
-        health.outage = Some(Outage { since, last: now, error: error.clone() });
     }
 
-    /// Whether the run gives up a request whose last attempt failed with this error.
-    pub(super) fn gives_up(&self, attempts: &Attempts, error: &S3Error) -> bool {
-        if !error.kind.is_retryable()
-            || error.kind == ErrorKind::Expired && attempts.retries >= RETRIES_EXPIRED
-            || self.most_retries.is_some_and(|most| attempts.retries >= most)
-        {
-            return true;
+    /// How long no request of an operation may succeed.
+    fn limit(&self, has_responded: bool) -> Duration {
+        if has_responded { self.timeout } else { self.timeout / 2 }
+    }
+
+    fn warn(&self, symptom: &str, limit: Duration) {
+        let bucket = &self.bucket;
+        if let Some(most) = self.most_retries {
+            tracing::warn!(bucket, "{symptom}: retrying each request up to {most} times (--retries)");
+            return;
         }
+        let (half, time) = (if limit < self.timeout { "half of " } else { "" }, shown(limit));
+        tracing::warn!(
+            bucket,
+            "{symptom}: retrying until no request has succeeded for {time} ({half}--outage-timeout)"
+        );
+    }
+
+    /// Returns how long the run still retries a request whose last attempt failed with this error.
+    ///
+    /// # Errors
+    /// Returns why the run gives the request up; `None` if no other attempt can succeed.
+    pub(super) fn time_left(&self, attempts: &Attempts, error: &S3Error) -> Result<Duration, Option<GivenUp>> {
+        if !error.kind.is_retryable() || error.kind == ErrorKind::Expired && attempts.retries >= RETRIES_EXPIRED {
+            return Err(None);
+        }
+        self.retries_left(attempts).map_err(Some)?;
         let now = Instant::now();
         let mut seen = self.seen();
         let has_responded = seen.has_responded;
@@ -152,31 +200,56 @@ impl Outages {
         let succeeds_alone = |last: Instant| last > attempts.since && now - last < failing / 2;
         if health.last_success.is_some_and(succeeds_alone) {
             if error.kind == ErrorKind::Throttled {
-                return false;
+                return Ok(self.timeout);
             }
             let gives_up = failing >= self.timeout / 2 || health.has_failed_alone && attempts.retries >= RETRIES_ALONE;
             health.has_failed_alone |= gives_up;
-            return gives_up;
+            return if gives_up {
+                Err(Some(GivenUp::Alone(failing)))
+            } else {
+                Ok((self.timeout / 2).saturating_sub(failing))
+            };
         }
-        let limit = if has_responded || error.is_connected { self.timeout } else { self.timeout / 2 };
-        health.outage.as_ref().is_some_and(|outage| now - outage.since >= limit)
+        let limit = self.limit(has_responded || error.is_connected);
+        let lasts = health.outage.as_ref().map_or(Duration::ZERO, |outage| now - outage.since);
+        if lasts >= limit { Err(Some(GivenUp::Outage(lasts))) } else { Ok(limit.saturating_sub(lasts)) }
     }
 
-    /// Whether the run gives up what fails inside responses with status 200, such as the delete of one of many keys.
-    pub(super) fn gives_up_inside(&self, attempts: &Attempts, kind: ErrorKind) -> bool {
-        let limit = if kind == ErrorKind::Throttled { self.timeout } else { self.timeout / 2 };
-        self.most_retries.is_some_and(|most| attempts.retries >= most) || attempts.since.elapsed() >= limit
+    fn retries_left(&self, attempts: &Attempts) -> Result<(), GivenUp> {
+        match self.most_retries {
+            Some(most) if attempts.retries >= most => Err(GivenUp::Retries(most)),
+            _ => Ok(()),
+        }
     }
 
-    /// Returns the last error once no request of the operation has succeeded for the outage timeout.
-    pub(super) async fn over(&self, operation: Operation) -> S3Error {
+    /// Like [`Self::time_left`], for what fails inside responses with status 200, such as the delete of one of many keys.
+    pub(super) fn time_left_inside(&self, attempts: &mut Attempts, error: &S3Error) -> Result<Duration, GivenUp> {
+        self.retries_left(attempts)?;
+        let limit = if error.kind == ErrorKind::Throttled { self.timeout } else { self.timeout / 2 };
+        let failing = attempts.since.elapsed();
+        if failing >= limit {
+            return Err(GivenUp::Outage(failing));
+        }
+        if failing >= VISIBLE_AFTER && !attempts.is_logged {
+            attempts.is_logged = true;
+            self.warn(&error.symptom(), limit);
+        }
+        Ok(limit.saturating_sub(failing))
+    }
+
+    /// Returns once no request of the operation has succeeded for the outage timeout: the error of this request's last
+    /// attempt, or else what others failed with.
+    pub(super) async fn over(&self, attempts: &Attempts) -> S3Error {
+        let operation = attempts.operation;
         loop {
             let now = Instant::now();
             let deadline = match self.seen().operations.get(&operation).and_then(|health| health.outage.as_ref()) {
                 Some(outage) if now - outage.last < APART.max(self.timeout) => {
                     let deadline = outage.since + self.timeout;
                     if now >= deadline {
-                        return outage.error.clone();
+                        let error = attempts.last.clone().unwrap_or_else(|| outage.error.of_others());
+                        let given_up = Some(Box::new(GivenUp::Outage(now - outage.since)));
+                        return S3Error { given_up, ..error };
                     }
                     deadline
                 }
@@ -209,11 +282,11 @@ mod tests {
             let started = Instant::now();
             tokio::time::sleep(SECOND).await;
             if others {
-                outages.succeeded(&Attempts::of(Operation::Put));
+                outages.succeeded(Operation::Put, 0);
             }
-            outages.succeeded(&Attempts::of(Operation::Head));
+            outages.succeeded(Operation::Head, 0);
             outages.failed(&mut attempts, started, &error(kind));
-            if outages.gives_up(&attempts, &error(kind)) || start.elapsed() > 10 * MINUTE {
+            if outages.time_left(&attempts, &error(kind)).is_err() || start.elapsed() > 10 * MINUTE {
                 return (start.elapsed(), attempts.retries);
             }
             attempts.retries += 1;
@@ -223,17 +296,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_operation_without_a_success_is_given_up_after_the_timeout_whatever_else_succeeds() {
         for kind in [ErrorKind::Throttled, ErrorKind::Transient, ErrorKind::Unreachable] {
-            let outages = Outages::new(MINUTE, None);
+            let outages = Outages::new("site", MINUTE, None);
             assert_eq!(fails_until(&outages, kind, false).await, (MINUTE, 59), "{kind:?}");
             assert_eq!(fails_until(&outages, kind, false).await.1, 0, "{kind:?}: the outage is known");
-            outages.succeeded(&Attempts::of(Operation::Put));
+            outages.succeeded(Operation::Put, 0);
             assert_eq!(fails_until(&outages, kind, false).await.0, MINUTE, "{kind:?}: another outage");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failure_long_after_an_outage_is_another_outage() {
-        let outages = Outages::new(MINUTE, None);
+        let outages = Outages::new("site", MINUTE, None);
         fails_until(&outages, ErrorKind::Transient, false).await;
         tokio::time::sleep(10 * MINUTE).await;
         assert_eq!(fails_until(&outages, ErrorKind::Transient, false).await.0, MINUTE);
@@ -241,7 +314,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_fails_alone_is_given_up_earlier_and_the_next_one_by_a_count() {
-        let outages = Outages::new(MINUTE, None);
+        let outages = Outages::new("site", MINUTE, None);
         assert_eq!(fails_until(&outages, ErrorKind::Transient, true).await.0, MINUTE / 2);
         assert_eq!(fails_until(&outages, ErrorKind::Transient, true).await.1, RETRIES_ALONE);
         assert_eq!(fails_until(&outages, ErrorKind::Transient, false).await.0, MINUTE, "an outage is no such failure");
@@ -249,19 +322,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_throttled_request_is_not_given_up_while_others_succeed() {
-        let outages = Outages::new(MINUTE, None);
+        let outages = Outages::new("site", MINUTE, None);
         assert!(fails_until(&outages, ErrorKind::Throttled, true).await.0 > 10 * MINUTE);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_never_accepted_a_connection_is_given_up_earlier() {
         for (is_connected, limit) in [(false, MINUTE / 2), (true, MINUTE)] {
-            let outages = Outages::new(MINUTE, None);
+            let outages = Outages::new("site", MINUTE, None);
             let error = S3Error { is_connected, ..error(ErrorKind::Unreachable) };
             let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::List));
             while !{
                 outages.failed(&mut attempts, Instant::now(), &error);
-                outages.gives_up(&attempts, &error)
+                outages.time_left(&attempts, &error).is_err()
             } {
                 tokio::time::sleep(SECOND).await;
                 attempts.retries += 1;
@@ -273,21 +346,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_that_fails_after_minutes_on_a_slow_uplink_is_retried() {
         for others in [false, true] {
-            let outages = Outages::new(MINUTE, None);
+            let outages = Outages::new("site", MINUTE, None);
             let mut attempts = Attempts::of(Operation::Put);
             tokio::time::sleep(5 * MINUTE).await;
             if others {
-                outages.succeeded(&Attempts::of(Operation::Put));
+                outages.succeeded(Operation::Put, 0);
             }
             tokio::time::sleep(SECOND).await;
             outages.failed(&mut attempts, Instant::now(), &error(ErrorKind::Unreachable));
-            assert!(!outages.gives_up(&attempts, &error(ErrorKind::Unreachable)), "{others}");
+            assert!(outages.time_left(&attempts, &error(ErrorKind::Unreachable)).is_ok(), "{others}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_of_retries_comes_first() {
-        let outages = Outages::new(MINUTE, Some(3));
+        let outages = Outages::new("site", MINUTE, Some(3));
         for others in [false, true] {
             assert_eq!(fails_until(&outages, ErrorKind::Throttled, others).await.1, 3);
         }
@@ -296,12 +369,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_when_the_outage_is_as_old_as_the_timeout() {
-        let outages = Outages::new(MINUTE, None);
+        let outages = Outages::new("site", MINUTE, None);
         let start = Instant::now();
         outages.failed(&mut Attempts::of(Operation::Put), start, &error(ErrorKind::Throttled));
-        assert_eq!(outages.over(Operation::Put).await.kind, ErrorKind::Throttled);
+        assert_eq!(outages.over(&Attempts::of(Operation::Put)).await.kind, ErrorKind::Throttled);
         assert_eq!(start.elapsed(), MINUTE);
-        let none = tokio::time::timeout(10 * MINUTE, outages.over(Operation::Head)).await;
+        let none = tokio::time::timeout(10 * MINUTE, outages.over(&Attempts::of(Operation::Head))).await;
         assert!(none.is_err(), "no outage of this operation");
     }
 }

@@ -147,7 +147,7 @@ impl Destination {
                     if refusals >= REFUSALS_OF_CONDITIONS || !self.has_conditional_writes() {
                         break error;
                     }
-                    let waited = self.sender.back_off(error.operation, refusals).await;
+                    let waited = self.sender.back_off(error.operation, super::send::pause(refusals)).await;
                     waited.map_err(|error| error.after(may_have_effect))?;
                 }
                 other => return other.map_err(|error| error.after(may_have_effect)),

@@ -93,12 +93,16 @@ impl Sender {
     /// # Errors
     /// Returns the error if the run gives the request up.
     pub(super) async fn retry(&self, attempts: &mut Attempts, error: S3Error) -> Result<(), S3Error> {
-        if self.outages.gives_up(attempts, &error) {
-            return Err(error);
-        }
-        tracing::debug!(%error, attempt = attempts.retries + 1, "retrying this request");
+        let left = match self.outages.time_left(attempts, &error) {
+            Ok(left) => left,
+            Err(given_up) => return Err(S3Error { given_up: given_up.map(Box::new), ..error }),
+        };
+        // The last attempt is at the end of the time that is left.
+        let pause = pause(attempts.retries).min(left);
+        tracing::debug!(%error, attempt = attempts.retries + 1, ?pause, "retrying this request");
         attempts.silences += u32::from(error.is_stalled);
-        self.back_off(attempts.operation, attempts.retries).await?;
+        attempts.last = Some(error);
+        self.back_off(attempts.operation, pause).await?;
         attempts.retries += 1;
         Ok(())
     }
@@ -108,10 +112,12 @@ impl Sender {
         if error.kind == ErrorKind::Throttled {
             self.limit.throttled_inside(attempts.operation);
         }
-        if self.outages.gives_up_inside(attempts, error.kind) {
-            return Err(error.clone());
-        }
-        self.back_off(attempts.operation, attempts.retries).await?;
+        let left = match self.outages.time_left_inside(attempts, error) {
+            Ok(left) => left,
+            Err(given_up) => return Err(S3Error { given_up: Some(Box::new(given_up)), ..error.clone() }),
+        };
+        attempts.last = Some(error.clone());
+        self.back_off(attempts.operation, pause(attempts.retries).min(left)).await?;
         attempts.retries += 1;
         Ok(())
     }
@@ -165,7 +171,7 @@ impl Sender {
         match &result {
             Ok(_) => {
                 permit.succeeded();
-                self.outages.succeeded(&Attempts { silences, ..attempts.clone() });
+                self.outages.succeeded(operation, silences);
             }
             Err(Failed { error, .. }) => {
                 if error.kind == ErrorKind::Throttled {
@@ -208,7 +214,7 @@ impl Sender {
     /// Waits until the request can be sent.
     pub(super) async fn admit(&self, attempts: &mut Attempts, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
         self.pass_fence(attempts).await?;
-        let permit = self.turn(attempts.operation, body_bytes).await?;
+        let permit = self.turn(attempts, body_bytes).await?;
         let generation = self.credentials_for(attempts.operation).await?;
         Ok(Admission { permit, generation })
     }
@@ -235,7 +241,8 @@ impl Sender {
     }
 
     /// Waits for the turn of a request. After a shutdown request, new work is refused.
-    async fn turn(&self, operation: Operation, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
+    async fn turn(&self, attempts: &Attempts, body_bytes: usize) -> Result<RequestPermit<'_>, S3Error> {
+        let operation = attempts.operation;
         let turn = async {
             let permit = self.limit.acquire(operation).await;
             // A request without a body, such as an abort, does not wait for bandwidth.
@@ -260,14 +267,13 @@ impl Sender {
             biased;
             () = self.shutdown.requested() => Err(interrupted(operation)),
             permit = turn => Ok(permit),
-            error = self.outages.over(operation) => Err(error),
+            error = self.outages.over(attempts) => Err(error),
         }
     }
 
     /// Waits before a retry.
-    pub(super) async fn back_off(&self, operation: Operation, retries: u32) -> Result<(), S3Error> {
-        let ceiling = FIRST_BACKOFF.saturating_mul(1 << retries.min(16)).min(MAX_BACKOFF);
-        let pause = tokio::time::sleep(ceiling.mul_f64(fastrand::f64()));
+    pub(super) async fn back_off(&self, operation: Operation, pause: Duration) -> Result<(), S3Error> {
+        let pause = tokio::time::sleep(pause);
         // The run cleans up after a shutdown request too.
         if operation == Operation::AbortMultipartUpload {
             pause.await;
@@ -278,6 +284,11 @@ impl Sender {
             () = self.shutdown.requested() => Err(interrupted(operation)),
         }
     }
+}
+
+/// Returns a random time to wait before the next retry.
+pub(super) fn pause(retries: u32) -> Duration {
+    FIRST_BACKOFF.saturating_mul(1 << retries.min(16)).min(MAX_BACKOFF).mul_f64(fastrand::f64())
 }
 
 /// The permission to send one request now: its turn, and valid credentials.

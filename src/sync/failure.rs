@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::destination::error::{ErrorKind, S3Error};
+use crate::destination::error::S3Error;
 use crate::key::ObjectKey;
 use crate::served::InnerDestination;
 use crate::source::entry::Problem;
@@ -87,17 +87,11 @@ impl Failure {
 
     /// Of a request.
     pub(crate) fn of_request(key: ObjectKey, error: &S3Error) -> Self {
-        let message = if error.kind == ErrorKind::Precondition {
-            "another writer changed this object during the run: kept the object, and the next run compares it again"
-                .to_owned()
-        } else {
-            error.message.clone()
-        };
         Self {
             key,
             operation: error.operation.name().to_owned(),
             kind: error.kind.name().to_owned(),
-            message,
+            message: error.advice(),
             request_id: error.request_id.clone(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! `EFS2S3_OUTAGE_FILES` and `EFS2S3_OUTAGE_PHASE_SECONDS` make the soak longer.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fake_aws::s3::{Fault, Operation, Operations, Reply, Rule, Throttle};
@@ -18,6 +19,11 @@ fn tree(files: usize) -> Trial {
     trial
 }
 
+/// How often the log says that requests fail, and that they succeed again.
+fn outage_lines(run: &FinishedRun) -> (usize, usize) {
+    (run.stderr.matches("retrying until no request").count(), run.stderr.matches(" again after ").count())
+}
+
 /// Syncs while these operations fail until twelve seconds after the start.
 fn outage(trial: &Trial, operations: impl Into<Operations>, fault: Fault, options: &[&str]) -> FinishedRun {
     let away = Rule::on(operations).always().during(|time| time < Duration::from_secs(12));
@@ -31,10 +37,11 @@ fn a_run_outlasts_an_outage_of_any_kind_and_operation() {
     let parts = ["--part-size", "5MiB", "--multipart-threshold", "5MiB"];
     let state = ["--state", "s3://state/of"];
     let delete = ["--delete", "--max-delete", "100%"];
+    let progress = ["--progress", "always"];
     let cases: [(Operations, Fault, &[&str]); 8] = [
         (Operation::ListObjectsV2.into(), Fault::status(500, "InternalError"), &[]),
         (Operation::ListObjectsV2.into(), Fault::ResetBefore, &[]),
-        (Operation::PutObject.into(), Fault::status(503, "SlowDown"), &[]),
+        (Operation::PutObject.into(), Fault::status(503, "SlowDown"), &progress),
         (Operation::PutObject.into(), Fault::ErrorInside200("InternalError"), &[]),
         (Operation::DeleteObjects.into(), unavailable(), &delete),
         ([Operation::CreateMultipartUpload, Operation::UploadPart].into(), Fault::status(500, "InternalError"), &parts),
@@ -53,6 +60,11 @@ fn a_run_outlasts_an_outage_of_any_kind_and_operation() {
                 assert_eq!(run.code, 0, "{title}: {}", run.stderr);
                 assert_eq!(run.counted("uploaded"), 25, "{title}");
                 assert_eq!(trial.has("orphan"), options != delete, "{title}");
+                if options == progress {
+                    assert_eq!(outage_lines(&run), (1, 1), "{title}: {}", run.stderr);
+                    assert!(run.stderr.contains("S3 refuses PutObject (SlowDown (HTTP 503)"), "{}", run.stderr);
+                    assert!(run.stderr.matches(" 0 uploaded (0B)").count() >= 2, "no counter moves: {}", run.stderr);
+                }
             });
         }
     });
@@ -60,17 +72,53 @@ fn a_run_outlasts_an_outage_of_any_kind_and_operation() {
 
 #[test]
 fn a_server_that_is_gone_ends_the_run_after_the_outage_timeout() {
-    for (operation, fault, code) in [
-        (Operation::ListObjectsV2, Fault::status(503, "SlowDown"), 1),
-        (Operation::PutObject, Fault::ResetBefore, 1),
-        (Operation::PutObject, Fault::status(503, "SlowDown"), 3),
+    let not_listed =
+        "S3 did not accept ListObjectsV2 for bucket 'site' for 3s: run again later, or pass a longer --outage-timeout";
+    for (operation, fault, code, advice) in [
+        (Operation::ListObjectsV2, Fault::status(503, "SlowDown"), 1, not_listed),
+        (Operation::PutObject, Fault::ResetBefore, 1, "cannot reach bucket 'site'"),
+        (
+            Operation::PutObject,
+            Fault::status(503, "SlowDown"),
+            3,
+            "SlowDown (HTTP 503): This failure is injected: S3 accepted no PutObject for ",
+        ),
     ] {
         let trial = tree(100);
         trial.s3.rule(Rule::on(operation).always().does(fault));
         let run = trial.sync(&["--outage-timeout", "3s"]).expect(code);
         assert!(run.time >= Duration::from_secs(3), "{:?}", run.time);
         assert_eq!(run.counted("uploaded"), 0);
+        if code == 1 {
+            assert!(run.stderr.contains(advice), "{}", run.stderr);
+            continue;
+        }
+        let (mut ids, mut unsent) = (BTreeSet::new(), 0);
+        for failure in run.report["failures"].as_array().unwrap() {
+            let message = failure["message"].as_str().unwrap();
+            assert!(message.contains(advice) && message.ends_with("the next run tries again"), "{message}");
+            match failure["request_id"].as_str() {
+                Some(id) => assert!(ids.insert(id.to_owned()), "the request of another key: {failure}"),
+                None => unsent += 1,
+            }
+            assert_eq!(failure["request_id"].is_null(), message.starts_with("not sent"), "{failure}");
+        }
+        assert!(ids.len() > 1 && unsent > 1, "{} {unsent}", ids.len());
     }
+}
+
+#[test]
+fn a_wrong_clock_is_named() {
+    let trial = tree(1);
+    let skewed = |operation| Rule::on(operation).always().does(Fault::status(403, "RequestTimeTooSkewed"));
+    trial.s3.rule(skewed(Operation::PutObject));
+    let advice = "the clock of this host differs too much from S3's: correct it";
+    let failed = trial.sync(&["--retries", "1"]).expect(3);
+    assert!(failed.only_failure()["message"].as_str().unwrap().contains(advice), "{}", failed.report);
+    trial.s3.clear_rules();
+    trial.s3.rule(skewed(Operation::ListObjectsV2));
+    let failed = trial.sync(&["--retries", "1"]).expect(1);
+    assert!(failed.stderr.contains(advice), "{}", failed.stderr);
 }
 
 #[test]
@@ -132,6 +180,7 @@ fn a_throttling_bucket_is_used_and_few_requests_are_refused() {
     let throttle = Throttle::new(200.0, 200.0);
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(throttle.fault()));
     let run = trial.sync(&PATIENT).expect(0);
+    assert_eq!(outage_lines(&run), (0, 0), "{}", run.stderr);
     let counts = throttle.counts();
     assert_eq!((counts.accepted, run.counted("uploaded")), (3000, 3000));
     assert!(f64::from(counts.refused) <= 0.05 * f64::from(counts.refused + counts.accepted), "{counts:?}");
