@@ -59,6 +59,8 @@ struct Seen {
 struct Health {
     last_success: Option<Instant>,
     outage: Option<Outage>,
+    /// When the outage started that the log shows.
+    logged: Option<Instant>,
     /// Whether the run has given up a request that failed alone.
     has_failed_alone: bool,
     /// How often a request that succeeded had been silent before.
@@ -71,7 +73,6 @@ struct Outage {
     since: Instant,
     last: Instant,
     error: S3Error,
-    is_logged: bool,
 }
 
 /// The attempts of one request so far.
@@ -117,10 +118,11 @@ impl Outages {
             let health = seen.operations.entry(operation).or_default();
             health.last_success = Some(Instant::now());
             health.silences = health.silences.max(silences);
-            health.outage.take()
+            health.outage = None;
+            health.logged.take()
         };
-        if let Some(outage) = ended.filter(|outage| outage.is_logged) {
-            let (operation, time) = (operation.name(), shown(outage.since.elapsed()));
+        if let Some(since) = ended {
+            let (operation, time) = (operation.name(), shown(since.elapsed()));
             tracing::info!(bucket = self.bucket, "S3 accepts {operation} again after {time}");
         }
     }
@@ -142,7 +144,7 @@ impl Outages {
         if attempts.retries == 0 {
             attempts.since = attempts.since.max(moved);
         }
-        let (limit, is_visible) = {
+        let (limit, is_new) = {
             let mut seen = self.seen();
             seen.has_responded |= error.is_connected;
             if !error.kind.is_retryable() {
@@ -152,15 +154,17 @@ impl Outages {
             let health = seen.operations.entry(attempts.operation).or_default();
             let last_success = health.last_success;
             let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
-            let was_logged = outage.as_ref().is_some_and(|outage| outage.is_logged);
             let since = outage.map_or(moved.max(last_success.unwrap_or(moved)), |outage| outage.since);
             // Other credentials end the failures of those that have expired.
             let is_visible = error.kind != ErrorKind::Expired && (VISIBLE_AFTER..limit).contains(&(now - since));
-            let is_logged = was_logged || is_visible;
-            health.outage = Some(Outage { since, last: now, error: error.clone(), is_logged });
-            (limit, is_visible && !was_logged)
+            health.outage = Some(Outage { since, last: now, error: error.clone() });
+            let is_new = is_visible && health.logged.is_none();
+            if is_new {
+                health.logged = Some(since);
+            }
+            (limit, is_new)
         };
-        if is_visible {
+        if is_new {
             self.warn(&error.symptom(), limit);
         }
     }
