@@ -372,6 +372,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_time_left_ends_with_the_outage_timeout() {
+        let outages = Outages::new("site", MINUTE, None);
+        let (mut attempts, error) = (Attempts::of(Operation::Put), error(ErrorKind::Throttled));
+        let start = Instant::now();
+        outages.failed(&mut attempts, start, &error);
+        assert_eq!(outages.time_left(&attempts, &error), Ok(MINUTE));
+        tokio::time::sleep(58 * SECOND).await;
+        outages.failed(&mut attempts, start, &error);
+        assert_eq!(outages.time_left(&attempts, &error), Ok(2 * SECOND));
+        tokio::time::sleep(2 * SECOND).await;
+        assert_eq!(outages.time_left(&attempts, &error), Err(Some(GivenUp::Outage(MINUTE))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_not_sent_has_no_request_id_of_another_one() {
+        let outages = Outages::new("site", SECOND, None);
+        let of = |id: &str| S3Error { request_id: Some(id.to_owned()), ..error(ErrorKind::Throttled) };
+        outages.failed(&mut Attempts::of(Operation::Put), Instant::now(), &of("another"));
+        let mut attempts = Attempts::of(Operation::Put);
+        assert_eq!(outages.over(&attempts).await.request_id, None);
+        attempts.last = Some(of("own"));
+        assert_eq!(outages.over(&attempts).await.request_id.as_deref(), Some("own"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn waiting_ends_when_the_outage_is_as_old_as_the_timeout() {
         let outages = Outages::new("site", MINUTE, None);
         let start = Instant::now();
