@@ -254,7 +254,7 @@ impl Destination {
                 let operation = error.operation.name();
                 match error.given_up.as_deref() {
                     Some(GivenUp::Outage(time)) => format!("S3 did not accept {operation} for bucket '{bucket}' for {}: run again later, or pass a longer --outage-timeout", error::shown(*time)),
-                    Some(GivenUp::Retries(retries)) => format!("S3 did not accept {operation} for bucket '{bucket}' with {retries} retries: run again later, or pass more --retries, or none"),
+                    Some(GivenUp::Retries(retries)) => format!("S3 did not accept {operation} for bucket '{bucket}', and --retries {retries} allows no other attempt: run again later"),
                     Some(GivenUp::Alone(_)) | None => format!("S3 did not accept {operation} for bucket '{bucket}': run again later"),
                 }
             }

@@ -93,7 +93,7 @@ impl S3Error {
         let given_up = match self.given_up.as_deref() {
             Some(GivenUp::Outage(time)) => format!("{message}: S3 accepted no {name} for {}", shown(*time)),
             Some(GivenUp::Alone(time)) => format!("{message}: this request failed for {}", shown(*time)),
-            Some(GivenUp::Retries(retries)) => format!("{message}: it failed with {retries} retries (--retries)"),
+            Some(GivenUp::Retries(retries)) => format!("{message}: --retries {retries} allows no other attempt"),
             None => message.to_owned(),
         };
         let is_of_key = self.code.as_deref().is_some_and(|code| code.starts_with("KMS."));
