@@ -26,7 +26,7 @@ pub(crate) struct S3Error {
     /// S3's ID of the request: AWS support asks for it.
     pub(crate) request_id: Option<String>,
     /// The bucket's region, if the response names it.
-    pub(crate) region: Option<String>,
+    pub(crate) region: Option<Box<str>>,
     /// Whether there was a connection to the server.
     pub(crate) is_connected: bool,
     /// Whether the run stopped waiting for a response, or for its rest.
@@ -169,7 +169,7 @@ impl S3Error {
     {
         let response = error.raw_response();
         let status = response.map(|response| response.status().as_u16());
-        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(Box::from);
         let code = error.code().map(str::to_owned);
         if let Some(stalled) = Stalled::cause_of(error) {
             return Self::stalled(operation, stalled);
