@@ -34,7 +34,7 @@ enum BucketKind {
 pub enum BucketError {
     #[error(
         "'{0}' is not a bucket name: use 3 to 255 characters of letters, digits, '.', '-' and '_', with a letter or digit \
-         at both ends"
+         at both ends and no '..'"
     )]
     Name(String),
     #[error("'{0}' is the ARN of a bucket: write the bucket by its name, s3://{1}/prefix")]

@@ -273,8 +273,9 @@ impl SyncConfig {
 
     /// Reads what the survey needs, with the manifest's object if there is one.
     async fn input(&self, shutdown: &Shutdown) -> Result<(Input, Option<ManifestObject>), OpenError> {
-        if let Some(why) = self.scope.destination.bucket.why_foreign() {
-            return Err(OpenError::Foreign(why.to_owned()));
+        let destination = &self.scope.destination;
+        if let Some(why) = destination.bucket.why_foreign() {
+            return Err(OpenError::Foreign(destination.clone(), why.to_owned()));
         }
         Ok(match &self.reading.manifest {
             None => (Input::Walk, None),

@@ -202,6 +202,11 @@ impl Destination {
         }
     }
 
+    /// Whether this is the destination of a task to which this program cannot write.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.bucket.why_foreign().is_some()
+    }
+
     /// Why S3 may have refused this request because of the bucket's owner, if an owner is expected. S3 gives the same error
     /// for a missing permission. DataSync knows no expected owner.
     pub(crate) fn other_owner(&self, error: &S3Error) -> Option<String> {

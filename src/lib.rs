@@ -9,6 +9,7 @@ mod bucket;
 pub mod cli;
 pub mod command;
 pub mod config;
+mod counted;
 pub mod datasync;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -29,6 +29,8 @@ const MOST_DIRECTORIES: usize = 128;
 /// How many there may be of what opens files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
+    /// The limit that they share.
+    pub(crate) limit: usize,
     /// Requests in flight.
     pub(crate) requests: usize,
     /// Walkers.
@@ -42,7 +44,7 @@ impl Shares {
     fn of(files: usize) -> Self {
         let (walkers, directories) = ((files / 16).max(2), (files / 8).min(MOST_DIRECTORIES));
         let rest = files.saturating_sub(FIXED + walkers * OF_A_WALKER + directories);
-        Self { requests: (rest / OF_A_REQUEST).max(1), walkers, directories }
+        Self { limit: files, requests: (rest / OF_A_REQUEST).max(1), walkers, directories }
     }
 
     /// The shares of the limit in force.
@@ -73,7 +75,7 @@ pub(crate) fn when_one_is_free<T, E: OpenError>(mut open: impl FnMut() -> Result
             Err(error) if error.is_shortage() && Instant::now() < deadline => {
                 LOGGED.call_once(|| {
                     tracing::warn!(
-                        "too many files are open: waiting until one is closed. Raise the limit on open files (ulimit -n)"
+                        "too many files are open: waiting until one is closed. Raise the hard limit on open files (ulimit -Hn)"
                     );
                 });
                 std::thread::sleep(PAUSE);
@@ -114,11 +116,11 @@ mod tests {
     #[test]
     fn what_is_open_at_the_same_time_fits_into_the_limit() {
         for files in [64, 100, 256, 1024, 4096, 65_536, usize::MAX / 2] {
-            let Shares { requests, walkers, directories } = Shares::of(files);
+            let Shares { requests, walkers, directories, .. } = Shares::of(files);
             let open = FIXED + requests * OF_A_REQUEST + walkers * OF_A_WALKER + directories;
             assert!(open <= files && requests > 0 && walkers > 1, "{files}: {requests} {walkers} {directories}");
         }
-        assert_eq!(Shares::of(256), Shares { requests: 53, walkers: 16, directories: 32 });
+        assert_eq!(Shares::of(256), Shares { limit: 256, requests: 53, walkers: 16, directories: 32 });
         let usual = Shares::of(1024);
         assert!(usual.requests > 200 && usual.walkers == 64 && usual.directories == 128, "{usual:?}");
     }

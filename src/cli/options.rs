@@ -123,7 +123,7 @@ pub(crate) struct TreeArgs {
     /// Stop waiting for a file or directory after this long; its contents then count as unknown, not as empty
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = value::positive_duration)]
     pub(crate) source_timeout: Duration,
-    /// Read up to N directories and stat up to N files in parallel
+    /// Read up to N directories and stat up to N files in parallel; auto is 64, or fewer if the limit on open files is low
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub(crate) walkers: Amount,
 }
@@ -209,10 +209,10 @@ pub(crate) struct LimitArgs {
     /// [default: a quarter of the memory of the container or machine, 64MiB to 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = value::memory)]
     pub(crate) memory: Option<u64>,
-    /// Send up to N requests in parallel; fewer while S3 throttles
+    /// Send up to N requests in parallel; fewer while S3 throttles. auto is 256, or fewer if the limit on open files is low
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub(crate) concurrency: Amount,
-    /// List up to N ranges of the destination in parallel
+    /// List up to N ranges of the destination in parallel; auto is 8
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = value::amount)]
     pub(crate) list_concurrency: Amount,
     /// Retry after transient errors until no request has succeeded for this long

@@ -8,6 +8,7 @@ use super::error::CommandError;
 use super::{Inputs, cannot_write, config_of, places};
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
+use crate::counted::counted;
 use crate::destination::error::ErrorKind;
 use crate::device::read_input_aside;
 use crate::exit_code::ExitCode;
@@ -59,7 +60,9 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
 
     let list = sample.split();
     if list.ranges().len() < command.count {
-        tracing::warn!("{} entries give no more than {} ranges", sample.count(), list.ranges().len());
+        let entries = counted(sample.count(), "entry gives", "entries give");
+        let ranges = u64::try_from(list.ranges().len()).unwrap_or(u64::MAX);
+        tracing::warn!("{entries} no more than {}", counted(ranges, "range", "ranges"));
     }
     sink.write(list.json()).await?;
     Ok(ExitCode::Success)
@@ -163,7 +166,7 @@ async fn sample_tree(
                 | Found::Nameless(..) => {}
             }
         }
-        progress.show(|| format!("{} entries seen", sample.count()));
+        progress.show(|| format!("{} seen", counted(sample.count(), "entry", "entries")));
     }
 }
 

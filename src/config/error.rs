@@ -3,6 +3,7 @@
 use crate::aws::ConnectError;
 use crate::filter::FilterError;
 use crate::key_range::EmptyRange;
+use crate::location::Location;
 use crate::manifest::ManifestError;
 use crate::range_list::RangeListError;
 use crate::source::SourceError;
@@ -56,6 +57,6 @@ pub enum OpenError {
     #[error("the ranges cannot be read: {0}")]
     FetchRanges(String),
     /// The destination of a task that this program cannot write to.
-    #[error("cannot write to the task's destination: {0}")]
-    Foreign(String),
+    #[error("cannot write to {0}, the task's destination: {1}")]
+    Foreign(Location, String),
 }

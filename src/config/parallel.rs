@@ -10,29 +10,42 @@ const CONCURRENCY: usize = 256;
 /// AWS advises at least 64 threads per client (EFS user guide, "Performance tips").
 const WALKERS: usize = 64;
 
+/// Below this limit on open files, a run with the defaults is slower, and warns.
+const ENOUGH_FILES: usize = 1024;
+
 /// The most requests in flight.
 pub(super) fn requests(asked: Amount) -> usize {
     static LOGGED: Once = Once::new();
-    at_most(Shares::of_process().requests, asked, CONCURRENCY, "--concurrency", &LOGGED)
+    let shares = Shares::of_process();
+    at_most(shares, shares.requests, asked, CONCURRENCY, "--concurrency", &LOGGED)
 }
 
 /// The threads of the walk.
 pub(super) fn walkers(asked: Amount) -> usize {
     static LOGGED: Once = Once::new();
-    at_most(Shares::of_process().walkers, asked, WALKERS, "--walkers", &LOGGED)
+    let shares = Shares::of_process();
+    at_most(shares, shares.walkers, asked, WALKERS, "--walkers", &LOGGED)
 }
 
-fn at_most(most: usize, asked: Amount, usual: usize, option: &str, logged: &Once) -> usize {
-    let number = asked.or(usual);
-    if number > most && asked != Amount::Auto {
-        logged.call_once(|| {
+/// Returns what is asked for, or `most` if the limit on open files allows no more, with a warning.
+fn at_most(shares: Shares, most: usize, asked: Amount, usual: usize, option: &str, logged: &Once) -> usize {
+    static LOGGED_OF_DEFAULTS: Once = Once::new();
+    let Shares { limit, requests, walkers, .. } = shares;
+    match asked {
+        Amount::Exactly(number) if number > most => logged.call_once(|| {
             tracing::warn!(
-                option,
-                "the limit on open files allows {most}, not {number}, and the run uses {most}: raise the limit (ulimit -n)"
+                "{option} {number} needs more than {limit} open files, the hard limit (ulimit -Hn): using {most}"
             );
-        });
+        }),
+        Amount::Auto if limit < ENOUGH_FILES => LOGGED_OF_DEFAULTS.call_once(|| {
+            tracing::warn!(
+                "the hard limit on open files (ulimit -Hn) is {limit}, and makes the run slower: using at most {requests} \
+                 requests and {walkers} walkers, not {CONCURRENCY} and {WALKERS}. Raise it to {ENOUGH_FILES} or more"
+            );
+        }),
+        Amount::Exactly(_) | Amount::Auto => {}
     }
-    number.min(most)
+    asked.or(usual).min(most)
 }
 
 #[cfg(test)]
@@ -41,7 +54,8 @@ mod tests {
 
     #[test]
     fn the_limit_on_open_files_reduces_what_an_option_asks_for() {
-        let at_most = |most, asked| at_most(most, asked, 256, "--concurrency", &Once::new());
+        let shares = |requests| Shares { limit: 1024, requests, walkers: 64, directories: 128 };
+        let at_most = |most, asked| at_most(shares(most), most, asked, 256, "--concurrency", &Once::new());
         assert_eq!((at_most(1000, Amount::Auto), at_most(53, Amount::Auto)), (256, 53));
         assert_eq!((at_most(1000, Amount::Exactly(300)), at_most(53, Amount::Exactly(300))), (300, 53));
         assert_eq!(at_most(53, Amount::Exactly(2)), 2);

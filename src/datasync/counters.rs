@@ -6,6 +6,8 @@ use aws_sdk_datasync::types::{
     VerifyMode,
 };
 
+use crate::counted::counted;
+
 /// The counters that show how far an execution came.
 ///
 /// `FilesSkipped` and `FoldersSkipped` are not among them: the API does not document what DataSync counts as skipped, and
@@ -68,13 +70,11 @@ impl Counters {
 
     /// What DataSync counts as failed, human-readable; `None` if it counts nothing.
     pub(crate) fn failed(&self) -> Option<String> {
-        let (files, folders) = (self.files.failed, self.folders.failed);
-        match (files > 0, folders > 0) {
-            (false, false) => None,
-            (true, false) => Some(format!("{files} files failed")),
-            (false, true) => Some(format!("{folders} folders failed")),
-            (true, true) => Some(format!("{files} files and {folders} folders failed")),
-        }
+        let nonzero = |count: i64| u64::try_from(count).ok().filter(|count| *count > 0);
+        let files = nonzero(self.files.failed).map(|count| counted(count, "file", "files"));
+        let folders = nonzero(self.folders.failed).map(|count| counted(count, "folder", "folders"));
+        let failed: Vec<String> = files.into_iter().chain(folders).collect();
+        (!failed.is_empty()).then(|| format!("{} failed", failed.join(" and ")))
     }
 
     /// Whether DataSync counts something whose verification failed.
@@ -90,17 +90,18 @@ impl Counters {
     /// What an execution that succeeded did not do of what it was to do, human-readable.
     pub(crate) fn not_done(&self) -> Vec<String> {
         let mut not_done = Vec::new();
-        for (counted, what) in [(&self.files, "files"), (&self.folders, "folders")] {
-            let Counted { to_transfer, transferred, verified, to_delete, deleted, .. } = *counted;
+        for (of_kind, one, many) in [(&self.files, "file", "files"), (&self.folders, "folder", "folders")] {
+            let Counted { to_transfer, transferred, verified, to_delete, deleted, .. } = *of_kind;
             let mut compare = |verb: &str, count: i64, expected: i64| {
                 if count < expected {
-                    not_done.push(format!("it {verb} {count} of {expected} {what}"));
+                    let expected = counted(u64::try_from(expected).unwrap_or_default(), one, many);
+                    not_done.push(format!("it {verb} {count} of {expected}"));
                 }
             };
             compare("transferred", transferred, to_transfer);
             compare("deleted", deleted, to_delete);
             // DataSync does not verify each folder.
-            if self.verifies_each && what == "files" {
+            if self.verifies_each && many == "files" {
                 compare("verified", verified, transferred);
             }
         }
@@ -162,7 +163,7 @@ mod tests {
         let both = |described: DescribeTaskExecutionOutputBuilder| {
             described.files_failed(files().verify(1).build()).folders_failed(folders().list(1).build())
         };
-        assert_eq!(counters(both).failed().as_deref(), Some("1 files and 1 folders failed"));
+        assert_eq!(counters(both).failed().as_deref(), Some("1 file and 1 folder failed"));
         assert!(counters(both).failed_to_verify());
         assert_eq!(counters(|described| described).failed(), None);
     }

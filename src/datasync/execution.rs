@@ -12,6 +12,7 @@ use super::filters::Filters;
 use super::options::ExecutionOptions;
 use super::task::manifest_url;
 use super::verification::Verification;
+use crate::counted::counted;
 
 use aws_sdk_datasync::operation::describe_task_execution::DescribeTaskExecutionOutput;
 use aws_sdk_datasync::types::{PhaseStatus, TaskExecutionResultDetail, TaskExecutionStatus};
@@ -100,16 +101,16 @@ impl Execution {
         let status_name = status_name.ok_or_else(|| missing("a Status"))?.to_owned();
         let result = described.result();
         let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-        let counted = Counters::new(described);
+        let counters = Counters::new(described);
         let bytes = u64::try_from(described.bytes_written()).unwrap_or_default();
         Ok(Self {
             arn: arn.clone(),
             status: Status::named(&status_name),
             counters: counters::values(described),
             progress: format!(
-                "{} of {} files transferred ({}), {} deleted",
+                "{} of {} transferred ({}), {} deleted",
                 described.files_transferred(),
-                described.estimated_files_to_transfer(),
+                counted(u64::try_from(described.estimated_files_to_transfer()).unwrap_or_default(), "file", "files"),
                 ByteSize(bytes).display().iec(),
                 described.files_deleted(),
             ),
@@ -117,8 +118,8 @@ impl Execution {
             error_code: result.and_then(|result| text(result.error_code())),
             error_detail: result.and_then(|result| text(result.error_detail())),
             failed_phases: result.map(failed_phases).unwrap_or_default(),
-            verification: Verification::new(result, &counted),
-            counted,
+            verification: Verification::new(result, &counters),
+            counted: counters,
             filters: Filters::new(described.includes(), described.excludes()),
             options: described.options().map(ExecutionOptions::new),
             manifest: described.manifest_config().and_then(manifest_url),

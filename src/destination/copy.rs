@@ -94,8 +94,8 @@ impl Destination {
 impl S3Error {
     /// S3 has not returned all metadata of the object, or not as text.
     pub(crate) fn of_lost_metadata() -> Self {
-        let message = "S3 does not return all metadata of this object, and a rewrite would lose it: delete the object, and \
-                       the next run uploads the file";
+        let message = "S3 does not return all metadata of this object, and a rewrite would lose it: note the metadata, \
+                       delete the object, let the next run upload the file, and add the metadata again";
         Self::local(Operation::Copy, ErrorKind::Refused, message)
     }
 

@@ -3,6 +3,7 @@
 use bytesize::ByteSize;
 
 use super::{CommandName, Report, Route};
+use crate::counted::counted;
 use crate::source::entry::SkipReason;
 use crate::sync::counts::Counts;
 use crate::sync::guard::Guard;
@@ -18,52 +19,54 @@ impl Report {
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
         let bytes = ByteSize(self.bytes.uploaded).display().iec();
+        let files = counted(files, "file", "files");
         // The report has the counts of all commands under the names of a sync's counts.
         let mut text = match self.command {
             CommandName::Plan => {
-                format!("{files} files: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
+                format!("{files}: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
             }
             CommandName::Verify => {
                 let (different, rewritten) = (uploaded, self.counts.metadata_rewritten);
+                let orphans = counted(deleted, "object", "objects");
                 let read = ByteSize(self.bytes.read_for_compare).display().iec();
                 format!(
-                    "{files} files: {unchanged} equal, {different} different or missing, {rewritten} with other metadata, \
-                     {deleted} objects without a file; {read} read"
+                    "{files}: {unchanged} equal, {different} different or missing, {rewritten} with other metadata, \
+                     {orphans} without a file; {read} read"
                 )
             }
             CommandName::Run | CommandName::Sync | CommandName::Apply => {
-                format!("{files} files: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted")
+                format!("{files}: {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted")
             }
         };
         let is_verify = matches!(self.command, CommandName::Verify);
-        let not_compared = if is_verify { self.not_compared() } else { [(0, ""); 3] };
+        let not_compared = if is_verify { self.not_compared() } else { [(0, "", ""); 3] };
         let deletes_withheld = if is_verify { 0 } else { deletes_withheld };
-        for (count, what) in not_compared.into_iter().chain([
-            (skipped, "skipped"),
-            (failed, "failed"),
-            (deletes_failed, "deletes failed"),
-            (deletes_withheld, "deletes withheld"),
+        for (count, one, many) in not_compared.into_iter().chain([
+            (skipped, "skipped", "skipped"),
+            (failed, "failed", "failed"),
+            (deletes_failed, "delete failed", "deletes failed"),
+            (deletes_withheld, "delete withheld", "deletes withheld"),
         ]) {
             if count > 0 {
-                text.extend([", ", &count.to_string(), " ", what]);
+                text.extend([", ", &counted(count, one, many)]);
             }
         }
         text + &format!(
-            "; {} requests, {:.1} s, exit {}",
-            self.request_count(),
+            "; {}, {:.1} s, exit {}",
+            counted(self.request_count(), "request", "requests"),
             self.seconds.total,
             self.exit_code.code()
         )
     }
 
     /// What `verify` could not compare, although nothing failed.
-    fn not_compared(&self) -> [(u64, &'static str); 3] {
+    fn not_compared(&self) -> [(u64, &'static str, &'static str); 3] {
         let skipped = |reason| self.skipped_because.get(&reason).copied().unwrap_or_default();
         let unknown = self.withheld_because.iter().filter(|withheld| withheld.guard == Guard::Unknown.name());
         [
-            (skipped(SkipReason::TooYoung), "too young to compare"),
-            (skipped(SkipReason::Vanished), "vanished"),
-            (unknown.map(|withheld| withheld.count).sum(), "objects out of sight"),
+            (skipped(SkipReason::TooYoung), "too young to compare", "too young to compare"),
+            (skipped(SkipReason::Vanished), "vanished", "vanished"),
+            (unknown.map(|withheld| withheld.count).sum(), "object out of sight", "objects out of sight"),
         ]
     }
 

@@ -1,5 +1,6 @@
 //! The outcome of a session's work, and the exit code that it leads to.
 
+use crate::counted::counted;
 use crate::exit_code::ExitCode;
 use crate::report::InspectionCounts;
 use crate::sync::counts::Seconds;
@@ -37,8 +38,9 @@ impl Outcome {
         let deleted = rules.already_deleted;
         if self.violations.is_none() && deleted > 0 && rules.exceed_limit(0, self.tally.objects_in_scope) {
             self.violations = Some(format!(
-                "DataSync deleted {deleted} objects without the guards of this program, more than --max-delete allows: look \
-                 for missing objects (bucket versions, CloudTrail)"
+                "DataSync deleted {} without the guards of this program, more than --max-delete allows: look for missing \
+                 objects (bucket versions, CloudTrail)",
+                counted(deleted, "object", "objects")
             ));
         }
     }

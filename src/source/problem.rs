@@ -37,7 +37,7 @@ impl Problem {
             ),
             Errno::MFILE | Errno::NFILE => (
                 "too_many_open_files",
-                "too many files were open for a minute: raise the limit on open files (ulimit -n), or pass a smaller \
+                "too many files were open for a minute: raise the hard limit on open files (ulimit -Hn), or pass a smaller \
                  --concurrency and --walkers"
                     .to_owned(),
             ),
@@ -113,7 +113,9 @@ impl Problem {
         Self {
             operation: "read",
             kind: "changing",
-            message: format!("the file changed during each of {tries} reads: kept its object; the next run retries"),
+            message: format!(
+                "the file changed during each of {tries} reads: kept its object, if there is one; the next run retries"
+            ),
         }
     }
 
@@ -121,8 +123,8 @@ impl Problem {
     pub(crate) fn replaced_in_each_read(reads: usize) -> Self {
         let message = format!(
             "the run opened this path {reads} times, and each time the file server dropped the file before the run had read \
-             it (stale file handle), as after another client replaced it: kept its object; the next run retries. If it \
-             persists, remount the file system"
+             it (stale file handle), as after another client replaced it: kept its object, if there is one; the next run \
+             retries. If it persists, remount the file system"
         );
         Self { message, ..Self::of("read", Errno::STALE) }
     }
@@ -138,8 +140,8 @@ impl Problem {
             operation: "name",
             kind: "not_utf8",
             message:
-                "the name is not UTF-8, as a key must be: rename the file (\\xNN stands for each byte that is not \
-                      UTF-8)"
+                "the name is not UTF-8, as a key must be: rename it, or exclude it with * in place of \\xNN, which \
+                      stands here for each byte that is not UTF-8 (a pattern with \\xNN does not match it)"
                     .to_owned(),
         }
     }

@@ -23,6 +23,7 @@ mod pending;
 
 use super::plan_file::Action;
 use super::reason::Reason;
+use crate::counted::counted;
 use crate::key::ObjectKey;
 use crate::result_place::ResultPlace;
 use file::{Appended, AppendedFile};
@@ -175,9 +176,12 @@ impl ChangesWriter {
             None => (None, "it does not respond".to_owned()),
         };
         let path = writer.path.display();
-        let lines = lines.map_or("some".to_owned(), |lines| lines.to_string());
+        let missing = match lines {
+            Some(lines) => counted(lines, "change of this run is", "changes of this run are"),
+            None => "some changes of this run are".to_owned(),
+        };
         Some(format!(
-            "cannot write the changes file to {path}: {error}. {lines} changes of this run are not in it: invalidate \
+            "cannot write the changes file to {path}: {error}. {missing} not in it: invalidate \
              everything, or read them from the bucket"
         ))
     }

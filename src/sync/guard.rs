@@ -6,6 +6,7 @@
 
 use std::str::FromStr;
 
+use crate::counted::counted;
 use crate::served::InnerDestination;
 
 /// The message of the guard of a task whose present settings are unknown, or other ones.
@@ -189,8 +190,9 @@ impl Guard {
                     before => format!(" after DataSync deleted {before}"),
                 };
                 format!(
-                    "the run would delete {deletes} of {objects} objects in scope{of_datasync}, {}. Pass --max-delete {} to \
+                    "the run would delete {deletes} of {} in scope{of_datasync}, {}. Pass --max-delete {} to \
                      allow them",
+                    counted(*objects, "object", "objects"),
                     allowed.exceeded(*share),
                     deletes + before
                 )
@@ -217,11 +219,6 @@ impl Guard {
             Self::StillTheSame => "another writer changed the object after it was listed: kept the object".to_owned(),
         }
     }
-}
-
-/// Returns a number with its noun.
-pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// Why the file that may be an orphan's new name has no object.

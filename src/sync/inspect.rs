@@ -23,6 +23,7 @@ use super::survey::{Input, Step, survey};
 use super::tally::Tally;
 use super::transfer::compare::{compare, compare_by_reading};
 use super::verdict::{FileError, Verdict};
+use crate::counted::counted;
 use crate::object::Object;
 use crate::source::entry::SkipReason;
 
@@ -120,11 +121,12 @@ async fn find_unseen(context: &Context, tally: &mut Tally) {
         tracing::warn!("cannot compare files that were renamed during the walk: {error}");
     }
     if unseen.count > 0 {
-        let count = unseen.count;
-        tracing::warn!(
-            "not compared: {count} files or directories came to their names after the walk had read the directories there; \
-             run again"
+        let came = counted(
+            unseen.count,
+            "file or directory came to its name after the walk had read the directory there",
+            "files or directories came to their names after the walk had read the directories there",
         );
+        tracing::warn!("not compared: {came}; run again");
     }
     tally.unseen = Some(unseen);
 }

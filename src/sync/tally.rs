@@ -7,13 +7,14 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use crate::counted::counted;
 use crate::key::ObjectKey;
 use crate::source::entry::{EntryKind, SkipReason};
 use crate::source::read_directories::ReadDirectories;
 use crate::source::unseen::Unseen;
 use crate::sync::counts::{ByteCounts, Counts};
 use crate::sync::failure::Failure;
-use crate::sync::guard::{Guard, counted};
+use crate::sync::guard::Guard;
 use crate::sync::unpublished::Unpublished;
 
 /// How many entries of a list a report holds.
@@ -246,8 +247,9 @@ impl Tally {
         let Counts { files, unchanged, uploaded, deleted, failed, deletes_failed, .. } = self.counts;
         let bytes = ByteSize(self.bytes.uploaded).display().iec_short();
         let failed = failed + deletes_failed;
+        let files = counted(files, "file", "files");
         format!(
-            "{files} files seen, {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted, {failed} failed"
+            "{files} seen, {unchanged} unchanged, {uploaded} uploaded ({bytes}), {deleted} deleted, {failed} failed"
         )
     }
 

@@ -335,7 +335,7 @@ fn a_success_with_a_failed_folder_is_compared() {
         falsify(&datasync, "DescribeTaskExecution", move |response| response["FoldersFailed"] = json!({ phase: 1 }));
         let run = trial.run(&datasync, &[]).expect(0);
         assert_eq!((verdict(&run).0, run.counted("uploaded")), ("partial", 4), "{phase}: {}", verdict(&run).1);
-        assert!(verdict(&run).1.contains("1 folders failed"), "{phase}: {}", verdict(&run).1);
+        assert!(verdict(&run).1.contains("1 folder failed"), "{phase}: {}", verdict(&run).1);
     }
 }
 

@@ -244,7 +244,7 @@ fn an_execution_that_deletes_what_is_not_the_runs_is_exit_code_3() {
     });
     let run = trial.run(&datasync, &[]).expect(3);
     let error = run.report["error"].as_str().unwrap();
-    assert!(error.contains("1 objects that are missing now are excluded here"), "{error}");
+    assert!(error.contains("1 object that is missing now is excluded here"), "{error}");
 }
 
 #[test]

@@ -373,11 +373,13 @@ fn a_task_starts_although_the_run_cannot_write_to_its_destination() {
     let run = trial.run(&datasync, &[]).expect(0);
     assert_eq!((datasync.count("StartTaskExecution"), trial.count(Operations::all())), (1, 0));
     assert_eq!((&run.report["route"], &run.report["destination"]), (&json!("datasync"), &json!(uri)));
-    assert!(run.stderr.contains("cannot write to") && run.stderr.contains("Object Lambda"), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("cannot write to {uri}, the task's destination")), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("Object Lambda").count(), 1, "{}", run.stderr);
     // The run can neither check a success nor replace a failure.
     trial.run(&datasync, &["--audit"]).expect(3);
     let run = trial.run(&datasync, &["s3://site/www"]).expect(0);
-    assert!(has_compared(&trial, &run) && run.stderr.contains("s3://site/www"), "{}", run.stderr);
+    assert!(has_compared(&trial, &run) && run.stderr.contains("the destination s3://site/www"), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{uri} (cannot be used)")), "{}", run.stderr);
     trial.s3.clear_log();
     datasync.change(|service| service.script = vec![("ERROR", STEP)]);
     let run = trial.run(&datasync, &[]).expect(1);

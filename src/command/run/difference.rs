@@ -27,6 +27,8 @@ const NOT_OF_A_TASK: [(&str, Option<&str>); 6] = [
 pub(super) struct Differences {
     /// Those of the options that a task has: name, value, the task's value.
     of_task: Vec<(&'static str, String, Option<String>)>,
+    /// The destination of the task, if this program cannot write to it.
+    foreign_destination: Option<String>,
     request: Request,
 }
 
@@ -64,13 +66,17 @@ impl Differences {
         let deletes = if own_deletes && command.how.delete.delete { OwnDeletes::AsTask } else { OwnDeletes::None };
         let filters = Filters { include: options.get("include"), exclude: options.get("exclude") };
         let overwrite_never = options.get("overwrite").is_some_and(|value| value == "never");
-        Self { of_task, request: Request { deletes, overwrite_never, filters, beyond } }
+        let is_foreign = |uri: &String| uri.parse::<Location>().is_err();
+        let foreign_destination = task.destination_uri.clone().filter(is_foreign);
+        Self { of_task, foreign_destination, request: Request { deletes, overwrite_never, filters, beyond } }
     }
 
     /// Logs each option that differs from the task's.
     pub(super) fn log(&self) {
         for (option, given, task) in &self.of_task {
-            let task = task.as_deref().unwrap_or("unset");
+            let foreign = self.foreign_destination.as_ref().filter(|_| *option == "destination");
+            let foreign = foreign.map(|uri| format!("{uri} (cannot be used)"));
+            let task = task.as_deref().or(foreign.as_deref()).unwrap_or("unset");
             if PASSED_ON.contains(option) {
                 tracing::warn!(
                     option,
@@ -137,7 +143,7 @@ fn normalized(command: &RunCommand, options: &RecordedOptions) -> RecordedOption
 
 fn shown(name: &str, value: &str) -> String {
     match name {
-        "destination" => value.to_owned(),
+        "destination" => format!("the destination {value}"),
         _ => format!("--{} {value}", name.replace('_', "-")),
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::counted::counted;
 use crate::destination::error::S3Error;
 use crate::destination::list::PageStart;
 use crate::key::{RelativeKey, SourcePath};
@@ -170,11 +171,19 @@ impl SampledKeys {
     pub(super) fn beyond_guards(&self, missing: Missing, limit: MaxDelete) -> Option<String> {
         let Missing { keys, of_files, others } = missing;
         if others > 0 {
-            Some(format!("{others} objects that are missing now are excluded here, or belong to another destination"))
+            Some(match others {
+                1 => "1 object that is missing now is excluded here, or belongs to another destination".to_owned(),
+                _ => {
+                    format!("{others} objects that are missing now are excluded here, or belong to another destination")
+                }
+            })
         } else if of_files > 0 {
-            Some(format!("{of_files} objects that it deleted belong to files of the source"))
+            Some(match of_files {
+                1 => "1 object that it deleted belongs to a file of the source".to_owned(),
+                _ => format!("{of_files} objects that it deleted belong to files of the source"),
+            })
         } else if count(keys) > limit.of(count(self.listed), LimitShare::Whole) {
-            Some(format!("it deleted {keys} objects, more than --max-delete allows"))
+            Some(format!("it deleted {}, more than --max-delete allows", counted(count(keys), "object", "objects")))
         } else {
             None
         }

@@ -45,9 +45,6 @@ impl Known {
     pub(super) fn foreign_destination(&self) -> Option<Location> {
         let uri = self.description().ok()?.destination_uri.as_deref()?;
         let why = uri.parse::<Location>().err()?;
-        tracing::warn!(
-            "this program cannot write to {uri}, the task's destination: it can run the task, and neither replace nor check it: {why}"
-        );
         Some(Location::foreign(uri, &why))
     }
 

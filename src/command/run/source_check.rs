@@ -28,6 +28,7 @@ pub(super) async fn check_source(context: &Context, inner: &InnerDestinations, b
             return SourceCheck::OtherOwner(format!("{why}. Started and wrote nothing"));
         }
         // DataSync may be able to do what this program cannot.
+        Err(_) if context.destination.is_foreign() => None,
         Err(error) => {
             tracing::warn!("cannot list the destination: {}", context.destination.explain(&error));
             None

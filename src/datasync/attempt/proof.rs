@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::followed::Followed;
+use crate::counted::counted;
 use crate::datasync::{Execution, ExecutionOptions, Filters, OwnDeletes, Request, Task};
 
 /// How much later the clock of this machine may be than that of DataSync.
@@ -114,10 +115,12 @@ impl std::fmt::Display for Unproven {
                 f.write_str(": objects that this run excludes may have been published, look for them")
             }
             Self::IgnoredOverride { deleted } => {
-                write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} objects without guards")
+                let deleted = counted(*deleted, "object", "objects");
+                write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} without guards")
             }
             Self::UnguardedDeletes { deleted } => {
-                write!(f, "another client started it, and it deleted {deleted} objects without guards")
+                let deleted = counted(*deleted, "object", "objects");
+                write!(f, "another client started it, and it deleted {deleted} without guards")
             }
         }
     }

@@ -4,9 +4,9 @@
 //! should hold. A survey of the whole tree has seen all of it. Any other one asks the source, if it saw no content itself.
 
 use super::{Input, is_own};
+use crate::counted::counted;
 use crate::source::content::Content;
 use crate::sync::context::Context;
-use crate::sync::guard::counted;
 use crate::sync::tally::{SourceContent, Tally};
 
 /// Records whether the source has content.
