@@ -1,10 +1,13 @@
 //! What all AWS clients share: settings, certificates, endpoints and credentials.
 
+pub(crate) mod causes;
 mod credentials;
 mod environment;
 pub(crate) mod error_kind;
+mod files;
 mod http;
 mod no_proxy;
+pub(crate) mod partition;
 mod proxy;
 mod service;
 
@@ -19,6 +22,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use futures::FutureExt;
 
 use crate::endpoint_url::EndpointUrlError;
+use crate::exit_code::ExitCode;
 pub(crate) use credentials::{Credentials, Generation, NoCredentials};
 pub(crate) use environment::set_variable;
 use proxy::ProxyError;
@@ -40,6 +44,20 @@ pub enum ConnectError {
     Proxy(#[from] ProxyError),
     #[error("the AWS settings name no source of credentials")]
     NoProvider,
+    #[error("{variable} (or {name} in the profile) is neither true nor false")]
+    NoSwitch { variable: &'static str, name: &'static str },
+    #[error("the ARN is in partition {of_arn}, AWS_REGION ({region}) in {of_region}: set a region of {of_arn}")]
+    OtherPartition { of_arn: String, region: String, of_region: &'static str },
+}
+
+impl ConnectError {
+    /// The exit code of a run that cannot create a client.
+    pub(crate) const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoSwitch { .. } | Self::OtherPartition { .. } => ExitCode::Usage,
+            Self::CaBundle { .. } | Self::Endpoint(_) | Self::Proxy(_) | Self::NoProvider => ExitCode::Fatal,
+        }
+    }
 }
 
 /// What a client of one service needs.
@@ -86,6 +104,8 @@ async fn loaded() -> Result<SdkConfig, ConnectError> {
     let adapt =
         |loader: ConfigLoader| loader.credentials_provider(credentials()).identity_cache(IdentityCache::no_cache());
     let shared = load(adapt).await?;
+    service::check_switches(&shared)?;
+    files::log_problems().await;
     let ignored = service::ignored_retry_settings(&shared);
     if !ignored.is_empty() {
         LOGGED.call_once(|| {

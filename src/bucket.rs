@@ -149,6 +149,11 @@ impl Bucket {
         if let BucketKind::AccessPoint { region } = &self.kind { Some(region) } else { None }
     }
 
+    /// The partition of an ARN.
+    pub(crate) fn partition(&self) -> Option<&str> {
+        self.text.split(':').nth(1).filter(|_| self.is_arn())
+    }
+
     /// Whether it is an ARN. S3 takes it in the name of the host only.
     pub(crate) const fn is_arn(&self) -> bool {
         matches!(self.kind, BucketKind::AccessPoint { .. } | BucketKind::MultiRegion)

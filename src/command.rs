@@ -140,7 +140,9 @@ async fn run_apply(
 ) -> Result<ExitCode, CommandError> {
     let plan = PlanFile::open(&command.plan).map_err(CommandError::usage)?;
     let PlanHeader { source, destination, options, headers, .. } = plan.header();
-    let options = options.clone().overridden_by(given);
+    // A key of the plan belongs to the encryption of the plan.
+    let of_plan = if given.values("sse").is_some() { &["sse_kms_key_id"][..] } else { &[] };
+    let options = options.clone().without(of_plan).overridden_by(given);
     let state = state_of_plan(&options, command.state)?;
     let args = match options.sync_args(source, destination) {
         Ok(args) => SyncArgs { report: command.report, ..args },

@@ -122,7 +122,9 @@ impl SessionError {
             Self::StateInside(_) => ExitCode::Usage,
             Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
             Self::Stopped(exit_code) => *exit_code,
-            Self::Connect(_) | Self::Open(_) | Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
+            Self::Connect(error) => error.exit_code(),
+            Self::Open(error) => error.exit_code(),
+            Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
         }
     }
 
@@ -252,6 +254,13 @@ impl Session {
         };
         match setup {
             Ok(setup) => Ok(Opened::Ready(Box::new(Self { setup, state, lease, scope, inner, requests, subject }))),
+            // A usage error needs no report.
+            Err(error) if error.exit_code() == ExitCode::Usage => {
+                if let Some(lease) = lease {
+                    lease.release().await;
+                }
+                Err(error.into())
+            }
             Err(error) => {
                 // What a stop request interrupts fails because of it.
                 let (error, exit_code) = match shutdown.exit_code() {

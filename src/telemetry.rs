@@ -1,7 +1,8 @@
 //! Logs: lines on stderr, human-readable or as JSON, without secrets.
 //!
 //! `RUST_LOG` sets the level of this program's own lines. Libraries log no more than `info`, because their `debug` and
-//! `trace` lines show whole requests, with session tokens and signatures.
+//! `trace` lines show whole requests, with session tokens and signatures. Without `RUST_LOG`, they log only errors: the
+//! SDK warns at each attempt, in debug text, and this program logs the same in a line of its own.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -16,7 +17,7 @@ use crate::cli::LogFormat;
 use crate::progress::Progress;
 
 /// The filter if `RUST_LOG` is not set.
-const DEFAULT_FILTER: &str = "warn,efs2s3=info";
+const DEFAULT_FILTER: &str = "error,efs2s3=info";
 
 /// Sets up logging, without tearing the progress line.
 pub fn init(format: LogFormat, progress: &Progress) {

@@ -20,6 +20,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
+use super::causes::causes;
 use super::error_kind::ErrorKind;
 use super::{ConnectError, Service};
 
@@ -81,6 +82,8 @@ struct Held {
     /// The last credentials that AWS rejected.
     rejected: Option<Keys>,
     fetch: Option<(Instant, Fetch)>,
+    /// Whether the end of the current credentials was logged.
+    has_logged_end: bool,
 }
 
 struct Current {
@@ -204,6 +207,9 @@ impl Shelf {
                 break asked;
             }
             let error = asked.err().map(|error| error.message);
+            if let Some((error, patience)) = error.as_ref().zip(patience) {
+                self.log_end(error, patience.saturating_sub(started.elapsed()));
+            }
             tracing::debug!(error, "asking the source of the credentials again");
             tokio::time::sleep(pause).await;
             ceiling = (ceiling * 2).min(LONGEST_PAUSE);
@@ -214,15 +220,34 @@ impl Shelf {
             Ok(keys) => {
                 held.generation.0 += 1;
                 held.current = Some(Current::new(keys, held.generation, SystemTime::now()));
+                held.has_logged_end = false;
                 Ok(())
             }
             Err(error) => {
-                if let Some(current) = &mut held.current {
-                    current.due = Some(SystemTime::now() + AFTER_FAILURE);
-                    tracing::warn!(%error, "cannot renew the credentials: using the old ones until they end");
+                let now = SystemTime::now();
+                if let Some(current) = held.current.as_mut().filter(|current| current.is_valid(now)) {
+                    current.due = Some(now + AFTER_FAILURE);
+                    let ends = current.ends.map(time_of_day).unwrap_or_default();
+                    tracing::warn!(%error, "cannot renew the credentials: using the old ones until they end at {ends}");
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Logs once that the credentials have ended while their source fails.
+    fn log_end(&self, error: &str, left: Duration) {
+        let mut held = self.held();
+        let now = SystemTime::now();
+        let Some(ended) = held.current.as_ref().and_then(|current| current.ends).filter(|ends| *ends <= now) else {
+            return;
+        };
+        if !std::mem::replace(&mut held.has_logged_end, true) {
+            let (ended, left) = (time_of_day(ended), humantime::format_duration(Duration::from_secs(left.as_secs())));
+            tracing::warn!(
+                error,
+                "the credentials ended at {ended}, and their source still fails: retrying for up to {left}"
+            );
         }
     }
 
@@ -292,9 +317,23 @@ impl NoCredentials {
 
 impl From<&CredentialsError> for NoCredentials {
     fn from(error: &CredentialsError) -> Self {
-        let causes = causes(error);
-        let what = if let CredentialsError::CredentialsNotLoaded(_) = error { "no" } else { "cannot load the" };
-        let message = format!("{what} credentials: {causes}");
+        // The outer message says that credentials are missing. The status is shown in another form.
+        let has_no_status = |cause: &String| !cause.contains("StatusCode(");
+        let causes = causes(error).into_iter().skip(1).filter(has_no_status).collect::<Vec<_>>().join(": ");
+        let what = match (error, status_in(&format!("{error:?}"))) {
+            (CredentialsError::CredentialsNotLoaded(_), _) => "no credentials".to_owned(),
+            (CredentialsError::InvalidConfiguration(_), _) => "cannot load the credentials".to_owned(),
+            (CredentialsError::ProviderTimedOut(_), _) => {
+                let limit = humantime::format_duration(ATTEMPT_TIMEOUT);
+                return Self {
+                    message: format!("the credentials source did not respond within {limit}"),
+                    patience: patience_with(error),
+                };
+            }
+            (_, Some(status)) => format!("the credentials source failed (HTTP {status})"),
+            (_, None) => "the credentials source failed".to_owned(),
+        };
+        let message = if causes.is_empty() { what } else { format!("{what}: {causes}") };
         Self { message, patience: patience_with(error) }
     }
 }
@@ -346,22 +385,15 @@ fn patience_with(error: &CredentialsError) -> Option<Duration> {
     }
 }
 
+/// Returns a time as it is shown in a log line.
+fn time_of_day(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
 /// Returns the status of the response that an error shows.
 fn status_in(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("StatusCode(")?;
     rest.split_once(')')?.0.parse().ok()
-}
-
-/// Returns the messages of an error and of its causes.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut messages: Vec<String> = Vec::new();
-    for error in std::iter::successors(Some(error), |error| error.source()) {
-        let text = error.to_string();
-        if !messages.last().is_some_and(|last| last.contains(&text)) {
-            messages.push(text);
-        }
-    }
-    messages.join(": ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -471,6 +503,30 @@ mod tests {
         assert!(asked.load(Ordering::SeqCst) > 2, "the source was asked meanwhile");
         credentials.0.held().current.as_mut().unwrap().ends = Some(SystemTime::now());
         assert!(name(&credentials).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_credentials_is_logged_once_while_their_source_fails() {
+        let failure = || CredentialsError::provider_error("StatusCode(500)");
+        let (credentials, _) = credentials(&[Ok("a"), Err(failure), Err(failure), Err(failure), Ok("b")]);
+        assert_eq!(name(&credentials).await.as_deref(), Ok("a"));
+        credentials.0.log_end("before the end", PATIENCE);
+        assert!(!credentials.0.held().has_logged_end);
+        credentials.0.held().current.as_mut().unwrap().ends = Some(SystemTime::now());
+        credentials.0.log_end("after the end", PATIENCE);
+        assert!(credentials.0.held().has_logged_end);
+        assert_eq!(name(&credentials).await.as_deref(), Ok("b"));
+        assert!(!credentials.0.held().has_logged_end, "of the new credentials");
+    }
+
+    #[test]
+    fn the_error_of_a_source_names_its_status_and_no_types() {
+        let failed =
+            CredentialsError::provider_error("Non-success status from HTTP credential provider: StatusCode(500)");
+        assert_eq!(NoCredentials::from(&failed).to_string(), "the credentials source failed (HTTP 500)");
+        let refused = CredentialsError::unhandled(std::io::Error::other("connection refused"));
+        let message = NoCredentials::from(&refused).to_string();
+        assert_eq!(message, "the credentials source failed: connection refused");
     }
 
     #[tokio::test(start_paused = true)]

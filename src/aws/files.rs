@@ -12,6 +12,7 @@ use super::environment::{environment, set_variable};
 const VARIABLES: [&str; 2] = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
 
 /// Logs each file that cannot be used, once for the process.
+#[expect(clippy::default_trait_access, reason = "the type is in a crate that this one does not depend on")]
 pub(super) async fn log_problems() {
     static LOGGED: AtomicBool = AtomicBool::new(false);
     if LOGGED.swap(true, Ordering::Relaxed) {

@@ -19,6 +19,17 @@ pub(crate) enum Service {
     Ecs,
 }
 
+/// A setting that is true or false.
+struct Switch {
+    endpoints: &'static str,
+    variable: &'static str,
+    name: &'static str,
+}
+
+const FIPS: Switch = Switch { endpoints: "FIPS", variable: "AWS_USE_FIPS_ENDPOINT", name: "use_fips_endpoint" };
+const DUAL_STACK: Switch =
+    Switch { endpoints: "dual-stack", variable: "AWS_USE_DUALSTACK_ENDPOINT", name: "use_dualstack_endpoint" };
+
 /// The services whose clients have logged their ignored settings.
 static LOGGED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 
@@ -47,18 +58,19 @@ impl Service {
         let Some(url) = url else {
             return builder.build();
         };
-        let ignored: Vec<&str> = [("FIPS", shared.use_fips()), ("dual-stack", shared.use_dual_stack())]
-            .into_iter()
-            .filter_map(|(name, is_set)| (is_set == Some(true)).then_some(name))
-            .collect();
+        let settings = [(&FIPS, shared.use_fips()), (&DUAL_STACK, shared.use_dual_stack())];
+        let ignored: Vec<&Switch> =
+            settings.into_iter().filter_map(|(switch, is_set)| (is_set == Some(true)).then_some(switch)).collect();
         builder.set_use_fips(None);
         builder.set_use_dual_stack(None);
         if !ignored.is_empty() && self.is_first_to_log() {
+            let names: Vec<&str> = ignored.iter().map(|switch| switch.endpoints).collect();
+            let variables: Vec<&str> = ignored.iter().map(|switch| switch.variable).collect();
             tracing::warn!(
-                "{} requests go to the given endpoint {url}: ignoring the setting for {} endpoints \
-                 (AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT or the profile)",
+                "{} requests go to the given endpoint {url}: ignoring the setting for {} endpoints ({} or the profile)",
                 self.id(),
-                ignored.join(" and ")
+                names.join(" and "),
+                variables.join(", ")
             );
         }
         builder.build()
@@ -84,6 +96,20 @@ fn setting(shared: &SdkConfig, service_id: &str, variable: &str, name: &str) -> 
 /// Returns the file of certificates that the profile names.
 pub(super) fn ca_bundle_of_profile(shared: &SdkConfig) -> Option<String> {
     setting(shared, "S3", "", "ca_bundle").filter(|path| !path.is_empty())
+}
+
+/// Checks the settings that choose endpoints: the SDK would ignore a value that it does not know.
+///
+/// # Errors
+/// Returns an error if one is neither true nor false.
+pub(super) fn check_switches(shared: &SdkConfig) -> Result<(), ConnectError> {
+    for Switch { variable, name, .. } in [FIPS, DUAL_STACK] {
+        let value = setting(shared, "S3", variable, name);
+        if value.is_some_and(|value| !["true", "false"].contains(&value.trim().to_ascii_lowercase().as_str())) {
+            return Err(ConnectError::NoSwitch { variable, name });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the settings give the endpoint of a service that fetches credentials.

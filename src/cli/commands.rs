@@ -119,6 +119,8 @@ pub struct ApplyCommand {
     #[command(flatten)]
     pub(crate) state: StateArgs,
     #[command(flatten)]
+    pub(crate) encryption: EncryptionArgs,
+    #[command(flatten)]
     pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) s3: S3Args,

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::aws::ConnectError;
 use crate::exit_code::ExitCode;
 use crate::result_place::PlaceError;
 use crate::session::SessionError;
@@ -66,6 +67,12 @@ impl Error for CommandError {
 impl From<PlaceError> for CommandError {
     fn from(error: PlaceError) -> Self {
         Self::usage(error)
+    }
+}
+
+impl From<ConnectError> for CommandError {
+    fn from(error: ConnectError) -> Self {
+        Self { exit_code: error.exit_code(), place: None, cause: error.into() }
     }
 }
 

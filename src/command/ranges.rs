@@ -78,7 +78,7 @@ async fn sample_index(
 ) -> Result<Option<Sample>, CommandError> {
     let mut sample = Sample::new(count);
     let (whole, preserve) = (config.scope(), config.preserve());
-    let home = config.connect_to(&whole.destination, Shutdown::default()).await.map_err(CommandError::fatal)?;
+    let home = config.connect_to(&whole.destination, Shutdown::default()).await?;
     let store = home.store();
     if Index::open(state, whole, store, preserve).await.for_each_key(|key| sample.push(key)).await {
         return Ok(Some(sample));
@@ -113,7 +113,7 @@ pub(super) async fn read_list(location: &FileLocation, config: &SyncConfig) -> R
             Err(error) => return Err(unreadable(error.into())),
         },
         FileLocation::Object(folder, name) => {
-            let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
+            let home = config.connect_to(folder, Shutdown::default()).await?;
             match home.get(name).await {
                 Ok(got) => got.content.to_vec(),
                 Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
@@ -195,7 +195,7 @@ impl RangeListSink {
                         "--output {folder}{name} is inside the destination, where a sync deletes it: name another place"
                     )));
                 }
-                let home = config.connect_to(folder, Shutdown::default()).await.map_err(CommandError::fatal)?;
+                let home = config.connect_to(folder, Shutdown::default()).await?;
                 Ok(Self::Object(State::under(home, Shutdown::default()), name.to_string()))
             }
         }

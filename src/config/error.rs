@@ -1,6 +1,7 @@
 //! Why options do not go together, and why a sync cannot start.
 
 use crate::aws::ConnectError;
+use crate::exit_code::ExitCode;
 use crate::filter::FilterError;
 use crate::key_range::EmptyRange;
 use crate::location::Location;
@@ -59,4 +60,14 @@ pub enum OpenError {
     /// The destination of a task that this program cannot write to.
     #[error("cannot write to {0}, the task's destination: {1}")]
     Foreign(Location, String),
+}
+
+impl OpenError {
+    /// The exit code of the run.
+    pub(crate) const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Connect(error) => error.exit_code(),
+            Self::Source(_) | Self::Manifest(_) | Self::FetchRanges(_) | Self::Foreign(_) => ExitCode::Fatal,
+        }
+    }
 }

@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::NoCredentials;
+use crate::aws::causes::causes;
 use crate::aws::error_kind::{ErrorKind, Service};
 
 /// An error of a request to DataSync.
@@ -26,8 +27,10 @@ pub struct ServiceError {
 pub enum ServiceErrorKind {
     /// The credentials do not allow the request.
     Denied,
-    /// The credentials are missing, invalid or expired.
+    /// DataSync does not accept the credentials.
     Credentials,
+    /// There are no valid credentials: no request was sent.
+    NoCredentials,
     /// The task does not exist.
     UnknownTask,
     /// The execution does not exist.
@@ -48,7 +51,7 @@ impl ServiceErrorKind {
     /// Whether a start with this error started nothing, although an earlier try of the same request may have been lost.
     pub(super) const fn shows_that_nothing_started(self) -> bool {
         match self {
-            Self::Denied | Self::Credentials | Self::UnknownTask | Self::UnknownExecution => true,
+            Self::Denied | Self::Credentials | Self::NoCredentials | Self::UnknownTask | Self::UnknownExecution => true,
             Self::Refused | Self::Throttled | Self::Unavailable | Self::Unreachable | Self::Stopped => false,
         }
     }
@@ -61,10 +64,15 @@ impl ServiceError {
         Self { kind: ServiceErrorKind::Stopped, code: None, message }
     }
 
+    /// Whether the request failed for want of credentials that DataSync accepts.
+    pub(crate) const fn is_of_credentials(&self) -> bool {
+        matches!(self.kind, ServiceErrorKind::Credentials | ServiceErrorKind::NoCredentials)
+    }
+
     /// There are no credentials for the request.
     #[expect(clippy::needless_pass_by_value, reason = "it is made from the error, as by `From`")]
     pub(super) fn without_credentials(error: NoCredentials) -> Self {
-        Self { kind: ServiceErrorKind::Credentials, code: None, message: error.to_string() }
+        Self { kind: ServiceErrorKind::NoCredentials, code: None, message: error.to_string() }
     }
 
     /// A response that lacks something that it must contain, or is about something else.
@@ -83,6 +91,7 @@ impl ServiceError {
             }
             ServiceErrorKind::Denied
             | ServiceErrorKind::Credentials
+            | ServiceErrorKind::NoCredentials
             | ServiceErrorKind::UnknownTask
             | ServiceErrorKind::UnknownExecution
             | ServiceErrorKind::Refused
@@ -101,6 +110,7 @@ impl ServiceError {
             ServiceErrorKind::UnknownTask => Self { kind: ServiceErrorKind::UnknownExecution, ..self },
             ServiceErrorKind::Denied
             | ServiceErrorKind::Credentials
+            | ServiceErrorKind::NoCredentials
             | ServiceErrorKind::UnknownExecution
             | ServiceErrorKind::Refused
             | ServiceErrorKind::Throttled
@@ -123,7 +133,7 @@ where
         };
         let kind = ErrorKind::of(Service::DataSync, &error);
         let lacks_credentials = kind == ErrorKind::Settings && message.contains("credential");
-        let kind = if lacks_credentials { ServiceErrorKind::Credentials } else { kind.into() };
+        let kind = if lacks_credentials { ServiceErrorKind::NoCredentials } else { kind.into() };
         Self { kind, code, message }
     }
 }
@@ -149,11 +159,7 @@ impl From<ErrorKind> for ServiceErrorKind {
 
 /// Returns the innermost message: the SDK's outer messages state only that a dispatch failed.
 fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
+    causes(error).pop().unwrap_or_else(|| "cannot read the response as a response of DataSync".to_owned())
 }
 
 impl fmt::Display for ServiceError {

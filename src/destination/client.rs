@@ -18,7 +18,7 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::clock::ServerClock;
 use super::idle_timeout::FollowConnections;
-use crate::aws::{self, ConnectError, Credentials, Service, Settings};
+use crate::aws::{self, ConnectError, Credentials, Service, Settings, partition};
 use crate::bucket::Bucket;
 
 /// How to reach the server.
@@ -56,6 +56,9 @@ pub(super) async fn connect(
         .use_arn_region(true)
         .force_path_style(!bucket.is_arn() && endpoint.path_style.unwrap_or(url.is_some()));
     config.set_endpoint_url(url.clone());
+    if let Some((of_arn, region)) = bucket.partition().zip(shared.region()) {
+        check_partition(of_arn, region)?;
+    }
     if shared.region().is_none() {
         // Servers other than AWS accept any region, and most of their users set none.
         let default = url.as_ref().map(|_| Region::from_static("us-east-1"));
@@ -63,6 +66,15 @@ pub(super) async fn connect(
         config.set_region(known.map(Region::new).or(default));
     }
     Ok((aws_sdk_s3::Client::from_conf(config.build()), url, credentials))
+}
+
+/// Checks that an ARN is in the partition of the region, as the SDK requires.
+fn check_partition(of_arn: &str, region: &Region) -> Result<(), ConnectError> {
+    let of_region = partition::of_region(region.as_ref());
+    if of_arn == of_region {
+        return Ok(());
+    }
+    Err(ConnectError::OtherPartition { of_arn: of_arn.to_owned(), region: region.to_string(), of_region })
 }
 
 /// Passes the time of a request and the Date of its response to the clock.

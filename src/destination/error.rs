@@ -10,6 +10,7 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use super::idle_timeout::Stalled;
 use super::operation::Operation;
 use super::proof::IN_ITS_PLACE;
+use crate::aws::causes::causes;
 use crate::aws::error_kind::Service;
 pub(crate) use crate::aws::error_kind::{Concern, ErrorKind};
 
@@ -251,15 +252,7 @@ fn cannot_connect(error: &(dyn std::error::Error + 'static)) -> bool {
 
 /// Returns the inner messages of an error: the SDK's outer message only says that a dispatch failed.
 fn root_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut messages: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let text = error.to_string();
-        if !messages.last().is_some_and(|last| last.contains(&text)) {
-            messages.push(text);
-        }
-        next = error.source();
-    }
+    let messages = causes(error);
     messages.iter().skip(usize::from(messages.len() > 1)).cloned().collect::<Vec<_>>().join(": ")
 }
 

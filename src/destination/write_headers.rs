@@ -71,11 +71,20 @@ impl WriteHeaders {
 
     /// Adds to the refusal of a write what else it needs.
     pub(super) fn explain(&self, error: S3Error) -> S3Error {
-        let permissions = self.0.permissions();
-        if error.kind != ErrorKind::Denied || permissions.is_empty() {
+        if error.kind != ErrorKind::Denied {
             return error;
         }
-        error.advising(&format!("to keep what S3 stores with this object, this write also needs {permissions}"))
+        let encryption = if self.0.encryption.is_some() { "another --sse" } else { "--sse" };
+        let policy = format!(
+            "if the role has these permissions, a bucket policy may deny the request: it may demand {encryption}"
+        );
+        let permissions = self.0.permissions();
+        if permissions.is_empty() {
+            return error.advising(&policy);
+        }
+        error.advising(&format!(
+            "to keep what S3 stores with this object, this write also needs {permissions}; {policy}"
+        ))
     }
 
     /// Returns what puts all headers but the encryption into a request. The signature covers them.

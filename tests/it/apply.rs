@@ -369,3 +369,38 @@ fn a_delete_line_whose_object_cannot_be_read_is_a_failed_delete() {
     assert!(trial.has("orphan1") && !trial.has("orphan2"));
     ended.assert_adds_up();
 }
+
+/// A bucket policy that demands this encryption with each write.
+fn demand(trial: &Trial, encryption: &'static str) {
+    let unless_encrypted = Fault::custom(move |request| {
+        let sent = request.headers.get("x-amz-server-side-encryption").map(String::as_str);
+        (sent != Some(encryption)).then(|| fake_aws::s3::Reply::error(403, "AccessDenied", "Access Denied", ""))
+    });
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(unless_encrypted));
+}
+
+#[test]
+fn apply_takes_the_encryption_that_a_bucket_policy_demands() {
+    let trial = planned(&[]);
+    trial.s3.create_bucket("state");
+    demand(&trial, "aws:kms");
+    let state = ["--state", "s3://state/of"];
+    let denied = apply(&trial, &state).expect(1);
+    let advice = "if the role has these permissions, a bucket policy may deny the request: it may demand --sse";
+    assert!(denied.stderr.contains(advice), "{}", denied.stderr);
+    apply(&trial, &[&state[..], &["--sse", "aws:kms", "--sse-kms-key-id", "key-1"]].concat()).expect(0);
+    trial.assert_same();
+    let key = "x-amz-server-side-encryption-aws-kms-key-id";
+    let puts = trial.s3.requests(Operation::PutObject);
+    assert!(puts.iter().filter(|put| put.status == 200).all(|put| put.headers[key] == "key-1"));
+}
+
+#[test]
+fn encryption_that_apply_is_given_replaces_that_of_the_plan() {
+    let trial = planned(&["--sse", "aws:kms", "--sse-kms-key-id", "key-1"]);
+    demand(&trial, "AES256");
+    trial.run_words(&["apply", "plan.jsonl"], &[("EFS2S3_SSE", "AES256")]).expect(0);
+    trial.assert_same();
+    let key = "x-amz-server-side-encryption-aws-kms-key-id";
+    assert!(trial.s3.requests(Operation::PutObject).iter().all(|put| !put.headers.contains_key(key)));
+}

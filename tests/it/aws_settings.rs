@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use fake_aws::s3::Operation;
+use fake_aws::s3::{Fault, Operation, Operations, Rule};
 
 use crate::trial::{FinishedRun, Trial};
 
@@ -66,9 +66,11 @@ fn empty_variables_count_as_not_set() {
 
 #[test]
 fn a_given_endpoint_wins_over_fips_and_dual_stack() {
-    for (name, word) in [("AWS_USE_FIPS_ENDPOINT", "FIPS"), ("AWS_USE_DUALSTACK_ENDPOINT", "dual-stack")] {
+    let (fips, dual_stack) = ("AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT");
+    for (name, word, other) in [(fips, "FIPS", dual_stack), (dual_stack, "dual-stack", fips)] {
         let (trial, run) = sync("", &[(name, "true")]);
         let run = run.expect(0);
+        assert!(!run.stderr.contains(other), "{}", run.stderr);
         trial.assert_same();
         let warnings: Vec<_> = run.stderr.lines().filter(|line| line.contains("WARN") && line.contains(word)).collect();
         assert_eq!(warnings.len(), 1, "{}", run.stderr);
@@ -88,4 +90,61 @@ fn an_endpoint_of_one_service_in_the_profile_is_used() {
     fs::write(trial.folder.path().join(".aws/config"), profile).unwrap();
     trial.start_with(&[], &[("AWS_ENDPOINT_URL", ""), ("AWS_USE_FIPS_ENDPOINT", "true")]).end().expect(0);
     trial.assert_same();
+}
+
+#[test]
+fn a_switch_that_is_neither_true_nor_false_ends_the_run_before_any_request() {
+    let fips = "AWS_USE_FIPS_ENDPOINT (or use_fips_endpoint in the profile) is neither true nor false";
+    let dual_stack = "AWS_USE_DUALSTACK_ENDPOINT (or use_dualstack_endpoint in the profile) is neither true nor false";
+    let no_profile = "";
+    for (profile, variable, message) in [
+        (no_profile, ("AWS_USE_FIPS_ENDPOINT", "yes"), fips),
+        (no_profile, ("AWS_USE_DUALSTACK_ENDPOINT", "1"), dual_stack),
+        ("[default]\nuse_fips_endpoint = on\n", ("AWS_REGION", "us-gov-west-1"), fips),
+    ] {
+        let (trial, run) = sync(profile, &[variable]);
+        let run = run.expect(2);
+        assert_eq!(run.stderr.matches(message).count(), 1, "{}", run.stderr);
+        assert_eq!((trial.count(Operations::all()), run.stderr.lines().count()), (0, 1), "{}", run.stderr);
+    }
+    sync("", &[("AWS_USE_FIPS_ENDPOINT", "False")]).1.expect(0);
+}
+
+#[test]
+fn a_settings_file_that_cannot_be_used_is_named_once() {
+    let (trial, run) = sync("", &[("AWS_CONFIG_FILE", "/no/such/file")]);
+    let run = run.expect(0);
+    trial.assert_same();
+    assert_eq!(
+        run.stderr.matches("cannot read /no/such/file, which AWS_CONFIG_FILE names").count(),
+        1,
+        "{}",
+        run.stderr
+    );
+    assert_eq!(run.stderr.matches("/no/such/file").count(), 1, "{}", run.stderr);
+    let (trial, run) = sync("[default\nregion = eu-west-1\n", &[]);
+    let run = run.expect(0);
+    trial.assert_same();
+    assert_eq!(run.stderr.matches("cannot use the settings files of the AWS CLI").count(), 1, "{}", run.stderr);
+    assert_eq!(run.stderr.matches(" WARN ").count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn an_access_point_in_another_partition_is_a_usage_error() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let point = "s3://arn:aws-us-gov:s3:us-gov-west-1:123456789012:accesspoint/point/www";
+    let run = trial.sync_to(point, &[]).expect(2);
+    let message = "the ARN is in partition aws-us-gov, AWS_REGION (us-east-1) in aws: set a region of aws-us-gov";
+    assert!(run.stderr.contains(message), "{}", run.stderr);
+}
+
+#[test]
+fn a_page_that_is_not_a_listing_is_named_in_plain_words() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(Fault::login_page()));
+    let run = trial.sync(&["--outage-timeout", "2s"]).expect(1);
+    assert!(run.stderr.contains("cannot read the response as a response of S3"), "{}", run.stderr);
+    assert!(!run.stderr.contains(" { ") && !run.stderr.contains("bug in the SDK"), "{}", run.stderr);
 }

@@ -21,6 +21,11 @@ struct CredentialsEndpoint {
 impl CredentialsEndpoint {
     /// The n-th response has the n-th status, or else the last one. `changes`: whether each response has another key.
     fn start(statuses: &[u16], changes: bool) -> Self {
+        Self::start_for(Duration::from_hours(1), statuses, changes)
+    }
+
+    /// Like [`Self::start`], with credentials that end after `life`.
+    fn start_for(life: Duration, statuses: &[u16], changes: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/credentials", listener.local_addr().unwrap());
         let (requests, statuses) = (Arc::new(AtomicUsize::new(0)), statuses.to_vec());
@@ -30,7 +35,7 @@ impl CredentialsEndpoint {
                 let number = seen.fetch_add(1, Ordering::SeqCst);
                 let status = *statuses.get(number).or(statuses.last()).unwrap();
                 let number = if changes { number } else { 0 };
-                let expiration = humantime::format_rfc3339_seconds(SystemTime::now() + Duration::from_hours(1));
+                let expiration = humantime::format_rfc3339_seconds(SystemTime::now() + life);
                 let body = if status == 200 {
                     format!(
                         r#"{{"AccessKeyId":"AKIDTASK{number}","SecretAccessKey":"s","Token":"t{number}","Expiration":"{expiration}"}}"#
@@ -79,6 +84,13 @@ fn key(trial: &Trial, operation: Operation) -> String {
     credential.split_once('/').unwrap().0.to_owned()
 }
 
+/// Asserts that a log has no debug text of the SDK.
+fn assert_is_plain(log: &str) {
+    for part in ["Unhandled", "StatusCode(", " { ", "provider failed"] {
+        assert!(!log.contains(part), "{part}: {log}");
+    }
+}
+
 fn expired() -> Fault {
     Fault::status(400, "ExpiredToken")
 }
@@ -103,6 +115,9 @@ fn source_that_refuses_is_not_asked_again() {
     let run = trial.start_with(&[], &endpoint.variables()).end().expect(1);
     assert!(run.stderr.contains("cannot fetch the credentials"), "{}", run.stderr);
     assert!(endpoint.requests() <= 3, "{}", endpoint.requests());
+    assert_is_plain(&run.stderr);
+    let why = "the credentials source failed (HTTP 403)";
+    assert!(run.stderr.contains(why) && !run.stderr.contains(" WARN "), "{}", run.stderr);
 }
 
 #[test]
@@ -204,4 +219,29 @@ fn an_execution_that_the_run_cannot_see_is_not_cancelled() {
     assert_eq!(datasync.count("CancelTaskExecution"), 0, "{}", run.stderr);
     assert_eq!(run.report["datasync"]["verdict"], "access_denied");
     assert!(run.report["datasync"]["evidence"].as_str().unwrap().contains("did not cancel"), "{}", run.report);
+}
+
+#[test]
+fn a_credentials_source_that_fails_is_not_blamed_on_datasync() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_mins(1))]);
+    let endpoint = CredentialsEndpoint::start_for(Duration::from_secs(10), &[200, 403], true);
+    let (source, task, url) = (trial.tree().display().to_string(), datasync.task_arn(), datasync.url());
+    let words = ["run", "--task-arn", &task, "--source", &source, "--poll-interval", "200ms", "--stall-timeout", "4s"];
+    let mut environment = vec![("AWS_ENDPOINT_URL_DATASYNC", url.as_str())];
+    let of_endpoint = endpoint.variables();
+    environment.extend(of_endpoint);
+    let run = trial.run_words(&words, &environment);
+    let section = &run.report["datasync"];
+    let evidence = section["evidence"].as_str().unwrap();
+    for part in ["the credentials source failed (HTTP 403): cannot send requests to DataSync", "did not cancel"] {
+        assert!(evidence.contains(part), "{part}: {evidence}");
+    }
+    assert_eq!((section["verdict"].as_str(), datasync.count("CancelTaskExecution")), (Some("access_denied"), 0));
+    assert_eq!(run.stderr.matches("cannot poll the execution").count(), 1, "{}", run.stderr);
+    assert!(!run.stderr.contains("does not accept"), "{}", run.stderr);
+    assert!(run.stderr.contains("using the old ones until they end at 20"), "{}", run.stderr);
+    assert_is_plain(&run.stderr);
 }

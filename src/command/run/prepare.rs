@@ -12,7 +12,7 @@ use crate::config::SyncConfig;
 use crate::datasync::attempt::Attempt;
 use crate::datasync::attempt::verdict::{AttemptVerdict, VerdictKind};
 use crate::datasync::defaults;
-use crate::datasync::error::ServiceErrorKind;
+use crate::datasync::error::ServiceError;
 use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::remembered::{RememberedTask, TaskFile};
 use crate::datasync::{DataSync, Filters, Request, Task, TaskArn};
@@ -82,7 +82,7 @@ pub(super) async fn describe(invocation: &Invocation, shutdown: &Shutdown) -> Re
             "--no-filters contradicts --include, --exclude and --from-manifest: pass only one of them",
         ));
     }
-    let datasync = DataSync::connect(arn, shutdown.clone()).await.map_err(CommandError::fatal)?;
+    let datasync = DataSync::connect(arn, shutdown.clone()).await?;
     let missing = match datasync.describe_task().await {
         Ok(task) => return Ok(Some(Known { datasync, task: Ok(task), remembered: None })),
         Err(missing) => missing,
@@ -144,7 +144,7 @@ fn require_options(invocation: &Invocation, attempt: &Attempt) -> Result<(), Com
         return Ok(());
     }
     let AttemptVerdict { kind, evidence, error } = &attempt.verdict;
-    let hint = if error.as_ref().is_some_and(|error| error.kind == ServiceErrorKind::Credentials) {
+    let hint = if error.as_ref().is_some_and(ServiceError::is_of_credentials) {
         "renew the credentials, or "
     } else if *kind == VerdictKind::AccessDenied {
         "allow datasync:DescribeTask and datasync:DescribeLocation*, or "

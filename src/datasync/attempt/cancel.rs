@@ -35,6 +35,7 @@ pub(super) async fn cancel(
                 }
                 ServiceErrorKind::Denied
                 | ServiceErrorKind::Credentials
+                | ServiceErrorKind::NoCredentials
                 | ServiceErrorKind::UnknownTask
                 | ServiceErrorKind::UnknownExecution
                 | ServiceErrorKind::Refused

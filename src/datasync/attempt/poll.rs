@@ -25,6 +25,7 @@ pub(super) async fn poll_until_verdict(
 ) -> AttemptVerdict {
     let mut watch = Watch::new(limits, Instant::now());
     let mut pause = FIRST_PAUSE.min(limits.poll_interval);
+    let mut is_failing = false;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -37,6 +38,7 @@ pub(super) async fn poll_until_verdict(
         };
         let verdict = match polled {
             Ok(execution) => {
+                is_failing = false;
                 progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
                 let verdict = watch.polled(&execution, Instant::now());
                 if execution.is_queued()
@@ -53,7 +55,9 @@ pub(super) async fn poll_until_verdict(
                 verdict
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot poll the execution");
+                if !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(%error, "cannot poll the execution: polling again until --stall-timeout");
+                }
                 watch.poll_failed(&error, Instant::now())
             }
         };

@@ -123,6 +123,10 @@ impl AttemptVerdict {
     /// The verdict after a request that failed.
     pub(crate) fn of_error(error: &ServiceError) -> Self {
         let (kind, what) = match error.kind {
+            ServiceErrorKind::NoCredentials => {
+                let evidence = format!("{error}: cannot send requests to DataSync");
+                return Self { kind: VerdictKind::AccessDenied, evidence, error: Some(error.clone()) };
+            }
             ServiceErrorKind::Denied => (VerdictKind::AccessDenied, "DataSync denied access"),
             ServiceErrorKind::Credentials => {
                 (VerdictKind::AccessDenied, "DataSync does not accept the credentials: renew or correct them")
@@ -190,7 +194,7 @@ impl AttemptVerdict {
 
     /// Whether the run knows nothing of the execution because it has no valid credentials: it may be healthy.
     pub(super) fn is_blind(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| error.kind == ServiceErrorKind::Credentials)
+        self.error.as_ref().is_some_and(ServiceError::is_of_credentials)
     }
 
     /// The same verdict, on an execution that the run cannot see and did not cancel.

@@ -78,6 +78,7 @@ impl Watch {
             ServiceErrorKind::UnknownExecution => silent >= UNKNOWN_LIMIT,
             // Their source may have others later.
             ServiceErrorKind::Credentials
+            | ServiceErrorKind::NoCredentials
             | ServiceErrorKind::Refused
             | ServiceErrorKind::Throttled
             | ServiceErrorKind::Unavailable
