@@ -67,7 +67,7 @@ impl OpenError {
     pub(crate) const fn exit_code(&self) -> ExitCode {
         match self {
             Self::Connect(error) => error.exit_code(),
-            Self::Source(_) | Self::Manifest(_) | Self::FetchRanges(_) | Self::Foreign(_) => ExitCode::Fatal,
+            Self::Source(_) | Self::Manifest(_) | Self::FetchRanges(_) | Self::Foreign(..) => ExitCode::Fatal,
         }
     }
 }
