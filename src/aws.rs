@@ -4,6 +4,7 @@ pub(crate) mod causes;
 mod credentials;
 mod environment;
 pub(crate) mod error_kind;
+mod error_response;
 mod files;
 mod http;
 mod no_proxy;
@@ -26,6 +27,7 @@ use crate::exit_code::ExitCode;
 pub(crate) use credentials::{Credentials, Generation, NoCredentials};
 pub(crate) use environment::set_variable;
 use proxy::ProxyError;
+pub(crate) use proxy::name_of_proxy_to;
 pub(crate) use service::Service;
 
 /// The time in which a connection must be established.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::aws::{ConnectError, set_variable};
+use crate::aws::{ConnectError, name_of_proxy_to, set_variable};
 use crate::bucket::Bucket;
 use crate::fence::Fence;
 use crate::key::Prefix;
@@ -59,6 +59,9 @@ use limit::RequestLimit;
 use operation::Requests;
 use outage::{Attempts, Outages};
 use send::{Bandwidth, Sender};
+
+/// An endpoint of AWS, which selects the proxy if no endpoint is given.
+const OF_AWS: &str = "https://s3.amazonaws.com";
 
 /// How requests are sent.
 #[derive(Clone, Debug)]
@@ -210,7 +213,7 @@ impl Destination {
     /// Why S3 may have refused this request because of the bucket's owner, if an owner is expected. S3 gives the same error
     /// for a missing permission. DataSync knows no expected owner.
     pub(crate) fn other_owner(&self, error: &S3Error) -> Option<String> {
-        let owner = self.expected_owner.as_ref().filter(|_| error.kind == ErrorKind::Denied)?;
+        let owner = self.expected_owner.as_ref().filter(|_| error.is_denied_by_s3())?;
         let bucket = &self.bucket;
         Some(format!(
             "S3 denies access to bucket '{bucket}' with --expected-bucket-owner {owner}: check that this account owns the \
@@ -223,10 +226,14 @@ impl Destination {
         let bucket = &self.bucket;
         let advice = match (error.code.as_deref(), error.kind) {
             (Some("NoSuchBucket"), _) => format!("the bucket '{bucket}' does not exist: check the name, the account and the region"),
+            (None, _) if error.is_foreign => match name_of_proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS)) {
+                Some(proxy) => format!("the proxy {proxy}, or something else between this program and S3, responds to the requests for bucket '{bucket}': check that proxy, its user and password, and the endpoint"),
+                None => format!("something between this program and S3 responds to the requests for bucket '{bucket}': check the endpoint, and the gateways and firewalls on the way to it"),
+            },
             (Some("AccessDenied"), _) | (_, ErrorKind::Denied) => {
                 format!("S3 denies access to bucket '{bucket}': allow s3:ListBucket on the bucket, and s3:PutObject, s3:GetObject and s3:DeleteObject on its objects")
             }
-            (Some("PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"), _) => match &error.region {
+            (Some("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException"), _) => match &error.region {
                 Some(region) => format!("the bucket '{bucket}' is in the region {region}: set AWS_REGION={region}"),
                 None => format!("the bucket '{bucket}' is in another region: set AWS_REGION to that region"),
             },

@@ -21,7 +21,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
 use super::causes::causes;
-use super::error_kind::ErrorKind;
+use super::error_kind::{ErrorForm, ErrorKind};
 use super::{ConnectError, Service};
 
 /// How long before their end credentials are due, at most; a quarter of their life if that is shorter.
@@ -132,7 +132,7 @@ impl Credentials {
         loop {
             let generation = Box::pin(self.ready()).await?;
             let response = Box::pin(request()).await;
-            let is_rejected = |error| ErrorKind::of(service, error) == ErrorKind::Expired;
+            let is_rejected = |error| ErrorKind::of(service, ErrorForm::Document, error) == ErrorKind::Expired;
             if !response.as_ref().is_err_and(is_rejected)
                 || renewals == MOST_RENEWALS
                 || !Box::pin(self.renew(generation)).await

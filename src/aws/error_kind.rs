@@ -2,7 +2,8 @@
 //!
 //! Nothing else decides this, for any service. The first row that applies decides; `*` is any value, and `none` means
 //! that the response has no code. A code has its meaning whatever the status is, also for one key in a response to
-//! DeleteObjects. A test tries each row of this table.
+//! DeleteObjects. A response without a code is S3's only if it is to HeadObject and its headers show it (`proven`): a status
+//! alone neither proves that an object is absent nor that a condition failed. A test tries each row of this table.
 //!
 //! | service | operation | what came | status | code | kind | concerns |
 //! |---|---|---|---|---|---|---|
@@ -29,20 +30,29 @@
 //! | S3 | * | response | 403 | AccessDenied SignatureDoesNotMatch | Denied | prefix |
 //! | DataSync | * | response | 400 | AccessDenied AccessDeniedException OptInRequired | Denied | bucket |
 //! | * | * | response | 412 | PreconditionFailed | Precondition | key |
-//! | * | * | response | 404 | NoSuchKey NoSuchUpload NotFound ResourceNotFoundException | NotFound | key |
+//! | * | * | response | 404 | NoSuchKey NoSuchUpload ResourceNotFoundException | NotFound | key |
 //! | * | * | response | 501 | NotImplemented | NotImplemented | key |
 //! | DataSync | * | response: task is not found | 400 | InvalidRequestException | NotFound | key |
 //! | DataSync | * | response: task does not exist | 400 | InvalidRequestException | NotFound | key |
 //! | DataSync | * | response | 200 403 404 500 | none | Transient | transient |
 //! | DataSync | * | response | 500 502 503 504 | * | Transient | transient |
 //! | DataSync | * | response | 400 403 404 409 | * | Refused | key |
+//! | S3 | * | response with a region | 307 | TemporaryRedirect | Unusable | bucket |
 //! | S3 | * | response | 301 | * | Unusable | bucket |
+//! | S3 | HeadObject | response, proven | 301 | none | Unusable | bucket |
+//! | S3 | * | response | 301 | none | Transient | transient |
 //! | S3 | ListObjectsV2 | response | 401 403 | * none | Denied | bucket |
 //! | S3 | * | response | 401 403 | * none | Denied | prefix |
-//! | S3 | * | response | 404 | * none | NotFound | key |
-//! | S3 | * | response | 412 | * none | Precondition | key |
+//! | S3 | * | response | 404 | * | NotFound | key |
+//! | S3 | HeadObject | response, proven | 404 | none NotFound | NotFound | key |
+//! | S3 | * | response | 404 | none NotFound | Transient | transient |
+//! | S3 | * | response | 412 | * | Precondition | key |
+//! | S3 | HeadObject | response, proven | 412 | none | Precondition | key |
+//! | S3 | * | response | 412 | none | Transient | transient |
 //! | S3 | * | response | 429 503 | * none | Throttled | transient |
-//! | S3 | * | response | 501 | * none | NotImplemented | key |
+//! | S3 | * | response | 501 | * | NotImplemented | key |
+//! | S3 | HeadObject | response, proven | 501 | none | NotImplemented | key |
+//! | S3 | * | response | 501 | none | Transient | transient |
 //! | S3 | * | response | 408 409 500 502 504 599 | * none | Transient | transient |
 //! | S3 | * | response | 200 206 302 304 307 | * none | Transient | transient |
 //! | S3 | * | response | 400 405 411 414 416 422 | * none | Refused | key |
@@ -68,6 +78,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+pub(crate) use super::error_response::{ErrorForm, ErrorResponse};
 pub(crate) use super::service::Service;
 
 /// What a failed request means.
@@ -162,13 +173,12 @@ impl ErrorKind {
     }
 
     /// Returns the kind of an error of the SDK.
-    pub(crate) fn of<E>(service: Service, error: &SdkError<E, Response>) -> Self
+    pub(crate) fn of<E>(service: Service, form: ErrorForm, error: &SdkError<E, Response>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        if let Some(response) = error.raw_response() {
-            let code = error.code().unwrap_or_default();
-            return Self::of_response(service, response.status().as_u16(), code, error.message().unwrap_or_default());
+        if let Some(response) = ErrorResponse::of(form, error) {
+            return Self::of_response(service, &response);
         }
         match error {
             SdkError::ConstructionFailure(_) => Self::Settings,
@@ -183,9 +193,10 @@ impl ErrorKind {
     }
 
     /// Returns the kind of an error response.
-    pub(crate) fn of_response(service: Service, status: u16, code: &str, message: &str) -> Self {
+    pub(crate) fn of_response(service: Service, response: &ErrorResponse<'_>) -> Self {
         let is_s3 = service == Service::S3;
-        match code {
+        let message = response.message;
+        match response.code.unwrap_or_default() {
             "ServiceUnavailable" | "ServiceUnavailableException" if !is_s3 => Self::Transient,
             "SlowDown"
             | "ServiceUnavailable"
@@ -231,7 +242,8 @@ impl ErrorKind {
             | "AllAccessDisabled" => Self::Unusable,
             "AccessDenied" | "AccessDeniedException" | "SignatureDoesNotMatch" | "OptInRequired" => Self::Denied,
             "PreconditionFailed" => Self::Precondition,
-            "NoSuchKey" | "NoSuchUpload" | "NotFound" | "ResourceNotFoundException" => Self::NotFound,
+            "TemporaryRedirect" if response.region.is_some() => Self::Unusable,
+            "NoSuchKey" | "NoSuchUpload" | "ResourceNotFoundException" => Self::NotFound,
             "NotImplemented" => Self::NotImplemented,
             // DataSync has no error code of its own for a missing task.
             "InvalidRequestException"
@@ -239,17 +251,19 @@ impl ErrorKind {
             {
                 Self::NotFound
             }
-            _ if is_s3 => Self::of_status(status),
+            _ if is_s3 => Self::of_status(response.status, response.is_of_service()),
             // A response without an error code is not the service's, or is damaged.
             "" => Self::Transient,
-            _ if status >= 500 => Self::Transient,
+            _ if response.status >= 500 => Self::Transient,
             _ => Self::Refused,
         }
     }
 
-    /// Returns the kind of a response of S3 whose code is missing or unknown.
-    fn of_status(status: u16) -> Self {
+    /// Returns the kind of a response to a request to S3 whose code is missing or unknown.
+    fn of_status(status: u16, is_of_s3: bool) -> Self {
         match status {
+            // The run acts on what these mean.
+            301 | 404 | 412 | 501 if !is_of_s3 => Self::Transient,
             301 => Self::Unusable,
             401 | 403 => Self::Denied,
             404 => Self::NotFound,
@@ -305,7 +319,12 @@ mod tests {
             TestError::dispatch_failure(ConnectorError::io(std::io::Error::from(kind).into()))
         };
         if let Some(text) = what.strip_prefix("response") {
-            let raw = Response::new(status.parse::<u16>().unwrap().try_into().unwrap(), SdkBody::empty());
+            let mut raw = Response::new(status.parse::<u16>().unwrap().try_into().unwrap(), SdkBody::empty());
+            match text {
+                ", proven" => drop(raw.headers_mut().insert("x-amz-request-id", "1")),
+                " with a region" => drop(raw.headers_mut().insert("x-amz-bucket-region", "eu-west-1")),
+                _ => (),
+            }
             let metadata = ErrorMetadata::builder().message(text.trim_start_matches(": "));
             return TestError::service_error(
                 match code {
@@ -342,8 +361,9 @@ mod tests {
             for service in services(services_cell) {
                 for status in statuses.split(' ') {
                     for code in codes.split(' ') {
-                        let found = ErrorKind::of(service, &sdk_error(what, status, code));
-                        let of_all = operation != "*" || service != Service::S3;
+                        let form = if operation == "HeadObject" { ErrorForm::Headers } else { ErrorForm::Document };
+                        let found = ErrorKind::of(service, form, &sdk_error(what, status, code));
+                        let of_all = operation == "ListObjectsV2" || service != Service::S3;
                         let concern = format!("{:?}", found.concern(of_all)).to_lowercase();
                         let found = (format!("{found:?}"), concern);
                         assert_eq!(
@@ -366,14 +386,18 @@ mod tests {
             ("NoSuchKey", ErrorKind::NotFound),
         ] {
             for status in [200, 400, 403, 500, 503] {
-                assert_eq!(ErrorKind::of_response(Service::S3, status, code, ""), kind, "{status} {code}");
+                assert_eq!(
+                    ErrorKind::of_response(Service::S3, &ErrorResponse::with_code(status, code, "")),
+                    kind,
+                    "{status} {code}"
+                );
             }
         }
     }
 
     #[test]
     fn what_ends_the_run_is_not_retried_except_expired_credentials() {
-        let of = |code| ErrorKind::of_response(Service::S3, 400, code, "");
+        let of = |code| ErrorKind::of_response(Service::S3, &ErrorResponse::with_code(400, code, ""));
         assert!(of("NoSuchBucket").ends_the_run() && !of("NoSuchBucket").is_retryable());
         assert!(of("ExpiredToken").ends_the_run() && of("ExpiredToken").is_retryable());
         assert!(!of("SlowDown").ends_the_run() && !of("AccessDenied").ends_the_run());

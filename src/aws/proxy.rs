@@ -106,9 +106,24 @@ fn is_link_local(host: &str) -> bool {
     }
 }
 
-/// The URL of a proxy. It may hold a password.
+/// Returns the address and the variable of the proxy that gets requests to this URL.
+pub(crate) fn name_of_proxy_to(url: &str) -> Option<String> {
+    let (proxies, url) = (Proxies::from_env().ok()?, url.parse().ok()?);
+    let proxy = match proxies.route(&url) {
+        Route::Direct => None,
+        Route::HttpProxy => proxies.http,
+        Route::HttpsProxy => proxies.https,
+    }?;
+    let (host, port) = host_and_port(&proxy.url)?;
+    Some(format!("{host}:{port} ({})", proxy.variable))
+}
+
+/// The URL of a proxy, which may hold a password, and the variable that names it.
 #[derive(Clone)]
-pub(super) struct Proxy(Uri);
+pub(super) struct Proxy {
+    url: Uri,
+    variable: String,
+}
 
 impl Proxy {
     /// Parses a variable. As in the AWS CLI, `http://` may be left out.
@@ -140,23 +155,23 @@ impl Proxy {
         if url.host().is_none_or(str::is_empty) {
             return Err(wrong());
         }
-        Ok(Self(url))
+        Ok(Self { url, variable: variable.to_owned() })
     }
 
     /// Returns the SDK's setting for requests to `http://`.
     pub(super) fn for_http(&self) -> Option<ProxyConfig> {
-        ProxyConfig::http(self.0.clone()).ok()
+        ProxyConfig::http(self.url.clone()).ok()
     }
 
     /// Returns the SDK's setting for requests to `https://`.
     pub(super) fn for_https(&self) -> Option<ProxyConfig> {
-        ProxyConfig::https(self.0.clone()).ok()
+        ProxyConfig::https(self.url.clone()).ok()
     }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Proxy({:?})", self.0.host())
+        write!(f, "Proxy({:?})", self.url.host())
     }
 }
 
@@ -185,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_lower_case_variable_wins_even_if_it_is_empty() {
-        let host = |variables: &[(&str, &str)]| proxies(variables).https.map(|proxy| proxy.0.to_string());
+        let host = |variables: &[(&str, &str)]| proxies(variables).https.map(|proxy| proxy.url.to_string());
         assert_eq!(host(&[("https_proxy", "lower:1"), ("HTTPS_PROXY", "upper:1")]).as_deref(), Some("http://lower:1/"));
         assert_eq!(host(&[("https_proxy", ""), ("HTTPS_PROXY", "upper:1")]), None);
         assert_eq!(host(&[("HTTPS_PROXY", "")]), None);
@@ -228,7 +243,7 @@ mod tests {
             ("http://me:p@ss^word@proxy.test:3128", "http://me:p%40ss%5Eword@proxy.test:3128/"),
             ("me@proxy.test:3128", "http://me@proxy.test:3128/"),
         ] {
-            assert_eq!(Proxy::parse(("HTTPS_PROXY", text)).unwrap().0.to_string(), url);
+            assert_eq!(Proxy::parse(("HTTPS_PROXY", text)).unwrap().url.to_string(), url);
         }
     }
 

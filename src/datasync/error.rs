@@ -9,7 +9,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::NoCredentials;
 use crate::aws::causes::causes;
-use crate::aws::error_kind::{ErrorKind, Service};
+use crate::aws::error_kind::{ErrorForm, ErrorKind, Service};
 
 /// An error of a request to DataSync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ where
             Some(message) => message.to_owned(),
             None => root_cause(&error),
         };
-        let kind = ErrorKind::of(Service::DataSync, &error);
+        let kind = ErrorKind::of(Service::DataSync, ErrorForm::Document, &error);
         let lacks_credentials = kind == ErrorKind::Settings && message.contains("credential");
         let kind = if lacks_credentials { ServiceErrorKind::NoCredentials } else { kind.into() };
         Self { kind, code, message }
@@ -176,6 +176,7 @@ impl Error for ServiceError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::error_kind::ErrorResponse;
 
     #[test]
     fn each_error_code_has_its_kind() {
@@ -188,7 +189,7 @@ mod tests {
             ("InvalidRequestException", 400, "Task arn:… is not found.", ServiceErrorKind::UnknownTask),
             ("InvalidRequestException", 400, "Unable to queue the task execution", ServiceErrorKind::Refused),
         ] {
-            let found = ErrorKind::of_response(Service::DataSync, status, code, message);
+            let found = ErrorKind::of_response(Service::DataSync, &ErrorResponse::with_code(status, code, message));
             assert_eq!(ServiceErrorKind::from(found), kind, "{code} {message}");
         }
     }

@@ -68,7 +68,7 @@ impl Destination {
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::Outdated) => {
                 self.find_own_copy(key, headers).await.ok_or(error)
             }
-            Err(error) if error.kind == ErrorKind::Denied => Err(headers
+            Err(error) if error.is_denied_by_s3() => Err(headers
                 .explain(error)
                 .advising("to copy an object that has tags, allow s3:GetObjectTagging and s3:PutObjectTagging")),
             other => other,

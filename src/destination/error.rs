@@ -11,8 +11,8 @@ use super::idle_timeout::Stalled;
 use super::operation::Operation;
 use super::proof::IN_ITS_PLACE;
 use crate::aws::causes::causes;
-use crate::aws::error_kind::Service;
 pub(crate) use crate::aws::error_kind::{Concern, ErrorKind};
+use crate::aws::error_kind::{ErrorForm, ErrorResponse, Service};
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct S3Error {
     pub(crate) request_id: Option<String>,
     /// The bucket's region, if the response names it.
     pub(crate) region: Option<Box<str>>,
+    /// Whether something between this program and S3 has responded.
+    pub(crate) is_foreign: bool,
     /// Whether there was a connection to the server.
     pub(crate) is_connected: bool,
     /// Whether the run stopped waiting for a response, or for its rest.
@@ -59,6 +61,7 @@ impl S3Error {
             status: None,
             request_id: None,
             region: None,
+            is_foreign: false,
             is_connected: true,
             is_stalled: false,
             may_have_effect: false,
@@ -83,9 +86,9 @@ impl S3Error {
 
     /// The error of a request that the run gives up unsent, because others of its operation fail with this error.
     pub(super) fn of_others(&self) -> Self {
-        let Self { operation, kind, is_connected, .. } = *self;
+        let Self { operation, kind, is_foreign, is_connected, .. } = *self;
         let error = Self::local(operation, kind, format!("not sent, because other requests fail: {}", self.message));
-        Self { code: self.code.clone(), status: self.status, is_connected, ..error }
+        Self { code: self.code.clone(), status: self.status, is_foreign, is_connected, ..error }
     }
 
     /// What happened, why the run retries it no more, and what to do.
@@ -101,7 +104,7 @@ impl S3Error {
         if self.kind == ErrorKind::Precondition {
             "another writer changed this object during the run: kept the object, and the next run compares it again"
                 .to_owned()
-        } else if self.kind == ErrorKind::Denied {
+        } else if self.is_denied_by_s3() {
             format!("{message}: allow {name} for the role, in the bucket policy and for the KMS key")
         } else if self.kind == ErrorKind::Refused && is_of_key {
             format!("{message}: check that the KMS key exists, is enabled and is in the bucket's region")
@@ -117,7 +120,9 @@ impl S3Error {
     /// What S3 or the network does with requests like this one.
     pub(super) fn symptom(&self) -> String {
         let (name, message) = (self.operation.name(), self.message.trim_end_matches('.'));
-        if self.is_of_wrong_clock() {
+        if self.is_foreign {
+            format!("{name} does not get through to S3 ({message})")
+        } else if self.is_of_wrong_clock() {
             format!("S3 refuses {name} ({message}; {CORRECT_THE_CLOCK})")
         } else if self.kind == ErrorKind::Throttled {
             format!("S3 refuses {name} ({message})")
@@ -140,11 +145,16 @@ impl S3Error {
         self.kind.concern(self.operation == Operation::List)
     }
 
+    /// Whether S3 itself denies the request.
+    pub(crate) fn is_denied_by_s3(&self) -> bool {
+        self.kind == ErrorKind::Denied && !self.is_foreign
+    }
+
     /// Of one key of a request for many.
     pub(super) fn of_code(operation: Operation, code: &str, message: &str, request_id: Option<&str>) -> Self {
         let error = Self::local(
             operation,
-            ErrorKind::of_response(Service::S3, 400, code, message),
+            ErrorKind::of_response(Service::S3, &ErrorResponse::with_code(400, code, message)),
             format!("{code}: {message}"),
         );
         let may_have_effect = !is_refusal(400, error.kind);
@@ -168,20 +178,22 @@ impl S3Error {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let response = error.raw_response();
-        let status = response.map(|response| response.status().as_u16());
-        let region = response.and_then(|response| response.headers().get("x-amz-bucket-region")).map(Box::from);
-        let code = error.code().map(str::to_owned);
+        let form = if operation == Operation::Head { ErrorForm::Headers } else { ErrorForm::Document };
+        let response = ErrorResponse::of(form, error);
+        let status = response.map(|response| response.status);
+        let region = response.and_then(|response| response.region).map(Box::from);
+        let code = response.map_or(error.code(), |response| response.code).map(str::to_owned);
+        let is_foreign = response.is_some_and(|response| response.is_foreign());
         if let Some(stalled) = Stalled::cause_of(error) {
             return Self::stalled(operation, stalled);
         }
-        let kind = ErrorKind::of(Service::S3, error);
+        let kind = ErrorKind::of(Service::S3, form, error);
         let message = match (&code, error.message(), status) {
             (Some(code), Some(text), Some(status)) if text != code => format!("{code} (HTTP {status}): {text}"),
             (Some(code), _, Some(status)) => format!("{code} (HTTP {status})"),
             (Some(code), _, None) => code.clone(),
-            (None, _, Some(status)) if status >= 400 => format!("HTTP status {status}"),
-            (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}: {IN_ITS_PLACE}"),
+            (None, _, Some(status)) if is_foreign => format!("HTTP status {status}: {IN_ITS_PLACE}"),
+            (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
             (None, _, Some(_)) => format!("cannot read the response as a response of S3 ({})", root_causes(error)),
             (None, _, None) => root_causes(error),
         };
@@ -201,6 +213,7 @@ impl S3Error {
             status,
             request_id,
             region,
+            is_foreign,
             is_connected,
             is_stalled,
             may_have_effect,

@@ -32,7 +32,7 @@ impl Destination {
         };
         match self.sender.send(Operation::GetObjectTagging, attempt, read).await {
             Err(error) if has_no_tags(&error) => Ok(None),
-            Err(error) if error.kind == ErrorKind::Denied => {
+            Err(error) if error.is_denied_by_s3() => {
                 Err(error.advising("to upload this object again would lose its tags: allow s3:GetObjectTagging"))
             }
             other => other,

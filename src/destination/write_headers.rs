@@ -15,7 +15,7 @@ use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUpl
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 
 use super::Destination;
-use super::error::{ErrorKind, S3Error};
+use super::error::S3Error;
 use super::headers::ObjectHeaders;
 use crate::key::RelativeKey;
 
@@ -71,7 +71,7 @@ impl WriteHeaders {
 
     /// Adds to the refusal of a write what else it needs.
     pub(super) fn explain(&self, error: S3Error) -> S3Error {
-        if error.kind != ErrorKind::Denied {
+        if !error.is_denied_by_s3() {
             return error;
         }
         let encryption = if self.0.encryption.is_some() { "another --sse" } else { "--sse" };

@@ -39,6 +39,7 @@ mod guarded;
 mod guards;
 mod headers;
 mod hosts;
+mod in_front;
 mod index;
 mod lambda;
 mod lease;

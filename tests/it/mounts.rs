@@ -8,6 +8,8 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use fake_aws::s3::{Fault, Operation, Rule};
+
 use crate::trial::{FinishedRun, Trial};
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -611,4 +613,27 @@ fn more_than_forty_links_on_one_path_are_a_failure_that_names_the_key() {
     // Files below it may have keys of another key range.
     let below = trial.sync(&["--range-after", &format!("{followed}/l/g")]).expect(3);
     assert_eq!(below.only_failure()["kind"], "too_many_links");
+}
+
+#[test]
+fn a_page_in_front_of_the_state_hides_no_missing_mount() {
+    if !may_mount() {
+        return;
+    }
+    let trial = trial();
+    trial.s3.create_bucket("states");
+    let options = [&ALL[..], &["--state", "s3://states/of/site"]].concat();
+    let sync = |script: &str, more: &[&str]| run(&trial, script, "sync", "plain", &[&options[..], more].concat());
+    sync(BIND, &[]).expect(0);
+    let page = |times: u64| {
+        let page = Fault::page_in_front(404, "text/plain; charset=utf-8", "404 page not found\n");
+        Rule::on(Operation::GetObject).key_contains("mounts").times(times).does(page)
+    };
+    trial.s3.rule(page(2));
+    assert_hidden(&trial, &sync(NOTHING, &[]).expect(3), &HIDDEN);
+    trial.s3.clear_rules();
+    trial.s3.rule(page(u64::MAX));
+    let ended = sync(NOTHING, &["--retries", "1"]).expect(1);
+    assert!(ended.stderr.contains("between this program and S3"), "{}", ended.stderr);
+    assert!(HIDDEN.iter().all(|name| trial.has(name)));
 }

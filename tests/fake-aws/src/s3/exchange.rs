@@ -30,11 +30,13 @@ pub(super) async fn respond(
     let fault = state.fault(&request);
     let number = state.log().add(LoggedRequest::new(&request, fault.is_some()));
     let head = request.method == "HEAD";
+    let is_of_server = !matches!(fault, Some(Fault::InFront(_)));
     let (reply, pace) = match fault {
         None => (carry_out(&state, request, None).await?, Pace::Whole),
         Some(fault) => apply(&state, request, fault).await?,
     };
-    let reply = reply.with("x-amz-request-id", format!("{:016X}", number + 1));
+    let id = || format!("{:016X}", number + 1);
+    let reply = if is_of_server { reply.with("x-amz-request-id", id()) } else { reply };
     let reply = if reply.header("date").is_some() {
         reply
     } else {
@@ -92,6 +94,7 @@ async fn apply(state: &Arc<State>, request: Request, fault: Fault) -> Result<(Re
             blocking(move || hook()).await?;
             reply
         }
+        Fault::InFront(reply) => reply,
         Fault::Custom(responder) => {
             let logged = LoggedRequest::new(&request, true);
             match blocking(move || responder(&logged)).await? {

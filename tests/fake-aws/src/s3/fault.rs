@@ -72,6 +72,8 @@ pub enum Fault {
     After(Hook),
     /// The function responds. If it returns `None`, the server does.
     Custom(Responder),
+    /// Something in front of the server responds, so the response has no request ID. The server does not get the request.
+    InFront(Reply),
 }
 
 impl Fault {
@@ -111,10 +113,14 @@ impl Fault {
     /// the request.
     #[must_use]
     pub fn login_page() -> Self {
-        Self::custom(|_| {
-            let body = "<!DOCTYPE html><html><body>Please log in.</body></html>".into();
-            Some(Reply { status: 200, headers: vec![("content-type".to_owned(), "text/html".to_owned())], body })
-        })
+        Self::page_in_front(200, "text/html", "<!DOCTYPE html><html><body>Please log in.</body></html>")
+    }
+
+    /// [`Fault::InFront`] of a page.
+    #[must_use]
+    pub fn page_in_front(status: u16, content_type: &str, body: &'static str) -> Self {
+        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
+        Self::InFront(Reply { status, headers, body: body.into() })
     }
 
     /// [`Fault::Custom`] of a closure.
@@ -146,6 +152,7 @@ impl fmt::Debug for Fault {
             Self::Before(_) => f.write_str("Before"),
             Self::After(_) => f.write_str("After"),
             Self::Custom(_) => f.write_str("Custom"),
+            Self::InFront(reply) => write!(f, "InFront({})", reply.status),
         }
     }
 }

@@ -1,0 +1,160 @@
+//! Pages of something in front of S3: their status is not S3's word about an object.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use fake_aws::s3::{Fault, Operation, Reply, Rule, Seed};
+
+use crate::trial::{Trial, WRITES, random};
+
+const LONG_AGO: Duration = Duration::from_secs(1000);
+const IN_PARTS: [&str; 4] = ["--multipart-threshold", "6MiB", "--part-size", "5MiB"];
+const WORDS: &str = "something between this program and S3 responds";
+
+/// The page of nginx.
+fn page(status: u16) -> Fault {
+    Fault::page_in_front(status, "text/html", "<html><head><title>Error</title></head><hr>nginx</html>")
+}
+
+/// Pages that say that something does not exist.
+fn not_found() -> [Fault; 3] {
+    let empty = Reply { headers: Vec::new(), ..Reply::empty(404) };
+    [page(404), Fault::page_in_front(404, "text/plain; charset=utf-8", "404 page not found\n"), Fault::InFront(empty)]
+}
+
+fn set_mode(trial: &Trial, name: &str) {
+    fs::set_permissions(trial.tree().join(name), fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_page_does_not_show_that_a_listed_object_is_absent() {
+    for fault in not_found() {
+        for operation in [Operation::HeadObject, Operation::CopyObject] {
+            let trial = Trial::new();
+            trial.write("file", "1");
+            let seed = Seed::aged(LONG_AGO).header("cache-control", "max-age=9").header("x-amz-meta-mine", "kept");
+            trial.s3.put("site", "www/file", "1", seed);
+            set_mode(&trial, "file");
+            trial.s3.rule(Rule::on(operation).key_contains("file").does(fault.clone()));
+            let run = trial.datasync(&[]).expect(0);
+            assert_eq!(run.counted("metadata_rewritten"), 1, "{operation:?} {fault:?}: {}", run.report["counts"]);
+            let object = trial.stored("file");
+            let kept = (object.headers.get("cache-control").map(String::as_str), object.metadata("mine"));
+            assert_eq!(kept, (Some("max-age=9"), Some("kept")), "{operation:?} {fault:?}");
+            assert_eq!(trial.count(Operation::PutObject), 0, "{operation:?} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn one_page_for_any_request_is_retried() {
+    let operations = [
+        Operation::ListObjectsV2,
+        Operation::PutObject,
+        Operation::CreateMultipartUpload,
+        Operation::UploadPart,
+        Operation::CompleteMultipartUpload,
+        Operation::DeleteObjects,
+        Operation::DeleteObject,
+    ];
+    for status in [301, 404, 412, 501] {
+        for operation in operations {
+            let trial = Trial::new();
+            for name in ["new", "changed"] {
+                trial.write(name, format!("{name} now"));
+            }
+            trial.write("large", random(7 << 20));
+            for name in ["changed", "large", "orphan", "orphan\u{1}"] {
+                trial.object(name, "before", LONG_AGO);
+            }
+            trial.s3.rule(Rule::on(operation).does(page(status)));
+            let run = trial.sync(&[&IN_PARTS[..], &["--delete"]].concat()).expect(0);
+            trial.assert_same();
+            let counts = [("uploaded", 3), ("deleted", 2)].map(|(name, count)| (run.counted(name), count));
+            assert!(counts.iter().all(|(found, count)| found == count), "{operation:?} {status}: {counts:?}");
+            assert_eq!(
+                trial.count(Operation::CreateMultipartUpload),
+                if operation == Operation::CreateMultipartUpload { 2 } else { 1 }
+            );
+            assert_eq!(trial.count(Operation::AbortMultipartUpload), 0, "{operation:?} {status}");
+        }
+    }
+}
+
+#[test]
+fn pages_do_not_end_conditional_writes() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.rule(Rule::on(Operation::PutObject).times(4).does(page(501)));
+    let run = trial.sync(&[]).expect(0);
+    let conditions = trial.s3.requests(Operation::PutObject);
+    assert!(conditions.iter().all(|request| request.headers.contains_key("if-none-match")), "{conditions:?}");
+    assert!(!run.stderr.contains("no conditional writes"), "{}", run.stderr);
+}
+
+#[test]
+fn a_page_that_stays_is_an_error_that_says_so() {
+    for operation in [Operation::ListObjectsV2, Operation::PutObject] {
+        let trial = Trial::new();
+        trial.write("a", "1");
+        trial.s3.rule(Rule::on(operation).always().does(page(404)));
+        let run = trial.sync(&["--retries", "1"]);
+        let failed = if operation == Operation::PutObject { 3 } else { 1 };
+        assert_eq!(run.code, failed, "{}", run.stderr);
+        assert!(format!("{}{}", run.stderr, run.report).contains(WORDS), "{}", run.stderr);
+        assert_eq!(trial.count(operation), 2, "{operation:?}: one retry");
+    }
+}
+
+#[test]
+fn a_page_in_front_of_the_state_hides_no_record() {
+    let trial = Trial::new();
+    trial.s3.create_bucket("state");
+    for name in ["a", "b"] {
+        trial.write(name, "1");
+    }
+    let options = ["--state", "s3://state/here", "--delete"];
+    trial.sync(&options).expect(0);
+    Trial::settle();
+    trial.sync(&options).expect(0);
+    trial.s3.clear_log();
+    trial.sync(&options).expect(0);
+    let read = trial.s3.requests(Operation::GetObject);
+    assert!(read.len() > 3, "{read:?}");
+    for request in read.iter().filter(|request| request.status == 200) {
+        for fault in not_found() {
+            trial.s3.clear_log();
+            let key = request.key.clone();
+            trial.s3.rule(Rule::on(Operation::GetObject).key_matches(move |other| other == key).does(fault));
+            trial.sync(&options).expect(0);
+            let asked = trial.s3.requests(Operation::GetObject).into_iter().filter(|other| other.key == request.key);
+            assert!(asked.count() >= 2, "{}: no retry", request.key);
+            trial.s3.clear_rules();
+        }
+    }
+}
+
+#[test]
+fn a_page_for_a_renewal_does_not_lose_the_lease() {
+    let trial = Trial::new();
+    trial.s3.create_bucket("state");
+    trial.write("file", "1");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("www/file").does(Fault::Delay(Duration::from_secs(6))));
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("lease").skip(1).does(page(404)));
+    trial.sync(&["--state", "s3://state/here", "--lease-ttl", "3s"]).expect(0);
+    trial.assert_same();
+}
+
+#[test]
+fn apply_does_not_count_a_delete_as_done_because_of_a_page() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.object("orphan", "o", LONG_AGO);
+    let (tree, plan) = (trial.tree().display().to_string(), trial.folder.path().join("plan").display().to_string());
+    trial.run_words(&["plan", &tree, "s3://site/www", "--mode", "plain", "--delete", "-o", &plan], &[]).expect(0);
+    let requests = [Operation::HeadObject, Operation::DeleteObject, Operation::DeleteObjects];
+    trial.s3.rule(Rule::on(requests).key_matches(|key| key.is_empty() || key == "www/orphan").times(2).does(page(404)));
+    trial.run_words(&["apply", &plan], &[]).expect(0);
+    assert!(!trial.has("orphan") && trial.count(WRITES) > 0);
+}
