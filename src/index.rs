@@ -184,7 +184,7 @@ impl Index {
             Ok(differs.then_some(new))
         });
         let new = merged.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        match new.map_err(|error| StateError::in_file(&self.name, error))? {
+        match new.map_err(|error| state.file_error(&self.name, error))? {
             Some(new) => state.publish(&self.name, new).await,
             None => Ok(()),
         }

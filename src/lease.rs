@@ -37,6 +37,8 @@ const SCHEMA: u32 = 1;
 const ATTEMPTS: usize = 3;
 const LEASE: &str = "lease.json";
 const PARALLEL_READS: usize = 16;
+/// How long a run tries to release its lease.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
 
 /// How long a lease is valid without a renewal.
@@ -193,8 +195,17 @@ impl Lease {
         self.holder.lost.get().map(String::as_str)
     }
 
-    /// Releases the lease.
+    /// Releases the lease; only for a short time, because the lease expires on its own.
     pub async fn release(self) {
+        if let Err(error) = tokio::time::timeout(RELEASE_TIMEOUT, self.try_release())
+            .await
+            .unwrap_or_else(|_| Err(format!("the state did not accept it within {} s", RELEASE_TIMEOUT.as_secs())))
+        {
+            tracing::warn!(error, "cannot release the lease: it expires on its own");
+        }
+    }
+
+    async fn try_release(&self) -> Result<(), String> {
         let LeaseHolder { state, name, held, .. } = &*self.holder;
         // The lock waits for a renewal in flight.
         let held = held.lock().await;
@@ -203,12 +214,13 @@ impl Lease {
         // If another run took the lease over, its version differs and stays.
         let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(held.version.clone())).await
         else {
-            return;
+            return Ok(());
         };
         // A full disk takes no new record.
-        if !state.remove_version(name, held.version.clone()).await.unwrap_or_default() {
-            tracing::warn!(%error, "cannot release the lease: it expires on its own");
+        if state.remove_version(name, held.version.clone()).await.unwrap_or_default() {
+            return Ok(());
         }
+        Err(error.to_string())
     }
 }
 

@@ -49,5 +49,6 @@ pub mod state;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod threads;
 pub mod time;
 pub mod uploads;

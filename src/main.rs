@@ -4,15 +4,23 @@
 //! that does not respond. Dropping the runtime while threads end can also crash in glibc's `pthread_detach`.
 
 use std::io::IsTerminal;
+use std::num::NonZero;
 use std::process::ExitCode as ProcessExitCode;
+use std::time::Duration;
 
 use efs2s3::cli::{Invocation, LogFormat};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::{command, lambda, open_files, telemetry};
+use efs2s3::{command, lambda, open_files, telemetry, threads};
 
 /// Each call to a file system that does not respond holds a thread forever. Other files and DNS need threads too.
 const MOST_BLOCKED_THREADS: usize = 8192;
+/// Besides the threads of the runtime: a call to the file system, a name lookup, the results, the walk and one walker.
+const OTHER_THREADS: usize = 6;
+/// The runtime, and what a run needs at the same time.
+const FEWEST_THREADS: usize = 4;
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 fn main() -> ProcessExitCode {
     open_files::allow_as_many_as_possible();
@@ -36,14 +44,33 @@ fn main() -> ProcessExitCode {
 }
 
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
+    let wanted = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // The runtime panics if it cannot start a thread.
+    let startable = threads::startable(wanted + OTHER_THREADS);
+    if startable < FEWEST_THREADS {
+        tracing::error!(
+            "cannot start the threads of the program: the system allows only {startable} more, and a run needs \
+             {FEWEST_THREADS}. Raise the limit on threads (ulimit -u, ulimit -v, or the pids limit of the container)"
+        );
+        return ExitCode::Fatal.into();
+    }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = match runtime.enable_all().max_blocking_threads(MOST_BLOCKED_THREADS).build() {
+    runtime.enable_all().max_blocking_threads(MOST_BLOCKED_THREADS);
+    let is_limited = startable < wanted + OTHER_THREADS;
+    if is_limited {
+        // A thread that ended might not be replaceable.
+        runtime.worker_threads(startable.saturating_sub(OTHER_THREADS).max(1)).thread_keep_alive(FOREVER);
+    }
+    let runtime = match runtime.build() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(%error, "cannot start the threads of the program");
             return ExitCode::Fatal.into();
         }
     };
+    if is_limited {
+        runtime.spawn_blocking(|| {});
+    }
     let code = runtime.block_on(work);
     std::mem::forget(runtime);
     code.into()

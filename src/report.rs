@@ -98,8 +98,8 @@ impl Report {
             counts.fill_in(&mut tally.counts, &mut tally.bytes);
         }
         let finished = SystemTime::now();
-        seconds.datasync = subject.datasync.as_ref().map_or(0.0, |datasync| datasync.seconds);
         seconds.total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
+        seconds.datasync = subject.datasync.as_ref().map_or(0.0, |datasync| datasync.seconds);
         let source_operations = operations.map(SourceOperations::read).unwrap_or_default();
         Self {
             schema: SCHEMA,
@@ -133,8 +133,12 @@ impl Report {
         }
     }
 
-    /// Counts the requests up to now again: a run releases its lease after it made the report.
-    pub(crate) fn count_requests(&mut self, requests: &Requests) {
+    /// Counts the requests and the time up to now again: a run releases its lease after it made the report.
+    pub(crate) fn count_until_now(&mut self, subject: &Subject, requests: &Requests) {
+        let finished = SystemTime::now();
+        let total = finished.duration_since(subject.started).unwrap_or_default().as_secs_f64();
+        self.finished = humantime::format_rfc3339_millis(finished).to_string();
+        self.seconds = Seconds { total, ..self.seconds }.rounded();
         self.estimated_request_cost_usd = request_cost_usd(requests);
         self.requests = requests.by_name();
         self.bytes.downloaded = requests.downloaded_bytes();

@@ -268,7 +268,7 @@ impl Session {
                     None => (Some(error.to_string()), ExitCode::Fatal),
                 };
                 let report = Report::without_work(&subject, error, exit_code);
-                Ok(Opened::Failed(Box::new(end(report, lease, state.as_deref(), &scope, &requests).await)))
+                Ok(Opened::Failed(Box::new(end(&subject, report, lease, state.as_deref(), &scope, &requests).await)))
             }
         }
     }
@@ -373,7 +373,7 @@ impl Session {
         let (requests, operations) = (Some(&*self.requests), Some(self.context().source.operations()));
         let ending = Ending { requests, operations, ..Ending::without_work(error, exit_code) };
         let report = Report::new(&self.subject, ending);
-        Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
+        Box::pin(end(&self.subject, report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }
 
     /// Ends the session before its work, because a guard withholds it: the destination has these objects, at least, and
@@ -390,7 +390,7 @@ impl Session {
         }
         let ending = Ending { tally, requests, operations, ..Ending::without_work(Some(error), ExitCode::Incomplete) };
         let report = Report::new(&self.subject, ending);
-        Box::pin(end(report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
+        Box::pin(end(&self.subject, report, self.lease, self.state.as_deref(), &self.scope, &self.requests)).await
     }
 
     async fn work(
@@ -455,7 +455,7 @@ impl Session {
             error: result.err().map(|fatal| fatal.to_string()).or(outcome.violations).or(lost_changes),
             exit_code,
         };
-        Box::pin(end(Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests)).await
+        Box::pin(end(&subject, Report::new(&subject, ending), lease, state.as_deref(), &scope, &requests)).await
     }
 }
 
@@ -468,8 +468,9 @@ async fn served(state: Option<&State>, scope: &Scope, access: Access) -> Result<
     }
 }
 
-/// Stores the report in the state, and releases the lease. The report counts the requests of both.
+/// Stores the report in the state, and releases the lease. The report counts the requests and the time of both.
 async fn end(
+    subject: &Subject,
     mut report: Report,
     lease: Option<Lease>,
     state: Option<&State>,
@@ -482,7 +483,7 @@ async fn end(
         }
         past::store(state, scope, &report).await;
         lease.release().await;
-        report.count_requests(requests);
+        report.count_until_now(subject, requests);
     }
     report
 }

@@ -198,10 +198,18 @@ impl State {
         let request = async {
             match &self.place {
                 StatePlace::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
-                StatePlace::Prefix(_) => when_one_is_free(NamedTempFile::new).map_err(prefix::in_temporary_folder),
+                StatePlace::Prefix(_) => when_one_is_free(NamedTempFile::new).map_err(StateError::in_temporary_folder),
             }
         };
         self.stop_limit.wait(request).await
+    }
+
+    /// The error of a write to a [`Self::new_file`].
+    pub(crate) fn file_error(&self, name: &str, error: io::Error) -> StateError {
+        match &self.place {
+            StatePlace::Folder(folder) => StateError::in_file(folder.join(name), error),
+            StatePlace::Prefix(_) => StateError::in_temporary_folder(error),
+        }
     }
 
     /// Atomically stores the file under `name`, regardless of what is stored there.

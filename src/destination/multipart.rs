@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadOutput;
 use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
@@ -30,6 +31,7 @@ use super::operation::Operation;
 use super::proof::{Unproven, WriteProof, no_content};
 use super::proven_page::{Claims, Repeated, distrust};
 use super::put::{ExpectedObject, Sent, body};
+use super::send::interrupted;
 use super::sent_content::{OwnContent, SentContent};
 use super::write_headers::WriteHeaders;
 use crate::key::RelativeKey;
@@ -39,6 +41,10 @@ use crate::time::EpochNanos;
 /// S3's limit (S3 user guide, "Multipart upload limits").
 const MAX_PARTS: u64 = 10_000;
 const MIB: u64 = 1 << 20;
+/// How long the parts and the last request of an upload may take after a stop request. Then there is time left to abort it.
+pub(crate) const SEND_GRACE: Duration = Duration::from_secs(10);
+/// How long after a stop request the run waits for the response to an abort. Files in flight end 20 s after the request.
+const ABORT_GRACE: Duration = Duration::from_secs(17);
 
 /// Returns the size of every part but the last: `wanted`, or the next whole MiB with which 10,000 parts suffice.
 pub(crate) fn part_size(object_bytes: u64, wanted: u64) -> u64 {
@@ -303,7 +309,15 @@ impl MultipartUpload<'_> {
         let whole = Whole::of(&parts);
         let sent = Sent { key: self.key, etag: &whole.etag, checksum: whole.checksum, metadata: None, over: expected };
         let complete = |expected| self.complete_if(&parts, &whole, &sent, expected, source);
-        match self.destination.write_if(expected, complete).await {
+        let completed = tokio::select! {
+            biased;
+            completed = self.destination.write_if(expected, complete) => completed,
+            // S3 may be silent for minutes, and may publish the object all the same.
+            () = self.destination.sender.shutdown.overdue(SEND_GRACE) => {
+                Err(interrupted(Operation::CompleteMultipartUpload).in_doubt())
+            }
+        };
+        match completed {
             // What a retry receives if the first response was lost.
             Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound | ErrorKind::Outdated) => {
                 let proof = self.destination.find_own_write(&sent).await.ok_or(error)?;
@@ -362,7 +376,16 @@ impl MultipartUpload<'_> {
         let attempt = async |activity: Activity| {
             request.clone().customize().interceptor(activity.clone()).send().await.map(|_| activity.status())
         };
-        match sender.send(Operation::AbortMultipartUpload, attempt, no_content).await {
+        let aborted = tokio::select! {
+            biased;
+            aborted = sender.send(Operation::AbortMultipartUpload, attempt, no_content) => aborted,
+            () = sender.shutdown.overdue(ABORT_GRACE) => Err(S3Error::local(
+                Operation::AbortMultipartUpload,
+                ErrorKind::Interrupted,
+                "no response in time after the stop request",
+            )),
+        };
+        match aborted {
             Ok(()) => true,
             Err(error) if error.kind == ErrorKind::NotFound => true,
             Err(error) => {
@@ -370,7 +393,8 @@ impl MultipartUpload<'_> {
                     key = %prefix.object_key(self.key),
                     upload_id = self.id,
                     %error,
-                    "cannot abort this multipart upload: its parts cost storage until you abort it or a lifecycle rule does"
+                    "cannot abort this multipart upload: its parts cost storage until a later run with the same --state, \
+                     you (aws s3api abort-multipart-upload) or a lifecycle rule (AbortIncompleteMultipartUpload) aborts it"
                 );
                 false
             }

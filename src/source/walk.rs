@@ -37,15 +37,18 @@ pub(super) mod nameless;
 mod options;
 mod scheduler;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
+use std::time::Duration;
 
+use rayon::{ThreadPool, ThreadPoolBuildError};
 use tokio::sync::mpsc;
 
 use super::entry::Entry;
 use super::operations::Operations;
 use super::read_directories::ReadDirectories;
 use super::root::Root;
+use crate::threads::startable;
 pub(super) use classifier::is_leftover;
 use context::WalkContext;
 use emitter::Emitter;
@@ -54,14 +57,20 @@ use scheduler::Scheduler;
 
 /// Batches that wait for a slow receiver, beyond the look-ahead.
 const WAITING_BATCHES: usize = 2;
+/// Threads that the walkers leave to the rest of the run.
+const SPARE_THREADS: usize = 2;
+/// The wait for the end of the threads of a pool that is too large.
+const POOL_END: Duration = Duration::from_millis(20);
 
 /// Why a walk cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages define the variants")]
 pub enum WalkError {
-    #[error("cannot start the {walkers} threads of the walk: use fewer --walkers, or raise the limit on threads")]
-    Threads { walkers: usize, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error(
+        "cannot start a thread for the walk: raise the limit on threads (ulimit -u, ulimit -v, or the pids limit of the container)"
+    )]
+    Threads(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Walks what is below `root` and sends it in batches, in strictly ascending order of keys (except names without a key).
@@ -92,21 +101,49 @@ pub(super) fn start_recording(
 }
 
 fn start_with(walk: WalkContext, stop: Arc<AtomicBool>) -> Result<mpsc::Receiver<Vec<Entry>>, WalkError> {
-    let walkers = walk.options.walkers.max(1);
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| WalkError::Threads { walkers, source };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(walkers)
-        .thread_name(|number| format!("walk-{number}"))
-        .panic_handler(|_| tracing::error!("a walker panicked; its part of the tree will count as unknown"))
-        .build()
-        .map_err(|error| failed(error.into()))?;
+    let wanted = walk.options.walkers.max(1);
     let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
-    let scheduler = Scheduler::new(walk, pool);
+    // Before the walkers, which may take every thread that the system allows.
+    let (hand_over, emitter) = std::sync::mpsc::sync_channel::<Emitter>(1);
     std::thread::Builder::new()
         .name("walk-emit".to_owned())
-        .spawn(move || Emitter::new(scheduler, sender, stop).run())
-        .map_err(|error| failed(error.into()))?;
+        .spawn(move || emitter.into_iter().for_each(Emitter::run))
+        .map_err(|error| WalkError::Threads(error.into()))?;
+    let pool = pool_of(wanted).map_err(|error| WalkError::Threads(error.into()))?;
+    let emitter = Emitter::new(Scheduler::new(walk, pool), sender, stop);
+    hand_over.send(emitter).map_err(|error| WalkError::Threads(error.to_string().into()))?;
     Ok(receiver)
+}
+
+/// Starts this many walkers; fewer if the system allows no more threads.
+fn pool_of(wanted: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
+    let mut walkers = wanted;
+    loop {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(walkers)
+            .thread_name(|number| format!("walk-{number}"))
+            .panic_handler(|_| tracing::error!("a walker panicked; its part of the tree will count as unknown"))
+            .build();
+        match pool {
+            Ok(pool) if walkers == 1 || startable(SPARE_THREADS) == SPARE_THREADS => {
+                if walkers < wanted {
+                    static LOGGED: Once = Once::new();
+                    LOGGED.call_once(|| {
+                        tracing::warn!(
+                            "the system does not allow {wanted} threads for the walk: using {walkers}, which may be \
+                             slower. Raise the limit on threads (ulimit -u, ulimit -v, or the pids limit of the \
+                             container), or pass --walkers {walkers}"
+                        );
+                    });
+                }
+                return Ok(pool);
+            }
+            Err(error) if walkers == 1 => return Err(error),
+            Ok(_) | Err(_) => walkers /= 2,
+        }
+        // The threads of the pool end in their own time.
+        std::thread::sleep(POOL_END);
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,10 @@ use crate::destination::error::S3Error;
 pub enum StateError {
     #[error("{path}: {source}. Check that this user can read and write the state's folder")]
     Folder { path: String, source: io::Error },
+    #[error(
+        "the temporary folder {path}: {source}. Free space there, or set TMPDIR to a folder that this user can write"
+    )]
+    Temporary { path: String, source: io::Error },
     /// Names the bucket, and what to do.
     #[error("{0}")]
     S3(String),
@@ -35,8 +39,13 @@ impl StateError {
     pub(crate) const fn was_retried(&self) -> bool {
         match self {
             Self::S3(_) | Self::Stopped | Self::NoConditions { .. } => true,
-            Self::Folder { .. } => false,
+            Self::Folder { .. } | Self::Temporary { .. } => false,
         }
+    }
+
+    /// The error of a file that has no place in the state yet.
+    pub(crate) fn in_temporary_folder(source: io::Error) -> Self {
+        Self::Temporary { path: std::env::temp_dir().display().to_string(), source }
     }
 
     pub(crate) fn in_file(path: impl AsRef<Path>, source: io::Error) -> Self {

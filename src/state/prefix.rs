@@ -69,7 +69,7 @@ pub(super) async fn replace(
 }
 
 pub(super) async fn open_file(home: &Destination, name: &RelativeKey) -> Result<Option<File>, StateError> {
-    let mut file = when_one_is_free(tempfile::tempfile).map_err(in_temporary_folder)?;
+    let mut file = when_one_is_free(tempfile::tempfile).map_err(StateError::in_temporary_folder)?;
     match home.get_into(name, &mut file).await {
         Ok(()) => Ok(Some(file)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
@@ -79,11 +79,11 @@ pub(super) async fn open_file(home: &Destination, name: &RelativeKey) -> Result<
 
 pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File) -> Result<(), StateError> {
     let failed = |error: S3Error| StateError::in_bucket(home, &error);
-    let file_bytes = file.metadata().map_err(in_temporary_folder)?.len();
+    let file_bytes = file.metadata().map_err(StateError::in_temporary_folder)?.len();
     let part = async |offset: u64| {
         let length = usize::try_from(PART_BYTES.min(file_bytes - offset)).unwrap_or_default();
         let mut content = vec![0; length];
-        file.read_exact_at(&mut content, offset).map_err(in_temporary_folder)?;
+        file.read_exact_at(&mut content, offset).map_err(StateError::in_temporary_folder)?;
         let content = Bytes::from(content);
         Ok::<_, StateError>((content.clone(), checksum::digest(content, home.checksum()).await))
     };
@@ -110,10 +110,6 @@ pub(super) async fn publish(home: &Destination, name: &RelativeKey, file: &File)
         upload.abort().await;
     }
     sent
-}
-
-pub(super) fn in_temporary_folder(error: std::io::Error) -> StateError {
-    StateError::in_file("the temporary folder", error)
 }
 
 fn headers(home: &Destination) -> WriteHeaders {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -947,4 +948,53 @@ fn a_run_stays_below_a_low_limit_of_open_files() {
         assert_eq!(warnings.len(), expected.len(), "{}", run.stderr);
         assert!(expected.iter().all(|text| run.stderr.contains(text)), "{}", run.stderr);
     }
+}
+
+#[test]
+fn a_walk_uses_as_many_threads_as_the_system_allows() {
+    let trial = Trial::new();
+    for number in 0..60 {
+        trial.write(format!("d{}/f{number}", number % 7), number.to_string());
+    }
+    let run = under_limit(&trial, "ulimit -v 400000").expect(0);
+    trial.assert_same();
+    let warnings = run.stderr.matches("the system does not allow 64 threads for the walk").count();
+    assert_eq!(warnings, 1, "{}", run.stderr);
+    assert!(run.stderr.contains("pass --walkers"), "{}", run.stderr);
+}
+
+#[test]
+fn too_few_threads_for_any_run_are_named() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    // Root has no limit on its threads.
+    let program = trial.folder.path().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
+    fs::set_permissions(trial.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let limited = "exec setpriv --reuid 61237 --regid 61237 --clear-groups bash -c 'ulimit -u 2 && exec ./program \
+                   sync tree s3://site/www --mode plain'";
+    let run = under_limit(&trial, limited).expect(1);
+    assert!(run.stderr.contains("cannot start the threads of the program"), "{}", run.stderr);
+    assert!(run.stderr.contains("ulimit -u") && !run.stderr.contains("panicked"), "{}", run.stderr);
+    assert_eq!(trial.count(Operations::all()), 0);
+}
+
+/// Syncs after a command of the shell.
+fn under_limit(trial: &Trial, limit: &str) -> FinishedRun {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{limit} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
+    command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain"]);
+    trial.spawn(command, &[]).end()
+}
+
+#[test]
+fn an_unusable_temporary_folder_is_named() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.s3.create_bucket("state");
+    let run = trial.start_with(&["--state", "s3://state/here"], &[("TMPDIR", "/nonexistent")]).end().expect(0);
+    let stderr = &run.stderr;
+    assert!(stderr.contains("the temporary folder /nonexistent: ") && stderr.contains("set TMPDIR"), "{stderr}");
+    assert!(!stderr.contains("the state's folder"), "{stderr}");
+    trial.assert_same();
 }

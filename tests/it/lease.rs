@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fake_aws::datasync::DataSyncServer;
-use fake_aws::s3::{ConditionalWrites, Fault, Operation, Rule, S3Server};
+use fake_aws::s3::{ConditionalWrites, Fault, Operation, Reply, Rule, S3Server};
 
 use crate::odd_fs::{Fault as SourceFault, OddFs};
 use crate::trial::{FinishedRun, Trial, WRITES, wait_until};
@@ -380,4 +380,21 @@ fn a_lease_on_a_disk_that_became_full_is_released() {
     let ended = trial.spawn(command, &[]).end().expect(0);
     let left = fs::read_to_string(trial.folder.path().join("left")).unwrap();
     assert!(left.contains("junk") && !left.contains(".lease.json\n"), "{left}: {}", ended.stderr);
+}
+
+#[test]
+fn a_release_that_fails_takes_only_seconds_and_counts_as_time_of_the_run() {
+    let trial = Trial::new();
+    trial.write("a", "x");
+    let state = homes(&trial)[1].clone();
+    let is_stored = trial.s3.clone();
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("lease").always().does(Fault::custom(move |_| {
+        let ends = !is_stored.keys("state", "").iter().all(|key| !key.contains("runs/"));
+        ends.then(|| Reply { status: 500, headers: Vec::new(), body: String::new().into() })
+    })));
+    let run = trial.sync(&["--state", &state, "--outage-timeout", "5m"]).expect(0);
+    assert!(run.stderr.contains("cannot release the lease: it expires on its own"), "{}", run.stderr);
+    assert!(run.time < Duration::from_secs(60), "{:?}", run.time);
+    let total = run.report["seconds"]["total"].as_f64().unwrap();
+    assert!(total >= 10.0, "the release took 10 s of {total}");
 }

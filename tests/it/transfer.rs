@@ -924,6 +924,39 @@ fn sighup_ends_a_run_as_sigterm_does() {
 }
 
 #[test]
+fn a_stop_aborts_an_upload_whose_last_request_does_not_respond() {
+    let trial = Trial::new();
+    trial.write("big", random(11 * MIB));
+    trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).does(Fault::Stall(Duration::from_mins(2))));
+    let run = trial.start(&IN_PARTS);
+    trial.wait_for_requests(Operation::CompleteMultipartUpload, 1);
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    assert_eq!((trial.count(Operation::AbortMultipartUpload), trial.s3.uploads().len()), (1, 0), "{}", run.stderr);
+    assert!(!run.stderr.contains("cannot abort"), "{}", run.stderr);
+    assert_eq!(run.counted("skipped"), 1);
+    run.assert_adds_up();
+}
+
+#[test]
+fn a_stop_that_cannot_abort_an_upload_names_its_key_and_id() {
+    let trial = Trial::new();
+    trial.write("big", random(11 * MIB));
+    let stall = Fault::Stall(Duration::from_mins(2));
+    trial.s3.rule(Rule::on(Operation::CompleteMultipartUpload).always().does(stall.clone()));
+    trial.s3.rule(Rule::on(Operation::AbortMultipartUpload).always().does(stall));
+    let run = trial.start(&IN_PARTS);
+    trial.wait_for_requests(Operation::CompleteMultipartUpload, 1);
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    let [upload] = &trial.s3.uploads()[..] else { panic!("one upload is left") };
+    assert_eq!(run.stderr.matches("cannot abort this multipart upload").count(), 1, "{}", run.stderr);
+    for words in ["www/big", &upload.upload_id, "aws s3api abort-multipart-upload", "AbortIncompleteMultipartUpload"] {
+        assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn sighup_stays_ignored_under_nohup() {
     let trial = Trial::new();
     trial.write("a", "1");

@@ -1,14 +1,13 @@
 //! A sending: an open file on its way to S3, in one request or in parts.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 
 use super::sent_file::SentFile;
 use crate::destination::WriteProof;
 use crate::destination::checksum;
-use crate::destination::multipart::{MultipartUpload, StoredPart, UploadedPart, part_size};
+use crate::destination::multipart::{MultipartUpload, SEND_GRACE, StoredPart, UploadedPart, part_size};
 use crate::destination::put::{ExpectedObject, NewObject};
 use crate::destination::write_headers::WriteHeaders;
 use crate::source::entry::SkipReason;
@@ -24,8 +23,6 @@ use crate::uploads::UploadFingerprint;
 
 /// How many parts of one file are read ahead of their requests, at most.
 const PARTS_AHEAD: usize = 64;
-/// How long parts may take after a stop was requested. Then there is time left to abort their upload.
-const PARTS_GRACE: Duration = Duration::from_secs(10);
 
 /// An open file on its way to S3.
 #[derive(Clone, Copy, Debug)]
@@ -143,12 +140,8 @@ async fn send_parts(
         })
         .buffer_unordered(ahead)
         .try_collect();
-    let out_of_time = async {
-        context.shutdown.requested().await;
-        tokio::time::sleep(PARTS_GRACE).await;
-    };
     tokio::select! {
         parts = parts => parts,
-        () = out_of_time => Err(StepError::Skipped(SkipReason::Interrupted)),
+        () = context.shutdown.overdue(SEND_GRACE) => Err(StepError::Skipped(SkipReason::Interrupted)),
     }
 }
