@@ -3,6 +3,7 @@
 //! The tree is real. A directory in its middle is a file system whose open hangs until the test has renamed the file.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -90,7 +91,7 @@ fn replace_by_link(tree: &Path, gone: &str, from: &str, below: &str) {
     fs::rename(tree.join(gone), out.join("old")).unwrap();
     fs::rename(tree.join(from), out.join("new").join(below)).unwrap();
     let target = if below == "here" { out.join("new/here") } else { out.join("new") };
-    std::os::unix::fs::symlink(target, tree.join(gone)).unwrap();
+    symlink(target, tree.join(gone)).unwrap();
 }
 
 #[test]
@@ -110,6 +111,36 @@ fn a_directory_replaced_by_a_link_behind_the_walk_keeps_the_old_objects() {
                     assert!(trial.has(name), "{what}: {name} is the only copy of its content: {}", run.stderr);
                 }
                 assert_eq!((run.code, run.withheld_by("may_be_renamed")), (3, 2), "{what}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_file_renamed_behind_a_followed_link_and_the_walk_keeps_its_old_object() {
+    let out = |tree: &Path| tree.with_extension("out");
+    let changes: [(&str, fn(&Path)); 2] = [
+        ("a directory that a link leads to", |tree| rename(tree, "z/file", "a/linked/file")),
+        ("a place that a new link leads to", |tree| {
+            let place = tree.with_extension("out").join("file");
+            fs::rename(tree.join("z/file"), &place).unwrap();
+            symlink(place, tree.join("a/link")).unwrap();
+        }),
+    ];
+    thread::scope(|scope| {
+        for (what, change) in changes {
+            scope.spawn(move || {
+                let trial = trial("plain");
+                let shared = out(&trial.tree()).join("shared");
+                fs::create_dir_all(&shared).unwrap();
+                fs::write(shared.join("x"), "shared").unwrap();
+                symlink(shared, trial.tree().join("a/linked")).unwrap();
+                trial.sync(&[]).expect(0);
+                thread::sleep(Duration::from_millis(2_100));
+                let source = trial.tree().display().to_string();
+                let run = while_walking(&trial, &[&words("sync", &source, "plain")[..], &ALL].concat(), change);
+                assert_eq!(run.code, 3, "{what}: {}", run.stderr);
+                assert!(trial.has("z/file"), "{what}: the only copy of its content: {}", run.stderr);
             });
         }
     });
