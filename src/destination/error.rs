@@ -104,8 +104,11 @@ impl S3Error {
         if self.kind == ErrorKind::Precondition {
             "another writer changed this object during the run: kept the object, and the next run compares it again"
                 .to_owned()
+        } else if self.code.as_deref() == Some("SignatureDoesNotMatch") {
+            format!("{message}: check the secret access key")
         } else if self.is_denied_by_s3() {
-            format!("{message}: allow {name} for the role, in the bucket policy and for the KMS key")
+            let permission = self.operation.permission();
+            format!("{message}: allow {permission} for the role and in the bucket policy, and the KMS key")
         } else if self.kind == ErrorKind::Refused && is_of_key {
             format!("{message}: check that the KMS key exists, is enabled and is in the bucket's region")
         } else if self.is_of_wrong_clock() {

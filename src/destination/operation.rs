@@ -56,6 +56,24 @@ operations! {
 }
 
 impl Operation {
+    /// Returns what the role must be allowed to do for the operation.
+    pub(super) const fn permission(self) -> &'static str {
+        match self {
+            Self::List => "s3:ListBucket",
+            Self::Head | Self::Get => "s3:GetObject",
+            Self::GetObjectAttributes => "s3:GetObject and s3:GetObjectAttributes",
+            Self::GetObjectTagging => "s3:GetObjectTagging",
+            Self::Put | Self::CreateMultipartUpload | Self::UploadPart | Self::CompleteMultipartUpload => {
+                "s3:PutObject"
+            }
+            Self::Copy | Self::UploadPartCopy => "s3:GetObject and s3:PutObject",
+            Self::AbortMultipartUpload => "s3:AbortMultipartUpload",
+            Self::ListParts => "s3:ListMultipartUploadParts",
+            Self::ListMultipartUploads => "s3:ListBucketMultipartUploads",
+            Self::Delete | Self::DeleteObjects => "s3:DeleteObject",
+        }
+    }
+
     /// Whether the operation changes an object or an upload.
     pub(crate) const fn writes(self) -> bool {
         match self {

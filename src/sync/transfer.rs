@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 mod carry_out;
 pub(crate) mod compare;
@@ -176,10 +177,13 @@ impl Transfers {
         let now = Instant::now();
         self.time.get_or_insert((now, now));
         let context = Arc::clone(&self.context);
-        self.in_flight.spawn(async move {
+        // Each line of a retry names the file.
+        let span = tracing::debug_span!("file", key = %job.file().key);
+        let carried_out = async move {
             let outcome = carry_out(&context, &job).await;
             Ended { job, started: now, outcome }
-        });
+        };
+        self.in_flight.spawn(carried_out.instrument(span));
     }
 
     /// The next file that ends; `None` if no file is in flight, or if a stop is requested.

@@ -123,7 +123,9 @@ fn a_wrong_clock_is_named() {
     let skewed = |operation| Rule::on(operation).always().does(Fault::status(403, "RequestTimeTooSkewed"));
     trial.s3.rule(skewed(Operation::PutObject));
     let advice = "the clock of this host differs too much from S3's: correct it";
-    let failed = trial.sync(&["--retries", "1"]).expect(3);
+    let failed = trial.start_with(&["--retries", "1"], &[("RUST_LOG", "debug")]).end().expect(3);
+    let retry = failed.stderr.lines().find(|line| line.contains("retrying this request")).unwrap();
+    assert!(retry.contains("key=d0/f0") && retry.contains("pause="), "{retry}");
     assert!(failed.only_failure()["message"].as_str().unwrap().contains(advice), "{}", failed.report);
     trial.s3.clear_rules();
     trial.s3.rule(skewed(Operation::ListObjectsV2));
