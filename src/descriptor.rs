@@ -1,7 +1,8 @@
 //! A descriptor of this process that a path names: `/dev/stdout`, `/dev/fd/N`, `/proc/self/fd/N`, or a link to one.
 //!
-//! The file behind the descriptor belongs to the process that opened it, such as a shell with its log. Opening the path gives a new
-//! file at offset 0, and a rename onto it takes the log away. So a result is written to the descriptor itself.
+//! The file behind the descriptor belongs to the process that opened it, such as a shell with its log. Opening the path
+//! gives a new file at offset 0, and a rename onto it takes the log away. So a result is written to the descriptor
+//! itself.
 
 use std::fs::{self, File};
 use std::io;

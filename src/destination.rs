@@ -3,8 +3,9 @@
 //! The only home of the S3 SDK: what leaves this module is of this program's own types. A function that sends a request
 //! returns an error if S3 refuses the request, or does not respond to any of its attempts.
 //!
-//! Its methods are in the file of their request: `page` in `list`, `head` and `object` in `head`, `get` in `get`, `put` in
-//! `put`, `create_upload` in `multipart`, `rewrite` in `copy`, `tags` in `tags`, `delete_request` in `delete`. `send` retries all of them.
+//! Its methods are in the file of their request: `page` in `list`, `head` and `object` in `head`, `get` in `get`, `put`
+//! in `put`, `create_upload` in `multipart`, `rewrite` in `copy`, `tags` in `tags`, `delete_request` in `delete`. `send`
+//! retries all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

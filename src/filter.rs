@@ -1,7 +1,8 @@
 //! A filter: which keys belong to the sync, by the include and exclude patterns of DataSync (`SIMPLE_PATTERN`).
 //!
 //! The model (AWS DataSync user guide, "Transferring specific files, objects, and folders by using filters"): the path of
-//! the key `a/b/c` is `/a/b/c`. A pattern applies if the whole of that path, or of any folder above it, matches the pattern.
+//! the key `a/b/c` is `/a/b/c`. A pattern applies if the whole of that path, or of any folder above it, matches the
+//! pattern.
 //!
 //! - `|` separates patterns. `*` matches any characters, also `/` and none. Upper and lower case differ.
 //! - `\*`, `\|` and `\\` match these characters. A `\` before any other character, or at the end, is ignored.
@@ -124,8 +125,8 @@ pub(crate) fn joined(which: &'static str, filters: &[String]) -> Result<Option<S
     Ok((!filters.is_empty()).then(|| filters.join(PATTERN_SEPARATOR)))
 }
 
-/// Whether a filter pair admits a key that `other` excludes, as far as their patterns show it: it has an include that `other`
-/// lacks, or lacks an exclude. Each pair is the include and the exclude filter.
+/// Whether a filter pair admits a key that `other` excludes, as far as their patterns show it: it has an include that
+/// `other` lacks, or lacks an exclude. Each pair is the include and the exclude filter.
 pub(crate) fn may_admit_more(filters: (Option<&str>, Option<&str>), other: (Option<&str>, Option<&str>)) -> bool {
     let included = match (filters.0, other.0) {
         (_, None) => true,

@@ -1,5 +1,5 @@
-//! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also while
-//! nothing changes.
+//! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also
+//! while nothing changes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -76,8 +76,8 @@ impl ResultPlaces {
         Ok(place)
     }
 
-    /// Returns the place at `path`; `-` is stdout. A result that appears as a whole replaces the file there by a rename, and
-    /// leaves its other hard links as they are.
+    /// Returns the place at `path`; `-` is stdout. A result that appears as a whole replaces the file there by a rename,
+    /// and leaves its other hard links as they are.
     ///
     /// # Errors
     /// Returns an error if the path leads into the source, or to a file of the command, and if it is a descriptor of a file

@@ -2,8 +2,8 @@
 //!
 //! Nothing else decides this, for any service. The first row that applies decides; `*` is any value, and `none` means
 //! that the response has no code. A code has its meaning whatever the status is, also for one key in a response to
-//! DeleteObjects. A response without a code is S3's only if it is to HeadObject and its headers show it (`proven`): a status
-//! alone neither proves that an object is absent nor that a condition failed. A test tries each row of this table.
+//! DeleteObjects. A response without a code is S3's only if it is to HeadObject and its headers show it (`proven`): a
+//! status alone neither proves that an object is absent nor that a condition failed. A test tries each row of this table.
 //!
 //! | service | operation | what came | status | code | kind | concerns |
 //! |---|---|---|---|---|---|---|
@@ -67,8 +67,8 @@
 //! | * | * | no valid URI | | | Settings | usage |
 //! | * | * | request not built | | | Settings | usage |
 //!
-//! Nothing depends on the errors of ECS: the Lambda function returns them. A response that proves nothing is `Transient`, and one that proves that its list cannot be trusted is `Unusable`
-//! (`destination/proof`, `destination/proven_page`).
+//! Nothing depends on the errors of ECS: the Lambda function returns them. A response that proves nothing is `Transient`,
+//! and one that proves that its list cannot be trusted is `Unusable` (`destination/proof`, `destination/proven_page`).
 
 #![expect(clippy::doc_markdown, reason = "the table holds error codes, which a test reads")]
 

@@ -22,8 +22,8 @@ use rustls_pki_types::pem::PemObject;
 use super::ConnectError;
 use super::proxy::{Proxies, Proxy, Route};
 
-/// Returns an HTTP client that uses the proxies of the environment. It trusts only the certificates in `ca_bundle`, if there
-/// is such a file.
+/// Returns an HTTP client that uses the proxies of the environment. It trusts only the certificates in `ca_bundle`, if
+/// there is such a file.
 pub(super) fn client(ca_bundle: Option<&str>) -> Result<SharedHttpClient, ConnectError> {
     let trust = ca_bundle.map(trusting).transpose()?.unwrap_or_default();
     let proxies = Proxies::from_env()?;

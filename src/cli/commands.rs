@@ -190,8 +190,8 @@ pub struct RangesCommand {
 pub enum ReportCommand {
     /// Merge the reports of parallel runs into one
     ///
-    /// The reports must be of one sync over one range list. The exit code follows from their counts and exit codes; it is 1 if a
-    /// key was in no range or in two
+    /// The reports must be of one sync over one range list. The exit code follows from their counts and exit codes; it is
+    /// 1 if a key was in no range or in two
     Merge(MergeCommand),
 }
 

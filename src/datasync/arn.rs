@@ -1,5 +1,6 @@
-//! The ARN of a DataSync task, in any partition: `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`;
-//! and the ARN of one of its executions, which has `/execution/exec-0123456789abcdef0` at its end.
+//! The ARN of a DataSync task, in any partition:
+//! `arn:aws-us-gov:datasync:us-gov-west-1:123456789012:task/task-0123456789abcdef0`; and the ARN of one of its
+//! executions, which has `/execution/exec-0123456789abcdef0` at its end.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,7 +1,7 @@
 //! The mount of the source: whether the mount table shows the folder that the task copies.
 //!
-//! The mount table names the file system and the exported folder. A mount through TLS hides the file system: its server is 127.0.0.1.
-//! An access point hides the folder: the task's folder is relative to the root of the access point.
+//! The mount table names the file system and the exported folder. A mount through TLS hides the file system: its server
+//! is 127.0.0.1. An access point hides the folder: the task's folder is relative to the root of the access point.
 
 use std::path::Path;
 

@@ -217,7 +217,8 @@ impl TaskSettings {
         !self.not_preserved.iter().any(|attribute| attribute == "mtime")
     }
 
-    /// Reads the settings that `DescribeTask` shows; the error names what it lacks. The storage class is that of the location.
+    /// Reads the settings that `DescribeTask` shows; the error names what it lacks. The storage class is that of the
+    /// location.
     fn new(task: &DescribeTaskOutput) -> Result<Self, &'static str> {
         let has_unknown_rule = |rules: &[FilterRule]| rules.iter().any(|rule| !is_known(rule));
         if has_unknown_rule(task.includes()) || has_unknown_rule(task.excludes()) {

@@ -1,5 +1,5 @@
-//! Reserved names: DataSync never copies and never deletes them (AWS DataSync user guide, "Filtering the data transferred": paths that
-//! end in `.snapshot`, and its own `/.aws-datasync`, `/.awssync` and `/.zfs`).
+//! Reserved names: DataSync never copies and never deletes them (AWS DataSync user guide, "Filtering the data
+//! transferred": paths that end in `.snapshot`, and its own `/.aws-datasync`, `/.awssync` and `/.zfs`).
 
 /// Whether DataSync skips a file or directory of this name, with everything below it.
 pub(crate) fn is_reserved_name(name: &str) -> bool {

@@ -1,9 +1,9 @@
 //! The reports of runs over key ranges, added up to one report, as if one run had done the work.
 //!
-//! A sum proves that the whole sync succeeded, so each report must prove its part: it is of a sync of the same source to the
-//! same destination, with the same options, over a range of the same range list. Each key must belong to exactly one
-//! range. A gap or an overlap makes the sum a fatal error, because no report shows a run that never started. The exit code
-//! of the sum follows from the counts, not only from the exit codes.
+//! A sum proves that the whole sync succeeded, so each report must prove its part: it is of a sync of the same source to
+//! the same destination, with the same options, over a range of the same range list. Each key must belong to exactly one
+//! range. A gap or an overlap makes the sum a fatal error, because no report shows a run that never started. The exit
+//! code of the sum follows from the counts, not only from the exit codes.
 
 use std::path::Path;
 use std::time::SystemTime;

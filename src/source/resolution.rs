@@ -20,8 +20,8 @@ pub(super) struct Step {
     pub(super) stat: Stat,
 }
 
-/// Resolves `rest` from the first step on, passes each link and directory to `each`, with its name, and returns the stat of the target.
-/// `links` counts the links on the whole path.
+/// Resolves `rest` from the first step on, passes each link and directory to `each`, with its name, and returns the stat
+/// of the target. `links` counts the links on the whole path.
 ///
 /// # Errors
 /// `LOOP` if a link leads back to itself, `MLINK` if there are more links than the system follows.

@@ -1,8 +1,8 @@
 //! The seen files: fingerprints of the youngest files that a walk saw, so that they are not taken for renamed ones.
 //!
 //! When a run reads a directory again, the times of a file alone do not show whether the walk has seen the file. A file
-//! with the key, inode, ctime and size that the walk saw is the same file. The youngest files are recorded, because only a file
-//! that is younger than a change of its directory can be unseen.
+//! with the key, inode, ctime and size that the walk saw is the same file. The youngest files are recorded, because only
+//! a file that is younger than a change of its directory can be unseen.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};

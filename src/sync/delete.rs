@@ -189,8 +189,8 @@ impl Deletes<'_> {
         Vec::new()
     }
 
-    /// Sends one attempt once it is admitted, with those of the targets that are still gone then: a file may come back while
-    /// the request waits.
+    /// Sends one attempt once it is admitted, with those of the targets that are still gone then: a file may come back
+    /// while the request waits.
     async fn attempt(
         &self,
         request: &mut DeleteRequest<'_>,

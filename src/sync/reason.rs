@@ -1,4 +1,5 @@
-//! A reason: why a run writes or deletes an object, or keeps it. Public names: plans, changes files and `verify` print them.
+//! A reason: why a run writes or deletes an object, or keeps it. Public names: plans, changes files and `verify` print
+//! them.
 
 use serde::{Deserialize, Serialize};
 

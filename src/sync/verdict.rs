@@ -37,7 +37,8 @@ pub(crate) enum Outcome {
     Uploaded(Reason, Stored),
     Rewritten(Stored),
     Skipped(SkipReason),
-    /// The file changed or was replaced during each attempt to upload it, and had these sizes. The run may have written one of them.
+    /// The file changed or was replaced during each attempt to upload it, and had these sizes. The run may have written
+    /// one of them.
     NeverSettled(Problem, Vec<u64>, Option<Write>),
     /// The object is not as it should be, although the run may have written it before the failure.
     Failed(FileError, Option<Write>),

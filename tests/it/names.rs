@@ -227,6 +227,8 @@ fn a_name_that_is_not_utf8_fails_alone_and_is_shown_escaped() {
     let run = trial.sync(&["--delete"]).expect(3);
     assert_eq!(trial.names().into_iter().collect::<Vec<_>>(), ["d/cafe", "z"], "the rest synced, the orphans deleted");
     assert!(run.failed_keys().iter().any(|key| key.contains(r"caf\xe9")), "{:?}", run.failed_keys());
+    let message = run.report["failures"][0]["message"].as_str().unwrap();
+    assert!(message.contains(r"exclude it with * in place of \xNN"), "{message}");
     assert_eq!(run.counted("failed"), 2);
     run.assert_adds_up();
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{Finding, InspectOptions, Inspected, inspect};
+use crate::counted::counted;
 use crate::key::ObjectKey;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
@@ -98,15 +99,16 @@ pub(crate) async fn verify(
         }
     }
     let too_young = tally.skipped_because.get(&SkipReason::TooYoung).copied().unwrap_or_default();
-    for (count, what) in [
-        (too_young, "files are younger than --min-age"),
-        (tally.lost_files, "objects had a file that vanished or could not be read"),
-        (tally.withheld_by(&Guard::Unknown), "objects lie at or below a broken link or a missing mount"),
-        (tally.unknown_directories, "directories, with everything below: the walk could not read them"),
-        (tally.counts.failed.saturating_sub(tally.unknown_directories), "files failed"),
+    let failed_files = tally.counts.failed.saturating_sub(tally.unknown_directories);
+    for (count, one, many, what) in [
+        (too_young, "file", "files", "younger than --min-age"),
+        (tally.lost_files, "object", "objects", "whose file vanished or could not be read"),
+        (tally.withheld_by(&Guard::Unknown), "object", "objects", "at or below a broken link or a missing mount"),
+        (tally.unknown_directories, "directory", "directories", "that the walk could not read, with everything below"),
+        (failed_files, "file", "files", "that failed"),
     ] {
         if count > 0 {
-            tracing::warn!("not compared: {count} {what}");
+            tracing::warn!("not compared: {} {what}", counted(count, one, many));
         }
     }
     lines.found.not_compared = too_young + tally.lost_files + tally.not_surveyed;

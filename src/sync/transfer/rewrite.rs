@@ -2,8 +2,8 @@
 //!
 //! The run writes the metadata that the file had when the contents were equal. A file that changes after that moment is
 //! uploaded. An object that S3 cannot copy (archived, or larger than 5 GB) is uploaded too, with all the headers and tags
-//! that it had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the server's
-//! refusal both decide.
+//! that it had. A copy in parts would be a second path for a rare case: chmod on a file over 5 GB. The size and the
+//! server's refusal both decide.
 
 use super::sent_file::SentFile;
 use super::upload::{Upload, settles_in};
