@@ -16,6 +16,7 @@ pub(crate) mod mount;
 mod options;
 mod other_executions;
 pub(crate) mod own_cancel;
+mod patience;
 pub(crate) mod remembered;
 mod request;
 mod still_running;
@@ -31,6 +32,7 @@ use aws_sdk_datasync::error::SdkError;
 use aws_sdk_datasync::operation::describe_task::DescribeTaskOutput;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::Instant;
 
 use crate::aws::{self, ConnectError, Credentials, Service, Settings};
 use crate::shutdown::{STOP_GRACE, Shutdown};
@@ -42,6 +44,7 @@ pub(crate) use filters::Filters;
 pub(crate) use latest::Latest;
 pub use options::ExecutionOptions;
 pub(crate) use other_executions::OtherExecutions;
+pub use patience::Patience;
 pub(crate) use request::{OwnDeletes, Request};
 pub(crate) use still_running::{Beside, StillRunning};
 use task::{LocationArns, OtherKind, TaskAlone, is_busy, latest_execution_in};
@@ -49,10 +52,7 @@ pub(crate) use task::{NotDescribed, Task, TaskSource};
 
 use error::ServiceError;
 
-/// How often a request is sent, within some twenty seconds, before it counts as failed.
-const ATTEMPTS: u32 = 5;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 /// How often a task is described that shows a running execution, and no execution that runs.
 const DESCRIPTIONS: u32 = 3;
 const DESCRIPTION_PAUSE: Duration = Duration::from_secs(1);
@@ -66,6 +66,7 @@ pub struct DataSync {
     client: Client,
     credentials: Credentials,
     task: TaskArn,
+    patience: Patience,
     shutdown: Shutdown,
 }
 
@@ -74,14 +75,24 @@ impl DataSync {
     ///
     /// # Errors
     /// Returns an error if the settings cannot be used.
-    pub async fn connect(task: TaskArn, shutdown: Shutdown) -> Result<Self, ConnectError> {
+    pub async fn connect(task: TaskArn, patience: Patience, shutdown: Shutdown) -> Result<Self, ConnectError> {
         let Settings { shared, url, credentials } = aws::settings(Service::DataSync, None).await?;
         let mut config = aws_sdk_datasync::config::Builder::from(&shared)
             .region(Region::new(task.region().to_owned()))
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_max_backoff(LONGEST_BACKOFF))
+            .retry_config(RetryConfig::disabled())
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         config.set_endpoint_url(url);
-        Ok(Self { client: Client::from_conf(config.build()), credentials, task, shutdown })
+        Ok(Self { client: Client::from_conf(config.build()), credentials, task, patience, shutdown })
+    }
+
+    /// A client that retries for longer, for a run that can do nothing without the response.
+    pub(crate) fn patiently(&self) -> Self {
+        Self { patience: self.patience.long(), ..self.clone() }
+    }
+
+    /// A client for requests that the caller repeats.
+    pub(crate) fn briefly(&self) -> Self {
+        Self { patience: self.patience.brief(), ..self.clone() }
     }
 
     pub(crate) const fn task_arn(&self) -> &TaskArn {
@@ -221,15 +232,23 @@ impl DataSync {
     }
 
     /// Starts an execution with the filters of the task, and returns its ARN; with the options of the task, or with these.
+    /// Retries what started none.
     ///
     /// # Errors
     /// Returns an error if DataSync does not respond, or refuses: it does so while another execution is running. If the
     /// response does not name an execution of the task, one may have started nevertheless.
     pub async fn start(&self, options: Option<&ExecutionOptions>) -> Result<ExecutionArn, ServiceError> {
-        self.start_with(options, None).await
+        let (since, mut retries) = (Instant::now(), 0);
+        loop {
+            match self.start_with(options, None).await {
+                Err(error) if !error.may_have_started() && self.retries(&error, since, retries).await => retries += 1,
+                started => return started,
+            }
+        }
     }
 
-    /// Starts an execution and returns its ARN; with the options and filters of the task, or with these.
+    /// Starts an execution and returns its ARN; with the options and filters of the task, or with these. Sends the request
+    /// once: a second one could start a second execution.
     ///
     /// # Errors
     /// As for [`Self::start`].
@@ -246,9 +265,22 @@ impl DataSync {
             .set_override_options(options)
             .set_includes(filters.map(|filters| filters::rules(filters.include.as_deref())))
             .set_excludes(filters.map(|filters| filters::rules(filters.exclude.as_deref())));
-        let started = Box::pin(self.send(|| request.clone().send())).await?;
+        let once = Self { patience: self.patience.once(), ..self.clone() };
+        let started = Box::pin(once.send(|| request.clone().send())).await?;
         let arn = started.task_execution_arn().and_then(|arn| self.task.execution(arn));
         arn.ok_or_else(|| ServiceError::incomplete("StartTaskExecution", "the ARN of an execution of this task"))
+    }
+
+    /// Waits before the next attempt of a request that has failed since `since`. Returns whether there is one.
+    pub(crate) async fn retries(&self, error: &ServiceError, since: Instant, retries: u32) -> bool {
+        let Some(pause) = self.patience.pause(error.kind, since.elapsed(), retries) else {
+            return false;
+        };
+        tracing::debug!(%error, attempt = retries + 1, "retrying this request to DataSync");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.shutdown.requested() => false,
+        }
     }
 
     /// Requests the cancellation of an execution.
@@ -260,16 +292,27 @@ impl DataSync {
         self.send(|| request.clone().send()).await.map(drop).map_err(ServiceError::of_execution)
     }
 
-    /// Waits for the response to a request, which may be one of several attempts; after a stop request only for a moment.
+    /// Sends a request until it succeeds or the run gives it up; after a stop request it waits only for a moment.
     async fn send<T, E, F>(&self, request: impl Fn() -> F) -> Result<T, ServiceError>
     where
         F: Future<Output = Result<T, SdkError<E, Response>>>,
         E: ProvideErrorMetadata + std::error::Error + 'static,
         ServiceError: From<SdkError<E, Response>>,
     {
-        tokio::select! {
-            response = Box::pin(self.credentials.send(Service::DataSync, request)) => Ok(response.map_err(ServiceError::without_credentials)??),
-            () = self.shutdown.overdue(STOP_GRACE) => Err(ServiceError::stopped()),
+        let (since, mut retries) = (Instant::now(), 0);
+        loop {
+            let response = tokio::select! {
+                response = Box::pin(self.credentials.send(Service::DataSync, &request)) => response,
+                () = self.shutdown.overdue(STOP_GRACE) => return Err(ServiceError::stopped()),
+            };
+            let error = match response.map_err(ServiceError::without_credentials)? {
+                Ok(response) => return Ok(response),
+                Err(error) => ServiceError::from(error),
+            };
+            if !self.retries(&error, since, retries).await {
+                return Err(error);
+            }
+            retries += 1;
         }
     }
 }

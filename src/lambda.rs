@@ -9,13 +9,15 @@
 mod ecs;
 mod event;
 
+use std::time::Duration;
+
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 
 use crate::aws::{ConnectError, set_variable};
 use crate::cli::check_variables;
 use crate::datasync::error::{ServiceError, ServiceErrorKind};
-use crate::datasync::{DataSync, ExecutionArn, Status, TaskArn};
+use crate::datasync::{DataSync, ExecutionArn, Patience, Status, TaskArn};
 use crate::exit_code::ExitCode;
 use crate::shutdown::Shutdown;
 use ecs::{FallbackTask, FallbackTaskSettings};
@@ -23,6 +25,8 @@ use event::Event;
 
 /// The variable that the Lambda runtime sets.
 const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+/// A request is retried for half of this. The function ends after 60 s, and Lambda delivers its event again.
+const OUTAGE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether this process is a Lambda function.
 #[must_use]
@@ -98,7 +102,11 @@ impl Function {
             Some(settings) => Some(FallbackTask::connect(settings, &region).await?),
             None => None,
         };
-        Ok(Self { datasync: DataSync::connect(settings.task, Shutdown::default()).await?, fallback })
+        Ok(Self {
+            datasync: DataSync::connect(settings.task, Patience::new(OUTAGE_TIMEOUT, None), Shutdown::default())
+                .await?,
+            fallback,
+        })
     }
 
     async fn handle(&self, payload: Value) -> Result<Value, Error> {

@@ -48,6 +48,20 @@ pub enum ServiceErrorKind {
 }
 
 impl ServiceErrorKind {
+    /// Whether a later attempt may succeed without a change of the settings.
+    pub(super) const fn is_transient(self) -> bool {
+        match self {
+            Self::Throttled | Self::Unavailable | Self::Unreachable => true,
+            Self::Denied
+            | Self::Credentials
+            | Self::NoCredentials
+            | Self::UnknownTask
+            | Self::UnknownExecution
+            | Self::Refused
+            | Self::Stopped => false,
+        }
+    }
+
     /// Whether a start with this error started nothing, although an earlier try of the same request may have been lost.
     pub(super) const fn shows_that_nothing_started(self) -> bool {
         match self {

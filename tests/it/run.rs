@@ -378,6 +378,54 @@ fn a_run_attaches_to_an_execution_whose_start_response_was_lost() {
 }
 
 #[test]
+fn datasync_is_retried_by_time_and_not_by_a_number_of_attempts() {
+    let down = || ServiceFault::error(503, "ServiceUnavailable", "try later");
+    let throttled = || ServiceFault::error(400, "ThrottlingException", "Rate exceeded");
+    let check = |(operation, fault): (&'static str, ServiceFault)| {
+        let (trial, datasync) = trial(&succeeding());
+        datasync.change(|service| service.faults.push((operation, 6, fault)));
+        let run = trial.run(&datasync, &["--outage-timeout", "4m"]).expect(0);
+        assert_route(&run, "datasync", "succeeded");
+        assert!(datasync.count(operation) > 6, "{operation}");
+        assert_eq!(datasync.count("StartTaskExecution"), if operation == "StartTaskExecution" { 7 } else { 1 });
+    };
+    std::thread::scope(|scope| {
+        for case in [
+            ("DescribeTask", throttled()),
+            ("DescribeLocationS3", down()),
+            ("StartTaskExecution", down()),
+            ("StartTaskExecution", ServiceFault::error(500, "InternalException", "oops")),
+        ] {
+            scope.spawn(|| check(case));
+        }
+    });
+}
+
+#[test]
+fn a_start_whose_response_was_lost_is_not_sent_again() {
+    for lost in [ServiceFault::error(500, "InternalException", "oops"), ServiceFault::Reset] {
+        let (trial, datasync) = trial(&[("TRANSFERRING", STEP), ("SUCCESS", STEP)]);
+        datasync.change(|service| {
+            service.other_client_starts_first = true;
+            service.faults.push(("StartTaskExecution", u32::MAX, lost));
+        });
+        let run = trial.run(&datasync, &["--stall-timeout", "10s", "--outage-timeout", "4m"]).expect(0);
+        assert_route(&run, "datasync", "succeeded");
+        assert_eq!(datasync.count("StartTaskExecution"), 1, "the run looks for the execution first");
+    }
+}
+
+#[test]
+fn retries_limit_the_requests_to_datasync_too() {
+    let (trial, datasync) = trial(&succeeding());
+    let down = ServiceFault::error(503, "ServiceUnavailable", "try later");
+    datasync.change(|service| service.faults.push(("StartTaskExecution", u32::MAX, down)));
+    let run = trial.run(&datasync, &["--outage-timeout", "4m", "--retries", "0"]).expect(0);
+    assert_route(&run, "fallback", "unavailable");
+    assert_eq!(datasync.count("StartTaskExecution"), 1);
+}
+
+#[test]
 fn if_a_failed_start_may_have_worked_the_run_deletes_nothing() {
     let (trial, datasync) = trial(&succeeding());
     let denied = || ServiceFault::error(400, "AccessDeniedException", "not authorized");

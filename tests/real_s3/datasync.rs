@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_datasync::Client;
 use aws_sdk_datasync::types::S3Config;
 use efs2s3::datasync::error::ServiceErrorKind;
-use efs2s3::datasync::{DataSync, Status, TaskArn};
+use efs2s3::datasync::{DataSync, Patience, Status, TaskArn};
 use efs2s3::shutdown::Shutdown;
 
 use crate::site::{Server, Site};
@@ -25,7 +25,8 @@ async fn task() -> (TaskArn, DataSync) {
     let task = client.create_task().source_location_arn(&locations[0]).destination_location_arn(&locations[1]);
     let arn = task.send().await.unwrap().task_arn().unwrap().to_owned();
     let arn: TaskArn = arn.parse().unwrap();
-    let datasync = DataSync::connect(arn.clone(), Shutdown::default()).await.unwrap();
+    let datasync =
+        DataSync::connect(arn.clone(), Patience::new(Duration::from_mins(1), None), Shutdown::default()).await.unwrap();
     (arn, datasync)
 }
 

@@ -15,7 +15,7 @@ use crate::datasync::defaults;
 use crate::datasync::error::ServiceError;
 use crate::datasync::mount::{MountEvidence, of_mount};
 use crate::datasync::remembered::{RememberedTask, TaskFile};
-use crate::datasync::{DataSync, Filters, Request, Task, TaskArn};
+use crate::datasync::{DataSync, Filters, Patience, Request, Task, TaskArn};
 use crate::filter::Filter;
 use crate::location::Location;
 use crate::recorded_options::RecordedOptions;
@@ -82,8 +82,12 @@ pub(super) async fn describe(invocation: &Invocation, shutdown: &Shutdown) -> Re
             "--no-filters contradicts --include, --exclude and --from-manifest: pass only one of them",
         ));
     }
-    let datasync = DataSync::connect(arn, shutdown.clone()).await?;
-    let missing = match datasync.describe_task().await {
+    let limits = &command.how.limits;
+    let patience = Patience::new(limits.outage_timeout, limits.retries);
+    let datasync = DataSync::connect(arn, patience, shutdown.clone()).await?;
+    let can_do_without = command.destination.is_some() || command.state.state.is_some();
+    let describing = if can_do_without { datasync.clone() } else { datasync.patiently() };
+    let missing = match describing.describe_task().await {
         Ok(task) => return Ok(Some(Known { datasync, task: Ok(task), remembered: None })),
         Err(missing) => missing,
     };

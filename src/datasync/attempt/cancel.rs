@@ -25,7 +25,7 @@ pub(super) async fn cancel(
     limits: StageLimits,
     shutdown: &Shutdown,
 ) -> Cancel {
-    let response = match datasync.cancel(&followed.arn).await {
+    let response = match datasync.briefly().cancel(&followed.arn).await {
         Ok(()) => Cancel::Accepted,
         Err(error) => {
             tracing::warn!(%error, "cannot cancel the execution: waiting for its end");
@@ -55,6 +55,7 @@ pub(super) async fn wait_for_end(
     limits: StageLimits,
     shutdown: &Shutdown,
 ) {
+    let datasync = datasync.briefly();
     let deadline = Instant::now() + limits.cancel;
     while Instant::now() < deadline && !shutdown.is_requested() {
         match datasync.describe_execution(&followed.arn).await {

@@ -23,6 +23,7 @@ pub(super) async fn poll_until_verdict(
     shutdown: &Shutdown,
     progress: &Progress,
 ) -> AttemptVerdict {
+    let datasync = &datasync.briefly();
     let mut watch = Watch::new(limits, Instant::now());
     let mut pause = FIRST_PAUSE.min(limits.poll_interval);
     let mut is_failing = false;

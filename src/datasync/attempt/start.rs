@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use super::cancel::wait_for_end;
 use super::followed::Followed;
 use super::limits::StageLimits;
 use super::verdict::AttemptVerdict;
 use crate::datasync::error::ServiceError;
-use crate::datasync::{DataSync, Latest, Request, StillRunning, Task};
+use crate::datasync::{DataSync, Execution, Latest, Request, StillRunning, Task};
 use crate::shutdown::Shutdown;
 
 /// Why there is no execution to follow.
@@ -52,53 +54,67 @@ pub(super) async fn attach_or_start(
     let since = Some(SystemTime::now());
     let may_delete = request.allows_deletes(task);
     let filters = request.other_filters(task);
-    let error = match Box::pin(datasync.start_with(request.overrides(task).as_ref(), filters)).await {
-        // The execution that had ended before the start.
-        Ok(arn) if task.latest_execution.as_ref() == Some(&arn) => {
-            ServiceError::incomplete("StartTaskExecution", "a new execution")
-        }
-        Ok(arn) => {
-            let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
-            return Ok(Followed {
-                arn,
-                attached: false,
-                may_delete,
-                has_own_filters,
-                requested: since,
-                since,
-                last: None,
-                cancelled_by_another: false,
-                cancelled: false,
+    let mut may_have_started = false;
+    let unseen = || StillRunning::unseen(None, may_delete);
+    let (first, mut retries) = (Instant::now(), 0);
+    loop {
+        let error = match Box::pin(datasync.start_with(request.overrides(task).as_ref(), filters)).await {
+            // The execution that had ended before the start.
+            Ok(arn) if task.latest_execution.as_ref() == Some(&arn) => {
+                ServiceError::incomplete("StartTaskExecution", "a new execution")
+            }
+            Ok(arn) => {
+                let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
+                return Ok(Followed {
+                    arn,
+                    attached: false,
+                    may_delete,
+                    has_own_filters,
+                    requested: since,
+                    since,
+                    last: None,
+                    cancelled_by_another: false,
+                    cancelled: false,
+                });
+            }
+            Err(error) => error,
+        };
+        let retry = datasync.retries(&error, first, retries).await;
+        if shutdown.is_requested() {
+            return Err(if !may_have_started && error.kind.shows_that_nothing_started() {
+                not_started(AttemptVerdict::stopped_before_start(), None)
+            } else {
+                not_started(AttemptVerdict::stopped_during_start(), Some(unseen()))
             });
         }
-        Err(error) => error,
-    };
-    let unseen = StillRunning::unseen(None, may_delete);
-    if shutdown.is_requested() {
-        return Err(if error.kind.shows_that_nothing_started() {
-            not_started(AttemptVerdict::stopped_before_start(), None)
-        } else {
-            not_started(AttemptVerdict::stopped_during_start(), Some(unseen))
-        });
-    }
-    // Another caller may have started an execution in the meantime, or the response to this start was lost.
-    let found = match datasync.latest_execution().await {
-        Ok(Some(new)) if task.latest_execution.as_ref() != Some(&new) => {
-            match datasync.describe_execution(&new).await {
-                Ok(new) => datasync.first_in_queue(new).await.map(Some),
-                Err(error) => Err(error),
+        may_have_started |= error.may_have_started();
+        if retry && !may_have_started {
+            retries += 1;
+            continue;
+        }
+        // Another caller may have started an execution in the meantime, or the response to a start was lost: another start
+        // could start a second execution.
+        match started_since(datasync, task).await {
+            Ok(Some(running)) => return Ok(Followed::attached(running)),
+            Ok(None) if retry => retries += 1,
+            Ok(None) => {
+                return Err(not_started(AttemptVerdict::of_error(&error), may_have_started.then(unseen)));
             }
+            Err(_) if shutdown.is_requested() => {
+                return Err(not_started(AttemptVerdict::stopped_during_start(), Some(unseen())));
+            }
+            Err(_) => return Err(not_started(AttemptVerdict::of_error(&error), Some(unseen()))),
         }
-        Ok(latest) => datasync.writing_now(latest.as_ref()).await.running(),
-        Err(error) => Err(error),
-    };
-    match found {
-        Ok(Some(running)) => Ok(Followed::attached(running)),
-        Ok(None) => {
-            let unseen = error.may_have_started().then_some(unseen);
-            Err(not_started(AttemptVerdict::of_error(&error), unseen))
+    }
+}
+
+/// Returns the execution of the task that runs now, or that a start whose response was lost has started.
+async fn started_since(datasync: &DataSync, task: &Task) -> Result<Option<Execution>, ServiceError> {
+    match datasync.latest_execution().await? {
+        Some(new) if task.latest_execution.as_ref() != Some(&new) => {
+            let new = datasync.describe_execution(&new).await?;
+            datasync.first_in_queue(new).await.map(Some)
         }
-        Err(_) if shutdown.is_requested() => Err(not_started(AttemptVerdict::stopped_during_start(), Some(unseen))),
-        Err(_) => Err(not_started(AttemptVerdict::of_error(&error), Some(unseen))),
+        latest => datasync.writing_now(latest.as_ref()).await.running(),
     }
 }
