@@ -16,6 +16,7 @@ use crate::aws::error_kind::{ErrorForm, ErrorResponse, Service};
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one request")]
 pub(crate) struct S3Error {
     pub(crate) operation: Operation,
     pub(crate) kind: ErrorKind,
