@@ -20,7 +20,7 @@ pub enum StateError {
     #[error("{0}")]
     S3(String),
     /// After a stop request the run waits only a few seconds for its state.
-    #[error("the state did not respond in time after the stop request")]
+    #[error("the state did not respond in time while the run stopped")]
     Stopped,
     #[error(
         "the server of the state in bucket '{bucket}' ignores or refuses conditional writes ({header}), so two runs could \
