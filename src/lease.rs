@@ -71,6 +71,9 @@ pub enum LeaseError {
     },
     #[error("cannot take the lease of this destination in the state: {0}")]
     State(#[from] StateError),
+    /// The run took the lease, and lost it before its work started.
+    #[error("{0}")]
+    Lost(String),
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -152,8 +155,9 @@ impl Lease {
         match checked {
             Ok(()) => Ok(lease),
             Err(error) => {
+                let lost = lease.why_lost().map(|why| LeaseError::Lost(why.to_owned()));
                 lease.release().await;
-                Err(error)
+                Err(lost.unwrap_or(error))
             }
         }
     }

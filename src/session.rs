@@ -120,7 +120,7 @@ impl SessionError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::StateInside(_) => ExitCode::Usage,
-            Self::Lease(LeaseError::Held { .. }) => ExitCode::LeaseHeld,
+            Self::Lease(LeaseError::Held { .. } | LeaseError::Lost(_)) => ExitCode::LeaseHeld,
             Self::Stopped(exit_code) => *exit_code,
             Self::Connect(error) => error.exit_code(),
             Self::Open(error) => error.exit_code(),
@@ -246,10 +246,11 @@ impl Session {
         let (inner, requests, setup) = match in_time(&shutdown, opening).await.flatten() {
             Ok(opened) => opened,
             Err(error) => {
+                let lost = lease.as_ref().and_then(Lease::why_lost).map(|why| LeaseError::Lost(why.to_owned()));
                 if let Some(lease) = lease {
                     lease.release().await;
                 }
-                return Err(error);
+                return Err(lost.map_or(error, SessionError::Lease));
             }
         };
         match setup {

@@ -186,6 +186,8 @@ async fn through_datasync(
     if let Some(why) = session.input_problem() {
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
     }
+    // Another run may have started an execution if this run's lease has expired.
+    session.context().may_write().await;
     let attempt = attempt_once(args, known, request, &history.latest, control).await;
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());

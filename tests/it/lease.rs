@@ -398,3 +398,19 @@ fn a_release_that_fails_takes_only_seconds_and_counts_as_time_of_the_run() {
     let total = run.report["seconds"]["total"].as_f64().unwrap();
     assert!(total >= 10.0, "the release took 10 s of {total}");
 }
+
+#[test]
+fn a_run_whose_lease_has_expired_starts_no_execution() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.object("a", "0", Duration::from_hours(1));
+    let state = homes(&trial)[1].clone();
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    let away = Rule::on(Operation::PutObject).key_contains("lease.json").skip(3).always();
+    trial.s3.rule(away.does(Fault::status(503, "ServiceUnavailable")));
+    let slow = Rule::on(Operation::ListObjectsV2).key_matches(|key| !key.contains("efs2s3")).always();
+    trial.s3.rule(slow.does(Fault::Delay(Duration::from_secs(4))));
+    let run = trial.run(&datasync, &["--state", &state, "--lease-ttl", "2s", "--outage-timeout", "8s"]).expect(11);
+    assert!(run.stderr.contains("cannot renew the lease for"), "{}", run.stderr);
+    assert_eq!(datasync.count("StartTaskExecution"), 0, "{}", run.stderr);
+}
