@@ -74,7 +74,10 @@ impl Sender {
             let error = match Box::pin(self.send_once(&mut attempts, body_bytes, send, &read)).await {
                 Ok(read) => return Ok(read),
                 Err(Failed { lacks_proof: true, error }) => match confirm().await {
-                    Some(confirmed) => return Ok(confirmed),
+                    Some(confirmed) => {
+                        self.outages.succeeded(operation, attempts.silences);
+                        return Ok(confirmed);
+                    }
                     None => error,
                 },
                 Err(Failed { error, .. }) => error,

@@ -199,6 +199,17 @@ fn a_throttling_bucket_is_used_and_few_requests_are_refused() {
     assert!(f64::from(counts.accepted) >= 0.9 * counts.offered, "{counts:?}");
 }
 
+/// Such as Ceph's gateway, whose response to CompleteMultipartUpload has no ETag.
+#[test]
+fn writes_that_a_head_confirms_are_not_an_outage() {
+    let trial = tree(40);
+    trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::MissingEtag));
+    trial.s3.rule(Rule::on(Operation::HeadObject).always().does(Fault::Delay(Duration::from_millis(100))));
+    let run = trial.sync(&["--outage-timeout", "2s", "--concurrency", "1"]).expect(0);
+    assert_eq!(run.counted("uploaded"), 40);
+    assert!(!run.stderr.contains("retrying"), "{}", run.stderr);
+}
+
 // --- the soak ---
 
 fn number(variable: &str, default: u64) -> u64 {
