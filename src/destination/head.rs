@@ -3,13 +3,15 @@
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_s3::types::{ChecksumMode, ObjectLockLegalHoldStatus, ServerSideEncryption};
+use futures::FutureExt;
 
 use super::Destination;
 use super::checksum::{Checksum, whole_checksum};
-use super::error::{ErrorKind, S3Error};
+use super::error::{Concern, ErrorKind, S3Error};
 use super::headers::{Encryption, ObjectHeaders, ObjectLock, UNKNOWN_TYPE};
 use super::operation::Operation;
 use super::proof::{Unproven, etag_of};
@@ -90,9 +92,50 @@ impl Destination {
             .checksum_mode(ChecksumMode::Enabled)
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = |_| request.clone().customize().interceptor(CountUnreadable).send();
-        let head = self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none())).await?;
+        let send = || self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none()));
+        let head = match send().await {
+            Err(error) if error.has_hidden_code() => {
+                let reason = self.hidden_reason(key, version).boxed().await?;
+                let unexplained =
+                    |error: S3Error| if error.has_hidden_code() { error.advising(&reason) } else { error };
+                send().await.map_err(unexplained)?
+            }
+            other => other?,
+        };
         self.clock.observe_object(head.last_modified);
         Ok(head)
+    }
+
+    /// Reads the first byte of an object whose HEAD S3 refuses without a code, for example because the credentials have
+    /// expired. The error of a GET has its code, and `send` asks for other credentials. Returns what a GET shows, if it
+    /// is about the object.
+    ///
+    /// # Errors
+    /// Returns the error of the GET if it is not about the object.
+    async fn hidden_reason(&self, key: &RelativeKey, version: Option<&str>) -> Result<String, S3Error> {
+        let request = self
+            .client
+            .get_object()
+            .bucket(self.bucket.as_str())
+            .key(self.prefix.object_key(key))
+            .set_version_id(version.map(str::to_owned))
+            .range("bytes=0-0")
+            .set_expected_bucket_owner(self.expected_owner.clone());
+        let read = |response: GetObjectOutput| etag_of(response.e_tag());
+        let got = self.sender.send(Operation::Get, |_| request.clone().send(), read).await;
+        let reason = "S3 gives no reason in a response to HeadObject";
+        match got {
+            Ok(_) => Ok(format!("{reason}, and allows GetObject")),
+            Err(error) if matches!(error.concern(), Concern::Key | Concern::Prefix) => Ok(format!("{reason}; {error}")),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl S3Error {
+    /// Whether S3 refuses a HEAD and cannot say why: the response has no document with a code.
+    fn has_hidden_code(&self) -> bool {
+        self.operation == Operation::Head && self.status == Some(400) && self.code.is_none()
     }
 }
 

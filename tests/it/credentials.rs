@@ -151,6 +151,62 @@ fn credentials_that_s3_rejects_as_expired_are_replaced() {
     }
 }
 
+/// Refuses the first credentials of the endpoint in requests for an object. A response to HEAD has no document.
+fn expired_for_reads(trial: &Trial) {
+    let of_first = Fault::custom(|request| {
+        let first = request.headers["authorization"].contains("AKIDTASK0/");
+        first.then(|| fake_aws::s3::Reply::error(400, "ExpiredToken", "The provided token has expired.", ""))
+    });
+    let reads = [Operation::HeadObject, Operation::GetObject];
+    trial.s3.rule(Rule::on(reads).key_contains("www/").always().does(of_first));
+}
+
+#[test]
+fn a_head_with_expired_credentials_is_repeated_with_others() {
+    let trial = Trial::new();
+    for number in 0..8 {
+        trial.write(format!("f{number}"), "1");
+    }
+    trial.datasync(&[]).expect(0);
+    let tree = trial.tree().display().to_string();
+    let words = ["s3://site/www", "--mode", "datasync", "--retries", "2"];
+    for command in [&["sync", &tree, "--compare", "metadata"][..], &["verify", &tree]] {
+        let endpoint = CredentialsEndpoint::start(&[200], true);
+        trial.s3.clear_rules();
+        expired_for_reads(&trial);
+        trial.s3.clear_log();
+        trial.run_words(&[command, &words].concat(), &endpoint.variables()).expect(0);
+        assert_eq!((key(&trial, Operation::HeadObject).as_str(), endpoint.requests()), ("AKIDTASK1", 2), "{command:?}");
+    }
+}
+
+#[test]
+fn a_head_that_s3_refuses_without_a_reason_is_one_failure_with_the_reason_of_a_get() {
+    let trial = Trial::new();
+    for name in ["a", "b"] {
+        trial.write(name, "1");
+    }
+    trial.datasync(&[]).expect(0);
+    let encrypted = || Fault::status(400, "InvalidRequest");
+    trial
+        .s3
+        .rule(Rule::on([Operation::HeadObject, Operation::GetObject]).key_contains("www/a").always().does(encrypted()));
+    trial.s3.clear_log();
+    let run = trial.datasync(&["--compare", "metadata"]).expect(3);
+    let failure = run.only_failure();
+    let message = failure["message"].as_str().unwrap();
+    assert_eq!((failure["key"].as_str(), failure["kind"].as_str()), (Some("www/a"), Some("refused")), "{failure}");
+    assert!(
+        message.contains("no reason in a response to HeadObject") && message.contains("InvalidRequest"),
+        "{message}"
+    );
+    let of_a = trial.s3.log().into_iter().filter(|request| request.key == "www/a");
+    assert_eq!(
+        of_a.map(|request| request.operation).collect::<Vec<_>>(),
+        [Operation::HeadObject, Operation::GetObject, Operation::HeadObject]
+    );
+}
+
 #[test]
 fn credentials_without_an_end_that_s3_rejects_end_the_run() {
     let trial = Trial::new();

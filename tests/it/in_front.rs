@@ -165,3 +165,40 @@ fn apply_does_not_count_a_delete_as_done_because_of_a_page() {
     trial.run_words(&["apply", &plan], &[]).expect(0);
     assert!(!trial.has("orphan") && trial.count(WRITES) > 0);
 }
+
+#[test]
+fn a_page_is_not_called_a_denial_of_s3() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    for (operation, code) in [(Operation::ListObjectsV2, 1), (Operation::PutObject, 3)] {
+        for status in [401, 403, 407] {
+            trial.s3.rule(Rule::on(operation).always().does(page(status)));
+            let run = trial.sync(&[]).expect(code);
+            let words = format!("{}{}", run.stderr, run.report);
+            assert!(words.contains(&format!("HTTP status {status}: {WORDS}")), "{words}");
+            assert!(!words.contains("S3 denies") && !words.contains("allow "), "{words}");
+            assert_eq!(trial.count(operation), 1, "{operation:?} {status}");
+            trial.s3.clear_rules();
+            trial.s3.clear_log();
+        }
+    }
+}
+
+#[test]
+fn an_error_names_the_region_of_the_bucket() {
+    let document = |code: &str, region: &str| {
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>wrong</Message>{region}</Error>")
+    };
+    let malformed = Reply::xml(400, document("AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>"));
+    let elsewhere = Reply::xml(307, document("TemporaryRedirect", "")).with("x-amz-bucket-region", "eu-west-1");
+    let moved = Reply::xml(301, document("PermanentRedirect", "")).with("x-amz-bucket-region", "eu-west-1");
+    for reply in [malformed, elsewhere, moved] {
+        let trial = Trial::new();
+        trial.write("a", "1");
+        let title = format!("{reply:?}");
+        trial.s3.rule(Rule::on(Operation::ListObjectsV2).always().does(Fault::custom(move |_| Some(reply.clone()))));
+        let run = trial.sync(&[]).expect(1);
+        assert!(run.stderr.contains("set AWS_REGION=eu-west-1"), "{title}: {}", run.stderr);
+        assert_eq!(trial.count(Operation::ListObjectsV2), 1, "{title}");
+    }
+}

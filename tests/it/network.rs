@@ -295,6 +295,26 @@ fn proxy_variables_mean_what_they_mean_to_the_aws_cli() {
 }
 
 #[test]
+fn a_proxy_that_responds_itself_is_named() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    for status in ["407 Proxy Authentication Required", "403 Forbidden"] {
+        let proxy = listen(move |mut client| {
+            if read_head(&mut client).is_some() {
+                let page = "<html>refused</html>";
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", page.len());
+                client.write_all(format!("{head}{page}").as_bytes()).unwrap();
+            }
+        });
+        let url = format!("http://me:hunter2@127.0.0.1:{proxy}");
+        let refused = trial.start_with(&[], &[("http_proxy", &url)]).end().expect(1);
+        let named = format!("the proxy 127.0.0.1:{proxy} (http_proxy)");
+        assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("hunter2") && !refused.stderr.contains("S3 denies"), "{}", refused.stderr);
+    }
+}
+
+#[test]
 fn credentials_bypass_the_proxy() {
     let trial = Trial::new();
     trial.write("a", "1");
