@@ -450,6 +450,8 @@ impl Tree {
         self.edit(&Edit::UnmountOver);
         self.unlock();
         self.edit(&Edit::Refill);
+        // What came back may be locked too.
+        self.unlock();
         let root = fs::canonicalize(&self.source).unwrap();
         for path in super::view::mount_points(&root).into_iter().map(|key| root.join(key)) {
             // It was moved with a directory above it, or lies in a directory that is removed below.
