@@ -73,13 +73,14 @@ impl Sender {
             let send = async |activity| attempt(activity).await.map_err(|error| S3Error::from_sdk(operation, &error));
             let error = match Box::pin(self.send_once(&mut attempts, body_bytes, send, &read)).await {
                 Ok(read) => return Ok(read),
-                Err(Failed { lacks_proof: true, error }) => match confirm().await {
-                    Some(confirmed) => {
+                // A 404 may mean that an earlier attempt has completed the upload, even if the response is cut off.
+                Err(Failed { lacks_proof, error }) if lacks_proof || may_have_effect && error.status == Some(404) => {
+                    if let Some(confirmed) = confirm().await {
                         self.outages.succeeded(operation, attempts.silences);
                         return Ok(confirmed);
                     }
-                    None => error,
-                },
+                    error
+                }
                 Err(Failed { error, .. }) => error,
             };
             may_have_effect |= error.may_have_effect;
