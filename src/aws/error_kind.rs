@@ -14,7 +14,7 @@
 //! | S3 | * | response | 503 | ServiceUnavailable | Throttled | transient |
 //! | DataSync | * | response | 503 | ServiceUnavailable ServiceUnavailableException | Transient | transient |
 //! | * | * | response | 400 | ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired InvalidToken | Expired | transient |
-//! | * | * | response | 403 | InvalidAccessKeyId UnrecognizedClientException InvalidClientTokenId | Credentials | bucket |
+//! | * | * | response | 403 | InvalidAccessKeyId UnrecognizedClientException InvalidClientTokenId | Expired | transient |
 //! | * | * | response | 403 | MissingAuthenticationToken MissingAuthenticationTokenException | Credentials | bucket |
 //! | DataSync | * | response | 403 | InvalidSignatureException SignatureDoesNotMatch | Credentials | bucket |
 //! | * | * | response | 400 | RequestTimeout BadDigest IncompleteBody XAmzContentSHA256Mismatch XAmzContentChecksumMismatch InvalidPart | Transient | transient |
@@ -213,12 +213,10 @@ impl ErrorKind {
             "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired" | "InvalidToken" => {
                 Self::Expired
             }
+            // The source may have another key since.
+            "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => Self::Expired,
             "InvalidSignatureException" | "SignatureDoesNotMatch" if !is_s3 => Self::Credentials,
-            "InvalidAccessKeyId"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException" => Self::Credentials,
+            "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => Self::Credentials,
             // Their status blames the client, but a bad connection, a wrong clock or another writer causes each of them.
             "RequestTimeout"
             | "BadDigest"

@@ -134,7 +134,7 @@ fn stop_request_ends_the_wait_for_credentials() {
 
 #[test]
 fn credentials_that_s3_rejects_as_expired_are_replaced() {
-    for code in ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken"] {
+    for code in ["ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidToken", "InvalidAccessKeyId"] {
         let trial = Trial::new();
         for number in 0..8 {
             trial.write(format!("f{number}"), "1");

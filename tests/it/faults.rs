@@ -21,7 +21,7 @@ use crate::within;
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
 const MARKS: [&str; 2] = ["<!-- matrix -->\n", "<!-- /matrix -->\n"];
 /// The cells mostly wait for retries and timeouts.
-const PARALLEL: usize = 48;
+const PARALLEL: usize = 100;
 const MIB: usize = 1 << 20;
 const HOUR: Duration = Duration::from_hours(1);
 /// One request at a time, so that the first, the middle and the last request are always the same.
