@@ -41,6 +41,8 @@ pub enum ServiceErrorKind {
     Throttled,
     /// DataSync responded with a server error.
     Unavailable,
+    /// The settings allow no request, such as a certificate that is not trusted: nothing was sent.
+    Settings,
     /// No response: no route, no DNS name, no connection.
     Unreachable,
     /// The run was asked to stop, and did not wait for the response.
@@ -58,6 +60,7 @@ impl ServiceErrorKind {
             | Self::UnknownTask
             | Self::UnknownExecution
             | Self::Refused
+            | Self::Settings
             | Self::Stopped => false,
         }
     }
@@ -65,7 +68,12 @@ impl ServiceErrorKind {
     /// Whether a start with this error started nothing, although an earlier try of the same request may have been lost.
     pub(super) const fn shows_that_nothing_started(self) -> bool {
         match self {
-            Self::Denied | Self::Credentials | Self::NoCredentials | Self::UnknownTask | Self::UnknownExecution => true,
+            Self::Denied
+            | Self::Credentials
+            | Self::NoCredentials
+            | Self::UnknownTask
+            | Self::UnknownExecution
+            | Self::Settings => true,
             Self::Refused | Self::Throttled | Self::Unavailable | Self::Unreachable | Self::Stopped => false,
         }
     }
@@ -109,7 +117,8 @@ impl ServiceError {
             | ServiceErrorKind::UnknownTask
             | ServiceErrorKind::UnknownExecution
             | ServiceErrorKind::Refused
-            | ServiceErrorKind::Throttled => false,
+            | ServiceErrorKind::Throttled
+            | ServiceErrorKind::Settings => false,
         }
     }
 
@@ -130,6 +139,7 @@ impl ServiceError {
             | ServiceErrorKind::Throttled
             | ServiceErrorKind::Unavailable
             | ServiceErrorKind::Unreachable
+            | ServiceErrorKind::Settings
             | ServiceErrorKind::Stopped => self,
         }
     }
@@ -160,7 +170,8 @@ impl From<ErrorKind> for ServiceErrorKind {
             ErrorKind::NotFound => Self::UnknownTask,
             ErrorKind::Throttled => Self::Throttled,
             ErrorKind::Transient => Self::Unavailable,
-            ErrorKind::Unreachable | ErrorKind::Settings => Self::Unreachable,
+            ErrorKind::Unreachable => Self::Unreachable,
+            ErrorKind::Settings => Self::Settings,
             ErrorKind::Precondition
             | ErrorKind::NotImplemented
             | ErrorKind::Unusable
@@ -191,6 +202,13 @@ impl Error for ServiceError {}
 mod tests {
     use super::*;
     use crate::aws::error_kind::ErrorResponse;
+
+    #[test]
+    fn a_request_that_the_settings_do_not_allow_was_not_sent() {
+        let kind = ServiceErrorKind::from(ErrorKind::Settings);
+        let error = ServiceError { kind, code: None, message: String::new() };
+        assert!(!kind.is_transient() && kind.shows_that_nothing_started() && !error.may_have_started());
+    }
 
     #[test]
     fn each_error_code_has_its_kind() {

@@ -39,6 +39,7 @@ pub(super) async fn cancel(
                 | ServiceErrorKind::UnknownTask
                 | ServiceErrorKind::UnknownExecution
                 | ServiceErrorKind::Refused
+                | ServiceErrorKind::Settings
                 | ServiceErrorKind::Throttled => Cancel::Refused,
             }
         }

@@ -136,7 +136,9 @@ impl AttemptVerdict {
             ServiceErrorKind::Refused => (VerdictKind::Refused, "DataSync refused the request"),
             ServiceErrorKind::Throttled => (VerdictKind::Throttled, "DataSync throttled the requests"),
             ServiceErrorKind::Unavailable => (VerdictKind::Unavailable, "DataSync is unavailable"),
-            ServiceErrorKind::Unreachable => (VerdictKind::Unreachable, "cannot reach DataSync"),
+            ServiceErrorKind::Unreachable | ServiceErrorKind::Settings => {
+                (VerdictKind::Unreachable, "cannot reach DataSync")
+            }
             ServiceErrorKind::Stopped => (VerdictKind::Interrupted, "the run did not wait for DataSync"),
         };
         Self { kind, evidence: format!("{what}: {error}"), error: Some(error.clone()) }

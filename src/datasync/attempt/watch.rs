@@ -76,12 +76,13 @@ impl Watch {
             ServiceErrorKind::Denied | ServiceErrorKind::UnknownTask | ServiceErrorKind::Stopped => true,
             // DataSync may not know yet what it has just started.
             ServiceErrorKind::UnknownExecution => silent >= UNKNOWN_LIMIT,
-            // Their source may have others later.
+            // The source of the credentials may have others later, and the network may be another one.
             ServiceErrorKind::Credentials
             | ServiceErrorKind::NoCredentials
             | ServiceErrorKind::Refused
             | ServiceErrorKind::Throttled
             | ServiceErrorKind::Unavailable
+            | ServiceErrorKind::Settings
             | ServiceErrorKind::Unreachable => false,
         };
         let in_total = now.saturating_duration_since(self.started);
