@@ -23,6 +23,7 @@ mod still_running;
 mod task;
 mod verification;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_config::Region;
@@ -35,6 +36,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::Instant;
 
 use crate::aws::{self, ConnectError, Credentials, Service, Settings};
+use crate::fence::Fence;
 use crate::shutdown::{STOP_GRACE, Shutdown};
 
 pub use arn::{ExecutionArn, TaskArn};
@@ -50,7 +52,7 @@ pub(crate) use still_running::{Beside, StillRunning};
 use task::{LocationArns, OtherKind, TaskAlone, is_busy, latest_execution_in};
 pub(crate) use task::{NotDescribed, Task, TaskSource};
 
-use error::ServiceError;
+use error::{ServiceError, ServiceErrorKind};
 
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a task is described that shows a running execution, and no execution that runs.
@@ -68,6 +70,8 @@ pub struct DataSync {
     task: TaskArn,
     patience: Patience,
     shutdown: Shutdown,
+    /// Closed while this run must start no execution.
+    fence: Fence,
 }
 
 impl DataSync {
@@ -82,7 +86,19 @@ impl DataSync {
             .retry_config(RetryConfig::disabled())
             .timeout_config(aws::timeouts(Some(ATTEMPT_TIMEOUT)));
         config.set_endpoint_url(url);
-        Ok(Self { client: Client::from_conf(config.build()), credentials, task, patience, shutdown })
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            credentials,
+            task,
+            patience,
+            shutdown,
+            fence: Fence::default(),
+        })
+    }
+
+    /// A client that starts an execution only while this fence is open.
+    pub(crate) fn behind(&self, fence: &Fence) -> Self {
+        Self { fence: fence.clone(), ..self.clone() }
     }
 
     /// A client that retries for longer, for a run that can do nothing without the response.
@@ -180,6 +196,7 @@ impl DataSync {
             return Ok(execution);
         }
         let mut page_token = None;
+        let mut seen = HashSet::new();
         loop {
             let request = self.client.list_task_executions().task_arn(self.task.as_str()).set_next_token(page_token);
             let page = self.send(|| request.clone().send()).await?;
@@ -189,16 +206,24 @@ impl DataSync {
                 .filter(|listed| listed.status().is_none_or(|status| !Status::named(status.as_str()).is_terminal()));
             for listed in unfinished.filter_map(|listed| self.task.execution(listed.task_execution_arn()?)) {
                 if listed != execution.arn {
-                    let other = self.describe_execution(&listed).await?;
+                    let other = match self.describe_execution(&listed).await {
+                        Ok(other) => other,
+                        // DataSync may list an execution a moment before it describes it.
+                        Err(error) if error.kind == ServiceErrorKind::UnknownExecution => continue,
+                        Err(error) => return Err(error),
+                    };
                     if !other.status.is_terminal() && !other.is_queued() {
                         return Ok(other);
                     }
                 }
             }
-            page_token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if page_token.is_none() {
+            let Some(next) = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned) else {
                 return Ok(execution);
+            };
+            if !seen.insert(next.clone()) {
+                return Err(ServiceError::incomplete("ListTaskExecutions", "a new token of the next page"));
             }
+            page_token = Some(next);
         }
     }
 
@@ -229,6 +254,15 @@ impl DataSync {
             }
         }
         unseen(task.settings.delete)
+    }
+
+    /// Whether this run may start an execution. Waits until an expired lease is renewed, but not after a stop request.
+    pub(crate) async fn may_start(&self) -> bool {
+        tokio::select! {
+            biased;
+            may_start = self.fence.opened() => may_start,
+            () = self.shutdown.requested() => false,
+        }
     }
 
     /// Starts an execution with the filters of the task, and returns its ARN; with the options of the task, or with these.

@@ -27,7 +27,7 @@ use super::{Ended, config_of, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::datasync::attempt::verdict::VerdictKind;
 use crate::datasync::attempt::{Attempt, StageLimits, attempt};
-use crate::datasync::{ExecutionArn, Latest, Request};
+use crate::datasync::{DataSync, ExecutionArn, Latest, Request};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
@@ -186,9 +186,8 @@ async fn through_datasync(
     if let Some(why) = session.input_problem() {
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
     }
-    // Another run may have started an execution if this run's lease has expired.
-    session.context().may_write().await;
-    let attempt = attempt_once(args, known, request, &history.latest, control).await;
+    let datasync = known.datasync.behind(session.context().destination.fence());
+    let attempt = attempt_once(args, &datasync, known, request, &history.latest, control).await;
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
@@ -236,7 +235,7 @@ async fn sync_directly(
         return Direct::Sync(doubt);
     }
     if let Err(unmet) = session.context().source.check_again().await {
-        return Direct::Failed(format!("{unmet}. It was as required when the run began: synced nothing directly"));
+        return Direct::Failed(format!("{unmet}. It was as required when the run started: synced nothing directly"));
     }
     if let Err(changed) = session.check_input_again().await {
         return Direct::Incomplete(format!("{changed}: synced nothing directly. Run again"));
@@ -254,6 +253,7 @@ async fn sync_directly(
 /// Makes one attempt with DataSync, and logs what it does not prove. Without a described task, it has failed already.
 async fn attempt_once(
     args: &DataSyncArgs,
+    datasync: &DataSync,
     known: &Known,
     request: Option<&Request>,
     latest: &Latest,
@@ -271,7 +271,7 @@ async fn attempt_once(
         Ok(task) => {
             let request = request.cloned().unwrap_or_else(|| Request::of_task(task));
             let Control { shutdown, progress } = control;
-            Box::pin(attempt(&known.datasync, task, latest, &request, limits, shutdown, progress)).await
+            Box::pin(attempt(datasync, task, latest, &request, limits, shutdown, progress)).await
         }
         Err(attempt) => attempt.clone(),
     };

@@ -11,7 +11,7 @@ pub(crate) enum Beside {
     Nothing,
     /// An execution may be running.
     Execution(StillRunning),
-    /// The task has other filters, a changed manifest or other options than when the run began.
+    /// The task has other filters, a changed manifest or other options than when the run started.
     OtherSettings,
 }
 

@@ -11,7 +11,7 @@ use crate::served::InnerDestination;
 
 /// The message of the guard of a task whose present settings are unknown, or other ones.
 const TASK_UNKNOWN: &str = "\
-    DataSync did not describe the task, or the task has other settings than when the run began, so this run \
+    DataSync did not describe the task, or the task has other settings than when the run started, so this run \
     cannot know what the task excludes and whether it deletes now: read `datasync.evidence`, and run again once \
     DataSync describes the task. To delete without DataSync, run efs2s3 sync --delete with the task's filters";
 

@@ -127,7 +127,7 @@ pub struct DeleteRules {
     pub of_plan: bool,
     /// The guard that withholds every delete because of what DataSync left in doubt.
     pub of_doubt: Option<Guard>,
-    /// Who may have started to write since the run began.
+    /// Who may have started to write since the run started.
     pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
     /// How many objects DataSync has deleted before this run's deletes. They count towards the limit.
     pub already_deleted: u64,

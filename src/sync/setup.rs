@@ -30,7 +30,7 @@ pub struct Doubt {
     pub suspect: Suspect,
     /// The guard that withholds every delete, because DataSync did not describe the task or may still be writing.
     pub guard: Option<Guard>,
-    /// Who may have started to write since the run began.
+    /// Who may have started to write since the run started.
     pub(crate) other_writer: Option<Arc<dyn OtherWriter>>,
     /// How many objects DataSync has deleted without a guard.
     pub already_deleted: u64,

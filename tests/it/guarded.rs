@@ -338,7 +338,7 @@ fn a_task_that_changes_during_the_direct_sync_withholds_its_deletes() {
     trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::before(exclude)));
     let run = trial.run(&datasync, &[]).expect(3);
     assert_eq!((run.withheld_by("task_unknown"), trial.has("orphan")), (1, true), "{}", run.stderr);
-    assert!(run.stderr.contains("other settings than when the run began"), "{}", run.stderr);
+    assert!(run.stderr.contains("other settings than when the run started"), "{}", run.stderr);
 }
 
 #[test]
@@ -423,6 +423,42 @@ fn a_start_that_is_queued_behind_another_execution_follows_that_one() {
     assert_eq!((datasync.count("StartTaskExecution"), &run.report["datasync"]["attached"]), (1, &json!(true)));
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("exec-00000000000000001: another client started it"), "{error}");
+}
+
+/// DataSync may list an execution before it describes it.
+#[test]
+fn an_execution_that_is_listed_and_not_described_leaves_the_queued_one_running() {
+    let (trial, datasync) = trial(&[("QUEUED", FOREVER)]);
+    let queued = datasync.start_execution();
+    let unknown = queued.replace("exec-0", "exec-1");
+    datasync.change(|service| {
+        service.falsify = Some((
+            "ListTaskExecutions",
+            Box::new(move |response: &mut Value| {
+                let listed = response["TaskExecutions"].as_array_mut().unwrap();
+                listed.insert(0, json!({ "TaskExecutionArn": unknown, "Status": "LAUNCHING" }));
+            }),
+        ));
+    });
+    let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
+    assert_eq!(run.withheld_by("datasync_may_still_run"), 1, "{}", run.stderr);
+    assert!(trial.has("orphan"));
+    let run = trial.run(&datasync, &["--queue-timeout", "1s", "--cancel-timeout", "1s"]);
+    assert_eq!(run.report["datasync"]["execution_arn"].as_str(), Some(queued.as_str()), "{}", run.stderr);
+    assert_eq!(datasync.count("StartTaskExecution"), 0);
+}
+
+#[test]
+fn a_list_of_executions_that_repeats_its_token_ends() {
+    let (trial, datasync) = trial(&[("QUEUED", FOREVER)]);
+    drop(datasync.start_execution());
+    datasync.change(|service| {
+        service.falsify =
+            Some(("ListTaskExecutions", Box::new(|response: &mut Value| response["NextToken"] = "again".into())));
+    });
+    let run = trial.run(&datasync, &["--policy", "direct-only"]).expect(3);
+    assert_eq!(run.withheld_by("datasync_may_still_run"), 1, "{}", run.stderr);
+    assert!(trial.has("orphan"));
 }
 
 #[test]

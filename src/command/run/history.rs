@@ -32,6 +32,8 @@ pub(super) struct History<'a> {
     breaker: Breaker,
     breaker_file: BreakerFile<'a>,
     loaded: SystemTime,
+    /// The execution that may still be running after this run's attempt.
+    left_running: Option<ExecutionArn>,
 }
 
 impl<'a> History<'a> {
@@ -61,7 +63,7 @@ impl<'a> History<'a> {
         let breaker = breaker_file.load().await;
         let own_cancel = OwnCancel::load(state, destination).await;
         let latest = latest.cancelled_by_run(own_cancel.execution());
-        Self { task, request, latest, late_writes, own_cancel, breaker, breaker_file, loaded }
+        Self { task, request, latest, late_writes, own_cancel, breaker, breaker_file, loaded, left_running: None }
     }
 
     /// Whether the run must not try DataSync, because the last executions failed.
@@ -81,6 +83,7 @@ impl<'a> History<'a> {
         let Ok(task) = self.task else {
             return;
         };
+        self.left_running = attempt.still_running.as_ref().and_then(|running| running.arn.clone());
         self.late_writes.saw_attempt(attempt, task).await;
         let (kind, before) = (attempt.verdict.kind, self.breaker.clone());
         self.own_cancel.set(attempt.cancelled()).await;
@@ -109,8 +112,9 @@ impl<'a> History<'a> {
         let guard = beside.guard();
         match beside {
             Beside::OtherSettings => None,
-            // The run knows already that an execution may be running.
-            Beside::Nothing | Beside::Execution(_) if doubt.guard.is_some() => Some(doubt),
+            Beside::Nothing if doubt.guard.is_some() => Some(doubt),
+            // The doubt is about this execution already.
+            Beside::Execution(running) if doubt.guard.is_some() && self.knows(&running, task) => Some(doubt),
             Beside::Nothing => {
                 let (datasync, task) = (known.datasync.clone(), task.clone());
                 let others = OtherExecutions { datasync, task, ended: ended.cloned() };
@@ -123,11 +127,17 @@ impl<'a> History<'a> {
                     suspect: doubt.suspect.and(self.late_writes.suspect()),
                     unguarded_deletes: doubt.unguarded_deletes.or_else(|| running.unguarded_deletes()),
                     unwanted_writes: doubt.unwanted_writes.or_else(|| self.unwanted_writes(&running)),
-                    guard,
+                    guard: doubt.guard.or(guard),
                     ..doubt
                 })
             }
         }
+    }
+
+    /// Whether the run's doubt is about this execution already, or DataSync does not name it.
+    fn knows(&self, running: &StillRunning, task: &Task) -> bool {
+        let of_latest = || self.latest.still_running(task).and_then(|latest| latest.arn);
+        running.arn.is_none() || running.arn == self.left_running.clone().or_else(of_latest)
     }
 
     /// What an execution that may still be running may write that this run does not allow.

@@ -58,6 +58,14 @@ pub(super) async fn attach_or_start(
     let unseen = || StillRunning::unseen(None, may_delete);
     let (first, mut retries) = (Instant::now(), 0);
     loop {
+        // Another run may have started an execution if this run's lease has expired.
+        if !datasync.may_start().await {
+            return Err(if may_have_started {
+                not_started(AttemptVerdict::stopped_during_start(), Some(unseen()))
+            } else {
+                not_started(AttemptVerdict::stopped_before_start(), None)
+            });
+        }
         let error = match Box::pin(datasync.start_with(request.overrides(task).as_ref(), filters)).await {
             // The execution that had ended before the start.
             Ok(arn) if task.latest_execution.as_ref() == Some(&arn) => {
