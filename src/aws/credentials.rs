@@ -227,8 +227,9 @@ impl Shelf {
                 let now = SystemTime::now();
                 if let Some(current) = held.current.as_mut().filter(|current| current.is_valid(now)) {
                     current.due = Some(now + AFTER_FAILURE);
-                    let ends = current.ends.map(time_of_day).unwrap_or_default();
-                    tracing::warn!(%error, "cannot renew the credentials: using the old ones until they end at {ends}");
+                    let until = current.ends.map(|ends| format!(" until they end at {}", time_of_day(ends)));
+                    let until = until.unwrap_or_default();
+                    tracing::warn!(%error, "cannot renew the credentials: using the old ones{until}");
                 }
                 Err(error)
             }

@@ -56,10 +56,14 @@ pub(super) async fn poll_until_verdict(
                 verdict
             }
             Err(error) => {
-                if !std::mem::replace(&mut is_failing, true) {
-                    tracing::warn!(%error, "cannot poll the execution: polling again until --stall-timeout");
+                let verdict = watch.poll_failed(&error, Instant::now());
+                if verdict.is_none() && !std::mem::replace(&mut is_failing, true) {
+                    tracing::warn!(
+                        %error,
+                        "cannot poll the execution: polling again until --stall-timeout or --timeout"
+                    );
                 }
-                watch.poll_failed(&error, Instant::now())
+                verdict
             }
         };
         if let Some(verdict) = verdict {
