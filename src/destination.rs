@@ -222,6 +222,12 @@ impl Destination {
         ))
     }
 
+    /// The proxy of this run's requests as ` host:port (VARIABLE)`, or nothing if there is none.
+    fn proxy(&self) -> String {
+        let proxy = name_of_proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS));
+        proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default()
+    }
+
     /// Returns what the user must know and do about an error that concerns the whole bucket.
     pub(crate) fn explain(&self, error: &S3Error) -> String {
         let bucket = &self.bucket;
@@ -253,10 +259,10 @@ impl Destination {
                 "cannot verify the certificate of S3 or of a proxy in between: set AWS_CA_BUNDLE to a file with the authority that issued it (PEM)".to_owned()
             }
             (_, ErrorKind::Settings) if error.message.contains("proxy authorization") => {
-                "the proxy wants a user and a password: write HTTPS_PROXY as http://user:password@host:port".to_owned()
+                format!("the proxy{} wants a user and a password: name it as http://user:password@host:port", self.proxy())
             }
             (_, ErrorKind::Unreachable) if error.message.contains("tunnel error") => {
-                format!("cannot reach bucket '{bucket}' through the proxy that HTTPS_PROXY names: check the proxy")
+                format!("cannot reach bucket '{bucket}' through the proxy{}: check the proxy", self.proxy())
             }
             (_, ErrorKind::Unreachable) => match &self.endpoint_url {
                 Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),

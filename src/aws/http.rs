@@ -58,7 +58,7 @@ fn trusting(path: &str) -> Result<tls::TlsContext, ConnectError> {
     if certificates.is_empty() {
         return Err(wrong("it holds no certificate".to_owned()));
     }
-    // The client would end the process.
+    // The client would end the process for an invalid certificate.
     for (number, certificate) in (1..).zip(&certificates) {
         webpki::anchor_from_trusted_cert(certificate)
             .map_err(|error| wrong(format!("certificate {number} in it is not valid ({error:?})")))?;

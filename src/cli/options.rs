@@ -218,8 +218,8 @@ pub(crate) struct LimitArgs {
     /// Retry after transient errors until no request has succeeded for this long
     ///
     /// Transient errors are throttling, server errors, resets and missing responses. The time counts for each S3
-    /// operation. It is half as long for a request that fails while S3 accepts others of its operation, unless S3
-    /// throttles it, and for a server that never accepted a connection. The last attempt starts at the end of this time
+    /// operation. It is half as long in two cases: the server never accepted a connection, or S3 accepts other requests
+    /// of the operation and does not throttle this one. The last attempt starts at the end of this time
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = value::positive_duration)]
     pub(crate) outage_timeout: Duration,
     /// Retry a request at most N times, even if --outage-timeout has not passed

@@ -109,7 +109,7 @@ impl S3Error {
             format!("{message}: check the secret access key")
         } else if self.is_denied_by_s3() {
             let permission = self.operation.permission();
-            format!("{message}: allow {permission} for the role and in the bucket policy, and the KMS key")
+            format!("{message}: allow {permission} in the role, the bucket policy and the policy of the KMS key")
         } else if self.kind == ErrorKind::Refused && is_of_key {
             format!("{message}: check that the KMS key exists, is enabled and is in the bucket's region")
         } else if self.is_of_wrong_clock() {

@@ -75,9 +75,7 @@ impl WriteHeaders {
             return error;
         }
         let encryption = if self.0.encryption.is_some() { "another --sse" } else { "--sse" };
-        let policy = format!(
-            "if the role has these permissions, a bucket policy may deny the request: it may demand {encryption}"
-        );
+        let policy = format!("a bucket policy may also demand {encryption}");
         let permissions = self.0.permissions();
         if permissions.is_empty() {
             return error.advising(&policy);

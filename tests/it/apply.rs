@@ -386,7 +386,7 @@ fn apply_takes_the_encryption_that_a_bucket_policy_demands() {
     demand(&trial, "aws:kms");
     let state = ["--state", "s3://state/of"];
     let denied = apply(&trial, &state).expect(1);
-    let advice = "if the role has these permissions, a bucket policy may deny the request: it may demand --sse";
+    let advice = "a bucket policy may also demand --sse";
     assert!(denied.stderr.contains(advice), "{}", denied.stderr);
     apply(&trial, &[&state[..], &["--sse", "aws:kms", "--sse-kms-key-id", "key-1"]].concat()).expect(0);
     trial.assert_same();
