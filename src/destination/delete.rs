@@ -89,7 +89,6 @@ pub(crate) struct DeleteRequest<'a> {
     destination: &'a Destination,
     form: DeleteForm,
     attempts: Attempts,
-    may_have_deleted: bool,
 }
 
 impl<'a> DeleteRequest<'a> {
@@ -114,21 +113,10 @@ impl<'a> DeleteRequest<'a> {
         admission: Admission<'a>,
         targets: &[DeleteTarget],
     ) -> Result<Vec<DeleteOutcome>, S3Error> {
-        let result = match (self.form, targets) {
+        match (self.form, targets) {
             (DeleteForm::Alone, [target]) => self.send_one(admission, target).await.map(|outcome| vec![outcome]),
             (DeleteForm::Alone | DeleteForm::Together, _) => self.send_batch(admission, targets).await,
-        };
-        let failed = |outcome: &DeleteOutcome| matches!(outcome, DeleteOutcome::Failed(error) if error.may_have_effect);
-        self.may_have_deleted |= match &result {
-            Ok(outcomes) => outcomes.iter().any(failed),
-            Err(error) => error.may_have_effect,
-        };
-        result
-    }
-
-    /// Whether an attempt that failed may have deleted its objects, or may still do so.
-    pub(crate) const fn may_have_deleted(&self) -> bool {
-        self.may_have_deleted
+        }
     }
 
     /// Waits before the next attempt after the whole attempt failed.
@@ -218,7 +206,7 @@ impl<'a> DeleteRequest<'a> {
 impl Destination {
     /// Starts a delete, before its first attempt.
     pub(crate) fn delete_request(&self, form: DeleteForm) -> DeleteRequest<'_> {
-        DeleteRequest { destination: self, form, attempts: Attempts::of(form.operation()), may_have_deleted: false }
+        DeleteRequest { destination: self, form, attempts: Attempts::of(form.operation()) }
     }
 
     fn batch_request(&self, batch: &[DeleteTarget]) -> Result<DeleteObjectsFluentBuilder, S3Error> {

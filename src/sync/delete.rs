@@ -8,6 +8,7 @@
 //! - `still_the_same` withholds it if the object changed after the listing. S3 checks this itself, by the ETag that goes
 //!   with each key.
 
+use std::collections::HashSet;
 use std::io;
 
 use tokio::time::Instant;
@@ -28,6 +29,7 @@ use super::tally::Tally;
 use crate::destination::Admission;
 use crate::destination::delete::{DeleteForm, DeleteOutcome, DeleteRequest, DeleteTarget, fits_a_batch};
 use crate::destination::error::{ErrorKind, S3Error};
+use crate::key::RelativeKey;
 use crate::source::presence::Presence;
 
 /// Deletes the orphans that no guard withholds.
@@ -136,6 +138,33 @@ fn withhold(context: &Context, targets: &[DeleteTarget], guard: &Guard, tally: &
     }
 }
 
+/// The keys of a request for which an attempt may have had an effect that no response shows.
+type InDoubt = HashSet<RelativeKey>;
+
+/// Waits before the targets that failed, of as many as had been sent, are sent again.
+///
+/// # Errors
+/// Returns each target with its error if the run gives them up.
+async fn retry_some(
+    request: &mut DeleteRequest<'_>,
+    sent: usize,
+    failed: Vec<(DeleteTarget, S3Error)>,
+) -> Result<Vec<DeleteTarget>, Vec<(DeleteTarget, S3Error)>> {
+    let Some((_, last)) = failed.last() else {
+        return Ok(Vec::new());
+    };
+    match request.retry_some(failed.len(), sent, last).await {
+        Ok(()) => Ok(failed.into_iter().map(|(target, _)| target).collect()),
+        Err(error) => {
+            let of_target = |own| match &error.given_up {
+                Some(given_up) => S3Error { given_up: Some(given_up.clone()), ..own },
+                None => error.clone(),
+            };
+            Err(failed.into_iter().map(|(target, own)| (target, of_target(own))).collect())
+        }
+    }
+}
+
 /// The deletes of a run.
 struct Deletes<'a> {
     context: &'a Context,
@@ -165,25 +194,31 @@ impl Deletes<'_> {
     ) -> Vec<DeleteTarget> {
         let (context, started) = (self.context, Instant::now());
         let mut request = context.destination.delete_request(form);
+        let mut in_doubt = InDoubt::default();
         while !targets.is_empty() && !self.withholds(&targets, tally) {
-            let retried = match self.attempt(&mut request, &mut targets, tally).await {
+            let given_up = match self.attempt(&mut request, &mut targets, &mut in_doubt, tally).await {
                 Err(error) if form == DeleteForm::Together && error.kind == ErrorKind::NotImplemented => {
                     self.only_alone = true;
                     return targets;
                 }
-                Err(error) => request.retry(error).await,
+                Err(error) => match request.retry(error).await {
+                    Ok(()) => Vec::new(),
+                    Err(error) => targets.drain(..).map(|target| (target, error.clone())).collect(),
+                },
                 Ok(outcomes) => {
                     let sent = targets.len();
-                    match self.settle(&mut targets, outcomes, started, tally) {
-                        Some(error) => request.retry_some(targets.len(), sent, &error).await,
-                        None => Ok(()),
+                    let failed = self.settle(std::mem::take(&mut targets), outcomes, started, tally);
+                    match retry_some(&mut request, sent, failed).await {
+                        Ok(again) => {
+                            targets = again;
+                            Vec::new()
+                        }
+                        Err(given_up) => given_up,
                     }
                 }
             };
-            if let Err(error) = retried {
-                for target in std::mem::take(&mut targets) {
-                    self.account(&target, DeleteOutcome::Failed(error.clone()), started, tally);
-                }
+            for (target, error) in given_up {
+                self.account(&target, DeleteOutcome::Failed(error), started, tally);
             }
         }
         Vec::new()
@@ -195,6 +230,7 @@ impl Deletes<'_> {
         &self,
         request: &mut DeleteRequest<'_>,
         targets: &mut Vec<DeleteTarget>,
+        in_doubt: &mut InDoubt,
         tally: &mut Tally,
     ) -> Result<Vec<DeleteOutcome>, S3Error> {
         let admission = request.admit().await?;
@@ -202,7 +238,7 @@ impl Deletes<'_> {
         for (target, guard) in looked_up(self.context, std::mem::take(targets)).await {
             match guard {
                 None => targets.push(target),
-                Some(Guard::StillGone) if request.may_have_deleted() => back.push(target),
+                Some(Guard::StillGone) if in_doubt.contains(&target.key) => back.push(target),
                 Some(guard) => tally.withheld(&guard, &self.context.key(&target.key)),
             }
         }
@@ -214,7 +250,7 @@ impl Deletes<'_> {
             drop(admission);
             Ok(Vec::new())
         } else {
-            self.send(request, admission, targets).await
+            self.send(request, admission, targets, in_doubt).await
         };
         for target in back {
             self.account_back(&target, request.form(), tally).await;
@@ -228,16 +264,18 @@ impl Deletes<'_> {
         request: &mut DeleteRequest<'a>,
         admission: Admission<'a>,
         targets: &[DeleteTarget],
+        in_doubt: &mut InDoubt,
     ) -> Result<Vec<DeleteOutcome>, S3Error> {
         let keys = targets.iter().map(|target| self.context.key(&target.key));
         let intents = self.context.changes.intend_deletes(keys).await;
         let sent = request.send(admission, targets).await;
-        for (number, intent) in intents.into_iter().enumerate() {
+        for (number, (target, intent)) in targets.iter().zip(intents).enumerate() {
             let may_have_effect = match &sent {
                 Ok(outcomes) => outcomes.get(number).is_none_or(DeleteOutcome::may_have_effect),
                 Err(error) => error.may_have_effect,
             };
             if may_have_effect {
+                in_doubt.insert(target.key.clone());
                 drop(intent);
             } else {
                 intent.changed_nothing();
@@ -246,27 +284,26 @@ impl Deletes<'_> {
         sent
     }
 
-    /// Accounts the outcomes, and leaves the targets that can be retried. Returns the error of the last one.
+    /// Accounts the outcomes. Returns the targets that can be retried, each with its error.
     fn settle(
         &mut self,
-        targets: &mut Vec<DeleteTarget>,
+        targets: Vec<DeleteTarget>,
         outcomes: Vec<DeleteOutcome>,
         started: Instant,
         tally: &mut Tally,
-    ) -> Option<S3Error> {
-        let mut last = None;
-        for (target, outcome) in std::mem::take(targets).into_iter().zip(outcomes) {
+    ) -> Vec<(DeleteTarget, S3Error)> {
+        let mut failed = Vec::new();
+        for (target, outcome) in targets.into_iter().zip(outcomes) {
             match outcome {
                 DeleteOutcome::Failed(error) if error.kind.is_retryable() && error.code.is_some() => {
-                    targets.push(target);
-                    last = Some(error);
+                    failed.push((target, error));
                 }
                 outcome @ (DeleteOutcome::Deleted | DeleteOutcome::Changed | DeleteOutcome::Failed(_)) => {
                     self.account(&target, outcome, started, tally);
                 }
             }
         }
-        last
+        failed
     }
 
     /// Accounts a delete whose file is back after an attempt that may have deleted the object. The run has not published

@@ -110,6 +110,44 @@ fn a_file_that_is_back_after_an_attempt_of_unknown_effect_makes_the_run_incomple
     }
 }
 
+/// The response to a batch in which S3 refuses each key with a code of its own.
+fn refused(codes: &[(&str, &str)]) -> Reply {
+    let errors = codes.iter().map(|(name, code)| {
+        format!("<Error><Key>www/{name}</Key><Code>{code}</Code><Message>injected</Message></Error>")
+    });
+    Reply::xml(200, format!("<DeleteResult>{}</DeleteResult>", errors.collect::<String>()))
+        .with("x-amz-request-id", "injected")
+}
+
+#[test]
+fn a_file_that_is_back_is_only_in_doubt_if_its_own_delete_may_have_had_an_effect() {
+    let trial = trial(&["a", "b"]);
+    let path = trial.tree().join("b");
+    trial.s3.rule(Rule::on(Operation::DeleteObjects).does(Fault::custom(move |_| {
+        fs::write(&path, "back").unwrap();
+        Some(refused(&[("a", "InternalError"), ("b", "SlowDown")]))
+    })));
+    let run = trial.sync(&["--delete"]).expect(0);
+    assert!(!trial.has("a") && trial.has("b"));
+    assert_eq!((run.withheld_by("still_gone"), run.counted("deleted"), run.counted("deletes_failed")), (1, 1, 0));
+    assert_eq!(trial.count([Operation::HeadObject]), 0);
+}
+
+#[test]
+fn each_key_that_is_given_up_has_its_own_error() {
+    let trial = trial(&["a", "b"]);
+    let fails = Fault::custom(|_| Some(refused(&[("a", "InternalError"), ("b", "SlowDown")])));
+    trial.s3.rule(Rule::on(Operation::DeleteObjects).always().does(fails));
+    let run = trial.sync(&["--delete", "--retries", "1"]).expect(3);
+    let failures = run.report["failures"].as_array().unwrap();
+    for (failure, (name, code)) in failures.iter().zip([("a", "InternalError"), ("b", "SlowDown")]) {
+        let message = failure["message"].as_str().unwrap();
+        let is_own = failure["key"] == format!("www/{name}") && message.contains(code);
+        assert!(is_own && message.contains("--retries 1"), "{name}: {message}");
+    }
+    assert_eq!(failures.len(), 2);
+}
+
 #[test]
 fn an_undisturbed_delete_costs_one_lookup() {
     let [one, two] = [trial(&["a"]), trial(&["a", "b"])];
