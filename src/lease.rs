@@ -3,7 +3,7 @@
 //! 1. *Taking* a lease is one conditional write. A run takes over a lease that was not renewed for its time to live. The
 //!    clock of the place where the lease is stored shows its age (`DESIGN.md#lease-clock`).
 //! 2. *Holding* a lease is renewing it three times in each time to live. The run has lost the lease if a renewal finds
-//!    another version stored, or if no renewal succeeds until the outage timeout after it has expired ([`renewal`]).
+//!    another version stored, or if the renewal fails after it has expired, at the latest the outage timeout after that ([`renewal`]).
 //! 3. *A suspended process may wake up late*, so the [`Fence`] closes once the time to live has passed since the last
 //!    successful renewal was started. Conditional writes protect what is sent between that check and the request.
 //! 4. *Releasing* a lease keeps its file with `released: true`, so that the generations keep counting.
@@ -30,7 +30,7 @@ use crate::state::{ExpectedVersion, State, StateError, StateRecord, Version};
 
 mod renewal;
 
-use renewal::{Held, renew};
+use renewal::{Held, NotRenewed, renew};
 
 const SCHEMA: u32 = 1;
 /// How often a run tries to take a lease that other runs change at the same time.
@@ -39,6 +39,8 @@ const LEASE: &str = "lease.json";
 const PARALLEL_READS: usize = 16;
 /// How long a run tries to release its lease.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The part of its time to live by which a lease may seem to be released too early.
+const RELEASE_MARGIN: u32 = 10;
 const LONGEST_WAIT: Duration = Duration::from_hours(24 * 365);
 
 /// How long a lease is valid without a renewal.
@@ -108,7 +110,7 @@ struct LeaseHolder {
 }
 
 enum LeaseStatus {
-    Free { generation: u64, keys: KeyRange },
+    Free { generation: u64, keys: KeyRange, released: bool },
     Held { by: String, keys: KeyRange },
 }
 
@@ -215,13 +217,26 @@ impl Lease {
         let held = held.lock().await;
         self.renewing.abort();
         let released = LeaseRecord { released: true, renewed: now(), ..held.record.clone() };
+        let replace = async |version: &Version| {
+            state.replace(name, content(&released), &ExpectedVersion::Is(version.clone())).await
+        };
+        let mut version = held.version.clone();
+        let mut replaced = replace(&version).await;
+        if matches!(replaced, Ok(None)) && !held.unproven.is_empty() {
+            // The state may hold what a renewal of this run sent.
+            version = match self.holder.find_own(&held).await {
+                Ok(own) => own,
+                Err(NotRenewed::State(error)) => return Err(error.to_string()),
+                Err(_) => return Ok(()),
+            };
+            replaced = replace(&version).await;
+        }
         // If another run took the lease over, its version differs and stays.
-        let Err(error) = state.replace(name, content(&released), &ExpectedVersion::Is(held.version.clone())).await
-        else {
+        let Err(error) = replaced else {
             return Ok(());
         };
         // A full disk takes no new record.
-        if state.remove_version(name, held.version.clone()).await.unwrap_or_default() {
+        if state.remove_version(name, version).await.unwrap_or_default() {
             return Ok(());
         }
         Err(error.to_string())
@@ -229,8 +244,9 @@ impl Lease {
 }
 
 impl LeaseHolder {
-    /// Reads the other leases of the destination. `since` counts those too that were written in this time.
-    async fn others(&self, since: Option<Duration>) -> Result<OtherLeases, StateError> {
+    /// Reads the other leases of the destination. After the expiry of a lease renewed at `renewed`, those count too whose
+    /// runs may have found it expired.
+    async fn others(&self, renewed: Option<Instant>) -> Result<OtherLeases, StateError> {
         let mut found = OtherLeases::default();
         let Self { state, scope, name, times, .. } = self;
         let mut names = state.names(&scope.ranges_folder()).await?;
@@ -249,7 +265,9 @@ impl LeaseHolder {
                 proof(&other).is_some_and(|store| state.store().is_some_and(|own| own.to_string() == store));
             let (by, keys) = match status(&other, times.ttl) {
                 LeaseStatus::Held { by, keys } => (by, keys),
-                LeaseStatus::Free { keys, .. } if since.is_some_and(|since| other.age <= since) => {
+                LeaseStatus::Free { keys, released, .. }
+                    if renewed.is_some_and(|renewed| other.age <= self.without(renewed, released)) =>
+                {
                     ("a run that has released it since".to_owned(), keys)
                 }
                 LeaseStatus::Free { .. } => continue,
@@ -260,6 +278,14 @@ impl LeaseHolder {
             }
         }
         Ok(found)
+    }
+
+    /// The age up to which a lease that is free now may be that of a run that found this one expired. Such a run releases
+    /// its lease after that. If it has not released it, it may have written its file long before it read the others.
+    fn without(&self, renewed: Instant, released: bool) -> Duration {
+        let ttl = self.times.ttl;
+        let valid = if released { ttl - ttl / RELEASE_MARGIN } else { Duration::ZERO };
+        renewed.elapsed().saturating_sub(valid)
     }
 }
 
@@ -300,13 +326,13 @@ fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
         Ok(lease) if lease.schema == SCHEMA => {
             let its_ttl = Duration::try_from_secs_f64(lease.ttl_seconds).unwrap_or(ttl);
             if lease.released || record.age > its_ttl {
-                LeaseStatus::Free { generation: lease.generation, keys: lease.keys }
+                LeaseStatus::Free { generation: lease.generation, keys: lease.keys, released: lease.released }
             } else {
                 let by = format!("process {} on {}, last renewed {age} ago", lease.pid, lease.host);
                 LeaseStatus::Held { by, keys: lease.keys }
             }
         }
-        _ if record.age > ttl => LeaseStatus::Free { generation: 0, keys: KeyRange::default() },
+        _ if record.age > ttl => LeaseStatus::Free { generation: 0, keys: KeyRange::default(), released: false },
         // The keys of a damaged lease are unknown, so it covers all keys.
         _ => LeaseStatus::Held {
             by: format!("an unknown run (the lease is damaged), last renewed {age} ago"),
@@ -394,11 +420,20 @@ mod tests {
 
     /// A lease whose state cannot be written until it has expired. `meanwhile` is what another run does in that time.
     async fn expired(meanwhile: impl AsyncFnOnce(Arc<State>, Scope)) -> (bool, Option<String>) {
+        expired_after(async |_, _| {}, meanwhile).await
+    }
+
+    /// The same; `before` is what another run does before the lease has expired.
+    async fn expired_after(
+        before: impl AsyncFnOnce(Arc<State>, Scope),
+        meanwhile: impl AsyncFnOnce(Arc<State>, Scope),
+    ) -> (bool, Option<String>) {
         let (folder, state, whole) = state();
         let keys = KeyRange::new(RelativeKey::new("b"), RelativeKey::new("d")).unwrap();
         let scope = Scope { keys, ..whole.clone() };
         let times = LeaseTimes { ttl: TTL, outage_timeout: Duration::from_mins(1) };
         let lease = Lease::take(Arc::clone(&state), &scope, times, Shutdown::default()).await.unwrap();
+        before(Arc::clone(&state), whole.clone()).await;
         let moved = folder.path().with_extension("moved");
         std::fs::rename(folder.path(), &moved).unwrap();
         std::fs::write(folder.path(), "not a folder").unwrap();
@@ -419,8 +454,29 @@ mod tests {
         };
         let beside = expired(async |state, whole| other(state, whole, "d", "f").await).await;
         assert_eq!(beside, (true, None));
+        // This run finds the lease before it has expired, and exits.
+        let refused = async |state: Arc<State>, whole: Scope| {
+            let keys = KeyRange::new(RelativeKey::new("c"), RelativeKey::new("f")).unwrap();
+            take(&state, &Scope { keys, ..whole }, &Shutdown::default()).await.unwrap_err();
+        };
+        assert_eq!(expired_after(refused, async |_, _| {}).await, (true, None));
         let (may_write, lost) = expired(async |state, whole| other(state, whole, "c", "f").await).await;
         assert!(!may_write && lost.unwrap().contains("another run took over the lease"));
+    }
+
+    #[tokio::test]
+    async fn release_replaces_what_a_renewal_stored_without_a_response() {
+        let (_folder, state, destination) = state();
+        let first = take(&state, &destination, &Shutdown::default()).await.unwrap();
+        {
+            let mut held = first.holder.held.lock().await;
+            let sent = content(&LeaseRecord { renewed: "later".to_owned(), ..held.record.clone() });
+            let expected = ExpectedVersion::Is(held.version.clone());
+            state.replace(&first.holder.name, sent.clone(), &expected).await.unwrap().unwrap();
+            held.unproven.push(sent);
+        }
+        first.release().await;
+        take(&state, &destination, &Shutdown::default()).await.unwrap();
     }
 
     #[tokio::test]

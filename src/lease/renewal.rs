@@ -3,9 +3,9 @@
 //! | a renewal | the fence | the run |
 //! |---|---|---|
 //! | succeeds before the lease expires | stays open | continues |
-//! | does not succeed before that | closes | waits for up to the outage timeout: nothing is written meanwhile |
+//! | does not succeed before that | closes | waits until a renewal ends, for up to the outage timeout: nothing is written meanwhile |
 //! | then succeeds: no other run took the lease over, or one that overlaps | opens again | continues |
-//! | finds that another run took one of them over | stays closed | stops |
+//! | finds that another run took one of them over, or that the lease was deleted | stays closed | stops |
 //! | fails for the last time | stays closed | stops |
 
 use std::sync::Arc;
@@ -31,14 +31,15 @@ pub(super) struct Held {
     /// When the renewal was started up to which the run holds the lease without a gap.
     renewed: Instant,
     /// What renewals have sent whose responses are missing: the state may hold one of them.
-    unproven: Vec<Bytes>,
+    pub(super) unproven: Vec<Bytes>,
 }
 
 /// Why a renewal did not succeed.
 #[derive(Debug)]
-enum NotRenewed {
+pub(super) enum NotRenewed {
     /// Another run has taken over this lease, or one that overlaps.
     TakenOver(String),
+    Deleted,
     State(StateError),
     /// The state did not respond until the run stopped waiting.
     Silence,
@@ -109,7 +110,8 @@ async fn expiring(expires: Instant, gives_up: Instant, has_expired: &mut bool) {
     if !*has_expired {
         let patience = humantime::format_duration(gives_up - expires);
         tracing::warn!(
-            "cannot renew the lease, and it has expired: writing nothing until it is renewed, for up to {patience}"
+            "cannot renew the lease, and it has expired: writing nothing until it is renewed, or until the renewal fails, \
+             at the latest after {patience}"
         );
         *has_expired = true;
     }
@@ -143,7 +145,7 @@ impl LeaseHolder {
         (held.record, held.version) = (record, version);
         held.unproven.clear();
         if Instant::now() >= self.expires(held)
-            && let Some(by) = self.others(Some(held.renewed.elapsed())).await?.overlapping
+            && let Some(by) = self.others(Some(held.renewed)).await?.overlapping
         {
             return Err(NotRenewed::TakenOver(by));
         }
@@ -153,9 +155,9 @@ impl LeaseHolder {
     }
 
     /// Returns the version of the stored lease, if this run has written it.
-    async fn find_own(&self, held: &Held) -> Result<Version, NotRenewed> {
+    pub(super) async fn find_own(&self, held: &Held) -> Result<Version, NotRenewed> {
         let Some(stored) = self.state.read(&self.name).await? else {
-            return Err(NotRenewed::TakenOver("the lease was deleted".to_owned()));
+            return Err(NotRenewed::Deleted);
         };
         if held.unproven.contains(&stored.content) {
             return Ok(stored.version);
@@ -182,6 +184,7 @@ impl LeaseHolder {
                  last this long, pass a longer --lease-ttl"
             ),
             NotRenewed::TakenOver(by) => format!("another run took over the lease ({by}): stopping"),
+            NotRenewed::Deleted => "the lease was deleted from the state: stopping".to_owned(),
             NotRenewed::State(error) => cannot_renew(seconds, &error.to_string()),
             NotRenewed::Silence => cannot_renew(seconds, "the state does not respond"),
         };

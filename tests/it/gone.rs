@@ -122,6 +122,6 @@ fn a_lease_whose_object_is_deleted_is_lost_and_not_written_again() {
     let key = trial.s3.keys("state", "here").into_iter().find(lease).unwrap();
     trial.s3.remove("state", &key);
     let run = run.end().expect(11);
-    assert!(run.stderr.contains("took over the lease"), "{}", run.stderr);
+    assert!(run.stderr.contains("the lease was deleted from the state"), "{}", run.stderr);
     assert!(!trial.s3.keys("state", "here").iter().any(lease), "the lease is written again");
 }
