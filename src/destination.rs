@@ -274,7 +274,7 @@ impl Destination {
                 match error.given_up.as_deref() {
                     Some(GivenUp::Outage(time)) => format!("S3 did not accept {operation} for bucket '{bucket}' for {}: run again later, or pass a longer --outage-timeout", error::shown(*time)),
                     Some(GivenUp::Retries(retries)) => format!("S3 did not accept {operation} for bucket '{bucket}', and --retries {retries} allows no other attempt: run again later"),
-                    Some(GivenUp::Alone(_)) | None => format!("S3 did not accept {operation} for bucket '{bucket}': run again later"),
+                    Some(GivenUp::Alone(_) | GivenUp::Inside(_)) | None => format!("S3 did not accept {operation} for bucket '{bucket}': run again later"),
                 }
             }
             _ => format!("cannot use bucket '{bucket}'"),

@@ -48,6 +48,8 @@ pub(crate) enum GivenUp {
     Outage(Duration),
     /// This request has failed for this long while others of the operation succeeded.
     Alone(Duration),
+    /// S3 has refused it inside accepted requests for this long, as the delete of one of many keys.
+    Inside(Duration),
     /// It was retried as often as the user allows.
     Retries(u32),
 }
@@ -98,6 +100,9 @@ impl S3Error {
         let given_up = match self.given_up.as_deref() {
             Some(GivenUp::Outage(time)) => format!("{message}: S3 accepted no {name} for {}", shown(*time)),
             Some(GivenUp::Alone(time)) => format!("{message}: this request failed for {}", shown(*time)),
+            Some(GivenUp::Inside(time)) => {
+                format!("{message}: S3 accepted {name}, but not this key, for {}", shown(*time))
+            }
             Some(GivenUp::Retries(retries)) => format!("{message}: --retries {retries} allows no other attempt"),
             None => message.to_owned(),
         };

@@ -165,7 +165,7 @@ impl Outages {
             (limit, is_new)
         };
         if is_new {
-            self.warn(&error.symptom(), limit);
+            self.warn(&error.symptom(), "retrying until no request has succeeded for", limit);
         }
     }
 
@@ -174,17 +174,14 @@ impl Outages {
         if has_responded { self.timeout } else { self.timeout / 2 }
     }
 
-    fn warn(&self, symptom: &str, limit: Duration) {
+    fn warn(&self, symptom: &str, retrying: &str, limit: Duration) {
         let bucket = &self.bucket;
         if let Some(most) = self.most_retries {
             tracing::warn!(bucket, "{symptom}: retrying each request up to {most} times (--retries)");
             return;
         }
         let (half, time) = (if limit < self.timeout { "half of " } else { "" }, shown(limit));
-        tracing::warn!(
-            bucket,
-            "{symptom}: retrying until no request has succeeded for {time} ({half}--outage-timeout)"
-        );
+        tracing::warn!(bucket, "{symptom}: {retrying} {time} ({half}--outage-timeout)");
     }
 
     /// Returns how long the run still retries a request whose last attempt failed with this error.
@@ -232,24 +229,25 @@ impl Outages {
         let limit = if error.kind == ErrorKind::Throttled { self.timeout } else { self.timeout / 2 };
         let failing = attempts.since.elapsed();
         if failing >= limit {
-            return Err(GivenUp::Outage(failing));
+            return Err(GivenUp::Inside(failing));
         }
         if failing >= VISIBLE_AFTER && !attempts.is_logged {
             attempts.is_logged = true;
-            self.warn(&error.symptom(), limit);
+            self.warn(&error.symptom(), "retrying these keys for up to", limit);
         }
         Ok(limit.saturating_sub(failing))
     }
 
-    /// Returns once no request of the operation has succeeded for the outage timeout: the error of this request's last
+    /// Returns once the run gives up an operation of which no request succeeds: the error of this request's last
     /// attempt, or else what others failed with.
     pub(super) async fn over(&self, attempts: &Attempts) -> S3Error {
         let operation = attempts.operation;
         loop {
             let now = Instant::now();
+            let limit = self.limit(self.seen().has_responded);
             let deadline = match self.seen().operations.get(&operation).and_then(|health| health.outage.as_ref()) {
                 Some(outage) if now - outage.last < APART.max(self.timeout) => {
-                    let deadline = outage.since + self.timeout;
+                    let deadline = outage.since + limit;
                     if now >= deadline {
                         let error = attempts.last.clone().unwrap_or_else(|| outage.error.of_others());
                         let given_up = Some(Box::new(GivenUp::Outage(now - outage.since)));
@@ -257,7 +255,7 @@ impl Outages {
                     }
                     deadline
                 }
-                _ => now + self.timeout,
+                _ => now + limit,
             };
             tokio::time::sleep_until(deadline).await;
         }
@@ -394,6 +392,28 @@ mod tests {
         assert_eq!(outages.over(&attempts).await.request_id, None);
         attempts.last = Some(of("own"));
         assert_eq!(outages.over(&attempts).await.request_id.as_deref(), Some("own"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_are_refused_inside_accepted_requests_are_no_outage() {
+        let outages = Outages::new("site", MINUTE, None);
+        let mut attempts = Attempts::of(Operation::DeleteObjects);
+        tokio::time::sleep(MINUTE / 2).await;
+        let error = error(ErrorKind::Transient);
+        let given_up = outages.time_left_inside(&mut attempts, &error).unwrap_err();
+        assert_eq!(given_up, GivenUp::Inside(MINUTE / 2));
+        let error = S3Error { operation: Operation::DeleteObjects, given_up: Some(Box::new(given_up)), ..error };
+        assert!(error.advice().contains("S3 accepted DeleteObjects, but not this key, for 30s"), "{}", error.advice());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_earlier_for_a_server_that_never_accepted_a_connection() {
+        let outages = Outages::new("site", MINUTE, None);
+        let start = Instant::now();
+        let error = S3Error { is_connected: false, ..error(ErrorKind::Unreachable) };
+        outages.failed(&mut Attempts::of(Operation::Put), start, &error);
+        outages.over(&Attempts::of(Operation::Put)).await;
+        assert_eq!(start.elapsed(), MINUTE / 2);
     }
 
     #[tokio::test(start_paused = true)]
