@@ -319,7 +319,10 @@ impl MultipartUpload<'_> {
         };
         match completed {
             // What a retry receives if the first response was lost.
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound | ErrorKind::Outdated) => {
+            Err(error)
+                if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound)
+                    || error.kind == ErrorKind::Outdated && error.may_have_effect =>
+            {
                 let proof = self.destination.find_own_write(&sent).await.ok_or(error)?;
                 // If another writer published the same content, this upload is still unfinished.
                 self.abort().await;

@@ -75,7 +75,10 @@ impl Destination {
             over: object.expected,
         };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
-            Err(error) if matches!(error.kind, ErrorKind::Precondition | ErrorKind::Outdated) => {
+            Err(error)
+                if error.kind == ErrorKind::Precondition
+                    || error.kind == ErrorKind::Outdated && error.may_have_effect =>
+            {
                 self.find_own_write(&sent).await.ok_or(error)
             }
             other => other.map_err(|error| object.headers.explain(error)),
