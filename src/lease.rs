@@ -266,7 +266,7 @@ impl LeaseHolder {
             let (by, keys) = match status(&other, times.ttl) {
                 LeaseStatus::Held { by, keys } => (by, keys),
                 LeaseStatus::Free { keys, released, .. }
-                    if renewed.is_some_and(|renewed| other.age <= self.without(renewed, released)) =>
+                    if renewed.is_some_and(|renewed| other.age <= self.age_in_doubt(renewed, released)) =>
                 {
                     ("a run that has released it since".to_owned(), keys)
                 }
@@ -282,9 +282,9 @@ impl LeaseHolder {
 
     /// The age up to which a lease that is free now may be that of a run that found this one expired. Such a run releases
     /// its lease after that. If it has not released it, it may have written its file long before it read the others.
-    fn without(&self, renewed: Instant, released: bool) -> Duration {
+    fn age_in_doubt(&self, renewed: Instant, released: bool) -> Duration {
         let ttl = self.times.ttl;
-        let valid = if released { ttl - ttl / RELEASE_MARGIN } else { Duration::ZERO };
+        let valid = if released { ttl.saturating_sub(ttl / RELEASE_MARGIN) } else { Duration::ZERO };
         renewed.elapsed().saturating_sub(valid)
     }
 }
