@@ -55,8 +55,9 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
         return ExitCode::Fatal.into();
     }
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().max_blocking_threads(MOST_BLOCKED_THREADS);
-    let is_limited = startable < wanted + OTHER_THREADS;
+    let most_blocked = threads::affordable(MOST_BLOCKED_THREADS);
+    runtime.enable_all().max_blocking_threads(most_blocked);
+    let is_limited = startable < wanted + OTHER_THREADS || most_blocked < MOST_BLOCKED_THREADS;
     if is_limited {
         // A thread that ended might not be replaceable.
         runtime.worker_threads(startable.saturating_sub(OTHER_THREADS).max(1)).thread_keep_alive(FOREVER);

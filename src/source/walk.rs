@@ -48,7 +48,7 @@ use super::entry::Entry;
 use super::operations::Operations;
 use super::read_directories::ReadDirectories;
 use super::root::Root;
-use crate::threads::startable;
+use crate::threads::{affordable, startable};
 pub(super) use classifier::is_leftover;
 use context::WalkContext;
 use emitter::Emitter;
@@ -117,7 +117,7 @@ fn start_with(walk: WalkContext, stop: Arc<AtomicBool>) -> Result<mpsc::Receiver
 
 /// Starts this many walkers; fewer if the system allows no more threads.
 fn pool_of(wanted: usize) -> Result<ThreadPool, ThreadPoolBuildError> {
-    let mut walkers = wanted;
+    let mut walkers = affordable(wanted);
     loop {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(walkers)

@@ -956,7 +956,7 @@ fn a_walk_uses_as_many_threads_as_the_system_allows() {
     for number in 0..60 {
         trial.write(format!("d{}/f{number}", number % 7), number.to_string());
     }
-    let run = under_limit(&trial, "ulimit -v 400000").expect(0);
+    let run = as_a_user(&trial, "ulimit -u 60").expect(0);
     trial.assert_same();
     let warnings = run.stderr.matches("the system does not allow 64 threads for the walk").count();
     assert_eq!(warnings, 1, "{}", run.stderr);
@@ -967,23 +967,20 @@ fn a_walk_uses_as_many_threads_as_the_system_allows() {
 fn too_few_threads_for_any_run_are_named() {
     let trial = Trial::new();
     trial.write("a", "1");
-    // Root has no limit on its threads.
-    let program = trial.folder.path().join("program");
-    fs::copy(env!("CARGO_BIN_EXE_efs2s3"), &program).unwrap();
-    fs::set_permissions(trial.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let limited = "exec setpriv --reuid 61237 --regid 61237 --clear-groups bash -c 'ulimit -u 2 && exec ./program \
-                   sync tree s3://site/www --mode plain'";
-    let run = under_limit(&trial, limited).expect(1);
+    let run = as_a_user(&trial, "ulimit -u 2").expect(1);
     assert!(run.stderr.contains("cannot start the threads of the program"), "{}", run.stderr);
     assert!(run.stderr.contains("ulimit -u") && !run.stderr.contains("panicked"), "{}", run.stderr);
     assert_eq!(trial.count(Operations::all()), 0);
 }
 
-/// Syncs after a command of the shell.
-fn under_limit(trial: &Trial, limit: &str) -> FinishedRun {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("{limit} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
-    command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain"]);
+/// Syncs after a command of the shell, as a user with no other process: root has no limit on its threads.
+fn as_a_user(trial: &Trial, limit: &str) -> FinishedRun {
+    fs::copy(env!("CARGO_BIN_EXE_efs2s3"), trial.folder.path().join("program")).unwrap();
+    fs::set_permissions(trial.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let run = format!("{limit} && exec ./program sync tree s3://site/www --mode plain");
+    let user = (100_000 + std::process::id()).to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "bash", "-c", &run]);
     trial.spawn(command, &[]).end()
 }
 
