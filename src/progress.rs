@@ -44,7 +44,8 @@ impl Progress {
         let progress = Self { bar, every, state: Arc::new(Mutex::new(state)) };
         if let Some(every) = every {
             let progress = progress.clone();
-            std::thread::spawn(move || progress.show_again(every));
+            // Without a thread, a run that stands still shows no progress.
+            let _ = std::thread::Builder::new().spawn(move || progress.show_again(every));
         }
         progress
     }

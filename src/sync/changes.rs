@@ -116,7 +116,9 @@ impl Changes {
             (Appended::File(file), PendingFile::beside(place.path().to_owned()))
         };
         let (to_thread, messages) = sync_channel(MOST_WAITING);
-        thread::spawn(move || append_all(file, pending, &messages));
+        thread::Builder::new()
+            .spawn(move || append_all(file, pending, &messages))
+            .map_err(|error| format!("cannot start a thread for the changes file {}: {error}", path.display()))?;
         Ok(ChangesWriter(Some(Arc::new(Writer {
             path,
             to_thread,
@@ -156,7 +158,7 @@ impl ChangesWriter {
             let is_sent = writer.send(Message::Intents { lines: lines.clone(), slots: sender }, TIMEOUT);
             match tokio::time::timeout(TIMEOUT, response).await {
                 Ok(Ok(written)) if is_sent => slots = written,
-                _ => writer.is_slow.store(true, Ordering::Relaxed),
+                _ => writer.note_slow(),
             }
         }
         let slots = slots.into_iter().chain(std::iter::repeat_with(|| None));
@@ -187,6 +189,17 @@ impl ChangesWriter {
     }
 }
 
+impl Lost {
+    /// What is lost from this error on.
+    fn since(lines: u64, error: &io::Error) -> Self {
+        tracing::warn!(
+            %error,
+            "cannot write the changes file: it lacks what this run changes from now on, also if this run is killed"
+        );
+        Self { lines, error: error.to_string() }
+    }
+}
+
 impl Change {
     fn line(&self) -> Vec<u8> {
         // Strings and numbers always serialize.
@@ -200,6 +213,17 @@ impl Writer {
     /// Whether the file did not accept a line in time. The run then waits for it no longer.
     fn has_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that the thread did not write an intent in time.
+    fn note_slow(&self) {
+        if !self.is_slow.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the changes file does not respond: if this run is killed, the changes file lacks what its requests in \
+                 flight changed"
+            );
+        }
     }
 
     /// Passes the end of an intent on to the thread.
@@ -244,7 +268,8 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
         while let Some(message) = next.take() {
             match message {
                 Message::Intents { lines, slots } => {
-                    let _ = slots.send(pending.start(&lines));
+                    // The slots are freed no longer.
+                    let _ = slots.send(if lost.is_none() { pending.start(&lines) } else { Vec::new() });
                 }
                 Message::Ended { slot, line } => {
                     ended.extend(slot);
@@ -263,7 +288,7 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
                     let (since, lines) = unsynced.unwrap_or((Instant::now(), 0));
                     unsynced = Some((since, lines + count));
                 }
-                Err(error) => lost = Some(Lost { lines: count, error: error.to_string() }),
+                Err(error) => lost = Some(Lost::since(count, &error)),
             }
         }
         if lost.is_none() {
@@ -276,7 +301,7 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
         {
             unsynced = None;
             if let Err(error) = file.sync() {
-                let lost = lost.get_or_insert(Lost { lines: 0, error: error.to_string() });
+                let lost = lost.get_or_insert_with(|| Lost::since(0, &error));
                 lost.lines += lines;
             }
         }
@@ -375,6 +400,27 @@ mod tests {
         let error = writer.finish().unwrap();
         assert!(error.contains("/dev/full") && error.contains("2 changes"), "{error}");
         assert_eq!(ChangesWriter::default().finish(), None);
+    }
+
+    #[test]
+    fn after_a_failed_write_no_intent_is_kept_beside_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Appended::Device(ResultPlace::anywhere(Path::new("/dev/full")).device().unwrap().clone());
+        let pending = PendingFile::beside(folder.path().join("changes"));
+        let (to_thread, messages) = sync_channel(8);
+        let thread = thread::spawn(move || append_all(full, pending, &messages));
+        let intend = || {
+            let (slots, response) = tokio::sync::oneshot::channel();
+            to_thread.send(Message::Intents { lines: vec![b"{}\n".to_vec()], slots }).unwrap();
+            response.blocking_recv().unwrap().pop().flatten()
+        };
+        let slot = intend();
+        assert!(slot.is_some());
+        to_thread.send(Message::Ended { slot, line: Some(b"{}\n".to_vec()) }).unwrap();
+        let tries = (0..1000).take_while(|_| intend().is_some()).inspect(|_| thread::sleep(RETRY)).count();
+        assert!(tries < 1000);
+        drop(to_thread);
+        thread.join().unwrap();
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use super::MOST_BATCH_BYTES;
 use super::file::AppendedFile;
 use crate::open_files::when_one_is_free;
 
@@ -172,9 +173,15 @@ fn recover_one(path: &Path, into: &mut AppendedFile) -> io::Result<Option<usize>
             lines.extend_from_slice(line);
             found += 1;
         }
+        if lines.len() >= MOST_BATCH_BYTES {
+            into.append(&lines)?;
+            lines.clear();
+        }
+    }
+    if !lines.is_empty() {
+        into.append(&lines)?;
     }
     if found > 0 {
-        into.append(&lines)?;
         into.sync()?;
     }
     fs::remove_file(path)?;
@@ -229,6 +236,20 @@ mod tests {
         let expected: Vec<u8> = lines(&["d", &long, "c"]).concat();
         assert_eq!(fs::read(&path).unwrap(), expected);
         live.remove();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn more_lines_than_one_write_holds_are_recovered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes");
+        let mut file = AppendedFile::open(&path).unwrap();
+        let mut killed = PendingFile::beside(path.clone());
+        let written = vec![lines(&["k".repeat(6000).as_str()]).concat(); 100];
+        killed.start(&written);
+        drop(killed);
+        recover(&path, &mut file);
+        assert_eq!(fs::read(&path).unwrap(), written.concat());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
