@@ -11,7 +11,6 @@
 //!    that belongs to another destination, endpoint or schema.
 //! 5. *The rows of another mode* show only that the content of a file is equal (`DESIGN.md#change-of-mode`).
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,14 +123,14 @@ impl Index {
         rows.map_while(Result::ok).any(|row| is_wanted(&row.key))
     }
 
-    /// Returns the rows of these keys.
-    pub(crate) async fn rows_of(&self, keys: HashSet<RelativeKey>) -> HashMap<RelativeKey, Row> {
-        let Some(rows) = self.old_rows().await else { return HashMap::new() };
-        let found = tokio::task::spawn_blocking(move || {
-            let named = rows.map_while(Result::ok).filter(|row| keys.contains(&row.key));
-            named.map(|row| (row.key.clone(), row)).collect()
-        });
-        found.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    /// Reads the row of a key, and keeps all rows. Keys must ascend from call to call.
+    pub(crate) async fn read_row(&self, key: &RelativeKey) -> Option<Row> {
+        let mut rows = self.rows.lock().await;
+        while rows.peek().await.is_some_and(|row| row.key < *key) {
+            rows.batch.next();
+        }
+        let is_found = rows.peek().await.is_some_and(|row| row.key == *key);
+        if is_found { rows.batch.next() } else { None }
     }
 
     /// Calls `each` with the key of each row, in order. Returns `false` if there is no index, or if it is damaged.

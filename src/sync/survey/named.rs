@@ -1,7 +1,5 @@
 //! The survey of a manifest: the named files, one HEAD for each, and their index rows.
 
-use std::collections::HashMap;
-
 use futures::StreamExt;
 
 use super::Step;
@@ -20,10 +18,6 @@ pub(super) async fn survey(
     tally: &mut Tally,
     mut take: impl AsyncFnMut(Step, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<(), Fatal> {
-    let rows = match &context.memory.index {
-        Some(index) => index.rows_of(manifest.paths().map(|path| path.key().clone()).collect()).await,
-        None => HashMap::new(),
-    };
     let checks = manifest.paths().map(|path| async move {
         let entry = context.source.stat_named(path).await;
         let is_wanted = matches!(entry.found, Found::File(_) | Found::Symlink(_));
@@ -52,8 +46,12 @@ pub(super) async fn survey(
             }
         };
         tally.counts.objects += u64::from(object.is_some());
-        let row = rows.get(&entry.key);
-        if let Some(step) = step_of_entry(context, entry, object, row, tally) {
+        // The manifest names its files in key order.
+        let row = match &context.memory.index {
+            Some(index) => index.read_row(&entry.key).await,
+            None => None,
+        };
+        if let Some(step) = step_of_entry(context, entry, object, row.as_ref(), tally) {
             take(step, tally).await?;
         }
         context.progress.show(|| tally.line());
