@@ -93,9 +93,13 @@ impl Destination {
             .set_expected_bucket_owner(self.expected_owner.clone());
         let attempt = |_| request.clone().customize().interceptor(CountUnreadable).send();
         let send = || self.sender.send(Operation::Head, attempt, |response| read_head(&response, part.is_none()));
+        let before = self.sender.credentials_for(Operation::Head).await?;
         let head = match send().await {
             Err(error) if error.has_hidden_code() => {
-                let reason = self.hidden_reason(key, version).boxed().await?;
+                let (reason, is_allowed) = self.hidden_reason(key, version).boxed().await?;
+                if !is_allowed && self.sender.credentials_for(Operation::Head).await? == before {
+                    return Err(error.advising(&reason));
+                }
                 let unexplained =
                     |error: S3Error| if error.has_hidden_code() { error.advising(&reason) } else { error };
                 send().await.map_err(unexplained)?
@@ -108,11 +112,11 @@ impl Destination {
 
     /// Reads the first byte of an object whose HEAD S3 refuses without a code, for example because the credentials have
     /// expired. The error of a GET has its code, and `send` asks for other credentials. Returns what a GET shows, if it
-    /// is about the object.
+    /// is about the object, and whether S3 allows it.
     ///
     /// # Errors
     /// Returns the error of the GET if it is not about the object.
-    async fn hidden_reason(&self, key: &RelativeKey, version: Option<&str>) -> Result<String, S3Error> {
+    async fn hidden_reason(&self, key: &RelativeKey, version: Option<&str>) -> Result<(String, bool), S3Error> {
         let request = self
             .client
             .get_object()
@@ -125,8 +129,10 @@ impl Destination {
         let got = self.sender.send(Operation::Get, |_| request.clone().send(), read).await;
         let reason = "S3 gives no reason in a response to HeadObject";
         match got {
-            Ok(_) => Ok(format!("{reason}, and allows GetObject")),
-            Err(error) if matches!(error.concern(), Concern::Key | Concern::Prefix) => Ok(format!("{reason}; {error}")),
+            Ok(_) => Ok((format!("{reason}, and allows GetObject"), true)),
+            Err(error) if matches!(error.concern(), Concern::Key | Concern::Prefix) => {
+                Ok((format!("{reason}; {error}"), false))
+            }
             Err(error) => Err(error),
         }
     }

@@ -191,7 +191,7 @@ impl Sender {
     }
 
     /// Waits until there are valid credentials: not as a part of the request, whose silence ends it.
-    async fn credentials_for(&self, operation: Operation) -> Result<Generation, S3Error> {
+    pub(super) async fn credentials_for(&self, operation: Operation) -> Result<Generation, S3Error> {
         if let Some(why) = &self.why_foreign {
             return Err(S3Error::local(operation, ErrorKind::Unusable, why));
         }
