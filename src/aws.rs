@@ -8,7 +8,6 @@ mod error_response;
 mod files;
 mod http;
 mod no_proxy;
-pub(crate) mod partition;
 mod proxy;
 mod service;
 

@@ -33,6 +33,7 @@ mod mount_table;
 mod mounts;
 pub mod object;
 pub mod open_files;
+mod partition;
 pub mod progress;
 mod range_list;
 mod recorded_options;

@@ -2,20 +2,12 @@
 
 use std::fmt;
 
+use crate::partition;
+
 /// A partition of AWS, or the server at a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Store(String);
 
-/// The regions of each partition start with this (AWS General Reference, "AWS partitions"). All others belong to `aws`.
-const PARTITIONS: [(&str, &str); 7] = [
-    ("cn-", "aws-cn"),
-    ("us-gov-", "aws-us-gov"),
-    ("us-iso-", "aws-iso"),
-    ("us-isob-", "aws-iso-b"),
-    ("us-isof-", "aws-iso-f"),
-    ("eu-isoe-", "aws-iso-e"),
-    ("eusc-", "aws-eusc"),
-];
 /// The domains of AWS's own endpoints: FIPS, dual-stack and VPC endpoints lead to the same buckets.
 const DOMAINS_OF_AWS: [&str; 4] = ["amazonaws.com", "amazonaws.com.cn", "api.aws", "amazonaws.eu"];
 
@@ -26,9 +18,7 @@ impl Store {
         if let Some(server) = url.map(server_of).filter(|server| !is_of_aws(server)) {
             return Self(server);
         }
-        let region = region.unwrap_or_default();
-        let partition = PARTITIONS.iter().find(|(start, _)| region.starts_with(start));
-        Self(partition.map_or("aws", |(_, name)| name).to_owned())
+        Self(partition::of_region(region.unwrap_or_default()).to_owned())
     }
 }
 

@@ -18,8 +18,9 @@ use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::clock::ServerClock;
 use super::idle_timeout::FollowConnections;
-use crate::aws::{self, ConnectError, Credentials, Service, Settings, partition};
+use crate::aws::{self, ConnectError, Credentials, Service, Settings};
 use crate::bucket::Bucket;
+use crate::partition;
 
 /// How to reach the server.
 #[derive(Clone, Debug)]
