@@ -975,7 +975,9 @@ fn too_few_threads_for_any_run_are_named() {
 
 /// Syncs after a command of the shell, as a user with no other process: root has no limit on its threads.
 fn as_a_user(trial: &Trial, limit: &str) -> FinishedRun {
-    fs::copy(env!("CARGO_BIN_EXE_efs2s3"), trial.folder.path().join("program")).unwrap();
+    // A file that this process has open for writing cannot be executed: a fork of another test may still hold it.
+    let program = trial.folder.path().join("program");
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_efs2s3")).arg(program).status().unwrap().success());
     fs::set_permissions(trial.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let run = format!("{limit} && exec ./program sync tree s3://site/www --mode plain");
     let user = (100_000 + std::process::id()).to_string();
