@@ -195,7 +195,7 @@ impl Deletes<'_> {
         let (context, started) = (self.context, Instant::now());
         let mut request = context.destination.delete_request(form);
         let mut in_doubt = InDoubt::default();
-        while !targets.is_empty() && !self.withholds(&targets, tally) {
+        while !targets.is_empty() && !self.withholds(&targets, &in_doubt, form, tally) {
             let given_up = match self.attempt(&mut request, &mut targets, &mut in_doubt, tally).await {
                 Err(error) if form == DeleteForm::Together && error.kind == ErrorKind::NotImplemented => {
                     self.only_alone = true;
@@ -218,7 +218,11 @@ impl Deletes<'_> {
                 }
             };
             for (target, error) in given_up {
-                self.account(&target, DeleteOutcome::Failed(error), started, tally);
+                if error.kind == ErrorKind::Interrupted && in_doubt.contains(&target.key) {
+                    self.account_stopped(&target, form, tally);
+                } else {
+                    self.account(&target, DeleteOutcome::Failed(error), started, tally);
+                }
             }
         }
         Vec::new()
@@ -242,7 +246,7 @@ impl Deletes<'_> {
                 Some(guard) => tally.withheld(&guard, &self.context.key(&target.key)),
             }
         }
-        if self.withholds(targets, tally) {
+        if self.withholds(targets, in_doubt, request.form(), tally) {
             targets.clear();
         }
         let sent = if targets.is_empty() {
@@ -322,14 +326,27 @@ impl Deletes<'_> {
         tally.delete_failed(Failure::of_request(key, &error));
     }
 
-    /// Withholds the deletes if the run ends.
-    fn withholds(&self, targets: &[DeleteTarget], tally: &mut Tally) -> bool {
+    /// Accounts a delete that S3 may have carried out, and that the run does not repeat because it ends.
+    fn account_stopped(&self, target: &DeleteTarget, form: DeleteForm, tally: &mut Tally) {
+        let message = "the run ended after an attempt without a usable response: S3 may have deleted the object";
+        let error = S3Error::local(form.operation(), ErrorKind::Transient, message);
+        tally.delete_failed(Failure::of_request(self.context.key(&target.key), &error));
+    }
+
+    /// Withholds the deletes if the run ends. Those that S3 may have carried out have failed.
+    fn withholds(&self, targets: &[DeleteTarget], in_doubt: &InDoubt, form: DeleteForm, tally: &mut Tally) -> bool {
         let guard = match &self.fatal {
             Some(error) => Guard::Listing { error: self.context.destination.explain(error) },
             None if self.context.shutdown.is_requested() => Guard::Interrupted,
             None => return false,
         };
-        withhold(self.context, targets, &guard, tally);
+        for target in targets {
+            if in_doubt.contains(&target.key) {
+                self.account_stopped(target, form, tally);
+            } else {
+                tally.withheld(&guard, &self.context.key(&target.key));
+            }
+        }
         true
     }
 

@@ -159,3 +159,18 @@ fn an_undisturbed_delete_costs_one_lookup() {
     // The root is statted once for all of them.
     assert_eq!(stats(&two) - stats(&one), 1);
 }
+
+#[test]
+fn a_stop_after_a_delete_without_a_response_does_not_count_the_object_as_kept() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    trial.object("orphan", "o", Duration::from_hours(1));
+    trial.s3.rule(Rule::on(Operation::DeleteObjects).always().does(Fault::ResetAfter));
+    let run = trial.start(&["--delete", "--max-delete", "100%", "--outage-timeout", "1m"]);
+    trial.wait_for_requests(Operation::DeleteObjects, 1);
+    run.signal("-TERM");
+    let run = run.end().expect(143);
+    assert!(!trial.has("orphan"));
+    assert_eq!((run.counted("deletes_failed"), run.counted("deletes_withheld")), (1, 0), "{}", run.stderr);
+    assert!(run.stderr.contains("S3 may have deleted the object"), "{}", run.stderr);
+}
