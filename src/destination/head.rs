@@ -112,7 +112,7 @@ impl Destination {
 
     /// Reads the first byte of an object whose HEAD S3 refuses without a code, for example because the credentials have
     /// expired. The error of a GET has its code, and `send` asks for other credentials. Returns what a GET shows, if it
-    /// is about the object, and whether S3 allows it.
+    /// is about the object, and whether another HEAD may succeed.
     ///
     /// # Errors
     /// Returns the error of the GET if it is not about the object.
@@ -131,7 +131,8 @@ impl Destination {
         match got {
             Ok(_) => Ok((format!("{reason}, and allows GetObject"), true)),
             Err(error) if matches!(error.concern(), Concern::Key | Concern::Prefix) => {
-                Ok((format!("{reason}; {error}"), false))
+                // Another status, such as that of an empty object, does not say that S3 refuses the HEAD too.
+                Ok((format!("{reason}; {error}"), error.status != Some(400)))
             }
             Err(error) => Err(error),
         }

@@ -557,6 +557,7 @@ fn a_stop_during_a_delete_withholds_it() {
     wait_until("deletes are in flight", || trial.count(Operation::DeleteObjects) > 0);
     run.signal("-TERM");
     let run = run.end().expect(143);
-    assert_eq!((run.counted("deletes_failed"), run.withheld_by("interrupted")), (0, 2500));
+    // S3 may have deleted the objects of the first batch: an internal error does not show that it did not.
+    assert_eq!((run.counted("deletes_failed"), run.withheld_by("interrupted")), (1000, 1500));
     assert!(trial.count(Operation::DeleteObjects) < 20);
 }
