@@ -205,7 +205,8 @@ fn run_outlasts_an_outage_longer_than_its_lease_and_writes_nothing_meanwhile() {
     let ttl = Duration::from_secs(2);
     let trial = slow(60, Duration::from_millis(200));
     let state = homes(&trial)[1].clone();
-    let first = trial.start(&["--state", &state, "--lease-ttl", "2s", "--concurrency", "2"]);
+    let options = ["--state", &state, "--lease-ttl", "2s", "--concurrency", "2", "--outage-timeout", "1m"];
+    let first = trial.start(&options);
     wait_until("the first run uploads", || uploads(&trial.s3) > 0);
     let away = Rule::on(Operation::PutObject).key_contains("lease.json").always();
     let away = away.during(|time| time < Duration::from_secs(8));
