@@ -4,7 +4,7 @@
 //! listing alone. It sends no more requests for that.
 //!
 //! 1. *An outdated row cannot cause a wrong result* (`DESIGN.md#outdated-rows`).
-//! 2. *A file that changed within the margin has no row*, because a later write may leave the same times.
+//! 2. *The row of a file that changed within the margin fits no file*, because a later write may leave the same times.
 //! 3. *Rows are streamed*: the run reads them beside the merge, in key order. It spools what differs, and merges it with
 //!    the old rows at its end. A run in which nothing differs writes no index.
 //! 4. *An index is untrusted input*. The run reports, ignores and rebuilds an index that is damaged or truncated, or
@@ -29,6 +29,7 @@ mod file;
 pub mod row;
 
 use edit::Edit;
+pub(crate) use edit::Removals;
 use file::{Damage, Head, RowReader};
 use row::Row;
 
@@ -165,21 +166,21 @@ impl Index {
     }
 
     /// Writes a new index, if anything differs from the old one.
-    pub(crate) async fn write(&self, state: &State) {
+    pub(crate) async fn write(&self, state: &State, removals: Removals) {
         let edits = std::mem::take(&mut *self.edits.lock().unwrap_or_else(PoisonError::into_inner));
         if edits.is_empty() {
             return;
         }
-        if let Err(error) = self.merge(state, edits).await {
+        if let Err(error) = self.merge(state, edits, removals).await {
             tracing::warn!(%error, "cannot write the index: the next run compares without what this run recorded");
         }
     }
 
-    async fn merge(&self, state: &State, edits: Spool<Edit>) -> Result<(), StateError> {
+    async fn merge(&self, state: &State, edits: Spool<Edit>, removals: Removals) -> Result<(), StateError> {
         let mut new = state.new_file().await?;
         let (old, head) = (self.old_rows().await, self.head.clone());
         let merged = tokio::task::spawn_blocking(move || -> io::Result<_> {
-            let differs = edit::merge(edits, old, file::RowWriter::new(&mut new, &head)?)?;
+            let differs = edit::merge(edits, removals, old, file::RowWriter::new(&mut new, &head)?)?;
             Ok(differs.then_some(new))
         });
         let new = merged.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));

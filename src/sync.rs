@@ -63,6 +63,7 @@ use tally::Tally;
 use transfer::Transfers;
 
 use crate::exit_code::ExitCode;
+use crate::index::Removals;
 
 /// How long a run that ends early may take to write the index, after the grace time of files in flight.
 const INDEX_GRACE: Duration = Duration::from_secs(5);
@@ -126,10 +127,7 @@ pub(crate) async fn sync(
     let forgotten = forgotten_mounts(context, input, tally, transferred.is_ok());
     context.record_mounts(&forgotten).await;
     tally.lost_changes = context.changes.finish();
-    // The index still has to show that a source without content had some.
-    if tally.empty_source().is_none() {
-        write_index(context).await;
-    }
+    write_index(context, if tally.empty_source().is_none() { Removals::Apply } else { Removals::Ignore }).await;
     transferred
 }
 
@@ -155,7 +153,7 @@ async fn abort_unfinished_uploads(context: &Context, input: &Input, succeeded: b
 
 /// Writes what this run recorded, also if the run stops early or fails: without the rows of its uploads, the next run
 /// would have to compare them by their times. A run that lost its lease writes nothing.
-async fn write_index(context: &Context) {
+async fn write_index(context: &Context, removals: Removals) {
     let (Some(index), Some(state)) = (&context.memory.index, &context.memory.state) else {
         return;
     };
@@ -163,7 +161,7 @@ async fn write_index(context: &Context) {
     if !context.may_write().await || shutdown.exit_code() == Some(ExitCode::LeaseHeld) {
         return;
     }
-    let writing = index.write(state);
+    let writing = index.write(state, removals);
     if !shutdown.is_requested() {
         writing.await;
     } else if tokio::time::timeout(INDEX_GRACE, writing).await.is_err() {

@@ -36,16 +36,27 @@ impl SpoolRecord for Edit {
     }
 }
 
+/// Whether a new index drops the rows of keys that the run found neither in the source nor at the destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removals {
+    Apply,
+    /// The source looks empty: the next run must still see that it had content.
+    Ignore,
+}
+
 /// Writes the old rows with the edits applied. Returns whether the result differs from the old rows.
 pub(super) fn merge<W: Write>(
     mut edits: Spool<Edit>,
+    removals: Removals,
     old: Option<RowReader>,
     mut new: RowWriter<W>,
 ) -> io::Result<bool> {
     if let Some(error) = edits.error.take() {
         return Err(error);
     }
-    let mut edits = edits.in_order()?.peekable();
+    let is_applied = |edit: &Edit| removals == Removals::Apply || edit.row.is_some();
+    let edits = edits.in_order()?.filter(|edit| edit.as_ref().map_or(true, is_applied));
+    let mut edits = edits.peekable();
     let mut differs = old.as_ref().is_none_or(|old| old.is_of_other_mode);
     for row in old.into_iter().flatten() {
         let row = row.map_err(io::Error::other)?;

@@ -73,7 +73,7 @@ impl StateFolder {
     async fn write(&self, rows: impl IntoIterator<Item = Row>) {
         let index = self.open().await;
         rows.into_iter().for_each(|row| index.record(row));
-        index.write(&self.state).await;
+        index.write(&self.state, Removals::Apply).await;
     }
 
     async fn rows(&self) -> Vec<Row> {
@@ -129,7 +129,7 @@ async fn rows_between_two_calls_are_removed_and_rows_not_reached_stay() {
     assert_eq!(index.take_row(&RelativeKey::new("d")).await, Some(row("d", 1)));
     index.record(row("d", 2));
     index.record(row("dd", 1));
-    index.write(&state.state).await;
+    index.write(&state.state, Removals::Apply).await;
     let expected = [row("b", 1), row("d", 2), row("dd", 1), row("e", 1)];
     assert_eq!(state.rows().await, expected, "a and c were between two calls, e was not reached");
 
@@ -142,8 +142,22 @@ async fn rows_between_two_calls_are_removed_and_rows_not_reached_stay() {
     index.take_row(&RelativeKey::new("b")).await;
     index.remove_remaining().await;
     index.remove(&RelativeKey::new("b"));
-    index.write(&state.state).await;
+    index.write(&state.state, Removals::Apply).await;
     assert_eq!(state.rows().await, []);
+}
+
+#[tokio::test]
+async fn rows_can_be_added_without_removals() {
+    let state = StateFolder::new();
+    state.write(["a", "c"].map(|key| row(key, 1))).await;
+    let index = state.open().await;
+    index.record(row("b", 1));
+    index.record(row("c", 2));
+    index.record(row("d", 1));
+    index.remove(&RelativeKey::new("d"));
+    index.remove_remaining().await;
+    index.write(&state.state, Removals::Ignore).await;
+    assert_eq!(state.rows().await, [row("a", 1), row("b", 1), row("c", 1)], "the last edit of c is a removal");
 }
 
 #[tokio::test]
@@ -157,7 +171,7 @@ async fn index_without_changes_is_not_written() {
     index.remove_remaining().await;
     index.record(row("b", 1));
     index.remove(&RelativeKey::new("c"));
-    index.write(&state.state).await;
+    index.write(&state.state, Removals::Apply).await;
     assert_eq!(std::fs::metadata(state.path()).unwrap().modified().unwrap(), before);
 }
 
@@ -176,7 +190,7 @@ async fn edits_that_exceed_memory_are_merged_in_order_and_the_last_of_a_key_coun
         index.remove(&RelativeKey::new(key(number)));
     }
     assert!(index.edits.lock().unwrap().chunks() > 3);
-    index.write(&state.state).await;
+    index.write(&state.state, Removals::Apply).await;
     let mut expected: Vec<Row> = (0..150_000_u64)
         .filter(|number| number % 5 != 0)
         .map(|number| row(&key(number), if number % 3 == 0 { 2 } else { 1 }))
@@ -297,7 +311,7 @@ async fn rows_of_another_mode_do_not_show_metadata_whoever_carries_them_over() {
     assert!(index.is_of_other_mode());
     assert_eq!(index.take_row(&RelativeKey::new("a")).await, Some(of_other_mode("a")));
     index.record(row("a", 2));
-    index.write(&state.state).await;
+    index.write(&state.state, Removals::Apply).await;
     let index = open().await;
     assert!(!index.is_of_other_mode());
     assert_eq!(index.take_row(&RelativeKey::new("a")).await, Some(row("a", 2)));

@@ -84,6 +84,28 @@ fn assert_hidden(trial: &Trial, run: &FinishedRun, names: &[&str]) {
 }
 
 #[test]
+fn what_a_run_over_an_empty_source_wrote_is_remembered() {
+    if !may_mount() {
+        return;
+    }
+    // The mount shows a directory of another mode, later. Without its row, its dates would show nothing when it is gone.
+    let trial = Trial::new();
+    fs::create_dir_all(trial.tree().join("d/hidden")).unwrap();
+    trial.object("orphan", "o", HOUR);
+    Trial::settle();
+    let state = state(&trial);
+    let options = ["--state", state.as_str(), "--delete", "--max-delete", "100%"];
+    let sync = |script: &str, more: &[&str]| run(&trial, script, "sync", "datasync", &[&options[..], more].concat());
+    let run = sync("mount -t tmpfs -o mode=1777 none tree/d", &[]).expect(3);
+    assert_eq!(run.withheld_by("empty_source"), 1, "{}", run.report);
+    let mode = || trial.stored("d/").headers["x-amz-meta-file-permissions"].clone();
+    assert_eq!(mode(), "0041777");
+    Trial::settle();
+    sync(NOTHING, &["--allow-missing-mounts", "--allow-empty-source"]).expect(0);
+    assert_eq!(mode(), "0040755");
+}
+
+#[test]
 fn objects_of_a_missing_mount_stay_until_it_is_allowed_to_be_missing() {
     if !may_mount() {
         return;
