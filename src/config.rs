@@ -240,6 +240,7 @@ impl SyncConfig {
 
     /// Opens the source and prepares the client. Nothing is sent to the destination yet.
     pub(crate) async fn open(self, shutdown: Shutdown, progress: Progress) -> Result<Setup, OpenError> {
+        progress.follow(&self.requests.sent_bytes);
         let config = self.fetch_range(&shutdown).await?;
         let source = Source::open(&config.source, config.deleting.requirements.clone(), config.walk_options()).await?;
         let (endpoint, send) = (&config.endpoint, config.send_options());

@@ -3,6 +3,7 @@
 //! Start reading at [`sync`], the pipeline. `DESIGN.md` shows where everything is, and gives the reasons for each
 //! decision.
 
+pub mod arenas;
 mod aws;
 mod boundary;
 mod bucket;
@@ -41,6 +42,7 @@ pub mod report;
 mod result_file;
 mod result_place;
 pub mod scope;
+mod sent_bytes;
 mod served;
 pub mod session;
 pub mod shutdown;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use efs2s3::cli::{Invocation, LogFormat};
 use efs2s3::exit_code::ExitCode;
 use efs2s3::progress::Progress;
-use efs2s3::{command, lambda, open_files, telemetry, threads};
+use efs2s3::{arenas, command, lambda, open_files, telemetry, threads};
 
 /// Each call to a file system that does not respond holds a thread forever. Other files and DNS need threads too.
 const MOST_BLOCKED_THREADS: usize = 8192;
@@ -23,6 +23,7 @@ const FEWEST_THREADS: usize = 4;
 const FOREVER: Duration = Duration::from_hours(24 * 365);
 
 fn main() -> ProcessExitCode {
+    arenas::limit();
     open_files::allow_as_many_as_possible();
     if lambda::is_here() {
         let progress = Progress::new(false, false);

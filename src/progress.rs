@@ -4,7 +4,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::sent_bytes::SentBytes;
 
 /// The shortest time between two changes of the line on a terminal.
 const REFRESH: Duration = Duration::from_millis(100);
@@ -12,6 +15,9 @@ const REFRESH: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(250);
 /// The shortest time between two log lines.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// From how many sent bytes on the line shows them: a large file changes no other number until it is stored.
+const LEAST_SENT: u64 = 1 << 20;
 
 /// The progress of a run. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +30,7 @@ pub struct Progress {
 #[derive(Debug)]
 struct State {
     line: String,
+    sent: SentBytes,
     /// When a line was last shown, or when the run started.
     last: Instant,
     is_shown: bool,
@@ -39,8 +46,13 @@ impl Progress {
             bar.set_style(style);
         }
         let every = wanted.then_some(if is_terminal { REFRESH } else { LOG_EVERY });
-        let state =
-            State { line: "no progress yet".to_owned(), last: Instant::now(), is_shown: false, is_finished: false };
+        let state = State {
+            line: "no progress yet".to_owned(),
+            sent: SentBytes::default(),
+            last: Instant::now(),
+            is_shown: false,
+            is_finished: false,
+        };
         let progress = Self { bar, every, state: Arc::new(Mutex::new(state)) };
         if let Some(every) = every {
             let progress = progress.clone();
@@ -48,6 +60,11 @@ impl Progress {
             let _ = std::thread::Builder::new().spawn(move || progress.show_again(every));
         }
         progress
+    }
+
+    /// Shows these bytes after each line, as they are sent.
+    pub(crate) fn follow(&self, sent: &SentBytes) {
+        self.state().sent = sent.clone();
     }
 
     /// Shows how far the run is: immediately the first time, and then in time.
@@ -82,9 +99,9 @@ impl Progress {
 
     fn write(&self, state: &mut State) {
         if self.bar.is_hidden() {
-            tracing::info!("{}", state.line);
+            tracing::info!("{}", state.text());
         } else {
-            self.bar.set_message(state.line.clone());
+            self.bar.set_message(state.text());
             if !state.is_shown {
                 self.bar.enable_steady_tick(TICK);
             }
@@ -106,5 +123,32 @@ impl Progress {
     /// Writes to stderr while the line is removed.
     pub(crate) fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
         self.bar.suspend(write)
+    }
+}
+
+impl State {
+    /// The line with the bytes that were sent.
+    fn text(&self) -> String {
+        let sent = self.sent.get();
+        if sent < LEAST_SENT {
+            return self.line.clone();
+        }
+        format!("{}, {} sent", self.line, ByteSize(sent).display().iec_short())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_shows_sent_bytes_while_no_file_is_stored() {
+        let (progress, sent) = (Progress::new(false, false), SentBytes::default());
+        progress.follow(&sent);
+        progress.state().line = "0 uploaded".to_owned();
+        sent.add(1000);
+        assert_eq!(progress.state().text(), "0 uploaded");
+        sent.add(5 << 20);
+        assert!(progress.state().text().starts_with("0 uploaded, 5.0"), "{}", progress.state().text());
     }
 }

@@ -1,11 +1,13 @@
-//! The memory that the container may use, or that the machine has.
+//! The memory that the container may use, or that the machine has, and the address space of the process.
+
+use rustix::process::{Resource, getrlimit};
 
 const LEAST_BYTES: u64 = 64 << 20;
 const MOST_BYTES: u64 = 1 << 30;
 
 /// Returns the default of `--memory`: a quarter of the memory, within bounds.
 pub(super) fn default_budget_bytes() -> u64 {
-    let limits = [cgroup_v2(), cgroup_v1(), machine()];
+    let limits = [cgroup_v2(), cgroup_v1(), machine(), getrlimit(Resource::As).current];
     let available = limits.into_iter().flatten().min().unwrap_or(MOST_BYTES);
     (available / 4).clamp(LEAST_BYTES, MOST_BYTES)
 }

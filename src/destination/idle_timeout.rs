@@ -33,6 +33,7 @@ use tokio::time::{Instant, Sleep};
 use super::document::WholeDocument;
 use super::operation::Operation;
 use super::send_queue::{Connection, SAMPLE_INTERVAL, SEND_QUEUES};
+use crate::sent_bytes::SentBytes;
 
 /// A healthy request is never idle for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,6 +63,8 @@ struct Progress {
     connection: Option<CaptureSmithyConnection>,
     /// How long the response may be silent once it has started.
     silence: Duration,
+    /// Counts the bytes of the body that the connection takes.
+    sent: SentBytes,
 }
 
 tokio::task_local! {
@@ -70,8 +73,8 @@ tokio::task_local! {
 }
 
 impl Activity {
-    pub(super) fn start(silence: Duration) -> Self {
-        let progress = Progress { last: Instant::now(), status: None, document: None, connection: None, silence };
+    pub(super) fn start(silence: Duration, sent: SentBytes) -> Self {
+        let progress = Progress { last: Instant::now(), status: None, document: None, connection: None, silence, sent };
         Self(Arc::new(Mutex::new(progress)))
     }
 
@@ -82,6 +85,13 @@ impl Activity {
 
     pub(super) fn record(&self) {
         self.progress().last = Instant::now();
+    }
+
+    /// Records that the connection took a piece of the body.
+    fn record_sent(&self, bytes: usize) {
+        let mut progress = self.progress();
+        progress.last = Instant::now();
+        progress.sent.add(bytes);
     }
 
     /// When a byte last moved.
@@ -183,8 +193,8 @@ impl Body for ObservedBody {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        self.activity.record();
         let take = self.rest.len().min(FRAME_BYTES);
+        self.activity.record_sent(take);
         let frame = self.rest.split_to(take);
         Poll::Ready(Some(Ok(Frame::data(frame))))
     }
@@ -352,7 +362,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_timeout_starts_at_the_last_byte_that_moved() {
-        let activity = Activity::start(IDLE_TIMEOUT);
+        let activity = Activity::start(IDLE_TIMEOUT, SentBytes::default());
         let begin = Instant::now();
         let mover = activity.clone();
         tokio::spawn(async move {
@@ -402,7 +412,7 @@ mod tests {
                     .build(),
             )
         });
-        let activity = Activity::start(IDLE_TIMEOUT);
+        let activity = Activity::start(IDLE_TIMEOUT, SentBytes::default());
         activity.progress().connection = Some(captured);
         (activity, client, server)
     }

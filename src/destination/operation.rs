@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sent_bytes::SentBytes;
+
 macro_rules! operations {
     ($($variant:ident = $api:literal, $report:literal;)*) => {
         /// An S3 operation.
@@ -105,6 +107,8 @@ pub struct Requests {
     retries: AtomicU64,
     throttled: AtomicU64,
     downloaded_bytes: AtomicU64,
+    /// Of the bodies that the progress line counts.
+    pub(crate) sent_bytes: SentBytes,
 }
 
 impl Requests {

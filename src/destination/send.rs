@@ -154,7 +154,7 @@ impl Sender {
         }
         self.requests.count(operation, attempts.retries > 0);
         let silences = attempts.silences.max(self.outages.silences(operation));
-        let activity = Activity::start(silence(silences));
+        let activity = Activity::start(silence(silences), self.requests.sent_bytes.clone());
         let timeout = idle_timeout(operation, silences);
         let result = tokio::select! {
             // A response that has arrived counts, even if the timeout has passed too.

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use std::io;
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 pub(crate) mod orphan;
 mod withhold;
@@ -146,13 +147,15 @@ type InDoubt = HashSet<RelativeKey>;
 /// # Errors
 /// Returns each target with its error if the run gives them up.
 async fn retry_some(
+    context: &Context,
     request: &mut DeleteRequest<'_>,
     sent: usize,
     failed: Vec<(DeleteTarget, S3Error)>,
 ) -> Result<Vec<DeleteTarget>, Vec<(DeleteTarget, S3Error)>> {
-    let Some((_, last)) = failed.last() else {
+    let Some((target, last)) = failed.last() else {
         return Ok(Vec::new());
     };
+    tracing::debug!(key = %context.key(&target.key), keys = failed.len(), error = %last, "S3 did not delete these keys");
     match request.retry_some(failed.len(), sent, last).await {
         Ok(()) => Ok(failed.into_iter().map(|(target, _)| target).collect()),
         Err(error) => {
@@ -179,10 +182,18 @@ impl Deletes<'_> {
     async fn delete_batch(&mut self, batch: Vec<DeleteTarget>, tally: &mut Tally) {
         let (together, mut alone): (Vec<DeleteTarget>, Vec<DeleteTarget>) =
             batch.into_iter().partition(|target| !self.only_alone && fits_a_batch(&self.context.key(&target.key)));
-        alone.extend(self.delete(DeleteForm::Together, together, tally).await);
+        let span = self.span_of(&together);
+        alone.extend(self.delete(DeleteForm::Together, together, tally).instrument(span).await);
         for target in alone {
-            self.delete(DeleteForm::Alone, vec![target], tally).await;
+            let span = self.span_of(std::slice::from_ref(&target));
+            self.delete(DeleteForm::Alone, vec![target], tally).instrument(span).await;
         }
+    }
+
+    /// The span of a request: each line of a retry has its first key, and how many there are.
+    fn span_of(&self, targets: &[DeleteTarget]) -> Span {
+        let first = targets.first().map(|target| tracing::field::display(self.context.key(&target.key)));
+        tracing::debug_span!("delete", key = first, keys = targets.len())
     }
 
     /// Deletes the targets with one request. Returns them if the server does not have this request.
@@ -208,7 +219,7 @@ impl Deletes<'_> {
                 Ok(outcomes) => {
                     let sent = targets.len();
                     let failed = self.settle(std::mem::take(&mut targets), outcomes, started, tally);
-                    match retry_some(&mut request, sent, failed).await {
+                    match retry_some(context, &mut request, sent, failed).await {
                         Ok(again) => {
                             targets = again;
                             Vec::new()

@@ -951,6 +951,25 @@ fn a_run_stays_below_a_low_limit_of_open_files() {
 }
 
 #[test]
+fn a_run_stays_below_a_low_limit_of_its_address_space() {
+    for limit in ["400000", "200000"] {
+        let trial = Trial::new();
+        for number in 0..200 {
+            trial.write(format!("d{}/f{number}", number % 7), number.to_string());
+        }
+        for large in ["a", "b", "c"] {
+            trial.write(format!("large-{large}"), large.repeat(40 << 20));
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {limit} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
+        command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain"]).env_remove("MALLOC_ARENA_MAX");
+        let run = trial.spawn(command, &[]).end().expect(0);
+        trial.assert_same();
+        assert_eq!(run.counted("uploaded"), 203, "{limit}");
+    }
+}
+
+#[test]
 fn a_walk_uses_as_many_threads_as_the_system_allows() {
     let trial = Trial::new();
     for number in 0..60 {

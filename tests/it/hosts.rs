@@ -1,4 +1,5 @@
-//! The hosts that requests go to. The expected ones are those of the AWS CLI: botocore asked for each of them.
+//! The hosts that requests go to. `tests/deploy/test_hosts.py` asks the library of the AWS CLI for each row of this file,
+//! and fails if it would ask for another host.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -85,19 +86,24 @@ fn check<R: Sync>(rows: &[(R, &str)], host: impl Fn(&R) -> String + Sync) {
 fn hosts_of_s3_are_those_of_the_aws_cli() {
     let rows = [
         (("site", "us-east-1", PLAIN, "auto"), "site.s3.us-east-1.amazonaws.com"),
+        (("site", "us-east-1", DUAL_STACK, "auto"), "site.s3.dualstack.us-east-1.amazonaws.com"),
         (("site", "us-east-1", FIPS, "auto"), "site.s3-fips.us-east-1.amazonaws.com"),
+        (("site", "us-east-1", BOTH, "auto"), "site.s3-fips.dualstack.us-east-1.amazonaws.com"),
         (("site", "eu-west-1", PLAIN, "auto"), "site.s3.eu-west-1.amazonaws.com"),
         (("site", "eu-west-1", DUAL_STACK, "auto"), "site.s3.dualstack.eu-west-1.amazonaws.com"),
         (("site", "us-gov-west-1", PLAIN, "auto"), "site.s3.us-gov-west-1.amazonaws.com"),
         (("site", "us-gov-west-1", DUAL_STACK, "auto"), "site.s3.dualstack.us-gov-west-1.amazonaws.com"),
         (("site", "us-gov-west-1", FIPS, "auto"), "site.s3-fips.us-gov-west-1.amazonaws.com"),
         (("site", "us-gov-west-1", BOTH, "auto"), "site.s3-fips.dualstack.us-gov-west-1.amazonaws.com"),
+        (("site", "us-gov-east-1", FIPS, "auto"), "site.s3-fips.us-gov-east-1.amazonaws.com"),
         (("site", "cn-north-1", PLAIN, "auto"), "site.s3.cn-north-1.amazonaws.com.cn"),
         (("site", "cn-north-1", DUAL_STACK, "auto"), "site.s3.dualstack.cn-north-1.amazonaws.com.cn"),
         (("my.site", "eu-west-1", PLAIN, "auto"), "s3.eu-west-1.amazonaws.com"),
         (("my.site", "us-gov-west-1", FIPS, "auto"), "s3-fips.us-gov-west-1.amazonaws.com"),
         (("Old_Bucket", "us-east-1", PLAIN, "auto"), "s3.us-east-1.amazonaws.com"),
         (("Old_Bucket", "us-east-1", BOTH, "auto"), "s3-fips.dualstack.us-east-1.amazonaws.com"),
+        (("site", "us-east-1", PLAIN, "path"), "s3.us-east-1.amazonaws.com"),
+        (("site", "eu-west-1", PLAIN, "virtual"), "site.s3.eu-west-1.amazonaws.com"),
         (("site", "eu-west-1", PLAIN, "path"), "s3.eu-west-1.amazonaws.com"),
         (("site", "eu-west-1", DUAL_STACK, "path"), "s3.dualstack.eu-west-1.amazonaws.com"),
         (("site", "us-gov-west-1", FIPS, "path"), "s3-fips.us-gov-west-1.amazonaws.com"),
@@ -105,6 +111,10 @@ fn hosts_of_s3_are_those_of_the_aws_cli() {
         (
             (ALIAS, "eu-west-1", PLAIN, "auto"),
             "www-ap-aws4dmbhwbg7u5ic5scztjkp4vnnouse1a-s3alias.s3.eu-west-1.amazonaws.com",
+        ),
+        (
+            (ALIAS, "us-gov-west-1", FIPS, "auto"),
+            "www-ap-aws4dmbhwbg7u5ic5scztjkp4vnnouse1a-s3alias.s3-fips.us-gov-west-1.amazonaws.com",
         ),
     ];
     check(&rows, |(bucket, region, settings, addressing)| of_s3(bucket, region, *settings, addressing));
@@ -131,6 +141,14 @@ fn hosts_of_access_points_are_those_of_the_aws_cli() {
             "www-ap-123456789012.s3-accesspoint-fips.us-gov-west-1.amazonaws.com",
         ),
         (
+            (POINT_IN_GOVCLOUD, "us-gov-west-1", BOTH, "auto"),
+            "www-ap-123456789012.s3-accesspoint-fips.dualstack.us-gov-west-1.amazonaws.com",
+        ),
+        (
+            (POINT_IN_GOVCLOUD, "us-gov-west-1", PLAIN, "path"),
+            "www-ap-123456789012.s3-accesspoint.us-gov-west-1.amazonaws.com",
+        ),
+        (
             (POINT_IN_CHINA, "cn-north-1", PLAIN, "auto"),
             "www-ap-123456789012.s3-accesspoint.cn-north-1.amazonaws.com.cn",
         ),
@@ -154,6 +172,7 @@ fn hosts_of_datasync_are_those_of_the_aws_cli() {
         (("aws-us-gov", "us-gov-west-1", FIPS), "datasync-fips.us-gov-west-1.amazonaws.com"),
         (("aws-us-gov", "us-gov-west-1", DUAL_STACK), "datasync.us-gov-west-1.api.aws"),
         (("aws-us-gov", "us-gov-west-1", BOTH), "datasync-fips.us-gov-west-1.api.aws"),
+        (("aws-us-gov", "us-gov-east-1", FIPS), "datasync-fips.us-gov-east-1.amazonaws.com"),
         (("aws-cn", "cn-north-1", PLAIN), "datasync.cn-north-1.amazonaws.com.cn"),
         (("aws-cn", "cn-north-1", DUAL_STACK), "datasync.cn-north-1.api.amazonwebservices.com.cn"),
     ];

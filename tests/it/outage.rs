@@ -68,6 +68,7 @@ fn a_run_outlasts_an_outage_of_any_kind_and_operation() {
 #[test]
 fn an_outage_is_logged_once_and_the_progress_line_continues() {
     let trial = tree(24);
+    trial.write("large", vec![b'x'; 3 << 20]);
     let first = OnceLock::new();
     trial.s3.rule(Rule::on(Operation::PutObject).always().does(Fault::custom(move |_| {
         let is_away = first.get_or_init(Instant::now).elapsed() < Duration::from_secs(14);
@@ -79,6 +80,8 @@ fn an_outage_is_logged_once_and_the_progress_line_continues() {
                    succeeded for 1m (--outage-timeout) bucket=\"site\"";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
     assert!(run.stderr.matches(" 0 uploaded (0B)").count() >= 2, "no counter moves: {}", run.stderr);
+    let shows_sent = |line: &str| line.contains(" 0 uploaded (0B), 0 deleted, 0 failed, ") && line.ends_with(" sent");
+    assert!(run.stderr.lines().any(shows_sent), "the line shows what is sent of a file in flight: {}", run.stderr);
 }
 
 #[test]
@@ -114,6 +117,24 @@ fn a_server_that_is_gone_ends_the_run_after_the_outage_timeout() {
             assert_eq!(failure["request_id"].is_null(), message.starts_with("not sent"), "{failure}");
         }
         assert!(ids.len() > 1 && unsent > 1, "{} {unsent}", ids.len());
+    }
+}
+
+#[test]
+fn each_retry_of_a_delete_names_its_keys() {
+    // S3 reads no XML that holds the second name.
+    for (operation, first, keys) in
+        [(Operation::DeleteObjects, "orphan1", 2), (Operation::DeleteObject, "o\u{fffe}", 1)]
+    {
+        let trial = tree(1);
+        for orphan in [first, "orphan2", "orphan3"].into_iter().take(keys) {
+            trial.object(orphan, "o", Duration::from_hours(1));
+        }
+        trial.s3.rule(Rule::on(operation).does(Fault::status(500, "InternalError")));
+        let options = ["--delete", "--max-delete", "100%"];
+        let run = trial.start_with(&options, &[("RUST_LOG", "debug")]).end().expect(0);
+        let retry = run.stderr.lines().find(|line| line.contains("retrying this request")).unwrap();
+        assert!(retry.contains(&format!("key=www/{first} keys={keys}")), "{retry}");
     }
 }
 
@@ -161,7 +182,11 @@ fn errors_of_single_keys_in_a_delete_response_are_retried() {
             let headers = vec![("content-type".to_owned(), "application/xml".to_owned())];
             Some(Reply { status: 200, headers, body: format!("<DeleteResult>{body}</DeleteResult>").into() })
         })));
-        let run = trial.sync(&["--delete", "--max-delete", "100%"]).expect(if retried { 0 } else { 3 });
+        let options = ["--delete", "--max-delete", "100%"];
+        let run = trial.start_with(&options, &[("RUST_LOG", "debug")]).end().expect(if retried { 0 } else { 3 });
+        let lines = run.stderr.lines().filter(|line| line.contains("S3 did not delete these keys"));
+        let named = lines.filter(|line| line.contains("key=www/orphan2") && line.contains("keys=3")).count();
+        assert_eq!(named, usize::from(retried), "{}", run.stderr);
         assert_eq!(run.counted("deleted"), if retried { 10 } else { 7 }, "{code}");
         assert_eq!(trial.count(Operation::DeleteObjects), if retried { 2 } else { 1 }, "{code}");
         let second = trial.s3.requests(Operation::DeleteObjects).pop().unwrap();
