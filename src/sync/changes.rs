@@ -15,18 +15,19 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, chan
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 mod file;
 mod intent;
 mod pending;
+mod recovery;
 
 use super::plan_file::Action;
 use super::reason::Reason;
 use crate::counted::counted;
 use crate::key::ObjectKey;
 use crate::result_place::ResultPlace;
-use file::{Appended, AppendedFile};
+use file::{Appended, AppendedFile, LOCK_TIMEOUT};
 pub(crate) use intent::Intent;
 use pending::{PendingFile, Slot};
 
@@ -49,7 +50,8 @@ pub struct Changes(Option<ResultPlace>);
 pub(crate) struct ChangesWriter(Option<Arc<Writer>>);
 
 /// One line of the file.
-#[derive(Serialize)]
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Change {
     action: Action,
     key: ObjectKey,
@@ -98,11 +100,16 @@ impl Changes {
         Ok(Self(Some(place)))
     }
 
-    /// Opens the file, and creates it if it does not exist.
+    /// Opens the file, and creates it if it does not exist. Appends what killed runs may have changed.
     ///
     /// # Errors
-    /// Returns what failed, with the path.
+    /// Returns what failed, with the path. A file that another process keeps locked is an error, because the run would lose
+    /// lines: it has changed nothing yet.
     pub(crate) fn open(self) -> Result<ChangesWriter, String> {
+        self.open_within(LOCK_TIMEOUT)
+    }
+
+    fn open_within(self, timeout: Duration) -> Result<ChangesWriter, String> {
         let Some(place) = self.0 else {
             return Ok(ChangesWriter::default());
         };
@@ -110,9 +117,9 @@ impl Changes {
         let (file, pending) = if let Some(device) = place.device() {
             (Appended::Device(device.clone()), PendingFile::none())
         } else {
-            let mut file = AppendedFile::open(place.path())
+            let file = AppendedFile::open(place.path())
+                .and_then(|mut file| recovery::recover(place.path(), &mut file, timeout).map(|()| file))
                 .map_err(|error| format!("cannot write the changes file to {}: {error}", path.display()))?;
-            pending::recover(place.path(), &mut file);
             (Appended::File(file), PendingFile::beside(place.path().to_owned()))
         };
         let (to_thread, messages) = sync_channel(MOST_WAITING);
@@ -175,7 +182,7 @@ impl ChangesWriter {
             Some(Ok(())) if refused == 0 => return None,
             Some(Ok(())) => (Some(refused), "it did not respond in time".to_owned()),
             Some(Err(Lost { lines, error })) => (Some(lines + refused), error),
-            None => (None, "it does not respond".to_owned()),
+            None => (None, "it does not respond, or another process has a lock on it".to_owned()),
         };
         let path = writer.path.display();
         let missing = match lines {
@@ -314,9 +321,13 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
 }
 
 #[cfg(test)]
+mod captured_log;
+
+#[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use super::captured_log::CapturedLog;
     use super::*;
     use crate::key::{Prefix, RelativeKey};
 
@@ -421,6 +432,40 @@ mod tests {
         assert!(tries < 1000);
         drop(to_thread);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_another_process_keeps_locked_is_an_error_before_the_first_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changes");
+        let reader = std::fs::File::create(&path).unwrap();
+        reader.lock().unwrap();
+        let open = || Changes::at(ResultPlace::anywhere(&path)).unwrap().open_within(Duration::ZERO);
+        let error = open().unwrap_err();
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("lock"), "{error}");
+        drop(reader);
+        assert_eq!(open().unwrap().finish(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_accepts_no_intent_in_time_is_one_warning_and_no_further_wait() {
+        let (log, _guard) = CapturedLog::start();
+        // Nothing reads the messages.
+        let (to_thread, messages) = sync_channel(8);
+        let (refused, is_slow) = (AtomicU64::new(0), AtomicBool::new(false));
+        let writer = Writer { path: PathBuf::from("changes"), to_thread, refused, is_slow };
+        let writer = ChangesWriter(Some(Arc::new(writer)));
+        let key = Prefix::new("www").unwrap().object_key(&RelativeKey::new("a"));
+        let start = tokio::time::Instant::now();
+        let first = writer.intend_deletes(std::iter::once(key.clone())).await;
+        let second = writer.intend_deletes(std::iter::once(key)).await;
+        assert_eq!(start.elapsed().as_secs(), TIMEOUT.as_secs());
+        assert_eq!(log.count("WARN"), 1);
+        assert_eq!(log.count("the changes file does not respond"), 1);
+        assert_eq!(messages.try_iter().count(), 1);
+        drop((first, second));
+        let lines = messages.try_iter().filter(|message| matches!(message, Message::Ended { line: Some(_), .. }));
+        assert_eq!(lines.count(), 2, "each request has its line");
     }
 
     #[test]

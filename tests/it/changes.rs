@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -302,6 +302,57 @@ fn the_next_run_appends_what_a_killed_run_may_have_changed() {
         trial.sync(&options).expect(0);
         assert_eq!(keys(&path), changed, "{operation:?}: once");
     }
+}
+
+/// The line of a killed run in its file beside the changes file.
+const KILLED: &str = "{\"action\":\"upload\",\"key\":\"www/killed\",\"reason\":\"absent\",\"size\":1}\n";
+
+#[test]
+fn the_file_of_a_killed_run_that_cannot_be_removed_is_appended_once() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let (path, file) = (trial.folder.path().join("changes"), trial.folder.path().join(".changes.AbCdEf.pending"));
+    fs::write(&file, KILLED).unwrap();
+    let (source, path_text) = (trial.tree().display().to_string(), path.to_str().unwrap());
+    for _ in 0..2 {
+        // A mount point cannot be removed.
+        let script = format!("mount --bind {0} {0} && exec \"$@\"", file.display());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync", &source]);
+        command.args(["s3://site/www", "--mode", "plain", "--changes", path_text]);
+        let run = trial.spawn(command, &[]).end().expect(0);
+        assert!(run.stderr.contains("cannot remove this empty file"), "{}", run.stderr);
+        assert!(run.stderr.contains(file.to_str().unwrap()), "{}", run.stderr);
+        assert_eq!(keys(&path), ["a", "killed"]);
+    }
+    trial.sync(&["--changes", path_text]).expect(0);
+    assert_eq!((keys(&path).len(), pending(&trial)), (2, 0));
+}
+
+#[test]
+fn a_file_that_is_only_named_like_that_of_a_killed_run_stays() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let path = trial.folder.path().join("changes");
+    let beside = |random: &str| trial.folder.path().join(format!(".changes.{random}.pending"));
+    let notes = trial.folder.path().join("notes");
+    fs::write(&notes, KILLED).unwrap();
+    symlink(&notes, beside("symlnk")).unwrap();
+    fs::hard_link(&notes, beside("linked")).unwrap();
+    fs::write(beside("twoIn1"), KILLED.repeat(2)).unwrap();
+    fs::write(beside("nolong"), "my notes\n").unwrap();
+    fs::write(beside("notes"), KILLED).unwrap();
+    fs::create_dir(beside("folder")).unwrap();
+    fs::File::create(beside("sparse")).unwrap().set_len(1 << 40).unwrap();
+    let names = ["symlnk", "linked", "twoIn1", "nolong", "notes", "folder", "sparse"];
+    let run = trial.sync(&["--changes", path.to_str().unwrap()]).expect(0);
+    assert_eq!(keys(&path), ["a"]);
+    for name in names {
+        let path = beside(name);
+        assert!(path.symlink_metadata().is_ok(), "{name} stays");
+        assert!(run.stderr.contains(path.to_str().unwrap()), "{name}: {}", run.stderr);
+    }
+    assert_eq!(run.stderr.matches("WARN").count(), names.len(), "{}", run.stderr);
 }
 
 /// How many files of runs in flight or killed lie beside the changes file.

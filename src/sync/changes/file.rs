@@ -4,11 +4,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Access, FlockOperation, OFlags, access, flock};
+use rustix::io::Errno;
 
 use crate::device::Device;
 use crate::open_files::when_one_is_free;
+
+/// How long a lock of another process is waited for, before a warning or an error says so.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// A file or device that is only appended to.
 #[derive(Debug)]
@@ -23,7 +30,13 @@ pub(super) enum Appended {
 pub(super) struct AppendedFile {
     path: PathBuf,
     file: File,
+    /// How long an append waits for the lock until a warning says so.
+    warn_after: Duration,
 }
+
+/// A file that no other process appends to, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Locked<'a>(&'a AppendedFile);
 
 /// Checks that a file can be appended to, or created in its folder. Changes nothing.
 pub(super) fn check(path: &Path) -> io::Result<()> {
@@ -76,41 +89,40 @@ impl AppendedFile {
         if stat.nlink() > 1 {
             return Err(io::Error::other("it has another hard link, which may be in the source"));
         }
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, warn_after: LOCK_TIMEOUT })
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Appends whole lines, all of them or none. Other runs may append to the same file.
+    /// Appends whole lines, all of them or none. Waits while another process has a lock on the file.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         loop {
-            // A file system without locks has no other run's lines either, or keeps short writes whole.
-            let _ = flock(&self.file, FlockOperation::LockExclusive);
-            if self.is_in_place() {
-                break;
+            if let Some(locked) = self.lock(self.warn_after)? {
+                return locked.append(lines);
             }
-            *self = Self::open(&self.path)?;
+            tracing::warn!(
+                path = %self.path.display(),
+                "another process has had a lock on the changes file for {} seconds: waiting for it. The reader of the file \
+                 must rename it before it takes the lock",
+                self.warn_after.as_secs()
+            );
         }
-        let written = self.append_locked(lines);
-        let _ = flock(&self.file, FlockOperation::Unlock);
-        written
     }
 
-    fn append_locked(&mut self, lines: &[u8]) -> io::Result<()> {
-        let length = self.file.metadata()?.len();
-        let mut last = [b'\n'];
-        if let Some(end) = length.checked_sub(1) {
-            let _ = self.file.read_exact_at(&mut last, end);
+    /// Takes the lock, which other runs take for each write. Returns `None` if another process keeps it for this long.
+    pub(super) fn lock(&mut self, timeout: Duration) -> io::Result<Option<Locked<'_>>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) if Instant::now() >= deadline => return Ok(None),
+                Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_RETRY),
+                // A file system without locks has no other run's lines either, or keeps short writes whole.
+                Ok(()) | Err(_) if self.is_in_place() => return Ok(Some(Locked(self))),
+                Ok(()) | Err(_) => *self = Self::open(&self.path)?,
+            }
         }
-        // A run that was killed may have left a part of a line.
-        let separator: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
-        let written = self.file.write_all(&[separator, lines].concat());
-        if written.is_err() {
-            let _ = self.file.set_len(length);
-        }
-        written
     }
 
     /// Whether the path still names this file: its reader may have renamed it away.
@@ -121,8 +133,39 @@ impl AppendedFile {
     }
 }
 
+impl Locked<'_> {
+    /// Appends whole lines, all of them or none.
+    pub(super) fn append(&self, lines: &[u8]) -> io::Result<()> {
+        let mut file = &self.0.file;
+        let length = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if let Some(end) = length.checked_sub(1) {
+            let _ = file.read_exact_at(&mut last, end);
+        }
+        // A run that was killed may have left a part of a line.
+        let separator: &[u8] = if last == [b'\n'] { b"" } else { b"\n" };
+        let written = file.write_all(&[separator, lines].concat());
+        if written.is_err() {
+            let _ = file.set_len(length);
+        }
+        written
+    }
+
+    /// Writes the lines to disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let _ = flock(&self.0.file, FlockOperation::Unlock);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::captured_log::CapturedLog;
     use super::*;
 
     #[test]
@@ -134,5 +177,39 @@ mod tests {
         file.append(b"a\nb\n").unwrap();
         file.append(b"c\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\npart\na\nb\nc\n");
+    }
+
+    #[test]
+    fn an_append_waits_for_a_lock_with_a_warning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = AppendedFile { warn_after: Duration::from_millis(10), ..AppendedFile::open(&path).unwrap() };
+        let reader = File::open(&path).unwrap();
+        flock(&reader, FlockOperation::LockExclusive).unwrap();
+        let (log, _guard) = CapturedLog::start();
+        let warned = log.clone();
+        thread::spawn(move || {
+            while warned.count("another process has had a lock on the changes file") == 0 {
+                thread::sleep(LOCK_RETRY);
+            }
+            drop(reader);
+        });
+        file.append(b"a\n").unwrap();
+        assert!(log.count("WARN") >= 1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
+    }
+
+    #[test]
+    fn a_lock_of_another_process_is_not_waited_for_without_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = AppendedFile::open(&path).unwrap();
+        let reader = File::open(&path).unwrap();
+        flock(&reader, FlockOperation::LockExclusive).unwrap();
+        assert!(file.lock(Duration::from_millis(50)).unwrap().is_none());
+        drop(reader);
+        file.lock(Duration::ZERO).unwrap().unwrap().append(b"a\n").unwrap();
+        file.lock(Duration::ZERO).unwrap().unwrap().append(b"b\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb\n");
     }
 }
