@@ -349,6 +349,9 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
+    /// What is done to a file that is named like that of a killed run.
+    type Spoil = fn(&Path);
+
     /// Writes a file that is named like that of a killed run, and returns what becomes of it.
     fn recovered(content: &[u8], change: impl FnOnce(&Path)) -> (Result<Recovered, Unrecovered>, String) {
         let folder = tempfile::tempdir().unwrap();
@@ -379,7 +382,7 @@ mod tests {
             assert!(matches!(recovered, Err(Unrecovered::Foreign(found)) if found == reason), "{recovered:?}");
             assert_eq!(appended, "");
         }
-        let other_places: [(fn(&Path), Foreign); 5] = [
+        let other_places: [(Spoil, Foreign); 5] = [
             (|path| fs::hard_link(path, path.with_extension("link")).unwrap(), Foreign::OtherLink),
             (
                 |path| {
