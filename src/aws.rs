@@ -1,12 +1,14 @@
 //! What all AWS clients share: settings, certificates, endpoints and credentials.
 
 pub(crate) mod causes;
+mod classifier;
 mod credentials;
 mod environment;
 pub(crate) mod error_kind;
-mod error_response;
+pub(crate) mod error_response;
 mod files;
 mod http;
+mod no_credentials;
 mod no_proxy;
 mod proxy;
 mod service;
@@ -23,8 +25,9 @@ use futures::FutureExt;
 
 use crate::endpoint_url::EndpointUrlError;
 use crate::exit_code::ExitCode;
-pub(crate) use credentials::{Credentials, Generation, NoCredentials};
+pub(crate) use credentials::{Credentials, Generation};
 pub(crate) use environment::set_variable;
+pub(crate) use no_credentials::NoCredentials;
 use proxy::ProxyError;
 pub(crate) use proxy::name_of_proxy_to;
 pub(crate) use service::Service;

@@ -20,20 +20,13 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::time::Instant;
 
-use super::causes::causes;
-use super::error_kind::{ErrorForm, ErrorKind};
+use super::error_kind::ErrorKind;
+use super::error_response::ErrorForm;
+use super::no_credentials::{ATTEMPT_TIMEOUT, NoCredentials, PATIENCE};
 use super::{ConnectError, Service};
 
 /// How long before their end credentials are due, at most; a quarter of their life if that is shorter.
 const AHEAD: Duration = Duration::from_mins(5);
-/// How long one request to the source may take. A program that supplies credentials may call a service itself.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a source is asked again that responds with 429 or 5xx, or with credentials that AWS rejected.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// How long a source is asked again that does not respond, or fails without a status.
-const PATIENCE_IN_SILENCE: Duration = Duration::from_secs(20);
-/// How long the metadata service of an instance is asked again. A host that is not an instance has none.
-const PATIENCE_WITH_METADATA_SERVICE: Duration = Duration::from_secs(3);
 /// The longest pause before the first retry. It doubles with each retry.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -53,14 +46,6 @@ pub(crate) struct Credentials(Arc<Shelf>);
 /// Which credentials a request was signed with: the credentials that the source returned as the n-th.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Generation(u64);
-
-/// Why there are no credentials.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NoCredentials {
-    message: String,
-    /// How long to ask the source again, in total. `None`: it will not respond otherwise.
-    patience: Option<Duration>,
-}
 
 /// Creates the provider of the settings, and reads the settings files again.
 pub(super) type Load =
@@ -306,45 +291,6 @@ impl Current {
     }
 }
 
-impl NoCredentials {
-    fn permanent(reason: &str) -> Self {
-        Self { message: format!("cannot load the credentials: {reason}"), patience: None }
-    }
-
-    fn unfinished() -> Self {
-        Self::permanent("the request to their source did not end")
-    }
-}
-
-impl From<&CredentialsError> for NoCredentials {
-    fn from(error: &CredentialsError) -> Self {
-        // The outer message says that credentials are missing. The status is shown in another form.
-        let has_no_status = |cause: &String| !cause.contains("StatusCode(");
-        let causes = causes(error).into_iter().skip(1).filter(has_no_status).collect::<Vec<_>>().join(": ");
-        let what = match (error, status_in(&format!("{error:?}"))) {
-            (CredentialsError::CredentialsNotLoaded(_), _) => "no credentials".to_owned(),
-            (CredentialsError::InvalidConfiguration(_), _) => "cannot load the credentials".to_owned(),
-            (CredentialsError::ProviderTimedOut(_), _) => {
-                let limit = humantime::format_duration(ATTEMPT_TIMEOUT);
-                return Self {
-                    message: format!("the credentials source did not respond within {limit}"),
-                    patience: patience_with(error),
-                };
-            }
-            (_, Some(status)) => format!("the credentials source failed (HTTP {status})"),
-            (_, None) => "the credentials source failed".to_owned(),
-        };
-        let message = if causes.is_empty() { what } else { format!("{what}: {causes}") };
-        Self { message, patience: patience_with(error) }
-    }
-}
-
-impl fmt::Display for NoCredentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Credentials")
@@ -364,37 +310,9 @@ impl ProvideCredentials for Credentials {
     }
 }
 
-/// Returns how long a source is asked again after this error. The SDK's errors show the status of a response, and the
-/// error inside a profile, in their debug text alone.
-fn patience_with(error: &CredentialsError) -> Option<Duration> {
-    let text = format!("{error:?}");
-    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-    if has(&["ImdsCommunicationError"]) {
-        return Some(PATIENCE_WITH_METADATA_SERVICE);
-    }
-    if has(&["InvalidConfiguration(", "CredentialsNotLoaded("]) {
-        return None;
-    }
-    match status_in(&text) {
-        Some(408 | 429 | 500..) => Some(PATIENCE),
-        // STS reports its limits as 400.
-        Some(_) if has(&["Throttling", "RequestLimitExceeded", "SlowDown", "IDPCommunicationError"]) => Some(PATIENCE),
-        Some(400..) => None,
-        // The shell has no such program, or may not start it.
-        _ if has(&["exit status: 126", "exit status: 127"]) => None,
-        _ => Some(PATIENCE_IN_SILENCE),
-    }
-}
-
 /// Returns a time as it is shown in a log line.
 fn time_of_day(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
-}
-
-/// Returns the status of the response that an error shows.
-fn status_in(text: &str) -> Option<u16> {
-    let (_, rest) = text.split_once("StatusCode(")?;
-    rest.split_once(')')?.0.parse().ok()
 }
 
 #[cfg(test)]
@@ -473,25 +391,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_error_decides_how_long_a_source_is_asked() {
-        let status = |status: u16| CredentialsError::provider_error(format!("StatusCode({status})"));
-        for (error, patience) in [
-            (status(503), Some(PATIENCE)),
-            (status(408), Some(PATIENCE)),
-            (status(403), None),
-            (CredentialsError::provider_error("Throttling StatusCode(400)"), Some(PATIENCE)),
-            (CredentialsError::provider_error("exited with code exit status: 1"), Some(PATIENCE_IN_SILENCE)),
-            (CredentialsError::provider_error("exited with code exit status: 127"), None),
-            (CredentialsError::provider_timed_out(ATTEMPT_TIMEOUT), Some(PATIENCE_IN_SILENCE)),
-            (CredentialsError::not_loaded("nothing is set"), None),
-            (CredentialsError::invalid_configuration("no such profile"), None),
-            (CredentialsError::provider_error(CredentialsError::invalid_configuration("inside a profile")), None),
-        ] {
-            assert_eq!(patience_with(&error), patience, "{error:?}");
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_failed_renewal_keeps_valid_credentials() {
         let (credentials, asked) = credentials(&[Ok("a"), Err(busy)]);
@@ -518,16 +417,6 @@ mod tests {
         assert!(credentials.0.held().has_logged_end);
         assert_eq!(name(&credentials).await.as_deref(), Ok("b"));
         assert!(!credentials.0.held().has_logged_end, "of the new credentials");
-    }
-
-    #[test]
-    fn the_error_of_a_source_names_its_status_and_no_types() {
-        let failed =
-            CredentialsError::provider_error("Non-success status from HTTP credential provider: StatusCode(500)");
-        assert_eq!(NoCredentials::from(&failed).to_string(), "the credentials source failed (HTTP 500)");
-        let refused = CredentialsError::unhandled(std::io::Error::other("connection refused"));
-        let message = NoCredentials::from(&refused).to_string();
-        assert_eq!(message, "the credentials source failed: connection refused");
     }
 
     #[tokio::test(start_paused = true)]

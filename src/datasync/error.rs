@@ -1,4 +1,4 @@
-//! An error of a request to DataSync, with the class that the attempt decides by. `aws/error_kind` gives its kind.
+//! An error of a request to DataSync, with the class that the attempt decides by. `aws/classifier` gives its kind.
 
 use std::error::Error;
 use std::fmt;
@@ -8,8 +8,10 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::NoCredentials;
+use crate::aws::Service;
 use crate::aws::causes::causes;
-use crate::aws::error_kind::{ErrorForm, ErrorKind, Service};
+use crate::aws::error_kind::ErrorKind;
+use crate::aws::error_response::ErrorForm;
 
 /// An error of a request to DataSync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +203,7 @@ impl Error for ServiceError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::error_kind::ErrorResponse;
+    use crate::aws::error_response::ErrorResponse;
 
     #[test]
     fn a_request_that_the_settings_do_not_allow_was_not_sent() {

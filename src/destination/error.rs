@@ -10,9 +10,10 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 use super::idle_timeout::Stalled;
 use super::operation::Operation;
 use super::proof::IN_ITS_PLACE;
+use crate::aws::Service;
 use crate::aws::causes::causes;
 pub(crate) use crate::aws::error_kind::{Concern, ErrorKind};
-use crate::aws::error_kind::{ErrorForm, ErrorResponse, Service};
+use crate::aws::error_response::{ErrorForm, ErrorResponse};
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
