@@ -99,6 +99,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("quiet/below")).unwrap();
         std::fs::create_dir_all(folder.path().join("changed/below")).unwrap();
         std::os::unix::fs::symlink("quiet", folder.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("changed", folder.path().join("to_changed")).unwrap();
         std::thread::sleep(Duration::from_millis(20));
         let since = EpochNanos::now();
         std::thread::sleep(Duration::from_millis(20));
@@ -116,11 +117,12 @@ mod tests {
             ("changed/f", true),
             ("changed/below/f", true),
             ("changed/gone/", true),
+            ("to_changed/f", true),
         ] {
             assert_eq!(check(since).may_have_left(key), left, "{key}");
         }
-        std::fs::write(folder.path().join("new"), "").unwrap();
-        for (key, left) in [("quiet/f", false), ("f", true), ("gone/f", true)] {
+        std::os::unix::fs::symlink("quiet", folder.path().join("new")).unwrap();
+        for (key, left) in [("quiet/f", false), ("f", true), ("gone/f", true), ("new/f", true)] {
             assert_eq!(check(since).may_have_left(key), left, "{key}");
         }
     }
