@@ -253,13 +253,12 @@ async fn with_report(
         }
         // A usage error needs no report: the run has done nothing.
         (Err(error), _) if error.exit_code() == ExitCode::Usage => return Err(error),
-        // The run lost its lease, and the error says why.
-        (Err(error), Some(ExitCode::LeaseHeld)) => {
-            Report::without_work(&subject, Some(error.to_string()), ExitCode::LeaseHeld)
+        // If the run lost its lease, the error says how.
+        (Err(error), None | Some(ExitCode::LeaseHeld)) => {
+            Report::without_work(&subject, Some(error.to_string()), error.exit_code())
         }
-        // What a stop request interrupts fails because of it.
+        // What a signal interrupts fails because of it.
         (Err(_), Some(stopped)) => Report::without_work(&subject, None, stopped),
-        (Err(error), None) => Report::without_work(&subject, Some(error.to_string()), error.exit_code()),
     };
     control.progress.finish();
     conclude(&report, file)

@@ -12,6 +12,14 @@
 //! 6. *A server that ignores conditional writes* gives the same lease to two runs. The first run with a state on S3 finds
 //!    this out, and the lease records where they work (`DESIGN.md#lease-probe`).
 //! 7. *A damaged lease* counts as held by an unknown run until its time to live has passed since it was written.
+//!
+//! The exit code of a run that does not have its lease ([`LeaseError::exit_code`]):
+//!
+//! | the run | exit code |
+//! |---|---|
+//! | finds that another run holds the lease, at any time | 11 |
+//! | fails to read or write the state before its work starts | 1 |
+//! | fails to renew the lease during its work | 11: another run may take the lease over |
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -22,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::key_range::KeyRange;
 use crate::scope::Scope;
@@ -75,7 +84,18 @@ pub enum LeaseError {
     State(#[from] StateError),
     /// The run took the lease, and lost it before its work started.
     #[error("{0}")]
-    Lost(String),
+    Lost(LostLease),
+}
+
+/// How the run lost its lease, as a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LostLease {
+    /// Another run took the lease over, or the lease was deleted.
+    #[error("{0}")]
+    ToAnother(String),
+    /// The run could not renew the lease.
+    #[error("{0}")]
+    NotRenewed(String),
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -105,8 +125,7 @@ struct LeaseHolder {
     fence: Fence,
     shutdown: Shutdown,
     held: tokio::sync::Mutex<Held>,
-    /// Why the run has lost the lease.
-    lost: OnceLock<String>,
+    lost: OnceLock<LostLease>,
 }
 
 enum LeaseStatus {
@@ -121,6 +140,17 @@ struct OtherLeases {
     overlapping: Option<String>,
     /// Whether one of them records that conditional writes work.
     has_proof: bool,
+}
+
+impl LeaseError {
+    /// The exit code of a run that ends with this error before its work starts.
+    #[must_use]
+    pub const fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Held { .. } | Self::Lost(LostLease::ToAnother(_)) => ExitCode::LeaseHeld,
+            Self::State(_) | Self::Lost(LostLease::NotRenewed(_)) => ExitCode::Fatal,
+        }
+    }
 }
 
 impl Lease {
@@ -157,7 +187,10 @@ impl Lease {
         match checked {
             Ok(()) => Ok(lease),
             Err(error) => {
-                let lost = lease.why_lost().map(|why| LeaseError::Lost(why.to_owned()));
+                // The error of the state says more than that the lease expired meanwhile.
+                let is_of_state = matches!(&error, LeaseError::State(error) if !matches!(error, StateError::Stopped));
+                let lost = lease.lost().filter(|lost| !is_of_state || matches!(lost, LostLease::ToAnother(_)));
+                let lost = lost.map(LeaseError::Lost);
                 lease.release().await;
                 Err(lost.unwrap_or(error))
             }
@@ -196,9 +229,9 @@ impl Lease {
         self.holder.fence.clone()
     }
 
-    /// Why the run has lost the lease, if that is so.
-    pub(crate) fn why_lost(&self) -> Option<&str> {
-        self.holder.lost.get().map(String::as_str)
+    /// How the run has lost the lease, if that is so.
+    pub(crate) fn lost(&self) -> Option<LostLease> {
+        self.holder.lost.get().cloned()
     }
 
     /// Releases the lease; only for a short time, because the lease expires on its own.
@@ -410,7 +443,7 @@ mod tests {
         let file = folder.path().join(destination.file_name(LEASE));
         std::fs::write(&file, "damaged").unwrap();
         tokio::time::timeout(TTL, shutdown.requested()).await.unwrap();
-        assert_eq!(shutdown.exit_code(), Some(crate::exit_code::ExitCode::LeaseHeld));
+        assert_eq!(shutdown.exit_code(), Some(ExitCode::LeaseHeld));
         // The damaged lease counts as held until its time to live has passed.
         let unknown = take(&state, &destination, &Shutdown::default()).await.unwrap_err();
         assert!(unknown.to_string().contains("damaged"), "{unknown}");
@@ -442,7 +475,7 @@ mod tests {
         meanwhile(Arc::new(State::in_folder(moved.clone(), Shutdown::default())), whole).await;
         std::fs::remove_file(folder.path()).unwrap();
         std::fs::rename(&moved, folder.path()).unwrap();
-        (lease.fence().opened().await, lease.why_lost().map(str::to_owned))
+        (lease.fence().opened().await, lease.lost().map(|lost| lost.to_string()))
     }
 
     #[tokio::test]
@@ -462,6 +495,29 @@ mod tests {
         assert_eq!(expired_after(refused, async |_, _| {}).await, (true, None));
         let (may_write, lost) = expired(async |state, whole| other(state, whole, "c", "f").await).await;
         assert!(!may_write && lost.unwrap().contains("another run took over the lease"));
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_renewed_once_the_folder_of_the_state_is_back() {
+        let (folder, state, destination) = state();
+        let times = LeaseTimes { ttl: TTL, outage_timeout: Duration::from_mins(1) };
+        let lease = Lease::take(Arc::clone(&state), &destination, times, Shutdown::default()).await.unwrap();
+        let moved = folder.path().with_extension("moved");
+        std::fs::rename(folder.path(), &moved).unwrap();
+        tokio::time::sleep(TTL * 2).await;
+        assert!(!lease.fence().may_write() && !folder.path().exists());
+        std::fs::rename(&moved, folder.path()).unwrap();
+        assert!(lease.fence().opened().await, "{:?}", lease.lost());
+    }
+
+    #[test]
+    fn a_lease_of_another_run_is_exit_code_11_and_a_state_that_fails_is_exit_code_1() {
+        let text = String::new;
+        let lost = |lost| LeaseError::Lost(lost).exit_code();
+        assert_eq!(LeaseError::Held { holder: text() }.exit_code(), ExitCode::LeaseHeld);
+        assert_eq!(lost(LostLease::ToAnother(text())), ExitCode::LeaseHeld);
+        assert_eq!(lost(LostLease::NotRenewed(text())), ExitCode::Fatal);
+        assert_eq!(LeaseError::State(StateError::Stopped).exit_code(), ExitCode::Fatal);
     }
 
     #[tokio::test]

@@ -120,11 +120,11 @@ impl SessionError {
     pub const fn exit_code(&self) -> ExitCode {
         match self {
             Self::StateInside(_) => ExitCode::Usage,
-            Self::Lease(LeaseError::Held { .. } | LeaseError::Lost(_)) => ExitCode::LeaseHeld,
             Self::Stopped(exit_code) => *exit_code,
             Self::Connect(error) => error.exit_code(),
             Self::Open(error) => error.exit_code(),
-            Self::Lease(LeaseError::State(_)) | Self::Served(_) => ExitCode::Fatal,
+            Self::Lease(error) => error.exit_code(),
+            Self::Served(_) => ExitCode::Fatal,
         }
     }
 
@@ -246,7 +246,7 @@ impl Session {
         let (inner, requests, setup) = match in_time(&shutdown, opening).await.flatten() {
             Ok(opened) => opened,
             Err(error) => {
-                let lost = lease.as_ref().and_then(Lease::why_lost).map(|why| LeaseError::Lost(why.to_owned()));
+                let lost = lease.as_ref().and_then(Lease::lost).map(LeaseError::Lost);
                 if let Some(lease) = lease {
                     lease.release().await;
                 }
@@ -264,9 +264,11 @@ impl Session {
             }
             Err(error) => {
                 // What a stop request interrupts fails because of it.
-                let (error, exit_code) = match shutdown.exit_code() {
-                    Some(stopped) => (None, stopped),
-                    None => (Some(error.to_string()), ExitCode::Fatal),
+                let lost = lease.as_ref().and_then(Lease::lost).map(LeaseError::Lost);
+                let (error, exit_code) = match (shutdown.exit_code(), lost) {
+                    (Some(_), Some(lost)) => (Some(lost.to_string()), lost.exit_code()),
+                    (Some(stopped), None) => (None, stopped),
+                    (None, _) => (Some(error.to_string()), ExitCode::Fatal),
                 };
                 let report = Report::without_work(&subject, error, exit_code);
                 Ok(Opened::Failed(Box::new(end(&subject, report, lease, state.as_deref(), &scope, &requests).await)))
@@ -479,8 +481,8 @@ async fn end(
     requests: &Requests,
 ) -> Report {
     if let (Some(lease), Some(state)) = (lease, state) {
-        if let Some(why) = lease.why_lost() {
-            report.stopped_because(why);
+        if let Some(lost) = lease.lost() {
+            report.stopped_because(&lost.to_string());
         }
         past::store(state, scope, &report).await;
         lease.release().await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{LeaseHolder, LeaseRecord, LeaseStatus, content, now, status};
+use super::{LeaseHolder, LeaseRecord, LeaseStatus, LostLease, content, now, status};
 use crate::exit_code::ExitCode;
 use crate::fence::Fence;
 use crate::state::{ExpectedVersion, StateError, Version};
@@ -178,29 +178,33 @@ impl LeaseHolder {
     fn lose(&self, lost: &NotRenewed, since: Duration) {
         let seconds = since.as_secs();
         let has_expired = since >= self.times.ttl;
-        let why = match lost {
-            NotRenewed::TakenOver(by) if has_expired => format!(
+        let lost = match lost {
+            NotRenewed::TakenOver(by) if has_expired => LostLease::ToAnother(format!(
                 "another run took over the lease ({by}), which this run could not renew for {seconds} s: stopping. If outages \
                  last this long, pass a longer --lease-ttl"
-            ),
-            NotRenewed::TakenOver(by) => format!("another run took over the lease ({by}): stopping"),
-            NotRenewed::Deleted => "the lease was deleted from the state: stopping".to_owned(),
+            )),
+            NotRenewed::TakenOver(by) => {
+                LostLease::ToAnother(format!("another run took over the lease ({by}): stopping"))
+            }
+            NotRenewed::Deleted => {
+                LostLease::ToAnother(format!("the lease was deleted from the state ({}): stopping", self.name))
+            }
             NotRenewed::State(error) => cannot_renew(seconds, &error.to_string()),
             NotRenewed::Silence => cannot_renew(seconds, "the state does not respond"),
         };
         if self.shutdown.exit_code().is_some() {
-            tracing::debug!("{why}");
+            tracing::debug!("{lost}");
             return;
         }
         // The report contains it.
-        let _ = self.lost.set(why);
+        let _ = self.lost.set(lost);
         self.shutdown.request(ExitCode::LeaseHeld);
     }
 }
 
-fn cannot_renew(seconds: u64, error: &str) -> String {
-    format!(
+fn cannot_renew(seconds: u64, error: &str) -> LostLease {
+    LostLease::NotRenewed(format!(
         "cannot renew the lease for {seconds} s: {error}: stopping, because another run may take the lease over. If outages \
          last this long, pass a longer --outage-timeout"
-    )
+    ))
 }

@@ -35,6 +35,10 @@ pub(super) fn read(path: &Path) -> io::Result<Option<StateRecord>> {
 }
 
 pub(super) fn replace(path: &Path, content: &[u8], expected: &ExpectedVersion) -> io::Result<Option<Version>> {
+    // A folder that was moved or unmounted may return with the record in it.
+    if matches!(expected, ExpectedVersion::Is(_)) && !parent(path).try_exists()? {
+        return Err(io::Error::new(ErrorKind::NotFound, "its folder no longer exists"));
+    }
     fs::create_dir_all(parent(path))?;
     let _lock = lock(&path.with_added_extension("lock"))?;
     let stored = if_present(read_file(path))?.map(|content| version(&content));

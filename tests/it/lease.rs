@@ -47,14 +47,13 @@ fn sync_when_free(trial: &Trial, options: &[&str]) -> FinishedRun {
 #[test]
 fn second_run_exits_with_11_and_names_the_lease_holder() {
     for home in 0..2 {
-        let trial = slow(12, Duration::from_secs(1));
+        let trial = slow(24, Duration::from_secs(1));
         let state = homes(&trial)[home].clone();
         let options = ["--state", state.as_str(), "--concurrency", "2", "--delete"];
         let first = trial.start(&options);
         wait_until("the first run uploads", || uploads(&trial.s3) > 0);
-        let started = Instant::now();
         let second = trial.sync(&options).expect(11);
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(uploads(&trial.s3) < 24, "the first run has not ended");
         assert!(second.stderr.contains("process ") && second.stderr.contains("last renewed"), "{}", second.stderr);
         assert_eq!((&second.report["exit_code"], second.counted("files")), (&11.into(), 0), "{state}");
         // A plan takes no lease.
@@ -137,15 +136,13 @@ fn lease_of_a_killed_run_is_taken_over_after_its_ttl() {
     for home in 0..2 {
         let trial = slow(12, Duration::from_secs(2));
         let state = homes(&trial)[home].clone();
-        let options = ["--state", state.as_str(), "--lease-ttl", "3s", "--delete"];
+        let options = ["--state", state.as_str(), "--lease-ttl", "12s", "--delete"];
         let first = trial.start(&options);
         wait_until("the first run uploads", || uploads(&trial.s3) > 0);
         first.signal("-KILL");
         trial.s3.clear_rules();
-        let started = Instant::now();
         trial.sync(&options).expect(11);
         sync_when_free(&trial, &options).expect(0);
-        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
         trial.assert_same();
         drop(first);
     }
@@ -188,7 +185,7 @@ fn run_that_cannot_renew_its_lease_stops_with_exit_code_11() {
     let denied = Fault::status(403, "AccessDenied");
     trial.s3.rule(Rule::on(Operation::PutObject).key_contains("of/efs2s3").always().does(denied));
     let run = first.end().expect(11);
-    assert!(run.time < Duration::from_secs(20) && run.stderr.contains("lease"), "{}", run.stderr);
+    assert!(run.stderr.contains("lease"), "{}", run.stderr);
     assert!(run.counted("uploaded") < 200);
     run.assert_adds_up();
     let error = run.report["error"].as_str().unwrap();
@@ -224,7 +221,7 @@ fn run_outlasts_an_outage_longer_than_its_lease_and_writes_nothing_meanwhile() {
     assert!(to.duration_since(from).unwrap() > 2 * ttl);
     let uploads = puts.iter().filter(|put| put.key.starts_with("www/"));
     let (while_expired, after): (Vec<_>, Vec<_>) =
-        uploads.map(|put| put.at).filter(|at| *at > from + ttl + Duration::from_secs(1)).partition(|at| *at < to);
+        uploads.map(|put| put.at).filter(|at| *at > from + ttl + Duration::from_secs(3)).partition(|at| *at < to);
     assert!(while_expired.is_empty() && !after.is_empty(), "{while_expired:?} {after:?}");
 }
 
@@ -247,7 +244,7 @@ fn damaged_lease_counts_as_held_until_its_ttl_has_passed() {
     let trial = slow(0, Duration::ZERO);
     trial.write("a", "1");
     let state = homes(&trial)[0].clone();
-    let options = ["--state", state.as_str(), "--lease-ttl", "3s"];
+    let options = ["--state", state.as_str(), "--lease-ttl", "12s"];
     trial.sync(&options).expect(0);
     let mut files = fs::read_dir(&state).unwrap().flatten().map(|entry| entry.path());
     let lease = files.find(|path| path.to_str().unwrap().ends_with("lease.json")).unwrap();
@@ -265,6 +262,20 @@ fn run_refuses_a_state_on_a_server_without_conditional_writes() {
     let run = trial.sync(&["--state", &state]).expect(1);
     assert!(run.stderr.contains("keep the state in a folder"), "{}", run.stderr);
     assert_eq!(uploads(&trial.s3), 0);
+}
+
+/// The run has taken the lease, and the server of the state then refuses all writes: the probes, and the renewals.
+#[test]
+fn a_state_that_fails_before_the_work_starts_is_exit_code_1() {
+    let trial = slow(1, Duration::ZERO);
+    let state = homes(&trial)[1].clone();
+    let fails = Fault::status(500, "InternalError");
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("of/efs2s3").skip(1).always().does(fails));
+    let run = trial.sync(&["--state", &state, "--lease-ttl", "1s", "--outage-timeout", "3s"]).expect(1);
+    let error = run.report["error"].as_str().unwrap();
+    assert!(error.contains("cannot take the lease") || error.contains("cannot renew the lease"), "{error}");
+    assert!(error.contains("PutObject: InternalError"), "{error}");
+    assert_eq!((&run.report["exit_code"], uploads(&trial.s3)), (&1.into(), 0));
 }
 
 #[test]
@@ -287,15 +298,16 @@ fn run_holds_its_lease_while_it_polls_datasync() {
     let state = homes(&trial)[0].clone();
     let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
     datasync.change(|service| {
-        service.script = vec![("TRANSFERRING", Duration::from_secs(4)), ("SUCCESS", Duration::ZERO)];
+        service.script = vec![("TRANSFERRING", Duration::from_secs(15)), ("SUCCESS", Duration::ZERO)];
     });
-    let first = trial.start_run(&datasync, &["--state", &state, "--stall-timeout", "20s"]);
+    let first = trial.start_run(&datasync, &["--state", &state, "--stall-timeout", "1m", "--timeout", "2m"]);
     wait_until("the run polls", || datasync.count("DescribeTaskExecution") > 0);
     let second = trial.run(&datasync, &["--state", &state]).expect(11);
     assert!(second.stderr.contains("another run"), "{}", second.stderr);
     assert_eq!(trial.count(WRITES), 0);
     first.end().expect(0);
-    trial.run(&datasync, &["--state", &state, "--stall-timeout", "20s"]).expect(0);
+    datasync.change(|service| service.script = vec![("SUCCESS", Duration::ZERO)]);
+    trial.run(&datasync, &["--state", &state]).expect(0);
 }
 
 #[test]
@@ -368,7 +380,7 @@ fn a_lease_on_a_disk_that_became_full_is_released() {
     let trial = Trial::new();
     trial.write("a", "x");
     Trial::settle();
-    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(2))));
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(10))));
     fs::create_dir(trial.folder.path().join("state")).unwrap();
     let script = "mount -t tmpfs -o size=256k none state && \"$@\" & run=$!
         until ls state/destinations/*.json; do sleep 0.02; done; sleep 0.2
@@ -407,7 +419,9 @@ fn a_run_whose_lease_has_expired_starts_no_execution() {
     trial.object("a", "0", Duration::from_hours(1));
     let state = homes(&trial)[1].clone();
     let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
-    let away = Rule::on(Operation::PutObject).key_contains("lease.json").skip(3).always();
+    // The lease records that the conditional writes work.
+    trial.sync(&["--state", &state]).expect(0);
+    let away = Rule::on(Operation::PutObject).key_contains("lease.json").skip(1).always();
     trial.s3.rule(away.does(Fault::status(503, "ServiceUnavailable")));
     let slow = Rule::on(Operation::ListObjectsV2).key_matches(|key| !key.contains("efs2s3")).always();
     trial.s3.rule(slow.does(Fault::Delay(Duration::from_secs(4))));
