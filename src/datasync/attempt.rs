@@ -29,6 +29,7 @@ use crate::progress::Progress;
 use crate::shutdown::Shutdown;
 use cancel::{Cancel, cancel};
 pub(crate) use followed::Followed;
+use followed::StartedBy;
 pub(crate) use limits::StageLimits;
 use poll::poll_until_verdict;
 pub(crate) use proof::Unproven;
@@ -119,7 +120,7 @@ impl Attempt {
 
 /// What an execution that is running now may write that a run with this request does not allow.
 pub(crate) fn unwanted_writes(running: &Execution, request: &Request, task: &Task) -> Option<String> {
-    named(&running.arn, proof::unwanted_writes(running, request, task, false).iter())
+    named(&running.arn, proof::unwanted_writes(running, request, task, StartedBy::Another).iter())
 }
 
 fn named<'a>(arn: &ExecutionArn, reasons: impl Iterator<Item = &'a Unproven>) -> Option<String> {
@@ -144,8 +145,12 @@ pub(crate) async fn attempt(
             return Attempt { took: started.elapsed(), still_running, ..Attempt::without_execution(verdict) };
         }
     };
-    if followed.attached {
-        tracing::info!(execution = %followed.arn, "attached to an execution that was already running");
+    if followed.is_attached() {
+        if followed.started_by == StartedBy::Unknown {
+            tracing::info!(execution = %followed.arn, "attached to an execution: a start of this run had no response, and may have started it");
+        } else {
+            tracing::info!(execution = %followed.arn, "attached to an execution that was already running");
+        }
         if request.deletes == OwnDeletes::None && followed.may_delete() {
             tracing::warn!("this execution deletes objects itself, without the guards of this program");
         }

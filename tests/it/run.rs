@@ -220,9 +220,9 @@ fn a_task_in_govcloud_works_and_sets_the_region() {
 
 #[test]
 fn a_run_attaches_to_a_running_execution_and_starts_none() {
-    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(2)), ("SUCCESS", STEP)]);
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(12)), ("SUCCESS", STEP)]);
     let running = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--timeout", "2m"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!(datasync.count("StartTaskExecution"), 0);
     assert_eq!(
@@ -233,22 +233,22 @@ fn a_run_attaches_to_a_running_execution_and_starts_none() {
 
 #[test]
 fn a_success_with_other_filters_than_the_tasks_is_partial() {
-    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(10)), ("SUCCESS", STEP)]);
     datasync.change(|service| {
         service.execution_include = Some("/d0".to_owned());
         service.on_success = None;
     });
     let _of_another_caller = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--timeout", "2m"]).expect(0);
     assert_route(&run, "fallback", "partial");
     assert_done(&trial);
 }
 
 #[test]
 fn a_run_attaches_to_an_execution_that_another_caller_started_first() {
-    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(6)), ("SUCCESS", STEP)]);
     datasync.change(|service| service.other_client_starts_first = true);
-    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--timeout", "2m"]).expect(0);
     assert_route(&run, "datasync", "succeeded");
     assert_eq!((datasync.count("StartTaskExecution"), &run.report["datasync"]["attached"]), (1, &json!(true)));
 }
@@ -412,6 +412,11 @@ fn a_start_whose_response_was_lost_is_not_sent_again() {
         let run = trial.run(&datasync, &["--stall-timeout", "10s", "--outage-timeout", "4m"]).expect(0);
         assert_route(&run, "datasync", "succeeded");
         assert_eq!(datasync.count("StartTaskExecution"), 1, "the run looks for the execution first");
+        let may_be_own = "this run or another client started it (a start of this run had no response)";
+        assert!(run.stderr.contains(may_be_own), "{}", run.stderr);
+        for wrong in ["already running", ": another client started it"] {
+            assert!(!run.stderr.contains(wrong), "{wrong}: {}", run.stderr);
+        }
     }
 }
 
@@ -661,14 +666,14 @@ fn state_in_the_source_or_destination_is_refused() {
 
 #[test]
 fn a_stopped_run_leaves_the_execution_to_the_next_run() {
-    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(3)), ("SUCCESS", STEP)]);
+    let (trial, datasync) = trial(&[("TRANSFERRING", Duration::from_secs(15)), ("SUCCESS", STEP)]);
     let run = trial.start_run(&datasync, &["--stall-timeout", "10s"]);
     wait_until("the run polls the execution", || datasync.count("DescribeTaskExecution") > 0);
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert_route(&run, "datasync", "interrupted");
     assert_eq!((datasync.count("CancelTaskExecution"), trial.count(WRITES)), (0, 0));
-    let next = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    let next = trial.run(&datasync, &["--stall-timeout", "1m", "--timeout", "2m"]).expect(0);
     assert_route(&next, "datasync", "succeeded");
     assert_eq!((datasync.count("StartTaskExecution"), &next.report["datasync"]["attached"]), (1, &json!(true)));
 }

@@ -1,17 +1,27 @@
 //! The followed execution: the one that an attempt started or attached to, with what is known of it.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::datasync::execution::Compared;
 use crate::datasync::{Execution, ExecutionArn, ExecutionOptions, Filters, Status, StillRunning, Task};
+
+/// Who started an execution, as far as the run knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartedBy {
+    Run,
+    /// Another client or an earlier run.
+    Another,
+    /// A start of this run had no response, and the execution was found afterwards.
+    Unknown,
+}
 
 /// An execution that the attempt started or attached to.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Followed {
     pub(super) arn: ExecutionArn,
-    /// Whether the execution was already running.
-    pub(super) attached: bool,
+    pub(super) started_by: StartedBy,
     /// Whether the execution may delete, by what its start asked for; unknown of another client's.
     pub(super) may_delete: Option<bool>,
     /// Whether this run started it with filters that differ from the task's.
@@ -28,12 +38,22 @@ pub(crate) struct Followed {
     pub(super) cancelled: bool,
 }
 
+impl fmt::Display for StartedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Run => "this run started it",
+            Self::Another => "another client started it",
+            Self::Unknown => "this run or another client started it (a start of this run had no response)",
+        })
+    }
+}
+
 impl Followed {
-    /// An execution that was already running.
-    pub(super) fn attached(last: Execution) -> Self {
+    /// An execution that the run did not start, or whose start had no response.
+    pub(super) fn attached(last: Execution, started_by: StartedBy) -> Self {
         Self {
             arn: last.arn.clone(),
-            attached: true,
+            started_by,
             may_delete: None,
             has_own_filters: false,
             requested: None,
@@ -42,6 +62,11 @@ impl Followed {
             cancelled: false,
             last: Some(last),
         }
+    }
+
+    /// Whether the run has found the execution running.
+    pub(super) fn is_attached(&self) -> bool {
+        self.started_by != StartedBy::Run
     }
 
     /// This execution, if its end is not confirmed.
@@ -63,7 +88,7 @@ impl Followed {
     /// The filters of the execution; none if they are unknown.
     pub(in crate::datasync) fn filters(&self, task: &Task) -> Filters {
         let shown = self.last.as_ref().map(|last| last.filters.clone()).filter(|shown| !shown.is_empty());
-        let is_as_task = !self.attached && !self.has_own_filters;
+        let is_as_task = !self.is_attached() && !self.has_own_filters;
         shown.unwrap_or_else(|| if is_as_task { task.settings.filters() } else { Filters::default() })
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::followed::Followed;
+use super::followed::{Followed, StartedBy};
 use super::limits::StageLimits;
 use super::verdict::AttemptVerdict;
 use super::watch::Watch;
@@ -43,11 +43,11 @@ pub(super) async fn poll_until_verdict(
                 progress.show(|| format!("DataSync: {}, {}", execution.status_name, execution.progress));
                 let verdict = watch.polled(&execution, Instant::now());
                 if execution.is_queued()
-                    && !followed.attached
+                    && !followed.is_attached()
                     && followed.last.is_none()
                     && let Some(first) = ahead_of(datasync, &execution).await
                 {
-                    *followed = Followed::attached(first);
+                    *followed = Followed::attached(first, StartedBy::Another);
                     watch = Watch::new(limits, Instant::now());
                     continue;
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::followed::Followed;
+use super::followed::{Followed, StartedBy};
 use crate::counted::counted;
 use crate::datasync::{Execution, ExecutionOptions, Filters, OwnDeletes, Request, Task};
 
@@ -12,8 +12,8 @@ const CLOCK_DIFFERENCE: Duration = Duration::from_mins(1);
 /// A reason why a comparison must follow the success of an execution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unproven {
-    /// The execution was already running: it may have listed the source before the last change.
-    Attached,
+    /// The execution may be another client's: it may have listed the source before the last change.
+    Attached(StartedBy),
     /// This run has options that a start cannot pass on, `--name value`.
     OtherSettings(Vec<String>),
     /// This run started the execution with filters of its own, and DataSync shows none.
@@ -34,6 +34,7 @@ pub(crate) enum Unproven {
     SizesAlone,
     /// The execution may not have applied the filters of this run, or the manifest.
     PublishedBeyond {
+        by: StartedBy,
         /// Whether DataSync shows that.
         is_shown: bool,
     },
@@ -42,8 +43,9 @@ pub(crate) enum Unproven {
         /// How many files and folders DataSync counted as deleted.
         deleted: u64,
     },
-    /// The execution of another client deletes objects itself, and this run asked for no deletes of DataSync.
+    /// The execution may be another client's and deletes objects itself, and this run asked for no deletes of DataSync.
     UnguardedDeletes {
+        by: StartedBy,
         /// How many files and folders DataSync counted as deleted.
         deleted: u64,
     },
@@ -53,8 +55,8 @@ impl Unproven {
     /// How many objects the execution deleted that no guard has seen, if it may have deleted any.
     pub(super) const fn unguarded_deletes(&self) -> Option<u64> {
         match self {
-            Self::IgnoredOverride { deleted } | Self::UnguardedDeletes { deleted } => Some(*deleted),
-            Self::Attached
+            Self::IgnoredOverride { deleted } | Self::UnguardedDeletes { deleted, .. } => Some(*deleted),
+            Self::Attached(_)
             | Self::OtherSettings(_)
             | Self::UnseenFilters
             | Self::OtherOptions(_)
@@ -87,8 +89,12 @@ impl Unproven {
 impl std::fmt::Display for Unproven {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Attached => {
-                f.write_str("it was already running, and may have listed the source before the last change")
+            Self::Attached(by) => {
+                match by {
+                    StartedBy::Run | StartedBy::Another => f.write_str("it was already running")?,
+                    StartedBy::Unknown => by.fmt(f)?,
+                }
+                f.write_str(", and may have listed the source before the last change")
             }
             Self::OtherSettings(options) => {
                 write!(f, "DataSync does not apply these options of this run: {}", options.join(", "))
@@ -106,21 +112,21 @@ impl std::fmt::Display for Unproven {
             ),
             Self::StartedEarlier => f.write_str("it started before this run asked for an execution"),
             Self::SizesAlone => f.write_str("the task has Mtime=NONE, with which DataSync compares sizes alone"),
-            Self::PublishedBeyond { is_shown } => {
-                f.write_str(if *is_shown {
-                    "it did not apply the filters of this run"
+            Self::PublishedBeyond { by, is_shown } => {
+                if *is_shown {
+                    f.write_str("it did not apply the filters of this run")?;
                 } else {
-                    "another client started it, and DataSync shows no filters of it"
-                })?;
+                    write!(f, "{by}, and DataSync shows no filters of it")?;
+                }
                 f.write_str(": objects that this run excludes may have been published, look for them")
             }
             Self::IgnoredOverride { deleted } => {
                 let deleted = counted(*deleted, "object", "objects");
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} without guards")
             }
-            Self::UnguardedDeletes { deleted } => {
+            Self::UnguardedDeletes { by, deleted } => {
                 let deleted = counted(*deleted, "object", "objects");
-                write!(f, "another client started it, and it deleted {deleted} without guards")
+                write!(f, "{by}, and it deleted {deleted} without guards")
             }
         }
     }
@@ -128,9 +134,10 @@ impl std::fmt::Display for Unproven {
 
 /// Returns why the success of this execution does not show that the destination matches.
 pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> Vec<Unproven> {
+    let by = followed.started_by;
     let mut reasons = Vec::new();
-    if followed.attached {
-        reasons.push(Unproven::Attached);
+    if followed.is_attached() {
+        reasons.push(Unproven::Attached(by));
     }
     if !request.beyond.is_empty() {
         reasons.push(Unproven::OtherSettings(request.beyond.clone()));
@@ -147,8 +154,8 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
     let was_to_delete = followed.may_delete.or(shown).unwrap_or(true);
     if !was_to_delete && (deleted > 0 || shown == Some(true)) {
         reasons.push(Unproven::IgnoredOverride { deleted });
-    } else if followed.attached && request.deletes == OwnDeletes::None && deleted > 0 {
-        reasons.push(Unproven::UnguardedDeletes { deleted });
+    } else if followed.is_attached() && request.deletes == OwnDeletes::None && deleted > 0 {
+        reasons.push(Unproven::UnguardedDeletes { by, deleted });
     }
     match (&task.options, request.options(task), &last.options) {
         (Some(task), Some(required), Some(options)) => {
@@ -162,7 +169,7 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
         }
         (None, ..) | (_, None, _) | (.., None) => reasons.push(Unproven::UnknownOptions),
     }
-    reasons.extend(unwanted_writes(last, request, task, !followed.attached));
+    reasons.extend(unwanted_writes(last, request, task, by));
     if let (Some(requested), Some(started)) = (followed.requested, last.started)
         && started + CLOCK_DIFFERENCE < requested
     {
@@ -178,10 +185,11 @@ pub(super) fn unproven(followed: &Followed, task: &Task, request: &Request) -> V
     reasons
 }
 
-/// What an execution may write that a run with this request does not allow, whatever its status is. `is_own`: this run
-/// started it. One that another client started and that shows no filters may have none: the task's may be later, and the
-/// API does not document whether an execution shows those of its task.
-pub(super) fn unwanted_writes(execution: &Execution, request: &Request, task: &Task, is_own: bool) -> Vec<Unproven> {
+/// What an execution may write that a run with this request does not allow, whatever its status is. One that another
+/// client started and that shows no filters may have none: the task's may be later, and the API does not document whether
+/// an execution shows those of its task.
+pub(super) fn unwanted_writes(execution: &Execution, request: &Request, task: &Task, by: StartedBy) -> Vec<Unproven> {
+    let is_own = by == StartedBy::Run;
     let (of_task, none) = (task.settings.filters(), Filters::default());
     let shows_filters = !execution.filters.is_empty();
     let own = match (shows_filters, is_own) {
@@ -197,7 +205,7 @@ pub(super) fn unwanted_writes(execution: &Execution, request: &Request, task: &T
     };
     let mut unwanted = Vec::new();
     if has_other_manifest || own.may_admit_more_than(&request.filters) {
-        unwanted.push(Unproven::PublishedBeyond { is_shown: shows_filters || has_other_manifest });
+        unwanted.push(Unproven::PublishedBeyond { by, is_shown: shows_filters || has_other_manifest });
     }
     if request.overwrite_never && !overwrites_never {
         unwanted.push(Unproven::Overwrote);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Execution};
+use super::{Attempt, Execution, Followed};
 
 /// The `datasync` section of a report.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -32,7 +32,7 @@ impl From<&Attempt> for DataSyncSection {
         let error = verdict.error.as_ref();
         Self {
             execution_arn: execution.as_ref().map(|followed| followed.arn.to_string()),
-            attached: execution.as_ref().is_some_and(|followed| followed.attached),
+            attached: execution.as_ref().is_some_and(Followed::is_attached),
             status: last.map(|last| last.status_name.clone()),
             error_code: text(|last| &last.error_code, error.and_then(|error| error.code.clone())),
             error_detail: text(|last| &last.error_detail, error.map(|error| error.message.clone())),

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::cancel::wait_for_end;
-use super::followed::Followed;
+use super::followed::{Followed, StartedBy};
 use super::limits::StageLimits;
 use super::verdict::AttemptVerdict;
 use crate::datasync::error::ServiceError;
@@ -34,7 +34,7 @@ pub(super) async fn attach_or_start(
     }
     if let Latest::CancelledByRun(ending) = latest {
         tracing::info!(execution = %ending.arn, "waiting for the end of an execution that an earlier run cancelled");
-        let mut ending = Followed::attached(ending.clone());
+        let mut ending = Followed::attached(ending.clone(), StartedBy::Another);
         wait_for_end(datasync, &mut ending, limits, shutdown).await;
         if !ending.has_ended() {
             let verdict = if shutdown.is_requested() {
@@ -46,7 +46,7 @@ pub(super) async fn attach_or_start(
         }
     } else {
         match latest.clone().running() {
-            Ok(Some(running)) => return Ok(Followed::attached(running)),
+            Ok(Some(running)) => return Ok(Followed::attached(running, StartedBy::Another)),
             Ok(None) => {}
             Err(error) => return Err(not_started(AttemptVerdict::of_error(&error), latest.still_running(task))),
         }
@@ -75,7 +75,7 @@ pub(super) async fn attach_or_start(
                 let (may_delete, has_own_filters) = (Some(may_delete), filters.is_some());
                 return Ok(Followed {
                     arn,
-                    attached: false,
+                    started_by: StartedBy::Run,
                     may_delete,
                     has_own_filters,
                     requested: since,
@@ -103,7 +103,11 @@ pub(super) async fn attach_or_start(
         // Another caller may have started an execution in the meantime, or the response to a start was lost: another start
         // could start a second execution.
         match started_since(datasync, task).await {
-            Ok(Some(running)) => return Ok(Followed::attached(running)),
+            Ok(Some(running)) => {
+                let is_new = task.latest_execution.as_ref() != Some(&running.arn);
+                let by = if may_have_started && is_new { StartedBy::Unknown } else { StartedBy::Another };
+                return Ok(Followed::attached(running, by));
+            }
             Ok(None) if retry => retries += 1,
             Ok(None) => {
                 return Err(not_started(AttemptVerdict::of_error(&error), may_have_started.then(unseen)));
