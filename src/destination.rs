@@ -222,19 +222,21 @@ impl Destination {
         ))
     }
 
-    /// The proxy of this run's requests as ` host:port (VARIABLE)`, or nothing if there is none.
-    fn proxy(&self) -> String {
+    /// The proxy of this run's requests as `the proxy host:port (VARIABLE)`, if there is one.
+    fn proxy(&self) -> Option<String> {
         let proxy = name_of_proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS));
-        proxy.map(|proxy| format!(" {proxy}")).unwrap_or_default()
+        proxy.map(|proxy| format!("the proxy {proxy}"))
     }
 
     /// Returns what the user must know and do about an error that concerns the whole bucket.
     pub(crate) fn explain(&self, error: &S3Error) -> String {
         let bucket = &self.bucket;
+        let the_proxy = || self.proxy().unwrap_or_else(|| "the proxy".to_owned());
         let advice = match (error.code.as_deref(), error.kind) {
             (Some("NoSuchBucket"), _) => format!("the bucket '{bucket}' does not exist: check the name, the account and the region"),
-            (None, _) if error.is_foreign => match name_of_proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS)) {
-                Some(proxy) => format!("the proxy {proxy}, or something else between this program and S3, responds to the requests for bucket '{bucket}': check that proxy, its user and password, and the endpoint"),
+            (None, _) if error.is_foreign => match self.proxy() {
+                Some(proxy) => format!("{proxy}, or something else between this program and S3, responds to the requests for bucket '{bucket}': check that proxy, its user and password, and the endpoint"),
+                None if error.is_bare => format!("nothing shows that S3 responds to the requests for bucket '{bucket}': check the endpoint, and the gateways and firewalls on the way to it"),
                 None => format!("something between this program and S3 responds to the requests for bucket '{bucket}': check the endpoint, and the gateways and firewalls on the way to it"),
             },
             (Some("AccessDenied"), _) | (_, ErrorKind::Denied) => {
@@ -259,10 +261,10 @@ impl Destination {
                 "cannot verify the certificate of S3 or of a proxy in between: set AWS_CA_BUNDLE to a file with the authority that issued it (PEM)".to_owned()
             }
             (_, ErrorKind::Settings) if error.message.contains("proxy authorization") => {
-                format!("the proxy{} wants a user and a password: name it as http://user:password@host:port", self.proxy())
+                format!("{} wants a user and a password: name it as http://user:password@host:port", the_proxy())
             }
             (_, ErrorKind::Unreachable) if error.message.contains("tunnel error") => {
-                format!("cannot reach bucket '{bucket}' through the proxy{}: check the proxy", self.proxy())
+                format!("cannot reach bucket '{bucket}' through {}: check the proxy", the_proxy())
             }
             (_, ErrorKind::Unreachable) => match &self.endpoint_url {
                 Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),

@@ -28,12 +28,14 @@ pub(crate) struct ErrorResponse<'a> {
     pub(crate) region: Option<&'a str>,
     /// Whether its headers show that the service sent it, if there cannot be a code.
     has_proof: bool,
+    /// Whether it has neither a body nor a request ID.
+    pub(crate) is_bare: bool,
 }
 
 impl<'a> ErrorResponse<'a> {
     /// The error of a part of a request.
     pub(crate) const fn with_code(status: u16, code: &'a str, message: &'a str) -> Self {
-        Self { status, code: Some(code), message, region: None, has_proof: false }
+        Self { status, code: Some(code), message, region: None, has_proof: false, is_bare: false }
     }
 
     /// Returns `None` if there was no response.
@@ -52,6 +54,7 @@ impl<'a> ErrorResponse<'a> {
             message: error.message().unwrap_or_default(),
             region,
             has_proof: form == ErrorForm::Headers && has_headers_of_service(response),
+            is_bare: body.is_empty() && !has_length(response) && !has_id(response),
         })
     }
 
@@ -68,10 +71,22 @@ impl<'a> ErrorResponse<'a> {
 
 /// Whether the headers are those of a service: a request ID, or the type of its error documents. A page is not.
 fn has_headers_of_service(response: &Response) -> bool {
-    let header = |name| response.headers().get(name).unwrap_or_default();
-    let is_page = header("content-type").starts_with("text/") && !matches!(header("content-length"), "" | "0");
-    let has_id = ["x-amz-request-id", "x-amz-id-2", "x-amzn-requestid"].iter().any(|name| !header(name).is_empty());
-    !is_page && (has_id || header("content-type").starts_with("application/xml"))
+    let content_type = header(response, "content-type");
+    let is_page = content_type.starts_with("text/") && has_length(response);
+    !is_page && (has_id(response) || content_type.starts_with("application/xml"))
+}
+
+fn has_id(response: &Response) -> bool {
+    ["x-amz-request-id", "x-amz-id-2", "x-amzn-requestid"].iter().any(|name| !header(response, name).is_empty())
+}
+
+/// Whether its headers say that it has a body. A response to HEAD says so of a body that it does not have.
+fn has_length(response: &Response) -> bool {
+    !matches!(header(response, "content-length"), "" | "0")
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.headers().get(name).unwrap_or_default()
 }
 
 /// Returns the text of an element that has no attributes.

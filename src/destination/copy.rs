@@ -65,12 +65,7 @@ impl Destination {
         };
         let confirm = || self.find_own_copy(key, headers);
         match self.sender.send_or_confirm(Operation::Copy, 0, attempt, read, confirm, source).await {
-            Err(error)
-                if error.kind == ErrorKind::Precondition
-                    || error.kind == ErrorKind::Outdated && error.may_have_effect =>
-            {
-                self.find_own_copy(key, headers).await.ok_or(error)
-            }
+            Err(error) if error.may_be_own_write() => self.find_own_copy(key, headers).await.ok_or(error),
             Err(error) if error.is_denied_by_s3() => Err(headers
                 .explain(error)
                 .advising("to copy an object that has tags, allow s3:GetObjectTagging and s3:PutObjectTagging")),

@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
 use super::idle_timeout::Stalled;
 use super::operation::Operation;
-use super::proof::IN_ITS_PLACE;
+use super::proof::{BARE, IN_ITS_PLACE};
 use crate::aws::Service;
 use crate::aws::causes::causes;
 pub(crate) use crate::aws::error_kind::{Concern, ErrorKind};
@@ -32,6 +32,8 @@ pub(crate) struct S3Error {
     pub(crate) region: Option<Box<str>>,
     /// Whether something between this program and S3 has responded.
     pub(crate) is_foreign: bool,
+    /// Whether that response has neither a body nor a request ID: the server may be one that sends such responses.
+    pub(crate) is_bare: bool,
     /// Whether there was a connection to the server.
     pub(crate) is_connected: bool,
     /// Whether the run stopped waiting for a response, or for its rest.
@@ -66,6 +68,7 @@ impl S3Error {
             request_id: None,
             region: None,
             is_foreign: false,
+            is_bare: false,
             is_connected: true,
             is_stalled: false,
             may_have_effect: false,
@@ -90,9 +93,15 @@ impl S3Error {
 
     /// The error of a request that the run gives up unsent, because others of its operation fail with this error.
     pub(super) fn of_others(&self) -> Self {
-        let Self { operation, kind, is_foreign, is_connected, .. } = *self;
+        let Self { operation, kind, is_foreign, is_bare, is_connected, .. } = *self;
         let error = Self::local(operation, kind, format!("not sent, because other requests fail: {}", self.message));
-        Self { code: self.code.clone(), status: self.status, is_foreign, is_connected, ..error }
+        Self { code: self.code.clone(), status: self.status, is_foreign, is_bare, is_connected, ..error }
+    }
+
+    /// Whether the object at the key may be the one that this write sent, although the write failed: an earlier attempt
+    /// may have had its effect without a response. A HEAD shows it.
+    pub(super) fn may_be_own_write(&self) -> bool {
+        self.kind == ErrorKind::Precondition || self.kind == ErrorKind::Outdated && self.may_have_effect
     }
 
     /// What happened, why the run retries it no more, and what to do.
@@ -130,7 +139,9 @@ impl S3Error {
     /// What S3 or the network does with requests like this one.
     pub(super) fn symptom(&self) -> String {
         let (name, message) = (self.operation.name(), self.message.trim_end_matches('.'));
-        if self.is_foreign {
+        if self.is_bare {
+            format!("nothing shows that S3 receives {name} ({message})")
+        } else if self.is_foreign {
             format!("{name} does not get through to S3 ({message})")
         } else if self.is_of_wrong_clock() {
             format!("S3 refuses {name} ({message}; {CORRECT_THE_CLOCK})")
@@ -194,6 +205,7 @@ impl S3Error {
         let region = response.and_then(|response| response.region).map(Box::from);
         let code = response.map_or(error.code(), |response| response.code).map(str::to_owned);
         let is_foreign = response.is_some_and(|response| response.is_foreign());
+        let is_bare = is_foreign && response.is_some_and(|response| response.is_bare);
         if let Some(stalled) = Stalled::cause_of(error) {
             return Self::stalled(operation, stalled);
         }
@@ -202,6 +214,7 @@ impl S3Error {
             (Some(code), Some(text), Some(status)) if text != code => format!("{code} (HTTP {status}): {text}"),
             (Some(code), _, Some(status)) => format!("{code} (HTTP {status})"),
             (Some(code), _, None) => code.clone(),
+            (None, _, Some(status)) if is_bare => format!("HTTP status {status}: {BARE}"),
             (None, _, Some(status)) if is_foreign => format!("HTTP status {status}: {IN_ITS_PLACE}"),
             (None, _, Some(status)) if status >= 300 => format!("HTTP status {status}"),
             (None, _, Some(_)) => format!("cannot read the response as a response of S3 ({})", root_causes(error)),
@@ -224,6 +237,7 @@ impl S3Error {
             request_id,
             region,
             is_foreign,
+            is_bare,
             is_connected,
             is_stalled,
             may_have_effect,

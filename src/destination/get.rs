@@ -4,6 +4,7 @@ use std::io::Write;
 
 use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use bytes::Bytes;
 
 use super::Destination;
@@ -107,15 +108,19 @@ impl Destination {
         proof.check(&hasher.finish(), &etag, head).await
     }
 
-    /// Requests an object. A response without an ETag is not an object.
-    async fn get_object(&self, key: &RelativeKey, version: Option<&str>) -> Result<Unread, S3Error> {
-        let request = self
-            .client
+    /// Starts the request for a version of an object; the latest if `version` is `None`.
+    pub(super) fn start_get(&self, key: &RelativeKey, version: Option<&str>) -> GetObjectFluentBuilder {
+        self.client
             .get_object()
             .bucket(self.bucket.as_str())
             .key(self.prefix.object_key(key))
             .set_version_id(version.map(str::to_owned))
-            .set_expected_bucket_owner(self.expected_owner.clone());
+            .set_expected_bucket_owner(self.expected_owner.clone())
+    }
+
+    /// Requests an object. A response without an ETag is not an object.
+    async fn get_object(&self, key: &RelativeKey, version: Option<&str>) -> Result<Unread, S3Error> {
+        let request = self.start_get(key, version);
         let attempt = |activity| {
             let request = request.clone().customize().interceptor(activity);
             // `checksum_mode` of the SDK would warn of each checksum of parts, and compute each other one a second time.

@@ -96,12 +96,11 @@ impl Destination {
         let before = self.sender.credentials_for(Operation::Head).await?;
         let head = match send().await {
             Err(error) if error.has_hidden_code() => {
-                let (reason, is_allowed) = self.hidden_reason(key, version).boxed().await?;
-                if !is_allowed && self.sender.credentials_for(Operation::Head).await? == before {
-                    return Err(error.advising(&reason));
+                let HiddenReason { text, of } = self.hidden_reason(key, version).boxed().await?;
+                if of == RefusalOf::Object && self.sender.credentials_for(Operation::Head).await? == before {
+                    return Err(error.advising(&text));
                 }
-                let unexplained =
-                    |error: S3Error| if error.has_hidden_code() { error.advising(&reason) } else { error };
+                let unexplained = |error: S3Error| if error.has_hidden_code() { error.advising(&text) } else { error };
                 send().await.map_err(unexplained)?
             }
             other => other?,
@@ -112,31 +111,40 @@ impl Destination {
 
     /// Reads the first byte of an object whose HEAD S3 refuses without a code, for example because the credentials have
     /// expired. The error of a GET has its code, and `send` asks for other credentials. Returns what a GET shows, if it
-    /// is about the object, and whether another HEAD may succeed.
+    /// is about the object.
     ///
     /// # Errors
     /// Returns the error of the GET if it is not about the object.
-    async fn hidden_reason(&self, key: &RelativeKey, version: Option<&str>) -> Result<(String, bool), S3Error> {
-        let request = self
-            .client
-            .get_object()
-            .bucket(self.bucket.as_str())
-            .key(self.prefix.object_key(key))
-            .set_version_id(version.map(str::to_owned))
-            .range("bytes=0-0")
-            .set_expected_bucket_owner(self.expected_owner.clone());
+    async fn hidden_reason(&self, key: &RelativeKey, version: Option<&str>) -> Result<HiddenReason, S3Error> {
+        let request = self.start_get(key, version).range("bytes=0-0");
         let read = |response: GetObjectOutput| etag_of(response.e_tag());
         let got = self.sender.send(Operation::Get, |_| request.clone().send(), read).await;
         let reason = "S3 gives no reason in a response to HeadObject";
         match got {
-            Ok(_) => Ok((format!("{reason}, and allows GetObject"), true)),
+            Ok(_) => Ok(HiddenReason { text: format!("{reason}, and allows GetObject"), of: RefusalOf::Head }),
             Err(error) if matches!(error.concern(), Concern::Key | Concern::Prefix) => {
                 // Another status, such as that of an empty object, does not say that S3 refuses the HEAD too.
-                Ok((format!("{reason}; {error}"), error.status != Some(400)))
+                let of = if error.status == Some(400) { RefusalOf::Object } else { RefusalOf::Head };
+                Ok(HiddenReason { text: format!("{reason}; {error}"), of })
             }
             Err(error) => Err(error),
         }
     }
+}
+
+/// What a GET shows about a HEAD that S3 refuses without a code.
+struct HiddenReason {
+    text: String,
+    of: RefusalOf,
+}
+
+/// What S3 refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RefusalOf {
+    /// The HEAD alone: another one may succeed.
+    Head,
+    /// A GET too. Without other credentials, another HEAD fails as well.
+    Object,
 }
 
 impl S3Error {

@@ -319,10 +319,7 @@ impl MultipartUpload<'_> {
         };
         match completed {
             // What a retry receives if the first response was lost.
-            Err(error)
-                if matches!(error.kind, ErrorKind::Precondition | ErrorKind::NotFound)
-                    || error.kind == ErrorKind::Outdated && error.may_have_effect =>
-            {
+            Err(error) if error.kind == ErrorKind::NotFound || error.may_be_own_write() => {
                 let proof = self.destination.find_own_write(&sent).await.ok_or(error)?;
                 // If another writer published the same content, this upload is still unfinished.
                 self.abort().await;

@@ -63,6 +63,9 @@ impl Unproven {
 /// What a response that is not S3's means.
 pub(super) const IN_ITS_PLACE: &str = "something between this program and S3 responds in its place";
 
+/// What a response means that has nothing of S3's.
+pub(super) const BARE: &str = "the response has neither a body nor a request ID, so a proxy may have sent it";
+
 /// Reads an ETag that S3 always sends.
 pub(super) fn etag_of(text: Option<&str>) -> Result<ETag, Unproven> {
     let etag = text.map(ETag::new).filter(|etag| !etag.is_empty());

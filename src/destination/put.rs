@@ -75,12 +75,7 @@ impl Destination {
             over: object.expected,
         };
         match self.write_if(object.expected, |expected| self.put_if(object, &sent, expected)).await {
-            Err(error)
-                if error.kind == ErrorKind::Precondition
-                    || error.kind == ErrorKind::Outdated && error.may_have_effect =>
-            {
-                self.find_own_write(&sent).await.ok_or(error)
-            }
+            Err(error) if error.may_be_own_write() => self.find_own_write(&sent).await.ok_or(error),
             other => other.map_err(|error| object.headers.explain(error)),
         }
     }

@@ -115,6 +115,23 @@ fn a_page_that_stays_is_an_error_that_says_so() {
 }
 
 #[test]
+fn a_response_without_body_and_request_id_is_an_error_that_says_so() {
+    for (operation, status, code) in
+        [(Operation::ListObjectsV2, 404, 1), (Operation::PutObject, 412, 3), (Operation::PutObject, 501, 3)]
+    {
+        let trial = Trial::new();
+        trial.write("a", "1");
+        let bare = Reply { headers: Vec::new(), ..Reply::empty(status) };
+        trial.s3.rule(Rule::on(operation).always().does(Fault::InFront(bare)));
+        let run = trial.sync(&["--retries", "1"]).expect(code);
+        let why = format!(
+            "HTTP status {status}: the response has neither a body nor a request ID, so a proxy may have sent it"
+        );
+        assert!(run.stderr.contains(&why) && !run.stderr.contains("in its place"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn a_page_in_front_of_the_state_hides_no_record() {
     let trial = Trial::new();
     trial.s3.create_bucket("state");
@@ -148,7 +165,8 @@ fn a_page_for_a_renewal_does_not_lose_the_lease() {
     trial.s3.create_bucket("state");
     trial.write("file", "1");
     trial.s3.rule(Rule::on(Operation::PutObject).key_contains("www/file").does(Fault::Delay(Duration::from_secs(6))));
-    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("lease").skip(1).does(page(404)));
+    // The lease is taken, and two probes check the conditions.
+    trial.s3.rule(Rule::on(Operation::PutObject).key_contains("lease").skip(3).does(page(404)));
     trial.sync(&["--state", "s3://state/here", "--lease-ttl", "3s"]).expect(0);
     trial.assert_same();
 }
