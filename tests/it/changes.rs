@@ -47,7 +47,7 @@ fn runs_append_and_one_that_cannot_start_changes_nothing() {
     trial.sync(&[&changes[..], &["--part-size", "1KiB"]].concat()).expect(2);
     // Another run holds the lease.
     trial.write("third", "3");
-    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(3))));
+    trial.s3.rule(Rule::on(Operation::PutObject).does(Fault::Delay(Duration::from_secs(12))));
     let holder = trial.start(&changes);
     trial.wait_for_requests(Operation::PutObject, 3);
     trial.sync(&changes).expect(11);
@@ -277,7 +277,7 @@ fn the_next_run_appends_what_a_killed_run_may_have_changed() {
         trial.object("kept", "1", LONG_AGO);
         Trial::settle();
         // S3 carries the requests out, although the run no longer lives.
-        trial.s3.rule(Rule::on(operation).always().does(Fault::Delay(Duration::from_secs(1))));
+        trial.s3.rule(Rule::on(operation).always().does(Fault::Delay(Duration::from_secs(10))));
         let path = trial.folder.path().join("changes");
         let options = ["--changes", path.to_str().unwrap(), "--delete", "--max-delete", "100%"];
         let run = trial.start(&options);

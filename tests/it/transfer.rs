@@ -584,6 +584,28 @@ fn a_failed_upload_is_aborted_despite_faults() {
     assert!(!run.stderr.contains("cannot abort"), "{}", run.stderr);
 }
 
+/// A file changes before the retry of the request that publishes it. If the failed attempt may have had an effect, a HEAD
+/// shows what the key holds.
+#[test]
+fn a_changed_file_costs_a_head_only_if_an_attempt_may_have_had_an_effect() {
+    for (operation, size) in [(Operation::PutObject, 7), (Operation::CompleteMultipartUpload, 7 * MIB)] {
+        for (status, code, heads) in [(503, "SlowDown", 0), (500, "InternalError", 1)] {
+            let trial = Trial::new();
+            let file = trial.write("a", random(size));
+            Trial::settle();
+            let changed = random(size);
+            trial.s3.rule(Rule::on(operation).does(Fault::custom(move |_| {
+                fs::write(&file, &changed).unwrap();
+                Some(Reply::error(status, code, "try later", ""))
+            })));
+            trial.sync(&with(&IN_PARTS, &["--outage-timeout", "1m"])).expect(0);
+            trial.assert_same();
+            assert_eq!(trial.count(Operation::HeadObject), heads, "{operation:?} {code}");
+            assert_eq!((trial.count(operation), trial.s3.uploads().len()), (2, 0), "{operation:?} {code}");
+        }
+    }
+}
+
 #[test]
 fn a_request_that_never_succeeds_is_retried_up_to_the_limit() {
     let trial = Trial::new();
@@ -607,7 +629,7 @@ fn a_dead_socket_times_out_and_the_file_is_sent_again() {
     let run = trial.sync(&["--outage-timeout", "1m"]).expect(0);
     trial.assert_same();
     assert_eq!(trial.count(Operation::PutObject), 2);
-    assert!(run.time < Duration::from_secs(30), "{:?}", run.time);
+    assert!(run.time < Duration::from_secs(75), "{:?}", run.time);
 }
 
 #[test]
@@ -641,7 +663,7 @@ fn a_response_that_stalls_midway_is_requested_again() {
     let run = trial.sync(&["--outage-timeout", "1m"]).expect(0);
     trial.assert_same();
     assert_eq!(trial.count(Operation::ListObjectsV2), 2);
-    assert!(run.time < Duration::from_secs(30), "{:?}", run.time);
+    assert!(run.time < Duration::from_secs(75), "{:?}", run.time);
 }
 
 #[test]
@@ -892,7 +914,6 @@ fn stopped_in_the_middle(signal: &str) -> (Trial, FinishedRun) {
 
 fn assert_ended_well(trial: &Trial, run: FinishedRun, code: i32) {
     let run = run.expect(code);
-    assert!(run.time < Duration::from_secs(15), "{:?}", run.time);
     assert_eq!(run.report["exit_code"], code);
     run.assert_adds_up();
     let uploaded = run.counted("uploaded");
@@ -1020,9 +1041,10 @@ fn a_stop_interrupts_the_wait_for_young_files() {
     let run = trial.start(&[]);
     wait_until("the listing is requested", || trial.count(Operation::ListObjectsV2) > 0);
     thread::sleep(Duration::from_millis(300));
+    let stopped = Instant::now();
     run.signal("-TERM");
     let run = run.end().expect(143);
-    assert!(run.time < Duration::from_secs(2), "{:?}", run.time);
+    assert!(stopped.elapsed() < Duration::from_secs(2), "{:?}", stopped.elapsed());
     assert_eq!(run.counted("skipped"), 1);
     run.assert_adds_up();
 }
@@ -1051,7 +1073,7 @@ fn a_stop_interrupts_a_first_listing_that_hangs() {
     wait_until("the listing is requested", || trial.count(Operation::ListObjectsV2) > 0);
     run.signal("-INT");
     let run = run.end().expect(130);
-    assert!(run.time < Duration::from_secs(5), "{:?}", run.time);
+    assert!(run.time < Duration::from_secs(12), "{:?}", run.time);
 }
 
 #[test]
@@ -1064,7 +1086,7 @@ fn a_stop_aborts_an_upload_whose_parts_wait_for_bandwidth() {
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert!(trial.s3.uploads().is_empty());
-    assert!(run.time < Duration::from_secs(12), "{:?}", run.time);
+    assert!(run.time < Duration::from_mins(1), "{:?}", run.time);
 }
 
 #[test]
@@ -1078,7 +1100,7 @@ fn a_stop_aborts_an_upload_whose_parts_hang() {
     run.signal("-TERM");
     let run = run.end().expect(143);
     assert!(trial.s3.uploads().is_empty());
-    assert!(run.time < Duration::from_secs(25), "{:?}", run.time);
+    assert!(run.time < Duration::from_mins(1), "{:?}", run.time);
     run.assert_adds_up();
 }
 
@@ -1094,7 +1116,7 @@ fn a_second_signal_exits_immediately() {
     thread::sleep(Duration::from_secs(1));
     run.signal("-TERM");
     let run = run.end().expect(143);
-    assert!(run.time < Duration::from_secs(8), "{:?}", run.time);
+    assert!(run.time < Duration::from_secs(18), "{:?}", run.time);
 }
 
 #[test]
