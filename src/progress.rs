@@ -1,6 +1,7 @@
 //! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also
 //! while nothing changes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ const LEAST_SENT: u64 = 1 << 20;
 pub struct Progress {
     bar: ProgressBar,
     every: Option<Duration>,
+    /// Whether a line was shown.
+    is_shown: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
 }
 
@@ -33,7 +36,6 @@ struct State {
     sent: SentBytes,
     /// When a line was last shown, or when the run started.
     last: Instant,
-    is_shown: bool,
     is_finished: bool,
 }
 
@@ -50,10 +52,9 @@ impl Progress {
             line: "no progress yet".to_owned(),
             sent: SentBytes::default(),
             last: Instant::now(),
-            is_shown: false,
             is_finished: false,
         };
-        let progress = Self { bar, every, state: Arc::new(Mutex::new(state)) };
+        let progress = Self { bar, every, is_shown: Arc::default(), state: Arc::new(Mutex::new(state)) };
         if let Some(every) = every {
             let progress = progress.clone();
             // Without a thread, a run that stands still shows no progress.
@@ -74,13 +75,14 @@ impl Progress {
         }
         let mut state = self.state();
         state.line = line();
-        if !state.is_shown {
+        if !self.is_shown() {
             self.write(&mut state);
         }
     }
 
     /// Shows the newest line at these intervals, until the progress is finished.
     fn show_again(&self, every: Duration) {
+        let mut ticked = Instant::now();
         loop {
             let pause = {
                 let mut state = self.state();
@@ -88,8 +90,12 @@ impl Progress {
                     return;
                 }
                 // On a terminal, a command that shows no progress has no line.
-                if state.last.elapsed() >= every && (state.is_shown || self.bar.is_hidden()) {
+                if state.last.elapsed() >= every && (self.is_shown() || self.bar.is_hidden()) {
                     self.write(&mut state);
+                }
+                if self.is_shown() && ticked.elapsed() >= TICK {
+                    self.bar.tick();
+                    ticked = Instant::now();
                 }
                 every.saturating_sub(state.last.elapsed()).max(REFRESH)
             };
@@ -98,15 +104,14 @@ impl Progress {
     }
 
     fn write(&self, state: &mut State) {
+        // Before the line is there: what is logged from now on removes it first.
+        self.is_shown.store(true, Ordering::Relaxed);
         if self.bar.is_hidden() {
             tracing::info!("{}", state.text());
         } else {
+            // The bar's own thread for the spinner would panic if it cannot start.
             self.bar.set_message(state.text());
-            if !state.is_shown {
-                self.bar.enable_steady_tick(TICK);
-            }
         }
-        state.is_shown = true;
         state.last = Instant::now();
     }
 
@@ -116,13 +121,18 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
+    fn is_shown(&self) -> bool {
+        self.is_shown.load(Ordering::Relaxed)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes to stderr while the line is removed.
     pub(crate) fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
-        self.bar.suspend(write)
+        // The bar would show an empty line afterwards.
+        if self.is_shown() { self.bar.suspend(write) } else { write() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
 use serde_json::Value;
 
-use crate::trial::{FinishedRun, READS, SECRETS, Trial, WRITES, random};
+use crate::trial::{FinishedRun, READS, Run, SECRETS, Trial, WRITES, random};
 
 const MIB: usize = 1 << 20;
 /// An age greater than that of anything in a trial.
@@ -992,17 +993,66 @@ fn too_few_threads_for_any_run_are_named() {
     assert_eq!(trial.count(Operations::all()), 0);
 }
 
+#[test]
+fn a_terminal_gets_no_line_without_progress() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let run = start_as_a_user(&trial, "ulimit -u 2", true).end().expect(1);
+    assert!(run.stdout.contains("cannot start the threads of the program"), "{}", run.stdout);
+    assert!(run.stdout.trim_end().ends_with("container)"), "{:?}", run.stdout);
+}
+
+#[test]
+fn progress_on_a_terminal_needs_no_further_thread() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let pipe = trial.folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let run = start_as_a_user(&trial, "export EFS2S3_FROM_MANIFEST=pipe", true);
+    // The run has the threads that it needs once it reads the pipe, and has shown no progress.
+    let mut manifest = fs::File::options().write(true).open(&pipe).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", run.pid());
+    let program = fs::read_to_string(children).unwrap().trim().to_owned();
+    let mut limit = user_command();
+    limit.args(["prlimit", "--pid", &program, "--nproc=1"]);
+    assert!(limit.status().unwrap().success());
+    manifest.write_all(b"a\n").unwrap();
+    drop(manifest);
+    let run = run.end();
+    assert!(run.stdout.contains("file seen") && !run.stdout.contains("panicked"), "{}", run.stdout);
+    run.expect(0);
+    trial.assert_same();
+}
+
 /// Syncs after a command of the shell, as a user with no other process: root has no limit on its threads.
 fn as_a_user(trial: &Trial, limit: &str) -> FinishedRun {
+    start_as_a_user(trial, limit, false).end()
+}
+
+/// Starts a sync like [`as_a_user`], on a terminal if wanted: what the terminal shows is then on stdout.
+fn start_as_a_user(trial: &Trial, limit: &str, on_terminal: bool) -> Run {
     // A file that this process has open for writing cannot be executed: a fork of another test may still hold it.
     let program = trial.folder.path().join("program");
     assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_efs2s3")).arg(program).status().unwrap().success());
     fs::set_permissions(trial.folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let run = format!("{limit} && exec ./program sync tree s3://site/www --mode plain");
+    let mut command = user_command();
+    command.args(["bash", "-c", &run]);
+    if on_terminal {
+        let words: Vec<&str> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+        let words = format!("exec setpriv '{}'", words.join("' '"));
+        command = Command::new("script");
+        command.args(["--quiet", "--flush", "--return", "--command", &words, "/dev/null"]);
+    }
+    trial.spawn(command, &[])
+}
+
+/// Runs what is added to it as the user of this test.
+fn user_command() -> Command {
     let user = (100_000 + std::process::id()).to_string();
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "bash", "-c", &run]);
-    trial.spawn(command, &[]).end()
+    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    command
 }
 
 #[test]

@@ -310,6 +310,11 @@ impl Run {
         assert!(status.success());
     }
 
+    /// The ID of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Closes the read end of stdout.
     pub(crate) fn close_stdout(&mut self) {
         drop(self.child.stdout.take());
