@@ -72,7 +72,7 @@ fn advice(status: Option<u16>, causes: &str) -> Option<&'static str> {
         Some(400 | 401 | 403 | 404 | 405) if causes.contains("IMDS session token") => {
             Some("This program uses only IMDSv2: allow it on the instance")
         }
-        _ if causes.contains("`Expiration`") => Some("Write it in UTC, as 2030-01-02T03:04:05Z"),
+        _ if causes.contains("`Expiration`") => Some("Write `Expiration` in UTC, as 2030-01-02T03:04:05Z"),
         _ => None,
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     fn what_only_the_aws_cli_accepts_is_named_with_what_to_do() {
         let failed = |text: &str| NoCredentials::from(&CredentialsError::provider_error(text.to_owned()));
         let offset = failed("could not parse response: Invalid field in response: `Expiration`. no offset");
-        assert!(offset.message.ends_with(". Write it in UTC, as 2030-01-02T03:04:05Z"), "{offset}");
+        assert!(offset.message.ends_with(". Write `Expiration` in UTC, as 2030-01-02T03:04:05Z"), "{offset}");
         assert_eq!(offset.patience, None, "the source writes it so each time");
         let token = |status| advice(Some(status), "failed to load IMDS session token");
         assert!(token(403).is_some_and(|advice| advice.contains("IMDSv2")));
