@@ -12,6 +12,7 @@ mod no_credentials;
 mod no_proxy;
 mod proxy;
 mod service;
+pub(crate) mod service_message;
 
 use std::sync::{Once, OnceLock};
 use std::time::Duration;

@@ -12,6 +12,7 @@ use crate::aws::Service;
 use crate::aws::causes::causes;
 use crate::aws::error_kind::ErrorKind;
 use crate::aws::error_response::ErrorForm;
+use crate::aws::service_message::service_message;
 
 /// An error of a request to DataSync.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +155,7 @@ where
     fn from(error: SdkError<E, Response>) -> Self {
         let code = error.code().map(str::to_owned);
         let message = match error.message() {
-            Some(message) => message.to_owned(),
+            Some(message) => service_message(message),
             None => root_cause(&error),
         };
         let kind = ErrorKind::of(Service::DataSync, ErrorForm::Document, &error);

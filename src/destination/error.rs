@@ -14,6 +14,7 @@ use crate::aws::Service;
 use crate::aws::causes::causes;
 pub(crate) use crate::aws::error_kind::{Concern, ErrorKind};
 use crate::aws::error_response::{ErrorForm, ErrorResponse};
+use crate::aws::service_message::service_message;
 
 /// A request that failed, temporarily or permanently.
 #[derive(Clone, Debug)]
@@ -176,7 +177,7 @@ impl S3Error {
         let error = Self::local(
             operation,
             ErrorKind::of_response(Service::S3, &ErrorResponse::with_code(400, code, message)),
-            format!("{code}: {message}"),
+            format!("{code}: {}", service_message(message)),
         );
         let may_have_effect = !is_refusal(400, error.kind);
         Self { code: Some(code.to_owned()), request_id: request_id.map(str::to_owned), may_have_effect, ..error }
@@ -210,8 +211,8 @@ impl S3Error {
             return Self::stalled(operation, stalled);
         }
         let kind = ErrorKind::of(Service::S3, form, error);
-        let message = match (&code, error.message(), status) {
-            (Some(code), Some(text), Some(status)) if text != code => format!("{code} (HTTP {status}): {text}"),
+        let message = match (&code, error.message().map(service_message), status) {
+            (Some(code), Some(text), Some(status)) if text != *code => format!("{code} (HTTP {status}): {text}"),
             (Some(code), _, Some(status)) => format!("{code} (HTTP {status})"),
             (Some(code), _, None) => code.clone(),
             (None, _, Some(status)) if is_bare => format!("HTTP status {status}: {BARE}"),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use fake_aws::datasync::{DataSyncServer, ServiceFault};
 use fake_aws::s3::{Fault, Operation, Operations, Rule, Seed};
 use serde_json::Value;
 
@@ -509,6 +510,28 @@ fn no_secret_appears_in_any_output_at_any_level() {
         }
         trial.s3.rule(Rule::on(Operation::ListObjectsV2).does(Fault::ResetBefore));
     }
+}
+
+/// The message of a wrong signature repeats the headers of the request.
+#[test]
+fn a_message_of_datasync_shows_no_session_token() {
+    let trial = Trial::new();
+    trial.write("a", "1");
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    let message = format!(
+        "The request signature does not match.\n\nThe Canonical String should have been\n'POST\nx-amz-security-token:{}\n'",
+        SECRETS[1]
+    );
+    datasync.change(|service| {
+        let fault = ServiceFault::error(400, "InvalidSignatureException", message);
+        service.faults.push(("StartTaskExecution", u32::MAX, fault));
+    });
+    let environment = [("RUST_LOG", "debug"), ("AWS_ENDPOINT_URL_DATASYNC", &datasync.url())];
+    let (tree, task) = (trial.tree().display().to_string(), datasync.task_arn());
+    let run = trial.run_words(&["run", "--task-arn", &task, "--source", &tree], &environment).expect(0);
+    let everything = format!("{}{}{}", run.stdout, run.stderr, run.report);
+    assert!(everything.contains("The request signature does not match."), "{everything}");
+    assert!(!everything.contains(SECRETS[1]), "{everything}");
 }
 
 // --- the report ---

@@ -94,7 +94,7 @@ fn pages_do_not_end_conditional_writes() {
     let trial = Trial::new();
     trial.write("a", "1");
     trial.s3.rule(Rule::on(Operation::PutObject).times(4).does(page(501)));
-    let run = trial.sync(&[]).expect(0);
+    let run = trial.sync(&["--outage-timeout", "1m"]).expect(0);
     let conditions = trial.s3.requests(Operation::PutObject);
     assert!(conditions.iter().all(|request| request.headers.contains_key("if-none-match")), "{conditions:?}");
     assert!(!run.stderr.contains("no conditional writes"), "{}", run.stderr);
