@@ -255,7 +255,7 @@ fn poll_meets(times: u32, stage: Duration) -> (Trial, DataSyncServer) {
 fn expired_credentials_do_not_cancel_an_execution() {
     // Of a source with others, and without.
     for variables in [true, false] {
-        let (trial, datasync) = poll_meets(1, Duration::from_secs(2));
+        let (trial, datasync) = poll_meets(1, Duration::from_secs(6));
         let endpoint = CredentialsEndpoint::start(&[200], true);
         let (source, task, url) = (trial.tree().display().to_string(), datasync.task_arn(), datasync.url());
         let words = ["run", "--task-arn", &task, "--source", &source, "--poll-interval", "100ms"];

@@ -13,6 +13,8 @@ use crate::trial::{FinishedRun, Trial, WRITES};
 /// An age above that of everything that a trial does.
 const LONG_AGO: Duration = Duration::from_secs(1000);
 const STEP: Duration = Duration::from_millis(200);
+/// An execution that runs for this long still runs when the program describes it.
+const ATTACHABLE: Duration = Duration::from_secs(6);
 const FOREVER: Duration = Duration::from_hours(1);
 
 /// Six files, a secret, and a task that preserves deleted files and whose executions succeed and copy.
@@ -134,10 +136,10 @@ fn assert_names_what_it_keeps(run: &FinishedRun) {
 #[test]
 fn an_attached_execution_that_overwrites_what_the_run_keeps_is_exit_code_3() {
     let (trial, datasync) = trial();
-    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    datasync.change(|service| service.script = vec![("TRANSFERRING", ATTACHABLE), ("SUCCESS", STEP)]);
     trial.object("d0/f0", "other", LONG_AGO);
     let _of_another_caller = datasync.start_execution();
-    let run = trial.run(&datasync, &["--overwrite", "never", "--stall-timeout", "10s"]).expect(3);
+    let run = trial.run(&datasync, &["--overwrite", "never", "--stall-timeout", "1m"]).expect(3);
     assert_names_what_it_keeps(&run);
 }
 
@@ -145,14 +147,14 @@ fn an_attached_execution_that_overwrites_what_the_run_keeps_is_exit_code_3() {
 #[test]
 fn an_attached_execution_that_shows_no_filters_of_its_task_is_exit_code_3() {
     let (trial, datasync) = trial();
-    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    datasync.change(|service| service.script = vec![("TRANSFERRING", ATTACHABLE), ("SUCCESS", STEP)]);
     let _of_another_caller = datasync.start_execution();
     datasync.change(|service| service.exclude = Some("/private".to_owned()));
-    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m"]).expect(3);
     assert!(run.stderr.contains("DataSync shows no filters of it"), "{}", run.stderr);
     assert_names_what_it_excludes(&run);
     // An own execution has the filters of its task.
-    trial.run(&datasync, &["--stall-timeout", "10s"]).expect(0);
+    trial.run(&datasync, &["--stall-timeout", "1m"]).expect(0);
 }
 
 #[test]
@@ -187,11 +189,11 @@ fn an_attached_execution_is_compared_with_the_filters_of_the_run() {
     ] {
         let (trial, datasync) = trial();
         datasync.change(|service| {
-            service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)];
+            service.script = vec![("TRANSFERRING", ATTACHABLE), ("SUCCESS", STEP)];
             service.exclude = Some("/private".to_owned());
         });
         let _of_another_caller = datasync.start_execution();
-        let run = trial.run(&datasync, &["--exclude", exclude, "--stall-timeout", "10s"]).expect(code);
+        let run = trial.run(&datasync, &["--exclude", exclude, "--stall-timeout", "1m"]).expect(code);
         assert_eq!(run.report["datasync"]["verdict"], verdict, "{exclude}: {}", run.stderr);
         assert!(!run.stderr.contains("to DataSync option"), "{}", run.stderr);
         if code == 3 {
@@ -204,9 +206,9 @@ fn an_attached_execution_is_compared_with_the_filters_of_the_run() {
 #[test]
 fn an_attached_execution_without_filters_may_have_published_what_the_run_excludes() {
     let (trial, datasync) = trial();
-    datasync.change(|service| service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)]);
+    datasync.change(|service| service.script = vec![("TRANSFERRING", ATTACHABLE), ("SUCCESS", STEP)]);
     let _of_another_caller = datasync.start_execution();
-    let run = trial.run(&datasync, &["--exclude", "/private"]).expect(3);
+    let run = trial.run(&datasync, &["--exclude", "/private", "--stall-timeout", "1m"]).expect(3);
     assert!(is_published(&trial, "private"));
     assert_names_what_it_excludes(&run);
 }
@@ -418,12 +420,12 @@ fn the_version_of_a_tasks_manifest_is_read_and_compared() {
     assert!(run.stderr.contains("m.csv?versionId=v1"), "{}", run.stderr);
     // The task's manifest is another version than that of the execution.
     datasync.change(|service| {
-        service.script = vec![("TRANSFERRING", Duration::from_secs(1)), ("SUCCESS", STEP)];
+        service.script = vec![("TRANSFERRING", ATTACHABLE), ("SUCCESS", STEP)];
         service.execution_manifest = Some(manifest_version("v2"));
     });
     let _running = datasync.start_execution();
     let before = trial.count(Operation::GetObject);
-    let run = trial.run(&datasync, &[]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m"]).expect(3);
     assert_eq!(run.report["datasync"]["verdict"], "succeeded");
     assert_names_what_it_excludes(&run);
     assert!(run.stderr.contains("another manifest than the task"), "{}", run.stderr);
