@@ -20,7 +20,7 @@ const LONG_AGO: Duration = Duration::from_secs(1000);
 const SECOND: Duration = Duration::from_secs(1);
 const FOREVER: Duration = Duration::from_hours(1);
 const SUCCESS: &[(&str, Duration)] = &[("SUCCESS", Duration::ZERO)];
-const RUNNING: &[(&str, Duration)] = &[("TRANSFERRING", SECOND), ("SUCCESS", Duration::ZERO)];
+const RUNNING: &[(&str, Duration)] = &[("TRANSFERRING", Duration::from_secs(6)), ("SUCCESS", Duration::ZERO)];
 
 /// Six files, an orphan, and a task that deletes. Its executions follow the script and copy.
 fn trial(script: &[(&'static str, Duration)]) -> (Trial, DataSyncServer) {
@@ -217,7 +217,7 @@ fn an_attached_execution_that_deletes_what_no_guard_allows_is_exit_code_3() {
     datasync.change(|service| service.script = RUNNING.to_vec());
     executions_do(&datasync, delete_all(&trial));
     let _running = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s"]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m"]).expect(3);
     assert_eq!((&run.report["datasync"]["attached"], run.counted("uploaded")), (&json!(true), 8));
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("another client started it") && error.contains("8 objects that it deleted"), "{error}");
@@ -226,7 +226,7 @@ fn an_attached_execution_that_deletes_what_no_guard_allows_is_exit_code_3() {
     let (trial, datasync) = self::trial(RUNNING);
     trial.object("orphan 2", "o", LONG_AGO);
     let _running = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--max-delete", "1"]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--max-delete", "1"]).expect(3);
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("it deleted 2 objects, more than --max-delete allows"), "{error}");
 }
@@ -263,7 +263,7 @@ fn deletes_of_datasync_count_towards_the_limit() {
         service.falsify = Some(("DescribeTaskExecution", Box::new(|response| response["FilesDeleted"] = 2.into())));
     });
     let _running = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--max-delete", "3"]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--max-delete", "3"]).expect(3);
     assert_eq!((run.withheld_by("limit"), run.counted("deleted")), (2, 0), "{}", run.stderr);
     assert!(run.stderr.contains("after DataSync deleted 2"), "{}", run.stderr);
 }
@@ -278,7 +278,7 @@ fn an_allowed_empty_source_does_not_allow_all_deletes_of_another_client() {
     fs::create_dir(trial.tree()).unwrap();
     executions_do(&datasync, delete_all(&trial));
     let _running = datasync.start_execution();
-    let run = trial.run(&datasync, &["--stall-timeout", "10s", "--allow-empty-source"]).expect(3);
+    let run = trial.run(&datasync, &["--stall-timeout", "1m", "--allow-empty-source"]).expect(3);
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("it deleted 151 objects, more than --max-delete allows"), "{error}");
 }
@@ -401,7 +401,7 @@ fn an_execution_queued_behind_another_does_not_hide_it() {
             service.execution_options.insert("PreserveDeletedFiles", "PRESERVE".into());
         });
         let queued = datasync.start_execution();
-        let run = trial.run(&datasync, options).expect(3);
+        let run = trial.run(&datasync, &[&["--stall-timeout", "1m"], options].concat()).expect(3);
         let error = run.report["error"].as_str().unwrap();
         assert!(error.contains(&first) && error.contains("delete") && !error.contains(&queued), "{options:?}: {error}");
         let of_first = options.contains(&"1").then_some(first.as_str());
@@ -419,7 +419,7 @@ fn a_start_that_is_queued_behind_another_execution_follows_that_one() {
         service.other_client_starts_first = true;
         service.script_of_queued = Some(vec![("QUEUED", FOREVER)]);
     });
-    let run = trial.run(&datasync, &["--exclude", "/d1", "--max-delete", "1"]).expect(3);
+    let run = trial.run(&datasync, &["--exclude", "/d1", "--max-delete", "1", "--stall-timeout", "1m"]).expect(3);
     assert_eq!((datasync.count("StartTaskExecution"), &run.report["datasync"]["attached"]), (1, &json!(true)));
     let error = run.report["error"].as_str().unwrap();
     assert!(error.contains("exec-00000000000000001: another client started it"), "{error}");
@@ -619,7 +619,7 @@ fn the_sample_of_keys_reaches_beyond_the_first_page() {
 /// A run that attaches to an execution makes the destination match.
 #[track_caller]
 fn assert_audited(trial: &Trial, datasync: &DataSyncServer, options: &[&str]) -> FinishedRun {
-    let run = trial.run(datasync, &[&["--stall-timeout", "10s"], options].concat()).expect(0);
+    let run = trial.run(datasync, &[&["--stall-timeout", "1m"], options].concat()).expect(0);
     assert_verdict(&run, "datasync", "succeeded");
     assert_eq!(run.report["datasync"]["attached"], true);
     let tree = trial.tree();
