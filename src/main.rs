@@ -45,7 +45,7 @@ fn main() -> ProcessExitCode {
 }
 
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
-    let wanted = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let wanted = threads::affordable(std::thread::available_parallelism().map_or(1, NonZero::get));
     // The runtime panics if it cannot start a thread.
     let startable = threads::startable(wanted + OTHER_THREADS);
     if startable < FEWEST_THREADS {

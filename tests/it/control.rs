@@ -981,15 +981,17 @@ fn a_run_stays_below_a_low_limit_of_its_address_space() {
         for number in 0..200 {
             trial.write(format!("d{}/f{number}", number % 7), number.to_string());
         }
-        for large in ["a", "b", "c"] {
+        for large in ["a", "b", "c", "d", "e"] {
             trial.write(format!("large-{large}"), large.repeat(40 << 20));
         }
         let mut command = Command::new("sh");
         command.args(["-c", &format!("ulimit -v {limit} && exec \"$@\""), "sh", env!("CARGO_BIN_EXE_efs2s3"), "sync"]);
-        command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain"]).env_remove("MALLOC_ARENA_MAX");
+        // Together, the large files do not fit into the limit.
+        command.arg(trial.tree()).args(["s3://site/www", "--mode", "plain", "--multipart-threshold", "64MiB"]);
+        command.env_remove("MALLOC_ARENA_MAX");
         let run = trial.spawn(command, &[]).end().expect(0);
         trial.assert_same();
-        assert_eq!(run.counted("uploaded"), 203, "{limit}");
+        assert_eq!(run.counted("uploaded"), 205, "{limit}");
     }
 }
 
