@@ -91,7 +91,10 @@ impl RequestLimit {
         let _first = queue.first.lock().await;
         let slot = queue.pace().slot(Instant::now());
         let mut permit = RequestPermit { limit: self, permit: None, slot: Some((queue, slot)) };
-        tokio::time::sleep_until(slot.at).await;
+        // A sleep that is over when it begins would still last until the next tick of the timer: a millisecond.
+        if slot.at > Instant::now() {
+            tokio::time::sleep_until(slot.at).await;
+        }
         permit.permit = self.permits.acquire().await.ok();
         permit.slot = Some((queue, slot.sent_at(Instant::now())));
         permit
@@ -248,6 +251,15 @@ mod tests {
             limit.acquire(operation).await.succeeded();
         }
         assert!(begin.elapsed() < Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_request_waits_before_a_refusal() {
+        let (limit, begin) = (RequestLimit::new(64), Instant::now());
+        for operation in [Operation::Put, Operation::List, Operation::UploadPart].repeat(100) {
+            limit.acquire(operation).await.succeeded();
+        }
+        assert_eq!(begin.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
