@@ -255,7 +255,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_request_waits_before_a_refusal() {
-        let (limit, begin) = (RequestLimit::new(64), Instant::now());
+        let limit = RequestLimit::new(64);
+        // Between two ticks of the timer.
+        tokio::time::advance(Duration::from_micros(500)).await;
+        let begin = Instant::now();
         for operation in [Operation::Put, Operation::List, Operation::UploadPart].repeat(100) {
             limit.acquire(operation).await.succeeded();
         }
