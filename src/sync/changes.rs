@@ -35,6 +35,12 @@ use pending::{PendingFile, Slot};
 const MOST_WAITING: usize = 4096;
 /// The largest write.
 const MOST_BATCH_BYTES: usize = 256 << 10;
+/// How many bytes of lines wait while another process has a lock on the file.
+const MOST_LOCKED_BYTES: usize = 4 << 20;
+/// The wait between two attempts to take the lock.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// How long the end of the run waits for the lock: less than [`TIMEOUT`], after which the thread counts as stuck.
+const LAST_LOCK_TIMEOUT: Duration = Duration::from_secs(25);
 /// How old a written line is at most before it is synced to disk.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// How long the file may take to accept a line.
@@ -78,6 +84,15 @@ enum Message {
     Ended { slot: Option<Slot>, line: Option<Vec<u8>> },
     /// Ends the thread, which responds with its result.
     End(std::sync::mpsc::Sender<Result<(), Lost>>),
+}
+
+/// Lines that the file does not have yet.
+#[derive(Debug, Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+    /// The slots that are free once the file has the lines.
+    ended: Vec<Slot>,
 }
 
 /// Lines that are not in the file.
@@ -124,7 +139,7 @@ impl Changes {
         };
         let (to_thread, messages) = sync_channel(MOST_WAITING);
         thread::Builder::new()
-            .spawn(move || append_all(file, pending, &messages))
+            .spawn(move || append_all(file, pending, &messages, LAST_LOCK_TIMEOUT))
             .map_err(|error| format!("cannot start a thread for the changes file {}: {error}", path.display()))?;
         Ok(ChangesWriter(Some(Arc::new(Writer {
             path,
@@ -257,16 +272,19 @@ impl Writer {
 }
 
 /// Appends lines until the run ends. After the first error it only counts them: a file with holes would look whole.
-fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<Message>) {
+fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<Message>, last_lock_timeout: Duration) {
     let mut lost: Option<Lost> = None;
+    let mut batch = Batch::default();
     // Lines that are written and not yet synced, and since when.
     let mut unsynced: Option<(Instant, u64)> = None;
     loop {
-        let first = match unsynced {
+        let until_sync = unsynced.map(|(since, _)| SYNC_AFTER.saturating_sub(since.elapsed()));
+        let until_append = (batch.lines > 0).then_some(LOCK_PAUSE);
+        let first = match until_sync.into_iter().chain(until_append).min() {
             None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some((since, _)) => messages.recv_timeout(SYNC_AFTER.saturating_sub(since.elapsed())),
+            Some(timeout) => messages.recv_timeout(timeout),
         };
-        let (mut batch, mut count, mut ended, mut end) = (Vec::new(), 0_u64, Vec::new(), None);
+        let mut end = None;
         let mut next = match first {
             Ok(message) => Some(message),
             Err(RecvTimeoutError::Timeout) => None,
@@ -279,29 +297,41 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
                     let _ = slots.send(if lost.is_none() { pending.start(&lines) } else { Vec::new() });
                 }
                 Message::Ended { slot, line } => {
-                    ended.extend(slot);
-                    count += u64::from(line.is_some());
-                    batch.extend(line.into_iter().flatten());
+                    batch.ended.extend(slot);
+                    batch.lines += u64::from(line.is_some());
+                    batch.bytes.extend(line.into_iter().flatten());
                 }
                 Message::End(sender) => end = Some(sender),
             }
-            next = if end.is_none() && batch.len() < MOST_BATCH_BYTES { messages.try_recv().ok() } else { None };
+            next = if end.is_none() && batch.bytes.len() < MOST_BATCH_BYTES { messages.try_recv().ok() } else { None };
         }
-        if let Some(lost) = &mut lost {
-            lost.lines += count;
-        } else if count > 0 {
-            match file.append(&batch) {
-                Ok(()) => {
-                    let (since, lines) = unsynced.unwrap_or((Instant::now(), 0));
-                    unsynced = Some((since, lines + count));
+        // While the file is locked, the lines of a killed run are in the pending file.
+        let lock_timeout = match &end {
+            Some(_) => last_lock_timeout,
+            None if batch.bytes.len() < MOST_LOCKED_BYTES => Duration::ZERO,
+            None => LOCK_TIMEOUT,
+        };
+        let appended = match &lost {
+            None if batch.lines > 0 => file.append(&batch.bytes, lock_timeout),
+            None | Some(_) => Ok(true),
+        };
+        match appended {
+            Ok(true) => {
+                let Batch { lines, ended, .. } = std::mem::take(&mut batch);
+                if let Some(lost) = &mut lost {
+                    lost.lines += lines;
+                } else {
+                    for slot in ended {
+                        pending.end(slot);
+                    }
+                    if lines > 0 {
+                        let (since, before) = unsynced.unwrap_or((Instant::now(), 0));
+                        unsynced = Some((since, before + lines));
+                    }
                 }
-                Err(error) => lost = Some(Lost::since(count, &error)),
             }
-        }
-        if lost.is_none() {
-            for slot in ended {
-                pending.end(slot);
-            }
+            Ok(false) => {}
+            Err(error) => lost = Some(Lost::since(std::mem::take(&mut batch).lines, &error)),
         }
         if let Some((since, lines)) = unsynced
             && (end.is_some() || since.elapsed() >= SYNC_AFTER)
@@ -313,8 +343,13 @@ fn append_all(mut file: Appended, mut pending: PendingFile, messages: &Receiver<
             }
         }
         if let Some(sender) = end {
-            pending.remove();
-            let _ = sender.send(lost.map_or(Ok(()), Err));
+            let result = if batch.lines > 0 {
+                Err(Lost { lines: batch.lines, error: pending.keep() })
+            } else {
+                pending.remove();
+                lost.map_or(Ok(()), Err)
+            };
+            let _ = sender.send(result);
             return;
         }
     }
@@ -419,7 +454,7 @@ mod tests {
         let full = Appended::Device(ResultPlace::anywhere(Path::new("/dev/full")).device().unwrap().clone());
         let pending = PendingFile::beside(folder.path().join("changes"));
         let (to_thread, messages) = sync_channel(8);
-        let thread = thread::spawn(move || append_all(full, pending, &messages));
+        let thread = thread::spawn(move || append_all(full, pending, &messages, Duration::ZERO));
         let intend = || {
             let (slots, response) = tokio::sync::oneshot::channel();
             to_thread.send(Message::Intents { lines: vec![b"{}\n".to_vec()], slots }).unwrap();
@@ -432,6 +467,44 @@ mod tests {
         assert!(tries < 1000);
         drop(to_thread);
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn lines_wait_in_the_pending_file_while_another_process_keeps_the_file_locked() {
+        for is_freed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("changes");
+            let mut file = AppendedFile::open(&path).unwrap();
+            let reader = std::fs::File::open(&path).unwrap();
+            reader.lock().unwrap();
+            let (to_thread, messages) = sync_channel(8);
+            let (locked, pending) = (AppendedFile::open(&path).unwrap(), PendingFile::beside(path.clone()));
+            let timeout = if is_freed { TIMEOUT } else { Duration::ZERO };
+            let thread = thread::spawn(move || append_all(Appended::File(locked), pending, &messages, timeout));
+            for name in ["a", "b", "c"] {
+                let key = Prefix::new("www").unwrap().object_key(&RelativeKey::new(name));
+                let line = Change { action: Action::Upload, key, reason: Reason::Absent, size: Some(1) }.line();
+                let (slots, response) = tokio::sync::oneshot::channel();
+                to_thread.send(Message::Intents { lines: vec![line.clone()], slots }).unwrap();
+                let slot = response.blocking_recv().unwrap().pop().flatten();
+                assert!(slot.is_some(), "no request waits for the lock");
+                to_thread.send(Message::Ended { slot, line: Some(line) }).unwrap();
+            }
+            let reader = (!is_freed).then_some(reader);
+            let (sender, result) = channel();
+            to_thread.send(Message::End(sender)).unwrap();
+            let result = result.recv().unwrap();
+            thread.join().unwrap();
+            if let Some(reader) = reader {
+                let Lost { lines, error } = result.unwrap_err();
+                assert!(lines == 3 && error.contains("The next run") && error.contains(".pending"), "{error}");
+                assert_eq!(keys(&path), [""; 0]);
+                drop(reader);
+                recovery::recover(&path, &mut file, Duration::ZERO).unwrap();
+            }
+            assert_eq!(keys(&path), ["www/a", "www/b", "www/c"]);
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
     }
 
     #[test]

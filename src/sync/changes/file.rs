@@ -30,8 +30,10 @@ pub(super) enum Appended {
 pub(super) struct AppendedFile {
     path: PathBuf,
     file: File,
-    /// How long an append waits for the lock until a warning says so.
+    /// How long appends find the file locked until a warning says so.
     warn_after: Duration,
+    /// Since when appends find the file locked.
+    locked_since: Option<Instant>,
 }
 
 /// A file that no other process appends to, until this is dropped.
@@ -52,12 +54,13 @@ pub(super) fn check(path: &Path) -> io::Result<()> {
 }
 
 impl Appended {
-    /// Appends whole lines.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Appends whole lines. Returns `false` if another process keeps the lock of the file for this long.
+    pub(super) fn append(&mut self, lines: &[u8], timeout: Duration) -> io::Result<bool> {
         match self {
-            Self::File(file) => file.append(lines),
+            Self::File(file) => file.append(lines, timeout),
             Self::Device(device) => {
-                lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| device.write_all(line))
+                lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| device.write_all(line))?;
+                Ok(true)
             }
         }
     }
@@ -89,26 +92,31 @@ impl AppendedFile {
         if stat.nlink() > 1 {
             return Err(io::Error::other("it has another hard link, which may be in the source"));
         }
-        Ok(Self { path: path.to_owned(), file, warn_after: LOCK_TIMEOUT })
+        Ok(Self { path: path.to_owned(), file, warn_after: LOCK_TIMEOUT, locked_since: None })
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }
 
-    /// Appends whole lines, all of them or none. Waits while another process has a lock on the file.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        loop {
-            if let Some(locked) = self.lock(self.warn_after)? {
-                return locked.append(lines);
-            }
+    /// Appends whole lines, all of them or none. Returns `false` if another process keeps the lock for this long.
+    fn append(&mut self, lines: &[u8], timeout: Duration) -> io::Result<bool> {
+        let start = Instant::now();
+        let is_appended = self.lock(timeout)?.map(|locked| locked.append(lines)).transpose()?.is_some();
+        if is_appended {
+            self.locked_since = None;
+            return Ok(true);
+        }
+        if self.locked_since.get_or_insert(start).elapsed() >= self.warn_after {
+            self.locked_since = Some(Instant::now());
             tracing::warn!(
                 path = %self.path.display(),
-                "another process has had a lock on the changes file for {} seconds: waiting for it. The reader of the file \
-                 must rename it before it takes the lock",
+                "another process has had a lock on the changes file for {} seconds: its new lines wait in a file beside it. \
+                 The reader of the file must rename it before it takes the lock",
                 self.warn_after.as_secs()
             );
         }
+        Ok(false)
     }
 
     /// Takes the lock, which other runs take for each write. Returns `None` if another process keeps it for this long.
@@ -174,28 +182,27 @@ mod tests {
         let path = folder.path().join("file");
         fs::write(&path, "whole\npart").unwrap();
         let mut file = AppendedFile::open(&path).unwrap();
-        file.append(b"a\nb\n").unwrap();
-        file.append(b"c\n").unwrap();
+        assert!(file.append(b"a\nb\n", Duration::ZERO).unwrap());
+        assert!(file.append(b"c\n", Duration::ZERO).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "whole\npart\na\nb\nc\n");
     }
 
     #[test]
-    fn an_append_waits_for_a_lock_with_a_warning() {
+    fn a_file_that_stays_locked_is_one_warning_in_each_interval() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let mut file = AppendedFile { warn_after: Duration::from_millis(10), ..AppendedFile::open(&path).unwrap() };
+        let hour = Duration::from_hours(1);
+        let mut file = AppendedFile { warn_after: hour, ..AppendedFile::open(&path).unwrap() };
         let reader = File::open(&path).unwrap();
         flock(&reader, FlockOperation::LockExclusive).unwrap();
         let (log, _guard) = CapturedLog::start();
-        let warned = log.clone();
-        thread::spawn(move || {
-            while warned.count("another process has had a lock on the changes file") == 0 {
-                thread::sleep(LOCK_RETRY);
-            }
-            drop(reader);
-        });
-        file.append(b"a\n").unwrap();
-        assert!(log.count("WARN") >= 1);
+        for (warn_after, warnings) in [(hour, 0), (Duration::ZERO, 1), (hour, 1)] {
+            file.warn_after = warn_after;
+            assert!(!file.append(b"a\n", Duration::ZERO).unwrap());
+            assert_eq!(log.count("another process has had a lock on the changes file"), warnings);
+        }
+        drop(reader);
+        assert!(file.append(b"a\n", Duration::ZERO).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "a\n");
     }
 

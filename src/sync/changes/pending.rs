@@ -129,6 +129,12 @@ impl PendingFile {
         }
         self.beside = None;
     }
+
+    /// Leaves the file to the next run, because another process keeps the changes file locked. Returns an error message.
+    pub(super) fn keep(&mut self) -> String {
+        let file = self.file.take().map(|(path, _)| format!(". The next run appends the lines in {}", path.display()));
+        format!("another process keeps a lock on it{}", file.unwrap_or_default())
+    }
 }
 
 impl Slot {

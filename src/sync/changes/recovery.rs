@@ -197,7 +197,7 @@ impl Recovered {
             tracing::info!(
                 %path,
                 lines,
-                "an earlier run was killed: appended to the changes file what its requests in flight may have changed"
+                "an earlier run was killed, or ended while the changes file was locked: appended what it may have changed"
             );
         }
         match self {
