@@ -36,6 +36,7 @@ pub(super) mod named_path;
 pub(super) mod nameless;
 mod options;
 mod scheduler;
+mod stat_time;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Once};

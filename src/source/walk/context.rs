@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::gauge::Gauge;
 use super::options::WalkOptions;
+use super::stat_time::StatTime;
 use crate::source::operations::Operations;
 use crate::source::read_directories::ReadDirectories;
 use crate::source::root::Root;
@@ -20,6 +21,7 @@ pub(super) struct WalkContext {
     pub(super) names_held: Arc<Gauge>,
     /// Directories held open for the stats of their entries.
     pub(super) directories_open: Arc<Gauge>,
+    pub(super) stat_time: StatTime,
     /// Records the directories that the walk reads.
     pub(super) read: Option<Arc<ReadDirectories>>,
     /// Hides the kinds that directories show, as NFS often does.
@@ -36,6 +38,7 @@ impl WalkContext {
             entries_ahead: Arc::default(),
             names_held: Arc::default(),
             directories_open: Arc::default(),
+            stat_time: StatTime::default(),
             read: None,
             #[cfg(test)]
             kinds_unknown: false,

@@ -11,9 +11,6 @@ use super::directory_reader::{DirectoryFailure, DirectoryNames, DirectoryReader,
 use super::gauge::Hold;
 use crate::source::entry::Problem;
 
-/// The most names that one job stats.
-const CHUNK_NAMES: usize = 64;
-
 /// The place of a job in the order of keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
@@ -60,11 +57,15 @@ pub(super) struct StatChunk {
 }
 
 impl StatChunk {
-    /// The first names from `index` on, with their position; `None` after the last name.
-    pub(super) fn from(directory: &Arc<DirectoryNames>, index: usize) -> Option<(Position, Self)> {
-        let position = Position::of_stat(directory, index)?;
-        let names = index..directory.names.len().min(index + CHUNK_NAMES);
-        Some((position, Self { directory: Arc::clone(directory), names }))
+    /// All names of a directory, with their position; `None` if there are none.
+    pub(super) fn all(directory: &Arc<DirectoryNames>) -> Option<(Position, Self)> {
+        Self { directory: Arc::clone(directory), names: 0..directory.names.len() }.without(0)
+    }
+
+    /// The first `count` names.
+    pub(super) fn first(&self, count: usize) -> Self {
+        let end = self.names.end.min(self.names.start + count);
+        Self { directory: Arc::clone(&self.directory), names: self.names.start..end }
     }
 
     /// The chunk without its first `count` names; `None` if no name is left.
@@ -152,7 +153,9 @@ impl WalkerJob {
                 ReadStep::Done(result) => WalkerResult::Read(result),
             },
             Self::Stat(chunk) => {
+                let mut timing = walk.stat_time.start();
                 for index in chunk.names {
+                    timing.count();
                     if let Some(name) = chunk.directory.names.get(index)
                         && !items.add(chunk.directory.classify(walk, name))
                     {

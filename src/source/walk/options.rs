@@ -13,7 +13,7 @@ use crate::source::tree_range::TreeRange;
 pub struct WalkOptions {
     /// Threads that call the file system in parallel; at least 1.
     pub walkers: usize,
-    /// How many entries may be known before the walk emits them; one chunk of at most 64 may come on top.
+    /// How many entries may be known before the walk emits them; one job of at most 64 names may come on top.
     pub look_ahead_entries: usize,
     /// How many entries the walk emits together.
     pub batch_entries: usize,

@@ -171,8 +171,9 @@ impl Jobs {
         let (job, chunk) = match first.kind() {
             JobKind::Read => (WalkerJob::Read(self.reads.remove(&first)?), None),
             JobKind::Stat => {
-                let chunk = self.stats.remove(&first)?;
-                self.stats.extend(StatChunk::from(&chunk.directory, chunk.names.end));
+                let waiting = self.stats.remove(&first)?;
+                let chunk = waiting.first(walk.stat_time.names_of_a_job());
+                self.stats.extend(waiting.without(chunk.names.len()));
                 (WalkerJob::Stat(chunk.clone()), Some(chunk))
             }
         };
@@ -200,7 +201,7 @@ impl Jobs {
             }
             WalkerResult::Read(result) => FinishedJob::Read(result.map(|names| {
                 let names = Arc::new(names);
-                self.stats.extend(StatChunk::from(&names, 0));
+                self.stats.extend(StatChunk::all(&names));
                 names
             })),
             WalkerResult::Stat => {

@@ -18,6 +18,9 @@ use super::*;
 enum Fault {
     StatFails,
     StatHangs,
+    StatIsSlow,
+    /// The stat has no response before [`TOGETHER`] such stats are in flight.
+    StatWaitsForOthers,
     ReaddirFails,
     ReaddirFailsInTheMiddle,
     ReaddirHangs,
@@ -29,6 +32,11 @@ enum Fault {
     NameTooLong,
 }
 
+const TOGETHER: usize = 48;
+
+/// The stats that wait for others; `None` once there were enough.
+type Waiting = Arc<Mutex<Option<Vec<(FileAttr, ReplyEntry)>>>>;
+
 /// A tree of directories and empty files, some with a fault.
 struct Odd {
     /// By inode number less 2: path, without a slash at the end, and whether it is a directory.
@@ -39,6 +47,7 @@ struct Odd {
     /// Whether the faults have ended, so that the mount can be removed.
     faults_ended: Arc<AtomicBool>,
     stale: AtomicUsize,
+    waiting: Waiting,
 }
 
 type Hanging = Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>;
@@ -46,6 +55,7 @@ type Hanging = Arc<Mutex<Vec<Box<dyn std::any::Any + Send>>>>;
 struct Mounted {
     folder: tempfile::TempDir,
     hanging: Hanging,
+    waiting: Waiting,
     faults_ended: Arc<AtomicBool>,
     session: Option<fuser::BackgroundSession>,
 }
@@ -54,6 +64,7 @@ impl Mounted {
     fn new(nodes: &[&str], faults: &[(&str, Fault)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let hanging = Hanging::default();
+        let waiting = Waiting::new(Mutex::new(Some(Vec::new())));
         let faults_ended = Arc::new(AtomicBool::new(false));
         let odd = Odd {
             nodes: nodes.iter().map(|path| (path.trim_end_matches('/').to_owned(), path.ends_with('/'))).collect(),
@@ -61,9 +72,10 @@ impl Mounted {
             hanging: Arc::clone(&hanging),
             faults_ended: Arc::clone(&faults_ended),
             stale: AtomicUsize::new(0),
+            waiting: Arc::clone(&waiting),
         };
         let session = fuser::spawn_mount(odd, folder.path(), &fuser::Config::default()).unwrap();
-        Self { folder, hanging, faults_ended, session: Some(session) }
+        Self { folder, hanging, waiting, faults_ended, session: Some(session) }
     }
 
     fn path(&self) -> &Path {
@@ -77,6 +89,7 @@ impl Mounted {
 
     fn release(&self) {
         self.hanging.lock().unwrap().clear();
+        drop(self.waiting.lock().unwrap().take());
     }
 }
 
@@ -94,6 +107,19 @@ impl Drop for Mounted {
 impl Odd {
     fn fault(&self, path: &str) -> Option<Fault> {
         self.faults.get(path).copied().filter(|_| !self.faults_ended.load(Ordering::Relaxed))
+    }
+
+    fn reply_together(&self, attributes: FileAttr, reply: ReplyEntry) {
+        let mut waiting = self.waiting.lock().unwrap();
+        let Some(stats) = &mut *waiting else {
+            return reply.entry(&Duration::ZERO, &attributes, Generation(0));
+        };
+        stats.push((attributes, reply));
+        if stats.len() == TOGETHER {
+            for (attributes, reply) in waiting.take().unwrap() {
+                reply.entry(&Duration::ZERO, &attributes, Generation(0));
+            }
+        }
     }
 
     fn path_of(&self, inode: INodeNo) -> &str {
@@ -155,6 +181,11 @@ impl Filesystem for Odd {
             (Some(Fault::StatFails), _) => reply.error(Errno::EIO),
             (Some(Fault::NameTooLong), _) => reply.error(Errno::ENAMETOOLONG),
             (Some(Fault::StatHangs), _) => self.hanging.lock().unwrap().push(Box::new(reply)),
+            (Some(Fault::StatWaitsForOthers), Some(attributes)) => self.reply_together(attributes, reply),
+            (Some(Fault::StatIsSlow), Some(attributes)) => {
+                std::thread::sleep(Duration::from_millis(20));
+                reply.entry(&Duration::ZERO, &attributes, Generation(0));
+            }
             (_, Some(attributes)) => reply.entry(&Duration::ZERO, &attributes, Generation(0)),
             (_, None) => reply.error(Errno::ENOENT),
         }
@@ -322,6 +353,22 @@ fn a_stat_that_hangs_makes_the_rest_of_its_directory_unknown() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!((trial.entries_ahead.now(), trial.names_held.now()), (0, 0));
+}
+
+#[test]
+fn the_stats_of_one_directory_are_in_flight_together_on_a_slow_file_system() {
+    let names: Vec<String> = (0..64).map(|number| format!("s/d{number:02}")).collect();
+    let directories: Vec<String> = names.iter().map(|name| format!("{name}/")).collect();
+    let nodes: Vec<&str> = ["s/"].into_iter().chain(directories.iter().map(String::as_str)).collect();
+    let together = names.iter().map(|name| (name.as_str(), Fault::StatWaitsForOthers));
+    let faults: Vec<(&str, Fault)> = [("s", Fault::StatIsSlow)].into_iter().chain(together).collect();
+    let mounted = Mounted::new(&nodes, &faults);
+    let mut trial = Trial::new();
+    trial.options.walkers = 64;
+    trial.options.source_timeout = Duration::from_secs(20);
+    let entries = trial.walk(mounted.path());
+    assert_eq!(shown(&entries)[64], "s/d63/: directory");
+    assert!(entries.iter().all(|entry| matches!(entry.found, Found::Directory(_))), "{:?}", shown(&entries));
 }
 
 #[test]
