@@ -125,6 +125,11 @@ impl SyncConfig {
         &self.scope
     }
 
+    /// Whether the run takes missing mounts for removed ones.
+    pub(crate) const fn allows_missing_mounts(&self) -> bool {
+        self.deleting.allow_missing_mounts
+    }
+
     /// Returns why there is nothing to do, if an array of jobs has more jobs than there are ranges.
     pub(crate) fn idle(&self) -> Option<&str> {
         match &self.range {

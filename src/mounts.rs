@@ -1,8 +1,8 @@
 //! The mounts: the state's record of the mount points inside the source, for each destination.
 //!
 //! A run adds what it sees as soon as it sees it, before a kill could leave objects whose mount no run knows. It removes a
-//! mount point only with `--allow-missing-mounts`, or if the followed link to it was removed, and only at its end, if no
-//! guard withheld deletes: a source that is not mounted shows no links. A run over a key range that holds only a part of
+//! mount point only with `--allow-missing-mounts`, or if the followed link to it was removed, and only at its end, if it
+//! deletes and no guard withheld deletes: a source that is not mounted shows no links. A run over a key range that holds only a part of
 //! the mount, or over a manifest or plan, forgets nothing. A run that sees nothing new writes nothing.
 
 use std::collections::BTreeSet;

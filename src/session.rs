@@ -221,6 +221,11 @@ impl Session {
         subject.destination = scope.destination.to_string();
         subject.keys = Some(scope.keys.clone()).filter(|keys| !keys.is_all());
         subject.range_of_list = config.range_of_list().cloned();
+        if state.state.is_none() && config.allows_missing_mounts() {
+            tracing::warn!(
+                "--allow-missing-mounts has no effect without --state: no record says which mounts are missing"
+            );
+        }
         let times = LeaseTimes { ttl: state.lease_ttl, outage_timeout: config.outage_timeout() };
         let state = match &state.state {
             Some(place) => {

@@ -131,12 +131,21 @@ pub(crate) async fn sync(
     transferred
 }
 
-/// Returns the mount points that the run may forget at its end. A source without content, and each delete that was withheld
-/// or failed, may be the work of a file system that is not mounted.
+/// Returns the mount points that the run may forget at its end: only with their objects. A source without content, and each
+/// delete that was withheld or failed, may be the work of a file system that is not mounted.
 fn forgotten_mounts(context: &Context, input: &Input, tally: &Tally, succeeded: bool) -> BTreeSet<String> {
     let saw_all = matches!(input, Input::Walk) && succeeded && !context.shutdown.is_requested();
-    if saw_all && tally.deletes_are_settled() {
-        context.source.mount_points().forgettable(context.rules.delete)
+    let mount_points = context.source.mount_points();
+    if saw_all && !context.rules.delete {
+        for path in mount_points.allowed() {
+            tracing::warn!(
+                path,
+                "--allow-missing-mounts has no effect on the record without --delete: the mount stays recorded"
+            );
+        }
+    }
+    if saw_all && context.rules.delete && tally.deletes_are_settled() {
+        mount_points.forgettable()
     } else {
         BTreeSet::new()
     }

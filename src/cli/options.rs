@@ -57,7 +57,8 @@ pub(crate) struct DeleteArgs {
     /// has objects
     #[arg(long)]
     pub(crate) allow_empty_source: bool,
-    /// Delete what lies below a file system that is no longer mounted inside DIR, and forget the mount; needs --state
+    /// Delete what lies below a file system that is no longer mounted inside DIR, and forget the mount; needs --delete and
+    /// --state
     ///
     /// With --state, a run remembers the mount points inside DIR. If one of them is missing, a guard withholds the deletes
     /// at and below it, and the run copies nothing there

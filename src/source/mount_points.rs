@@ -168,10 +168,14 @@ impl MountPoints {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What the run forgets if it ends without a guard. A removed link is forgotten only with its objects.
-    pub(crate) fn forgettable(&self, deletes: bool) -> BTreeSet<String> {
-        let gone = self.gone.iter().filter(|(_, why)| deletes || **why == Gone::MissingAllowed);
-        gone.map(|(path, _)| path.clone()).collect()
+    /// What a run that deletes forgets if it ends without a guard.
+    pub(crate) fn forgettable(&self) -> BTreeSet<String> {
+        self.gone.keys().cloned().collect()
+    }
+
+    /// What is missing although the run allows it, in the order of the paths.
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = &str> {
+        self.gone.iter().filter(|(_, why)| **why == Gone::MissingAllowed).map(|(path, _)| path.as_str())
     }
 }
 

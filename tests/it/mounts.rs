@@ -283,6 +283,35 @@ fn a_run_that_a_guard_stops_or_that_deletes_nothing_forgets_no_mount() {
 }
 
 #[test]
+fn a_run_without_deletes_forgets_no_mount_that_is_allowed_to_be_missing() {
+    if !may_mount() {
+        return;
+    }
+    let trial = trial();
+    sync(&trial, BIND, &[]).expect(0);
+    let state = state(&trial);
+    let accepts = ["--allow-missing-mounts"];
+    let run_without = |command: &str, options: &[&str]| {
+        let run = run(&trial, NOTHING, command, "plain", &[&accepts[..], options].concat());
+        assert!(!run.stderr.contains("forgot"), "{}", run.stderr);
+        run
+    };
+    let run = run_without("sync", &["--state", &state]).expect(0);
+    let kept = "--allow-missing-mounts has no effect on the record without --delete: the mount stays recorded";
+    assert!(run.stderr.contains(&format!("{kept} path=\"uploads\"")), "{}", run.stderr);
+    run_without("plan", &["--delete", "--state", &state]);
+    for (command, options) in [("sync", &["--delete"][..]), ("sync", &[]), ("verify", &[])] {
+        let range = ["--range-to", "a"];
+        let run = run_without(command, &[options, &range].concat());
+        let no_state = "--allow-missing-mounts has no effect without --state";
+        assert!(run.stderr.contains(no_state), "{command}: {}", run.stderr);
+    }
+    assert_hidden(&trial, &sync(&trial, NOTHING, &[]).expect(3), &HIDDEN);
+    sync(&trial, NOTHING, &accepts).expect(0);
+    assert!(HIDDEN.iter().all(|name| !trial.has(name)));
+}
+
+#[test]
 fn a_run_over_a_key_range_forgets_only_a_mount_that_lies_wholly_in_it() {
     if !may_mount() {
         return;

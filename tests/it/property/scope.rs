@@ -94,8 +94,8 @@ impl Scope {
         let is_whole = self.is_in_keys(key) && self.is_in_keys(&format!("{key}/{}", char::MAX));
         let is_removed = || moments.iter().any(|view| self.is_removed_link(key, view));
         let is_admitted = self.filter.include.is_none() && self.filter.exclude.is_none();
-        let is_deleted = || self.rules.delete && is_admitted && is_removed();
-        self.named.is_none() && is_whole && (self.rules.allow_missing_mounts || is_deleted())
+        let is_accepted = || self.rules.allow_missing_mounts || is_admitted && is_removed();
+        self.named.is_none() && is_whole && self.rules.delete && is_accepted()
     }
 
     pub(super) fn maybe_missing(&self, view: &View) -> impl Iterator<Item = &String> {
