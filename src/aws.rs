@@ -30,7 +30,7 @@ pub(crate) use credentials::{Credentials, Generation};
 pub(crate) use environment::set_variable;
 pub(crate) use no_credentials::NoCredentials;
 use proxy::ProxyError;
-pub(crate) use proxy::name_of_proxy_to;
+pub(crate) use proxy::{Proxy, proxy_to};
 pub(crate) use service::Service;
 
 /// The time in which a connection must be established.
@@ -40,7 +40,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(
-        "cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE or ca_bundle in the profile names: {reason}"
+        "cannot read certificates (PEM) from {path}, which AWS_CA_BUNDLE or ca_bundle in the profile names: {reason}. \
+         Correct the path or the file, or remove the setting"
     )]
     CaBundle { path: String, reason: String },
     #[error("the endpoint of the AWS settings: {0}")]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::aws::{ConnectError, name_of_proxy_to, set_variable};
+use crate::aws::{ConnectError, Proxy, proxy_to, set_variable};
 use crate::bucket::Bucket;
 use crate::fence::Fence;
 use crate::key::Prefix;
@@ -54,7 +54,7 @@ pub(crate) use send::Admission;
 
 use checksum::Algorithm;
 use clock::ServerClock;
-use error::{CORRECT_THE_CLOCK, ErrorKind, GivenUp, S3Error};
+use error::{CHECK_THE_SECRET_KEY, CORRECT_THE_CLOCK, ErrorKind, GivenUp, S3Error};
 use headers::Encryption;
 use limit::RequestLimit;
 use operation::Requests;
@@ -222,23 +222,36 @@ impl Destination {
         ))
     }
 
-    /// The proxy of this run's requests as `the proxy host:port (VARIABLE)`, if there is one.
-    fn proxy(&self) -> Option<String> {
-        let proxy = name_of_proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS));
-        proxy.map(|proxy| format!("the proxy {proxy}"))
+    /// The proxy of this run's requests, if there is one.
+    fn proxy(&self) -> Option<Proxy> {
+        proxy_to(self.endpoint_url.as_deref().unwrap_or(OF_AWS))
     }
 
     /// Returns what the user must know and do about an error that concerns the whole bucket.
     pub(crate) fn explain(&self, error: &S3Error) -> String {
         let bucket = &self.bucket;
-        let the_proxy = || self.proxy().unwrap_or_else(|| "the proxy".to_owned());
+        let wants_user = || match self.proxy() {
+            Some(proxy) if proxy.has_user() => {
+                format!("{proxy} refuses the user or the password in {}: correct them", proxy.variable())
+            }
+            Some(proxy) => {
+                format!(
+                    "{proxy} wants a user and a password: write {} as http://user:password@host:port",
+                    proxy.variable()
+                )
+            }
+            None => "a proxy wants a user and a password".to_owned(),
+        };
+        let the_proxy = || self.proxy().map_or_else(|| "the proxy".to_owned(), |proxy| proxy.to_string());
         let advice = match (error.code.as_deref(), error.kind) {
             (Some("NoSuchBucket"), _) => format!("the bucket '{bucket}' does not exist: check the name, the account and the region"),
+            (None, _) if error.is_foreign && error.status == Some(407) && self.proxy().is_some() => wants_user(),
             (None, _) if error.is_foreign => match self.proxy() {
                 Some(proxy) => format!("{proxy}, or something else between this program and S3, responds to the requests for bucket '{bucket}': check that proxy, its user and password, and the endpoint"),
                 None if error.is_bare => format!("nothing shows that S3 responds to the requests for bucket '{bucket}': check the endpoint, and the gateways and firewalls on the way to it"),
                 None => format!("something between this program and S3 responds to the requests for bucket '{bucket}': check the endpoint, and the gateways and firewalls on the way to it"),
             },
+            _ if error.is_of_wrong_signature() => format!("S3 does not accept the signature: {CHECK_THE_SECRET_KEY}"),
             (Some("AccessDenied"), _) | (_, ErrorKind::Denied) => {
                 format!("S3 denies access to bucket '{bucket}': allow s3:ListBucket on the bucket, and s3:PutObject, s3:GetObject and s3:DeleteObject on its objects")
             }
@@ -260,16 +273,28 @@ impl Destination {
             (_, ErrorKind::Settings) if error.message.contains("invalid peer certificate") => {
                 "cannot verify the certificate of S3 or of a proxy in between: set AWS_CA_BUNDLE to a file with the authority that issued it (PEM)".to_owned()
             }
-            (_, ErrorKind::Settings) if error.message.contains("proxy authorization") => {
-                format!("{} wants a user and a password: name it as http://user:password@host:port", the_proxy())
+            (_, ErrorKind::Settings) if error.message.contains("proxy authorization") => wants_user(),
+            (_, ErrorKind::Unreachable) if error.message.ends_with("tunnel error: unsuccessful") => {
+                let url = self.endpoint_url.as_deref().and_then(|url| url.parse::<http::Uri>().ok());
+                let host = url.as_ref().and_then(http::Uri::host).unwrap_or("S3");
+                format!("{} refuses a connection to {host}: allow the host at the proxy, or add it to NO_PROXY", the_proxy())
             }
             (_, ErrorKind::Unreachable) if error.message.contains("tunnel error") => {
                 format!("cannot reach bucket '{bucket}' through {}: check the proxy", the_proxy())
             }
-            (_, ErrorKind::Unreachable) => match &self.endpoint_url {
-                Some(url) => format!("cannot reach bucket '{bucket}' at {url}: check the URL and the network"),
-                None => format!("cannot reach bucket '{bucket}': check the network, the VPC endpoint and AWS_REGION"),
-            },
+            (_, ErrorKind::Unreachable) => {
+                let (at, check) = match &self.endpoint_url {
+                    Some(url) => (format!(" at {url}"), "the URL and the network"),
+                    None => (String::new(), "the network, the VPC endpoint and AWS_REGION"),
+                };
+                let Some(time) = error.outage() else {
+                    return format!("cannot reach bucket '{bucket}'{at}: check {check} ({error})");
+                };
+                return format!(
+                    "cannot reach bucket '{bucket}'{at} for {}: check {check}, then run again; if outages last longer, pass a longer --outage-timeout ({}: {})",
+                    error::shown(time), error.operation.name(), error.last_cause()
+                );
+            }
             _ if error.is_of_wrong_clock() => CORRECT_THE_CLOCK.to_owned(),
             (_, ErrorKind::Throttled | ErrorKind::Transient) if error.status.is_some_and(|status| status >= 400) => {
                 let operation = error.operation.name();

@@ -26,6 +26,7 @@ mod stop_limit;
 
 pub(crate) use destination_record::DestinationRecord;
 pub use error::StateError;
+use folder::{FolderError, StateFolder};
 pub(crate) use record::{ExpectedVersion, StateRecord, Version};
 use stop_limit::StopLimit;
 
@@ -49,7 +50,7 @@ pub struct State {
 
 #[derive(Debug)]
 enum StatePlace {
-    Folder(PathBuf),
+    Folder(StateFolder),
     Prefix(Box<Destination>),
 }
 
@@ -92,8 +93,8 @@ impl StateLocation {
 impl State {
     /// The state in a folder.
     #[must_use]
-    pub const fn in_folder(folder: PathBuf, shutdown: Shutdown) -> Self {
-        Self { place: StatePlace::Folder(folder), stop_limit: StopLimit::new(shutdown) }
+    pub fn in_folder(folder: PathBuf, shutdown: Shutdown) -> Self {
+        Self { place: StatePlace::Folder(StateFolder::new(folder)), stop_limit: StopLimit::new(shutdown) }
     }
 
     /// The state under a prefix of S3. The run writes it until its very end, so a stop request must not end `home`.
@@ -132,7 +133,7 @@ impl State {
     pub(crate) async fn read(&self, name: &str) -> Result<Option<StateRecord>, StateError> {
         let request = async {
             match &self.place {
-                StatePlace::Folder(folder) => blocking(folder.join(name), folder::read).await,
+                StatePlace::Folder(folder) => blocking(folder, name, StateFolder::read).await,
                 StatePlace::Prefix(home) => prefix::read(home, &RelativeKey::new(name)).await,
             }
         };
@@ -150,7 +151,7 @@ impl State {
             match &self.place {
                 StatePlace::Folder(folder) => {
                     let expected = expected.clone();
-                    blocking(folder.join(name), move |path| folder::replace(path, &content, &expected)).await
+                    blocking(folder, name, move |folder, name| folder.replace(name, &content, &expected)).await
                 }
                 StatePlace::Prefix(home) => prefix::replace(home, &RelativeKey::new(name), content, expected).await,
             }
@@ -166,7 +167,7 @@ impl State {
         let request = async {
             match &self.place {
                 StatePlace::Folder(folder) => {
-                    blocking(folder.join(name), move |path| folder::write(path, &content)).await
+                    blocking(folder, name, move |folder, name| folder.write(name, &content)).await
                 }
                 StatePlace::Prefix(home) => {
                     prefix::replace(home, &RelativeKey::new(name), content, &ExpectedVersion::Any).await.map(|_| ())
@@ -183,7 +184,7 @@ impl State {
     pub async fn open_file(&self, name: &str) -> Result<Option<File>, StateError> {
         let request = async {
             match &self.place {
-                StatePlace::Folder(folder) => blocking(folder.join(name), folder::open_file).await,
+                StatePlace::Folder(folder) => blocking(folder, name, StateFolder::open_file).await,
                 StatePlace::Prefix(home) => prefix::open_file(home, &RelativeKey::new(name)).await,
             }
         };
@@ -197,7 +198,7 @@ impl State {
     pub async fn new_file(&self) -> Result<NamedTempFile, StateError> {
         let request = async {
             match &self.place {
-                StatePlace::Folder(folder) => blocking(folder.clone(), folder::new_file).await,
+                StatePlace::Folder(folder) => blocking(folder, "", |folder, _| folder.new_file()).await,
                 StatePlace::Prefix(_) => when_one_is_free(NamedTempFile::new).map_err(StateError::in_temporary_folder),
             }
         };
@@ -207,7 +208,7 @@ impl State {
     /// The error of a write to a [`Self::new_file`].
     pub(crate) fn file_error(&self, name: &str, error: io::Error) -> StateError {
         match &self.place {
-            StatePlace::Folder(folder) => StateError::in_file(folder.join(name), error),
+            StatePlace::Folder(folder) => StateError::in_file(folder.path().join(name), error),
             StatePlace::Prefix(_) => StateError::in_temporary_folder(error),
         }
     }
@@ -220,7 +221,7 @@ impl State {
         let request = async {
             match &self.place {
                 StatePlace::Folder(folder) => {
-                    blocking(folder.join(name), move |path| folder::publish(path, file)).await
+                    blocking(folder, name, move |folder, name| folder.publish(name, file)).await
                 }
                 StatePlace::Prefix(home) => prefix::publish(home, &RelativeKey::new(name), file.as_file()).await,
             }
@@ -233,7 +234,7 @@ impl State {
         let request = async {
             match &self.place {
                 StatePlace::Folder(folder) => {
-                    blocking(folder.join(name), move |path| folder::remove_version(path, &version)).await
+                    blocking(folder, name, move |folder, name| folder.remove_version(name, &version)).await
                 }
                 StatePlace::Prefix(_) => Ok(false),
             }
@@ -245,7 +246,7 @@ impl State {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), StateError> {
         let request = async {
             match &self.place {
-                StatePlace::Folder(folder) => blocking(folder.join(name), folder::remove).await,
+                StatePlace::Folder(folder) => blocking(folder, name, StateFolder::remove).await,
                 StatePlace::Prefix(home) => {
                     let removed = home.delete_any(&RelativeKey::new(name)).await;
                     removed.map_err(|error| StateError::in_bucket(home, &error))
@@ -259,10 +260,7 @@ impl State {
     pub(crate) async fn names(&self, beginning: &str) -> Result<Vec<String>, StateError> {
         let request = async {
             match &self.place {
-                StatePlace::Folder(folder) => {
-                    let beginning = beginning.to_owned();
-                    blocking(folder.clone(), move |folder| folder::names(folder, &beginning)).await
-                }
+                StatePlace::Folder(folder) => blocking(folder, beginning, StateFolder::names).await,
                 StatePlace::Prefix(home) => {
                     let keys = home.keys(beginning).await.map_err(|error| StateError::in_bucket(home, &error))?;
                     Ok(keys.into_iter().map(String::from).collect())
@@ -273,12 +271,20 @@ impl State {
     }
 }
 
-/// Runs `work` on a thread of its own, because the folder may be on a slow file system. Its error names `path`.
+/// Runs `work` on a thread of its own, because the folder may be on a slow file system. Its error names the path.
 async fn blocking<T: Send + 'static>(
-    path: PathBuf,
-    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    folder: &StateFolder,
+    name: &str,
+    work: impl FnOnce(&StateFolder, &str) -> Result<T, FolderError> + Send + 'static,
 ) -> Result<T, StateError> {
-    let done = tokio::task::spawn_blocking(move || work(&path).map_err(|source| StateError::in_file(path, source)));
+    let (folder, name) = (folder.clone(), name.to_owned());
+    let done = tokio::task::spawn_blocking(move || {
+        work(&folder, &name).map_err(|error| match error {
+            FolderError::Io(source) => StateError::in_file(folder.path().join(name), source),
+            FolderError::Missing => StateError::FolderMissing { folder: folder.path().display().to_string() },
+            FolderError::NotMounted => StateError::FolderNotMounted { folder: folder.path().display().to_string() },
+        })
+    });
     done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
@@ -325,5 +331,59 @@ mod tests {
         assert!(write("4", &ExpectedVersion::Any).await.is_some());
         let names: Vec<_> = std::fs::read_dir(folder.path().join("new/state")).unwrap().flatten().collect();
         assert_eq!(names.len(), 2, "the record and its lock, and no temporary file");
+    }
+
+    #[tokio::test]
+    async fn a_folder_on_another_file_system_than_before_is_refused() {
+        let above = tempfile::tempdir().unwrap();
+        let (path, real) = (above.path().join("state"), above.path().join("real"));
+        std::fs::create_dir(&real).unwrap();
+        let turn_to = |target: &Path| {
+            let _ = std::fs::remove_file(&path);
+            std::os::unix::fs::symlink(target, &path).unwrap();
+        };
+        turn_to(&real);
+        let state = State::in_folder(path.clone(), Shutdown::default());
+        state.write("a", Bytes::from_static(b"1")).await.unwrap();
+        turn_to(Path::new("/proc"));
+        assert!(matches!(state.read("a").await, Err(StateError::FolderNotMounted { .. })));
+        turn_to(&real);
+        assert!(state.read("a").await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_disappears_is_neither_empty_nor_created_again() {
+        let above = tempfile::tempdir().unwrap();
+        let (path, moved) = (above.path().join("state"), above.path().join("moved"));
+        for is_new in [true, false] {
+            let state = State::in_folder(path.clone(), Shutdown::default());
+            if is_new {
+                assert_eq!(state.names("").await.unwrap(), [""; 0], "no run has used it");
+                state.write("runs/a", Bytes::from_static(b"1")).await.unwrap();
+            } else {
+                state.read("runs/a").await.unwrap().unwrap();
+            }
+            let (file, version) = (state.new_file().await.unwrap(), Version::of_nothing());
+            std::fs::rename(&path, &moved).unwrap();
+            let content = Bytes::from_static(b"2");
+            let errors = [
+                state.read("runs/a").await.err(),
+                state.open_file("runs/a").await.err(),
+                state.names("runs/").await.err(),
+                state.write("runs/a", content.clone()).await.err(),
+                state.replace("runs/a", content.clone(), &ExpectedVersion::Absent).await.err(),
+                state.replace("runs/a", content, &ExpectedVersion::Is(version.clone())).await.err(),
+                state.new_file().await.err(),
+                state.publish("runs/a", file).await.err(),
+                state.remove_version("runs/a", version).await.err(),
+                state.remove("runs/a").await.err(),
+            ];
+            for (number, error) in errors.into_iter().enumerate() {
+                assert!(matches!(error, Some(StateError::FolderMissing { .. })), "{number}: {error:?}");
+            }
+            assert!(!path.exists());
+            std::fs::rename(&moved, &path).unwrap();
+            assert_eq!(state.names("runs/").await.unwrap(), ["runs/a"]);
+        }
     }
 }

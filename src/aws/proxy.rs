@@ -106,21 +106,19 @@ fn is_link_local(host: &str) -> bool {
     }
 }
 
-/// Returns the address and the variable of the proxy that gets requests to this URL.
-pub(crate) fn name_of_proxy_to(url: &str) -> Option<String> {
+/// Returns the proxy that gets requests to this URL.
+pub(crate) fn proxy_to(url: &str) -> Option<Proxy> {
     let (proxies, url) = (Proxies::from_env().ok()?, url.parse().ok()?);
-    let proxy = match proxies.route(&url) {
+    match proxies.route(&url) {
         Route::Direct => None,
         Route::HttpProxy => proxies.http,
         Route::HttpsProxy => proxies.https,
-    }?;
-    let (host, port) = host_and_port(&proxy.url)?;
-    Some(format!("{host}:{port} ({})", proxy.variable))
+    }
 }
 
 /// The URL of a proxy, which may hold a password, and the variable that names it.
 #[derive(Clone)]
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     url: Uri,
     variable: String,
 }
@@ -158,6 +156,16 @@ impl Proxy {
         Ok(Self { url, variable: variable.to_owned() })
     }
 
+    /// The variable that names the proxy.
+    pub(crate) fn variable(&self) -> &str {
+        &self.variable
+    }
+
+    /// Whether the variable names a user.
+    pub(crate) fn has_user(&self) -> bool {
+        self.url.authority().is_some_and(|authority| authority.as_str().contains('@'))
+    }
+
     /// Returns the SDK's setting for requests to `http://`.
     pub(super) fn for_http(&self) -> Option<ProxyConfig> {
         ProxyConfig::http(self.url.clone()).ok()
@@ -166,6 +174,13 @@ impl Proxy {
     /// Returns the SDK's setting for requests to `https://`.
     pub(super) fn for_https(&self) -> Option<ProxyConfig> {
         ProxyConfig::https(self.url.clone()).ok()
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) = host_and_port(&self.url).unwrap_or_default();
+        write!(f, "the proxy {host}:{port} ({})", self.variable)
     }
 }
 

@@ -121,8 +121,8 @@ impl S3Error {
         if self.kind == ErrorKind::Precondition {
             "another writer changed this object during the run: kept the object, and the next run compares it again"
                 .to_owned()
-        } else if self.code.as_deref() == Some("SignatureDoesNotMatch") {
-            format!("{message}: check the secret access key")
+        } else if self.is_of_wrong_signature() {
+            format!("{message}: {CHECK_THE_SECRET_KEY}")
         } else if self.is_denied_by_s3() {
             let permission = self.operation.permission();
             format!("{message}: allow {permission} in the role, the bucket policy and the policy of the KMS key")
@@ -167,9 +167,27 @@ impl S3Error {
         self.kind.concern(self.operation == Operation::List)
     }
 
-    /// Whether S3 itself denies the request.
+    /// Whether S3 itself denies the request, to the identity that has signed it.
     pub(crate) fn is_denied_by_s3(&self) -> bool {
-        self.kind == ErrorKind::Denied && !self.is_foreign
+        self.kind == ErrorKind::Denied && !self.is_foreign && !self.is_of_wrong_signature()
+    }
+
+    /// Whether the signature does not match what S3 received: no permission is missing.
+    pub(super) fn is_of_wrong_signature(&self) -> bool {
+        self.code.as_deref() == Some("SignatureDoesNotMatch")
+    }
+
+    /// How long no request of the operation has succeeded, if the run gave the request up for that.
+    pub(crate) fn outage(&self) -> Option<Duration> {
+        match self.given_up.as_deref() {
+            Some(GivenUp::Outage(time)) => Some(*time),
+            Some(GivenUp::Alone(_) | GivenUp::Inside(_) | GivenUp::Retries(_)) | None => None,
+        }
+    }
+
+    /// The innermost cause of a request without a response.
+    pub(super) fn last_cause(&self) -> &str {
+        self.message.rsplit(": ").next().unwrap_or(&self.message)
     }
 
     /// Of one key of a request for many.
@@ -266,6 +284,10 @@ const fn is_refusal(status: u16, kind: ErrorKind) -> bool {
 
 /// What a wrong clock needs.
 pub(super) const CORRECT_THE_CLOCK: &str = "the clock of this host differs too much from S3's: correct it";
+
+/// What a wrong signature needs. A proxy may change what was signed.
+pub(super) const CHECK_THE_SECRET_KEY: &str =
+    "check AWS_SECRET_ACCESS_KEY or the secret key of the profile, and whether a proxy changes requests";
 
 /// A time as messages show it.
 pub(super) fn shown(time: Duration) -> humantime::FormattedDuration {

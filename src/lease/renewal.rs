@@ -71,7 +71,7 @@ pub(super) async fn renew(holder: Arc<LeaseHolder>) {
     let _closing = ClosingFence(&holder.fence);
     let pause = holder.times.ttl / RENEWALS;
     let mut next = Instant::now() + pause;
-    let mut has_failed = false;
+    let mut last_error = None;
     let mut has_expired = false;
     loop {
         tokio::time::sleep_until(next).await;
@@ -89,15 +89,19 @@ pub(super) async fn renew(holder: Arc<LeaseHolder>) {
                     tracing::warn!("renewed the lease, which no other run took over: continuing");
                     has_expired = false;
                 }
-                has_failed = false;
+                last_error = None;
                 next = held.renewed + pause;
             }
             Err(NotRenewed::State(error)) if holder.may_retry(&held, &error) => {
-                if !has_failed {
+                if last_error.is_none() {
                     tracing::warn!(%error, "cannot renew the lease: trying again");
-                    has_failed = true;
                 }
+                last_error = Some(error);
                 next = Instant::now() + pause.min(LONGEST_PAUSE);
+            }
+            // The last attempt had no time left.
+            Err(NotRenewed::Silence) if let Some(error) = last_error.take() => {
+                return holder.lose(&NotRenewed::State(error), held.renewed.elapsed());
             }
             Err(lost) => return holder.lose(&lost, held.renewed.elapsed()),
         }
@@ -186,11 +190,21 @@ impl LeaseHolder {
             NotRenewed::TakenOver(by) => {
                 LostLease::ToAnother(format!("another run took over the lease ({by}): stopping"))
             }
-            NotRenewed::Deleted => {
-                LostLease::ToAnother(format!("the lease was deleted from the state ({}): stopping", self.name))
+            NotRenewed::Deleted => LostLease::ToAnother(format!(
+                "the lease was deleted from the state ({}): stopping. Check that the state is mounted and that nothing \
+                 cleans it up, then run again",
+                self.name
+            )),
+            NotRenewed::State(error) => {
+                let why = match error {
+                    // The error says what to do.
+                    StateError::FolderMissing { .. } | StateError::FolderNotMounted { .. } => "",
+                    StateError::S3 { is_outage: true, .. } => MAY_BE_TAKEN_OVER,
+                    _ => PASS_A_LONGER_TIMEOUT,
+                };
+                cannot_renew(seconds, &error.to_string(), why)
             }
-            NotRenewed::State(error) => cannot_renew(seconds, &error.to_string()),
-            NotRenewed::Silence => cannot_renew(seconds, "the state does not respond"),
+            NotRenewed::Silence => cannot_renew(seconds, "the state does not respond", PASS_A_LONGER_TIMEOUT),
         };
         if self.shutdown.exit_code().is_some() {
             tracing::debug!("{lost}");
@@ -202,9 +216,12 @@ impl LeaseHolder {
     }
 }
 
-fn cannot_renew(seconds: u64, error: &str) -> LostLease {
-    LostLease::NotRenewed(format!(
-        "cannot renew the lease for {seconds} s: {error}: stopping, because another run may take the lease over. If outages \
-         last this long, pass a longer --outage-timeout"
-    ))
+/// Why a run without its lease stops.
+const MAY_BE_TAKEN_OVER: &str = ": stopping, because another run may take the lease over";
+/// The same, and what to do in outages.
+const PASS_A_LONGER_TIMEOUT: &str = ": stopping, because another run may take the lease over. If outages last this long, \
+                                     pass a longer --outage-timeout";
+
+fn cannot_renew(seconds: u64, error: &str, why: &str) -> LostLease {
+    LostLease::NotRenewed(format!("cannot renew the lease for {seconds} s: {error}{why}"))
 }

@@ -12,13 +12,21 @@ use crate::destination::error::S3Error;
 pub enum StateError {
     #[error("{path}: {source}. Check that this user can read and write the state's folder")]
     Folder { path: String, source: io::Error },
+    #[error("the folder of the state, {folder}, no longer exists: restore or remount it, then run again")]
+    FolderMissing { folder: String },
+    #[error("the folder of the state, {folder}, is now on another file system than before: remount it, then run again")]
+    FolderNotMounted { folder: String },
     #[error(
         "the temporary folder {path}: {source}. Free space there, or set TMPDIR to a folder that this user can write"
     )]
     Temporary { path: String, source: io::Error },
     /// Names the bucket, and what to do.
-    #[error("{0}")]
-    S3(String),
+    #[error("{explanation}")]
+    S3 {
+        explanation: String,
+        /// Whether no request succeeded for the outage timeout.
+        is_outage: bool,
+    },
     /// After a stop request the run waits only a few seconds for its state.
     #[error("the state did not respond in time while the run stopped")]
     Stopped,
@@ -32,14 +40,16 @@ pub enum StateError {
 
 impl StateError {
     pub(super) fn in_bucket(home: &Destination, error: &S3Error) -> Self {
-        Self::S3(home.explain(error))
+        Self::S3 { explanation: home.explain(error), is_outage: error.outage().is_some() }
     }
 
     /// Whether the request was retried for as long as that may help.
     pub(crate) const fn was_retried(&self) -> bool {
         match self {
-            Self::S3(_) | Self::Stopped | Self::NoConditions { .. } => true,
+            Self::S3 { .. } | Self::Stopped | Self::NoConditions { .. } => true,
             Self::Folder { .. } | Self::Temporary { .. } => false,
+            // The folder may return.
+            Self::FolderMissing { .. } | Self::FolderNotMounted { .. } => false,
         }
     }
 

@@ -43,6 +43,7 @@ mod in_front;
 mod index;
 mod lambda;
 mod lease;
+mod lost_state;
 mod metadata;
 mod mounts;
 mod names;

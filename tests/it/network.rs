@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fake_aws::datasync::DataSyncServer;
-use fake_aws::s3::Operation;
+use fake_aws::s3::{Fault, Operation, Rule};
 
 use crate::trial::{Trial, random};
 
@@ -200,6 +200,7 @@ fn certificate_in_aws_ca_bundle_is_trusted() {
     trial.assert_same();
     let no_bundle = trial.start_with(&options, &[("AWS_CA_BUNDLE", front.key.to_str().unwrap())]).end().expect(1);
     assert!(no_bundle.stderr.contains("AWS_CA_BUNDLE") && no_bundle.stderr.contains(front.key.to_str().unwrap()));
+    assert!(no_bundle.stderr.contains("Correct the path or the file, or remove the setting"), "{}", no_bundle.stderr);
 
     // The profile may name the file, and the variable wins over it.
     let aws = trial.folder.path().join(".aws");
@@ -247,13 +248,33 @@ fn a_proxy_and_a_ca_bundle_work_together() {
     // The proxy does not decide which certificates are trusted.
     let untrusted = trial.start_with(&options, &[("HTTPS_PROXY", &proxy.url())]).end().expect(1);
     assert!(untrusted.stderr.contains("UnknownIssuer"), "{}", untrusted.stderr);
-    for (status, message) in [
-        ("407 Proxy Authentication Required", "proxy authorization required"),
-        ("403 Forbidden", "tunnel error: unsuccessful"),
+    let (no_user, forbidden) = ("407 Proxy Authentication Required", "403 Forbidden");
+    for (status, user, causes) in [
+        (
+            no_user,
+            "",
+            ["wants a user and a password: write HTTPS_PROXY as http://user:", "proxy authorization required"],
+        ),
+        (
+            no_user,
+            "me:hunter2@",
+            ["refuses the user or the password in HTTPS_PROXY: correct them", "proxy authorization required"],
+        ),
+        (
+            forbidden,
+            "",
+            [
+                "refuses a connection to s3.internal.test: allow the host at the proxy, or add it to NO_PROXY",
+                "tunnel error: unsuccessful",
+            ],
+        ),
     ] {
         let refusing = Proxy::start(Err(status));
-        let refused = trial.start_with(&options, &[("HTTPS_PROXY", &refusing.url()), bundle]).end().expect(1);
-        assert!(refused.stderr.contains(message), "{}", refused.stderr);
+        let url = format!("http://{user}127.0.0.1:{}", refusing.port);
+        let refused = trial.start_with(&options, &[("HTTPS_PROXY", &url), bundle]).end().expect(1);
+        let named = format!("the proxy 127.0.0.1:{} (HTTPS_PROXY) {}", refusing.port, causes[0]);
+        assert!(refused.stderr.contains(&named) && refused.stderr.contains(causes[1]), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
     }
 }
 
@@ -310,6 +331,8 @@ fn a_proxy_that_responds_itself_is_named() {
         let refused = trial.start_with(&[], &[("http_proxy", &url)]).end().expect(1);
         let named = format!("the proxy 127.0.0.1:{proxy} (http_proxy)");
         assert!(refused.stderr.contains(&named), "{}", refused.stderr);
+        let is_of_user = refused.stderr.contains("refuses the user or the password in http_proxy: correct them");
+        assert_eq!(is_of_user, status.starts_with("407"), "{}", refused.stderr);
         assert!(!refused.stderr.contains("hunter2") && !refused.stderr.contains("S3 denies"), "{}", refused.stderr);
     }
 }
@@ -397,4 +420,19 @@ fn an_uplink_that_stands_still_fails_within_the_idle_timeout() {
     assert!([1, 3].contains(&run.code), "{}: {}", run.code, run.stderr);
     let said = format!("{}{}", run.stderr, run.report);
     assert!(said.contains("no byte moved for 15 s"), "{said}");
+}
+
+#[test]
+fn a_wrong_signature_is_no_missing_permission() {
+    for (operation, code) in [(Operation::ListObjectsV2, 1), (Operation::PutObject, 3)] {
+        let trial = Trial::new();
+        trial.write("a", "1");
+        trial.s3.rule(Rule::on(operation).always().does(Fault::status(403, "SignatureDoesNotMatch")));
+        let run = trial.start(&["--expected-bucket-owner", "111122223333"]).end().expect(code);
+        let text = format!("{}{}", run.stderr, run.report);
+        let advice =
+            "check AWS_SECRET_ACCESS_KEY or the secret key of the profile, and whether a proxy changes requests";
+        assert!(text.contains(advice), "{text}");
+        assert!(!text.contains("allow s3:") && !text.contains("denies"), "{text}");
+    }
 }

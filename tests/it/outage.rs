@@ -89,7 +89,12 @@ fn a_server_that_is_gone_ends_the_run_after_the_outage_timeout() {
     let not_listed = "S3 did not accept ListObjectsV2 for bucket 'site' for ";
     for (operation, fault, code, advice) in [
         (Operation::ListObjectsV2, Fault::status(503, "SlowDown"), 1, not_listed),
-        (Operation::PutObject, Fault::ResetBefore, 1, "cannot reach bucket 'site'"),
+        (
+            Operation::PutObject,
+            Fault::ResetBefore,
+            1,
+            "then run again; if outages last longer, pass a longer --outage-timeout",
+        ),
         (
             Operation::PutObject,
             Fault::status(503, "SlowDown"),
@@ -104,6 +109,9 @@ fn a_server_that_is_gone_ends_the_run_after_the_outage_timeout() {
         assert_eq!(run.counted("uploaded"), 0);
         if code == 1 {
             assert!(run.stderr.contains(advice), "{}", run.stderr);
+            let reaches = format!("cannot reach bucket 'site' at {} for ", trial.s3.url());
+            assert!(operation != Operation::PutObject || run.stderr.contains(&reaches), "{}", run.stderr);
+            assert!(!run.stderr.contains("not sent"), "{}", run.stderr);
             continue;
         }
         let (mut ids, mut unsent) = (BTreeSet::new(), 0);
