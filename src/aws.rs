@@ -33,8 +33,8 @@ use proxy::ProxyError;
 pub(crate) use proxy::{Proxy, proxy_to};
 pub(crate) use service::Service;
 
-/// The time in which a connection must be established.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time in which a connection must be established. The system asks a second name server after 5 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Why a client cannot be created.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +136,9 @@ fn loader(ca_bundle: Option<&str>) -> Result<ConfigLoader, ConnectError> {
         .http_client(http::client(ca_bundle)?)
         .env(environment::environment())
         // Not those of the settings, which end the process if the SDK does not know a value.
-        .retry_config(RetryConfig::standard());
+        .retry_config(RetryConfig::standard())
+        // Of the clients that fetch credentials.
+        .timeout_config(timeouts(None));
     Ok(loader)
 }
 

@@ -29,6 +29,8 @@ pub enum FileLocation {
 pub enum LocationError {
     #[error("write a destination as s3://bucket/prefix")]
     Scheme,
+    #[error("it ends with a blank or a line break: remove that. If the prefix itself ends so, write a / behind it")]
+    Blank,
     #[error(transparent)]
     Bucket(#[from] BucketError),
     #[error(transparent)]
@@ -58,6 +60,10 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
         let rest = text.strip_prefix("s3://").ok_or(LocationError::Scheme)?;
+        // From a variable or a template. The objects would be at other keys than anybody reads.
+        if rest.ends_with(char::is_whitespace) {
+            return Err(LocationError::Blank);
+        }
         let (bucket, prefix) = Bucket::split(rest)?;
         Ok(Self { bucket, prefix: Prefix::new(prefix)? })
     }
@@ -108,6 +114,14 @@ mod tests {
         assert_eq!(prefix_of("s3://site"), Ok(String::new()));
         assert_eq!(prefix_of("s3://site/"), Ok(String::new()));
         assert_eq!(prefix_of("s3://site/sp ace/ü"), Ok("sp ace/ü/".to_owned()));
+        assert_eq!(prefix_of("s3://site/www /"), Ok("www /".to_owned()));
+    }
+
+    #[test]
+    fn a_blank_or_a_line_break_at_the_end_is_refused() {
+        for text in ["s3://site/www\n", "s3://site/www ", "s3://site/\n", "s3://site\r\n"] {
+            assert_eq!(prefix_of(text), Err(LocationError::Blank), "{text:?}");
+        }
     }
 
     #[test]

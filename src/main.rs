@@ -59,9 +59,12 @@ fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {
     let most_blocked = threads::affordable(MOST_BLOCKED_THREADS);
     runtime.enable_all().max_blocking_threads(most_blocked);
     let is_limited = startable < wanted + OTHER_THREADS || most_blocked < MOST_BLOCKED_THREADS;
+    // Always set: tokio ends the process if its own variable is not a number.
+    let workers = if is_limited { startable.saturating_sub(OTHER_THREADS) } else { wanted };
+    runtime.worker_threads(workers.max(1));
     if is_limited {
         // A thread that ended might not be replaceable.
-        runtime.worker_threads(startable.saturating_sub(OTHER_THREADS).max(1)).thread_keep_alive(FOREVER);
+        runtime.thread_keep_alive(FOREVER);
     }
     let runtime = match runtime.build() {
         Ok(runtime) => runtime,

@@ -39,6 +39,15 @@ fn retry_settings_of_the_sdk_are_ignored() {
 }
 
 #[test]
+fn a_variable_of_the_runtime_ends_no_run() {
+    for value in ["0", "", "auto", "-1"] {
+        let (trial, run) = sync("", &[("TOKIO_WORKER_THREADS", value)]);
+        run.expect(0);
+        trial.assert_same();
+    }
+}
+
+#[test]
 fn empty_variables_count_as_not_set() {
     let empty = [
         ("AWS_REGION", ""),
