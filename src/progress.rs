@@ -1,6 +1,7 @@
 //! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also
 //! while nothing changes.
 
+use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ const LEAST_SENT: u64 = 1 << 20;
 pub struct Progress {
     bar: ProgressBar,
     every: Option<Duration>,
+    /// Whether the line and stdout are on a terminal, probably the same one.
+    is_beside_results: bool,
     /// Whether a line was shown.
     is_shown: Arc<AtomicBool>,
     state: Arc<Mutex<State>>,
@@ -44,7 +47,7 @@ impl Progress {
     #[must_use]
     pub fn new(wanted: bool, is_terminal: bool) -> Self {
         let bar = if wanted && is_terminal { ProgressBar::no_length() } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             bar.set_style(style);
         }
         let every = wanted.then_some(if is_terminal { REFRESH } else { LOG_EVERY });
@@ -54,7 +57,9 @@ impl Progress {
             last: Instant::now(),
             is_finished: false,
         };
-        let progress = Self { bar, every, is_shown: Arc::default(), state: Arc::new(Mutex::new(state)) };
+        let is_beside_results = !bar.is_hidden() && std::io::stdout().is_terminal();
+        let progress =
+            Self { bar, every, is_beside_results, is_shown: Arc::default(), state: Arc::new(Mutex::new(state)) };
         if let Some(every) = every {
             let progress = progress.clone();
             // Without a thread, a run that stands still shows no progress.
@@ -129,6 +134,11 @@ impl Progress {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes results to stdout. If stdout is a terminal, the line is removed meanwhile.
+    pub(crate) fn around_results<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.is_beside_results { self.without_line(write) } else { write() }
+    }
+
     /// Writes to stderr while the line is removed.
     pub(crate) fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
         // The bar would show an empty line afterwards.
@@ -143,7 +153,7 @@ impl State {
         if sent < LEAST_SENT {
             return self.line.clone();
         }
-        format!("{}, {} sent", self.line, ByteSize(sent).display().iec_short())
+        format!("{}, {} sent", self.line, ByteSize(sent).display().iec())
     }
 }
 

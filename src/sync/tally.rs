@@ -245,7 +245,7 @@ impl Tally {
     /// The progress line.
     pub(crate) fn line(&self) -> String {
         let Counts { files, unchanged, uploaded, deleted, failed, deletes_failed, .. } = self.counts;
-        let bytes = ByteSize(self.bytes.uploaded).display().iec_short();
+        let bytes = ByteSize(self.bytes.uploaded).display().iec();
         let failed = failed + deletes_failed;
         let files = counted(files, "file", "files");
         format!(

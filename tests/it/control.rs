@@ -1049,6 +1049,37 @@ fn progress_on_a_terminal_needs_no_further_thread() {
     trial.assert_same();
 }
 
+#[test]
+fn the_progress_line_fits_the_terminal_and_is_removed_before_each_result() {
+    const COLUMNS: usize = 40;
+    let trial = Trial::new();
+    for number in 0..300 {
+        trial.write(format!("f{number}"), "1");
+    }
+    for (command, code) in [("plan", 0), ("verify", 10)] {
+        let program = env!("CARGO_BIN_EXE_efs2s3");
+        let words = format!("stty rows 24 cols {COLUMNS}; exec '{program}' {command} tree s3://site/www --mode plain");
+        let mut terminal = Command::new("script");
+        terminal.args(["--quiet", "--flush", "--return", "--command", &words, "/dev/null"]);
+        let shown = trial.spawn(terminal, &[]).end().expect(code).stdout;
+        let results = shown.lines().filter(|line| line.contains("www/f"));
+        let mut count = 0;
+        for result in results {
+            // What is left of the line after it was last erased.
+            let left = result.rsplit("\u{1b}[2K").next().unwrap();
+            assert!(!left.contains("seen"), "{command}: {left:?}");
+            count += 1;
+        }
+        assert_eq!(count, 300, "{command}: {shown:?}");
+        let lines: Vec<&str> = shown.split(['\r', '\n', '\u{1b}']).filter(|text| text.contains(" seen")).collect();
+        assert!(!lines.is_empty(), "{command}: {shown:?}");
+        for line in lines {
+            let text = line.trim_start_matches("[2K");
+            assert!(text.chars().count() <= COLUMNS, "{command}: {text:?}");
+        }
+    }
+}
+
 /// Syncs after a command of the shell, as a user with no other process: root has no limit on its threads.
 fn as_a_user(trial: &Trial, limit: &str) -> FinishedRun {
     start_as_a_user(trial, limit, false).end()

@@ -79,8 +79,8 @@ fn an_outage_is_logged_once_and_the_progress_line_continues() {
     let warning = "S3 refuses PutObject (SlowDown (HTTP 503): Please reduce your request rate): retrying until no request has \
                    succeeded for 1m (--outage-timeout) bucket=\"site\"";
     assert!(run.stderr.contains(warning), "{}", run.stderr);
-    assert!(run.stderr.matches(" 0 uploaded (0B)").count() >= 2, "no counter moves: {}", run.stderr);
-    let shows_sent = |line: &str| line.contains(" 0 uploaded (0B), 0 deleted, 0 failed, ") && line.ends_with(" sent");
+    assert!(run.stderr.matches(" 0 uploaded (0 B)").count() >= 2, "no counter moves: {}", run.stderr);
+    let shows_sent = |line: &str| line.contains(" 0 uploaded (0 B), 0 deleted, 0 failed, ") && line.ends_with(" sent");
     assert!(run.stderr.lines().any(shows_sent), "the line shows what is sent of a file in flight: {}", run.stderr);
 }
 

@@ -19,6 +19,7 @@ use crate::sync::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct PlanSink {
     file: BufWriter<ResultFile>,
+    is_stdout: bool,
     human_readable: bool,
 }
 
@@ -29,12 +30,12 @@ impl PlanSink {
         serde_json::to_writer(&mut file, header)?;
         file.write_all(b"\n")?;
         file.flush()?;
-        Ok(Self { file, human_readable: false })
+        Ok(Self { file, is_stdout: place.is_stdout(), human_readable: false })
     }
 
     pub(crate) fn stdout(human_readable: bool) -> Self {
         // Without a buffer, so that each line appears immediately.
-        Self { file: BufWriter::with_capacity(0, ResultFile::Stdout), human_readable }
+        Self { file: BufWriter::with_capacity(0, ResultFile::Stdout), is_stdout: true, human_readable }
     }
 
     fn write(&mut self, line: &PlanLine) -> io::Result<()> {
@@ -147,6 +148,11 @@ impl PlanWriter<'_> {
     }
 
     fn write(&mut self, line: &PlanLine) -> Result<(), Fatal> {
-        self.sink.write(line).map_err(Fatal::WritePlan)
+        let written = if self.sink.is_stdout {
+            self.context.progress.around_results(|| self.sink.write(line))
+        } else {
+            self.sink.write(line)
+        };
+        written.map_err(Fatal::WritePlan)
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::counted::counted;
 use crate::key::ObjectKey;
+use crate::progress::Progress;
 use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::sync::context::Context;
@@ -76,7 +77,7 @@ pub(crate) async fn verify(
     tally: &mut Tally,
     found: &mut VerifyCounts,
 ) -> Result<(), Fatal> {
-    let mut lines = Lines { json: options.json, found };
+    let mut lines = Lines { json: options.json, progress: &context.progress, found };
     let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
     let how = InspectOptions { read_objects: options.read, list_kept: false };
     let mut orphans = inspect(context, input, how, tally, file).await?;
@@ -117,6 +118,7 @@ pub(crate) async fn verify(
 
 struct Lines<'a> {
     json: bool,
+    progress: &'a Progress,
     found: &'a mut VerifyCounts,
 }
 
@@ -152,6 +154,6 @@ impl Lines<'_> {
             format!("{:<8}  {}", difference.reason.to_string(), difference.key.as_str().escape_debug())
         };
         line.push('\n');
-        ResultFile::Stdout.write_all(line.as_bytes()).map_err(Fatal::WriteResult)
+        self.progress.around_results(|| ResultFile::Stdout.write_all(line.as_bytes())).map_err(Fatal::WriteResult)
     }
 }
