@@ -200,7 +200,11 @@ impl LeaseHolder {
                     // The error says what to do.
                     StateError::FolderMissing { .. } | StateError::FolderNotMounted { .. } => "",
                     StateError::S3 { is_outage: true, .. } => MAY_BE_TAKEN_OVER,
-                    _ => PASS_A_LONGER_TIMEOUT,
+                    StateError::S3 { is_outage: false, .. }
+                    | StateError::Folder { .. }
+                    | StateError::Temporary { .. }
+                    | StateError::Stopped
+                    | StateError::NoConditions { .. } => PASS_A_LONGER_TIMEOUT,
                 };
                 cannot_renew(seconds, &error.to_string(), why)
             }

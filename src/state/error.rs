@@ -47,9 +47,11 @@ impl StateError {
     pub(crate) const fn was_retried(&self) -> bool {
         match self {
             Self::S3 { .. } | Self::Stopped | Self::NoConditions { .. } => true,
-            Self::Folder { .. } | Self::Temporary { .. } => false,
-            // The folder may return.
-            Self::FolderMissing { .. } | Self::FolderNotMounted { .. } => false,
+            // A folder may return.
+            Self::Folder { .. }
+            | Self::FolderMissing { .. }
+            | Self::FolderNotMounted { .. }
+            | Self::Temporary { .. } => false,
         }
     }
 
