@@ -9,7 +9,7 @@
 //! - `/dir` and `/dir/` are the same pattern: one `/` at the end is dropped. `/` alone matches the source itself, and so
 //!   every key.
 //! - A pattern that begins with neither `/` nor `*` matches nothing, since each path begins with `/`: the guide says that
-//!   a folder under the source is written `/folder`, not `folder`. [`Filter::matching_nothing`] names such patterns.
+//!   a folder under the source is written `/folder`, not `folder`.
 //! - An empty pattern (between two `|`, or before or after one) is ignored.
 //! - An exclude wins over an include. Without an include filter, every key is included.
 //! - An include may have a `*` only as its last character.
@@ -17,12 +17,16 @@
 //! [`Filter::new`] refuses what DataSync would refuse: no pattern at all, more than 102,400 characters, a NUL (`FilterRule`
 //! in the DataSync API), and a `*` elsewhere in an include.
 //!
+//! DataSync accepts patterns that a user cannot have meant: those that match nothing, and those with whitespace at an end.
+//! [`check_written`] refuses them in options and in the config file. [`Filter::flawed`] names those of a task or a plan.
+//!
 //! All patterns without a star, or with a single one at the end, cost a few map lookups for each key. Each other pattern
 //! costs one pass over the path, however many stars it has.
 
 mod pattern;
 pub(crate) mod reserved;
 
+pub(crate) use pattern::Flaw;
 use pattern::{Pattern, Patterns};
 
 use crate::recorded_options::PATTERN_SEPARATOR;
@@ -61,6 +65,8 @@ pub enum FilterError {
     Unfinished { which: &'static str, filter: String },
     #[error("the {which} filter has a NUL character, which no path can have: remove it")]
     Nul { which: &'static str },
+    #[error("the {which} pattern {pattern:?} {flaw}")]
+    Flawed { which: String, pattern: String, flaw: Flaw },
 }
 
 impl Filter {
@@ -105,9 +111,22 @@ impl Filter {
             || self.include.as_ref().is_some_and(|patterns| !patterns.match_path(&path) && !patterns.match_below(&path))
     }
 
-    /// The patterns that can match nothing, because they begin with neither `/` nor `*`.
-    pub fn matching_nothing(&self) -> impl Iterator<Item = &str> {
-        [&self.include, &self.exclude].into_iter().flatten().flat_map(Patterns::matching_nothing)
+    /// The patterns that a user cannot have meant.
+    pub(crate) fn flawed(&self) -> impl Iterator<Item = (&str, Flaw)> {
+        [&self.include, &self.exclude].into_iter().flatten().flat_map(Patterns::flawed)
+    }
+}
+
+/// Checks a filter that a user wrote for this program. `which` names the option or table.
+///
+/// # Errors
+/// Returns an error if the user cannot have meant a pattern.
+pub(crate) fn check_written(which: &str, filter: &str) -> Result<(), FilterError> {
+    match Pattern::parse_all(filter).iter().find_map(|pattern| Some((pattern.written(), pattern.flaw()?))) {
+        None => Ok(()),
+        Some((pattern, flaw)) => {
+            Err(FilterError::Flawed { which: which.to_owned(), pattern: pattern.to_owned(), flaw })
+        }
     }
 }
 

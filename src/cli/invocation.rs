@@ -10,6 +10,7 @@ use super::config_file::ConfigFile;
 use super::variable::{check_variables, with_variables};
 use super::{Cli, help, parser};
 use crate::destination::headers::HeaderRule;
+use crate::filter::{FilterError, check_written};
 use crate::recorded_options::RecordedOptions;
 
 /// A command with its options.
@@ -47,7 +48,18 @@ impl Invocation {
     /// # Errors
     /// Returns an error, ready to be printed, if one of them is not valid, and for `--help` and `--version`.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::read_with(arguments.into_iter().collect(), RecordedOptions::default())
+        let invocation = Self::read_with(arguments.into_iter().collect(), RecordedOptions::default())?;
+        invocation.check_patterns().map_err(|error| parser().error(ErrorKind::ValueValidation, error))?;
+        Ok(invocation)
+    }
+
+    /// Checks the patterns that the user wrote. Those of a task become defaults later, and DataSync accepted them.
+    fn check_patterns(&self) -> Result<(), FilterError> {
+        for which in ["include", "exclude"] {
+            let filters = self.options.values(which).unwrap_or_default();
+            filters.iter().try_for_each(|filter| check_written(which, filter))?;
+        }
+        self.header_rules.iter().try_for_each(|rule| check_written("[[header]]", &rule.pattern))
     }
 
     /// Reads the same again with other defaults.

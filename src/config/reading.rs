@@ -43,8 +43,11 @@ impl Reading {
         }
         let filter =
             Filter::new(joined("include", &tree.include)?.as_deref(), joined("exclude", &tree.exclude)?.as_deref())?;
-        for pattern in filter.matching_nothing() {
-            tracing::warn!(pattern, "this pattern matches nothing: start a pattern with / (the source) or with *");
+        // Options and the config file have none.
+        for (pattern, flaw) in filter.flawed() {
+            tracing::warn!(
+                "the pattern {pattern:?} of the task or plan {flaw}. The run uses it as written, as DataSync does"
+            );
         }
         Ok(Self {
             filter: Arc::new(filter),

@@ -3,6 +3,20 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+/// What is wrong with a pattern, although DataSync accepts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    #[error(
+        "begins or ends with whitespace, or has a line break or another control character: remove it, or write \\ before \
+         it if it belongs to the name"
+    )]
+    Whitespace,
+    #[error(
+        "matches nothing in the source: begin it with / (the source) or with *, and name no folder that is empty, . or .."
+    )]
+    MatchesNothing,
+}
+
 /// One pattern of a filter.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern {
@@ -73,6 +87,32 @@ impl Pattern {
         }
     }
 
+    pub(super) fn flaw(&self) -> Option<Flaw> {
+        let text = self.without_escapes();
+        let mut folders = text.strip_suffix('/').unwrap_or(&text).split('/').skip(1);
+        if text != text.trim() || text.contains(char::is_control) {
+            Some(Flaw::Whitespace)
+        } else if self.matches_nothing() || folders.any(|folder| matches!(folder, "" | "." | "..")) {
+            Some(Flaw::MatchesNothing)
+        } else {
+            None
+        }
+    }
+
+    /// The pattern as written, with `_` for each escaped character: who escapes a character means it.
+    fn without_escapes(&self) -> String {
+        let mut text = String::with_capacity(self.written.len());
+        let mut characters = self.written.chars();
+        while let Some(character) = characters.next() {
+            let is_escape = character == '\\';
+            text.push(if is_escape { '_' } else { character });
+            if is_escape {
+                characters.next();
+            }
+        }
+        text
+    }
+
     /// Every path begins with `/`; the pattern `/` has an empty piece.
     fn matches_nothing(&self) -> bool {
         match self.pieces.as_slice() {
@@ -97,8 +137,8 @@ pub(super) struct Patterns {
     beginnings: BTreeSet<String>,
     /// The others, in pieces.
     pieces: Vec<Vec<String>>,
-    /// Those that can match nothing, as written.
-    matching_nothing: Vec<String>,
+    /// Those with a flaw, as written.
+    flawed: Vec<(String, Flaw)>,
 }
 
 impl Patterns {
@@ -106,8 +146,10 @@ impl Patterns {
         let mut all = Self::default();
         let mut beginnings = BTreeSet::new();
         for pattern in patterns {
+            if let Some(flaw) = pattern.flaw() {
+                all.flawed.push((pattern.written.clone(), flaw));
+            }
             if pattern.matches_nothing() {
-                all.matching_nothing.push(pattern.written);
                 continue;
             }
             match pattern.pieces.as_slice() {
@@ -129,8 +171,8 @@ impl Patterns {
         all
     }
 
-    pub(super) fn matching_nothing(&self) -> impl Iterator<Item = &str> {
-        self.matching_nothing.iter().map(String::as_str)
+    pub(super) fn flawed(&self) -> impl Iterator<Item = (&str, Flaw)> {
+        self.flawed.iter().map(|(pattern, flaw)| (pattern.as_str(), *flaw))
     }
 
     /// Whether a pattern matches `path` or a folder above it, including the root with its empty path.

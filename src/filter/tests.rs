@@ -91,8 +91,48 @@ fn an_exclude_wins() {
 fn a_pattern_that_starts_with_neither_slash_nor_star_matches_nothing() {
     let filter = excluding("dir|/x|a*|");
     assert!(filter.admits("dir") && filter.admits("ab") && !filter.admits("x"));
-    assert_eq!(filter.matching_nothing().collect::<Vec<_>>(), ["dir", "a*"]);
+    assert_eq!(filter.flawed().collect::<Vec<_>>(), [("dir", Flaw::MatchesNothing), ("a*", Flaw::MatchesNothing)]);
     assert!(!including("dir").admits("dir"));
+}
+
+#[test]
+fn a_pattern_that_a_user_cannot_have_meant_is_refused() {
+    let flaw = |pattern: &str| match check_written("exclude", pattern) {
+        Ok(()) => None,
+        Err(FilterError::Flawed { flaw, .. }) => Some(flaw),
+        Err(other) => panic!("{other}"),
+    };
+    let spaced = ["/priv\n", "/priv ", " /priv", "/a | /b", "/a\t", "\u{feff}/a\r\n", "/a\n/b", "/a\u{a0}", "/b|/c\n"];
+    for pattern in spaced {
+        assert_eq!(flaw(pattern), Some(Flaw::Whitespace), "{pattern:?}");
+    }
+    let wrong = [
+        "priv",
+        "priv/*",
+        "./priv",
+        "\"/priv\"",
+        "'*.tmp'",
+        "//priv",
+        "/a//b",
+        "/a//",
+        "/./a",
+        "/a/..",
+        "*/./x",
+        "/a|b",
+    ];
+    for pattern in wrong {
+        assert_eq!(flaw(pattern), Some(Flaw::MatchesNothing), "{pattern:?}");
+    }
+    let right =
+        ["/priv", "/priv/", "*", "/", "*.tmp|/a b", "|/a||/b|", "/.*", "*..", "/a/.b", r"/a\/", r"/a\|b", "/..a/*"];
+    for pattern in right {
+        assert_eq!(flaw(pattern), None, "{pattern:?}");
+    }
+    // Who escapes a character means it.
+    for pattern in ["/name\\ ", "/name\\\n", "/a\\/\\/b", r"/\."] {
+        assert_eq!(flaw(pattern), None, "{pattern:?}");
+    }
+    assert!(!excluding("/name\\ ").admits("name "));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fake_aws::s3::Operation;
 
+use crate::task;
 use crate::trial::{FinishedRun, Trial, WRITES};
 
 const LONG_AGO: Duration = Duration::from_secs(1000);
@@ -173,12 +174,53 @@ fn an_empty_source_with_filters_is_no_warning() {
     assert_eq!(warnings(&trial.sync(&["--include", "/a", "--exclude", "/b"]).expect(0)), [""; 0]);
 }
 
+/// Patterns that no user can have meant, and what the error says.
+const NOT_MEANT: [(&str, &str); 6] = [
+    ("/private\n", "whitespace"),
+    ("/private ", "whitespace"),
+    ("/other|/private\r\n", "whitespace"),
+    ("private", "matches nothing"),
+    ("./private", "matches nothing"),
+    ("//private", "matches nothing"),
+];
+
 #[test]
-fn a_pattern_that_can_match_nothing_is_logged() {
+fn a_pattern_that_a_user_cannot_have_meant_is_refused_wherever_it_is_written() {
     let trial = Trial::new();
-    trial.write("cache", "1");
-    let run = trial.sync(&["--exclude", "cache|/other"]).expect(0);
-    assert!(trial.has("cache"));
-    let warned = run.stderr.lines().any(|line| line.contains("matches nothing") && line.contains("cache"));
-    assert!(warned && !run.stderr.contains("/other"), "{}", run.stderr);
+    trial.write("private/x", "secret");
+    let (source, config) = (trial.tree().display().to_string(), trial.folder.path().join("config.toml"));
+    let words = ["sync", &source, "s3://site/www", "--mode", "plain"];
+    let refused = |run: FinishedRun, (pattern, why): (&str, &str)| {
+        let run = run.expect(2);
+        let last = pattern.rsplit('|').next().unwrap();
+        assert!(run.stderr.contains(&format!("{last:?}")) && run.stderr.contains(why), "{pattern:?}: {}", run.stderr);
+        assert_eq!(trial.s3.log().len(), 0, "{pattern:?}");
+    };
+    for not_meant in NOT_MEANT {
+        let pattern = not_meant.0;
+        for option in ["--exclude", "--include"] {
+            refused(trial.sync(&[option, pattern]), not_meant);
+        }
+        refused(trial.run_words(&words, &[("EFS2S3_EXCLUDE", pattern)]), not_meant);
+        let header = format!("[[header]]\npattern = {pattern:?}\ncache_control = 'no-store'\n");
+        for content in [format!("exclude = {pattern:?}\n"), header] {
+            fs::write(&config, content).unwrap();
+            refused(trial.sync(&["--config", config.to_str().unwrap()]), not_meant);
+        }
+    }
+    // An escape shows that the character belongs to the name.
+    trial.write("name ", "1");
+    trial.sync(&["--exclude", "/private|/name\\ "]).expect(0);
+    assert_eq!(trial.names(), BTreeSet::new());
+}
+
+#[test]
+fn a_task_with_such_a_pattern_is_one_warning() {
+    for (pattern, why) in NOT_MEANT {
+        let (trial, datasync) = task::trial(&task::failing());
+        datasync.change(|service| service.exclude = Some(pattern.to_owned()));
+        let run = trial.run(&datasync, &[]).expect(0);
+        let warnings = run.stderr.lines().filter(|line| line.contains("of the task or plan") && line.contains(why));
+        assert_eq!(warnings.count(), 1, "{pattern:?}: {}", run.stderr);
+    }
 }
