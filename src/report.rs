@@ -55,6 +55,9 @@ pub struct Report {
     started: String,
     finished: String,
     source: String,
+    /// `None` in the report of an older version.
+    #[serde(default)]
+    source_path: Option<String>,
     destination: String,
     /// `None` if the run was for all keys.
     #[serde(default)]
@@ -110,6 +113,7 @@ impl Report {
             started: humantime::format_rfc3339_millis(subject.started).to_string(),
             finished: humantime::format_rfc3339_millis(finished).to_string(),
             source: subject.source.clone(),
+            source_path: subject.source_path.clone(),
             destination: subject.destination.clone(),
             keys: subject.keys.clone(),
             range: subject.range_of_list.clone(),

@@ -76,7 +76,7 @@ impl From<MergeError> for CommandError {
     fn from(error: MergeError) -> Self {
         match error {
             MergeError::None | MergeError::Destinations { .. } => Self::usage(error),
-            MergeError::Refused { .. } | MergeError::ListWithoutId => Self::fatal(error),
+            MergeError::Refused { .. } | MergeError::TooLarge { .. } | MergeError::ListWithoutId => Self::fatal(error),
         }
     }
 }

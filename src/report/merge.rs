@@ -43,6 +43,8 @@ pub(crate) enum MergeError {
     Destinations { one: String, first: String, other: String, second: String },
     #[error("cannot add up the report {name}: {why}")]
     Refused { name: String, why: String },
+    #[error("cannot add up the report of run {run}: its numbers are too large to be those of a run")]
+    TooLarge { run: String },
     #[error("the range list has no ID, so it cannot show which reports belong to it: make it with efs2s3 ranges")]
     ListWithoutId,
 }
@@ -87,7 +89,8 @@ impl Report {
         let mut latest = latest.into_iter();
         let mut sum = latest.next().ok_or(MergeError::None)?;
         for report in latest {
-            sum.add(report);
+            let run = report.run_id.clone();
+            sum.add(report).ok_or(MergeError::TooLarge { run })?;
         }
         (sum.keys, sum.range, sum.merged, sum.exit_code) = (None, None, runs, exit_code);
         sum.run_id = unique_id(SystemTime::now());
@@ -135,8 +138,9 @@ impl Report {
 
     /// Returns why another report is not of the same sync.
     fn check_beside(&self, other: &Self) -> Result<(), String> {
-        if !Path::new(&self.source).components().eq(Path::new(&other.source).components()) {
-            return Err(format!("its source is {}, and that of others is {}", other.source, self.source));
+        let (mine, theirs) = (self.whole_source()?, other.whole_source()?);
+        if !mine.components().eq(theirs.components()) {
+            return Err(format!("its source is {}, and that of others is {}", theirs.display(), mine.display()));
         }
         let list = |report: &Self| report.range.as_ref().map(|range| (range.list.clone(), range.count));
         if list(self) != list(other) {
@@ -146,11 +150,24 @@ impl Report {
         self.settings.difference(&other.settings).map_or(Ok(()), Err)
     }
 
+    /// Returns the path that shows which folder the run copied.
+    fn whole_source(&self) -> Result<&Path, String> {
+        let source = Path::new(self.source_path.as_ref().unwrap_or(&self.source));
+        if source.is_absolute() {
+            return Ok(source);
+        }
+        Err(format!(
+            "its source is the relative path {}, which shows no folder: run its range again with this version",
+            self.source
+        ))
+    }
+
     /// Returns the exit code that the report's numbers allow, if they are worse than its own.
     fn proven_exit_code(&self) -> ExitCode {
         let Self { counts, .. } = self;
         let is_normal = |name: &str| Guard::ALL.iter().any(|guard| guard.name() == name && guard.is_normal());
-        let withheld: u64 = self.withheld_because.iter().map(|withheld| withheld.count).sum();
+        let mut withheld = self.withheld_because.iter().map(|withheld| withheld.count);
+        let withheld = withheld.try_fold(0_u64, u64::checked_add);
         let is_complete = self.error.is_none()
             && counts.failed == 0
             && counts.deletes_failed == 0
@@ -158,7 +175,7 @@ impl Report {
             && self.failures.is_empty()
             && !self.skipped_because.contains_key(&SkipReason::Interrupted)
             && self.withheld_because.iter().all(|withheld| is_normal(&withheld.guard))
-            && withheld == counts.deletes_withheld
+            && withheld == Some(counts.deletes_withheld)
             && counts.add_up();
         if is_complete { self.exit_code } else { self.exit_code.worse(ExitCode::Incomplete) }
     }
@@ -177,32 +194,35 @@ impl Report {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    /// Adds another report. Returns `None` if a number is too large.
+    fn add(&mut self, other: Self) -> Option<()> {
+        let add_to = |sum: &mut u64, number: u64| sum.checked_add(number).map(|added| *sum = added);
         self.started = std::mem::take(&mut self.started).min(other.started);
         self.finished = std::mem::take(&mut self.finished).max(other.finished);
-        self.counts.add(&other.counts);
-        self.bytes.add(&other.bytes);
+        self.counts = self.counts.plus(&other.counts)?;
+        self.bytes = self.bytes.plus(&other.bytes)?;
         for (reason, count) in other.skipped_because {
-            *self.skipped_because.entry(reason).or_default() += count;
+            add_to(self.skipped_because.entry(reason).or_default(), count)?;
         }
         for (name, count) in other.requests {
-            *self.requests.entry(name).or_default() += count;
+            add_to(self.requests.entry(name).or_default(), count)?;
         }
-        self.source_operations.add(other.source_operations);
+        self.source_operations = self.source_operations.plus(other.source_operations)?;
         self.estimated_request_cost_usd += other.estimated_request_cost_usd;
         self.estimated_efs_read_cost_usd += other.estimated_efs_read_cost_usd;
         self.seconds.take_longer(&other.seconds);
         self.peak_memory_bytes = self.peak_memory_bytes.max(other.peak_memory_bytes);
         for withheld in other.withheld_because {
             match self.withheld_because.iter_mut().find(|mine| mine.guard == withheld.guard) {
-                Some(mine) => mine.add(withheld),
+                Some(mine) => mine.add(withheld)?,
                 None => self.withheld_because.push(withheld),
             }
         }
-        self.failures_count += other.failures_count;
+        add_to(&mut self.failures_count, other.failures_count)?;
         self.failures.extend(other.failures);
         self.failures.truncate(LIST_LIMIT);
         self.error = self.error.take().or(other.error);
+        Some(())
     }
 }
 

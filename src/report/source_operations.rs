@@ -25,11 +25,14 @@ impl SourceOperations {
         }
     }
 
-    pub(super) const fn add(&mut self, other: Self) {
-        self.readdir += other.readdir;
-        self.stat += other.stat;
-        self.open += other.open;
-        self.readlink += other.readlink;
+    /// Returns these and those of another run together, or `None` if a number is too large.
+    pub(super) fn plus(self, other: Self) -> Option<Self> {
+        Some(Self {
+            readdir: self.readdir.checked_add(other.readdir)?,
+            stat: self.stat.checked_add(other.stat)?,
+            open: self.open.checked_add(other.open)?,
+            readlink: self.readlink.checked_add(other.readlink)?,
+        })
     }
 
     pub(super) const fn total(self) -> u64 {

@@ -43,6 +43,8 @@ pub struct Subject {
     pub(crate) command: CommandName,
     /// As given.
     pub(crate) source: String,
+    /// The whole path of the source; `None` if the working directory is unknown.
+    pub(crate) source_path: Option<String>,
     /// As given.
     pub(crate) destination: String,
     /// `None` if the run is for all keys.
@@ -64,6 +66,7 @@ impl Subject {
         Self {
             command,
             source: source.display().to_string(),
+            source_path: std::path::absolute(source).ok().map(|path| path.display().to_string()),
             destination: destination.to_owned(),
             keys: None,
             range_of_list: None,

@@ -66,15 +66,16 @@ impl Withheld {
         Self { message: self.numbered_message(), ..self }
     }
 
-    /// Adds to the entry of a report what the same guard withheld in another run.
-    pub(crate) fn add(&mut self, other: Self) {
-        let count = self.count + other.count;
+    /// Adds to the entry of a report what the same guard withheld in another run. Returns `None` if there are too many.
+    pub(crate) fn add(&mut self, other: Self) -> Option<()> {
+        let count = self.count.checked_add(other.count)?;
         if let Some(reason) = self.message.strip_prefix(&Self::number(self.count)) {
             self.message = Self::number(count) + reason;
         }
         self.count = count;
         self.keys.extend(other.keys);
         self.keys.truncate(LIST_LIMIT);
+        Some(())
     }
 }
 

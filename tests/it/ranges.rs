@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -517,6 +518,76 @@ fn merge_refuses_reports_of_another_sync() {
     // Limits may differ.
     round.run("sync", 1, &["--concurrency", "3", "--retries", "1", "--memory", "32MiB"]).expect(0);
     round.merge().expect(0);
+}
+
+#[test]
+fn merge_compares_whole_paths_of_relative_sources() {
+    let round = Round::new();
+    let run_in = |folder: &str, index: usize| {
+        let (folder, number, report) = (round.path(folder), index.to_string(), round.path(&format!("{index}.json")));
+        fs::create_dir_all(Path::new(&folder).join("tree")).unwrap();
+        fs::write(Path::new(&folder).join(format!("tree/f{index}5")), "x").unwrap();
+        let mut command = Command::new("env");
+        command.args([
+            "-C",
+            &folder,
+            env!("CARGO_BIN_EXE_efs2s3"),
+            "sync",
+            "tree",
+            "s3://site/www",
+            "--mode",
+            "plain",
+            "--ranges",
+            &round.list,
+        ]);
+        command.args(["--range-index", &number, "--report", &report]);
+        round.trial.spawn(command, &[]).end().expect(0);
+    };
+    run_in("one", 0);
+    round.edit(0, |report| {
+        assert_eq!((&report["source"], &report["source_path"]), (&json!("tree"), &json!(round.path("one/tree"))))
+    });
+    run_in("one", 1);
+    round.merge().expect(0);
+    run_in("two", 1);
+    round.assert_refused("its source is");
+    // The report of an older version shows only the relative path.
+    round.edit(1, |report| drop(report.as_object_mut().unwrap().remove("source_path")));
+    round.assert_refused("relative path tree");
+}
+
+#[test]
+fn merge_refuses_numbers_that_are_too_large_to_add_up() {
+    type Edit = fn(&mut Value);
+    let round = Round::new();
+    round.run("sync", 0, &[]).expect(0);
+    round.run("sync", 1, &[]).expect(0);
+    let whole = fs::read_to_string(round.path("1.json")).unwrap();
+    round.edit(0, |report| report["failures_count"] = json!(1));
+    let edits: [Edit; 5] = [
+        |report| (report["counts"]["files"], report["counts"]["unchanged"]) = (json!(u64::MAX), json!(u64::MAX)),
+        |report| report["bytes"]["source"] = json!(u64::MAX),
+        |report| report["requests"]["put"] = json!(u64::MAX),
+        |report| report["source_operations"]["stat"] = json!(u64::MAX),
+        |report| report["failures_count"] = json!(u64::MAX),
+    ];
+    for edit in edits {
+        fs::write(round.path("1.json"), &whole).unwrap();
+        round.edit(1, edit);
+        let ended = round.merge().expect(1);
+        assert!(ended.stderr.contains("too large"), "{}", ended.stderr);
+    }
+    // Numbers of one report whose sum is too large do not add up.
+    fs::write(round.path("1.json"), &whole).unwrap();
+    round.run("sync", 0, &[]).expect(0);
+    round.edit(1, |report| {
+        (report["counts"]["uploaded"], report["counts"]["skipped"]) = (json!(u64::MAX), json!(11));
+        report["withheld_because"] = json!([
+            { "guard": "still_gone", "count": u64::MAX, "keys": [], "message": "" },
+            { "guard": "still_the_same", "count": 1, "keys": [], "message": "" },
+        ]);
+    });
+    assert_ne!(round.merge().code, 0);
 }
 
 #[test]
