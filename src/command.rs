@@ -151,6 +151,12 @@ async fn run_apply(
             return Err(CommandError::usage(error.trim_end()).at("the plan's options"));
         }
     };
+    if let (false, Some(line)) = (args.how.delete.delete, plan.first_delete()) {
+        return Err(CommandError::usage(format!(
+            "line {line} of {} deletes an object, and the plan was made without --delete: make a plan with --delete",
+            command.plan.display()
+        )));
+    }
     let mut places = places::of_sync(&args, inputs.config.as_deref());
     places.reads("the plan", &command.plan);
     let changes = places::changes(&mut places, command.changes.as_deref())?;

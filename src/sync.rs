@@ -40,6 +40,7 @@ pub(crate) mod inspect;
 pub(crate) mod job;
 pub(crate) mod manifest_object;
 pub(crate) mod memory;
+pub(crate) mod new_files;
 pub(crate) mod other_writer;
 pub(crate) mod outlook;
 pub mod plan_file;

@@ -124,7 +124,8 @@ impl Guard {
             | Self::DatasyncMayStillRun { .. }
             | Self::Walk { .. }
             | Self::MayBeRenamed {
-                new_name: NewName::Unseen | NewName::UnseenAndChanged | NewName::NotChecked, ..
+                new_name: NewName::Unseen | NewName::UnseenAndChanged | NewName::NotChecked | NewName::NotInPlan,
+                ..
             }
             | Self::Unknown
             | Self::Uploads { .. }
@@ -232,6 +233,8 @@ pub enum NewName {
     UnseenAndChanged,
     /// The run could not look for files that the walk did not see.
     NotChecked,
+    /// The line that uploads it was removed from the plan.
+    NotInPlan,
 }
 
 impl NewName {
@@ -254,6 +257,12 @@ impl NewName {
                 "a file came to its name after the walk had read the directory there, and its content may be newer than \
                  this object. A directory on the path of this object changed during the walk, so the object may be the \
                  file's old name. Kept the object: the next run publishes the file, and deletes its old name"
+                    .to_owned()
+            }
+            Self::NotInPlan => {
+                "the plan no longer has a line that uploads a new file of this object's size: this object may be the \
+                 file's old name, and then has its only copy in S3. Kept the object. Apply the plan with that line, or, \
+                 to delete the object without it, remove `new_files_of_size` from the object's line"
                     .to_owned()
             }
             Self::NotChecked => format!(

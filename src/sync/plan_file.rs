@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::new_files::NewFiles;
 use super::reason::Reason;
 use crate::destination::headers::HeaderRule;
 use crate::key::ObjectKey;
@@ -29,6 +30,9 @@ pub(crate) struct PlanLine {
     pub(crate) etag: Option<String>,
     pub(crate) source_mtime_ns: Option<i128>,
     pub(crate) source_ctime_ns: Option<i128>,
+    /// Of a delete: how many new files of this size the plan uploads. One of them may be the new name of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) new_files_of_size: Option<u64>,
 }
 
 /// What the run would do at a key.
@@ -64,6 +68,10 @@ pub struct PlanFile {
     path: PathBuf,
     header: PlanHeader,
     objects: u64,
+    /// The number of the first line that deletes.
+    first_delete: Option<u64>,
+    /// Those of the lines that are left in the file.
+    new_files: NewFiles,
 }
 
 /// Why a file is not a plan that `apply` can carry out.
@@ -102,7 +110,7 @@ impl PlanFile {
         if !header.is_known() {
             return Err(PlanError::OtherVersion(shown));
         }
-        let mut objects = 0;
+        let (mut objects, mut first_delete, mut new_files) = (0, None, NewFiles::default());
         // Hashes, because a plan can have millions of lines.
         let (mut keys, hasher) = (HashSet::new(), RandomState::new());
         for (line, number) in lines.zip(2..) {
@@ -112,13 +120,28 @@ impl PlanFile {
                 return Err(PlanError::Repeated { path: shown, line: number, key: line.key.as_str().to_owned() });
             }
             objects += u64::from(line.etag.is_some());
+            match (line.action, &line.etag) {
+                (Action::Delete, _) => first_delete = first_delete.or(Some(number)),
+                (Action::Upload, None) => new_files.add(&line.key, line.size),
+                _ => {}
+            }
         }
-        Ok(Self { path: path.to_owned(), header, objects })
+        Ok(Self { path: path.to_owned(), header, objects, first_delete, new_files })
     }
 
     /// How many lines name an object that existed when the plan was made. Each was in scope.
     pub(crate) const fn objects(&self) -> u64 {
         self.objects
+    }
+
+    /// The number of the first line that deletes an object.
+    pub(crate) const fn first_delete(&self) -> Option<u64> {
+        self.first_delete
+    }
+
+    /// Whether the plan was made with more uploads of new files of the size of this delete than are left in the file.
+    pub(crate) fn lacks_new_file(&self, line: &PlanLine) -> bool {
+        line.new_files_of_size > self.new_files.of_size(line.size)
     }
 
     /// What the plan was made from.

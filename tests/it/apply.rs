@@ -181,6 +181,51 @@ fn apply_does_only_the_remaining_lines() {
 }
 
 #[test]
+fn delete_lines_below_a_header_without_deletes_are_refused() {
+    let trial = planned(&[]);
+    let path = trial.folder.path().join("plan.jsonl");
+    let lines = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    trial.plan(&["-o", "plan.jsonl"]).expect(0);
+    let header = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned();
+    let edited: Vec<&str> = std::iter::once(header.as_str()).chain(lines.lines().skip(1)).collect();
+    fs::write(&path, edited.join("\n")).unwrap();
+    trial.s3.clear_log();
+    let ended = apply(&trial, &[]).expect(2);
+    assert!(ended.stderr.contains("line 6") && ended.stderr.contains("without --delete"), "{}", ended.stderr);
+    assert_eq!(trial.s3.log().len(), 0);
+}
+
+#[test]
+fn a_delete_waits_for_a_new_file_of_its_size_whose_line_was_removed() {
+    let trial = Trial::new();
+    for name in ["renamed", "other", "empty/"] {
+        trial.object(name, if name == "empty/" { "" } else { "the content" }, HOUR);
+    }
+    for (name, content) in [("new", "the content"), ("new2", "the content"), ("more", "more"), ("same", "s")] {
+        trial.write(name, content);
+    }
+    trial.object("orphan", "of another size", HOUR);
+    Trial::settle();
+    plan(&trial, &[]);
+    let path = trial.folder.path().join("plan.jsonl");
+    let whole = fs::read_to_string(&path).unwrap();
+    let without = |what: &str| {
+        let kept: Vec<&str> = whole.lines().filter(|line| !line.contains(what)).collect();
+        fs::write(&path, kept.join("\n")).unwrap();
+    };
+    without("www/new2");
+    let ended = apply(&trial, &[]).expect(3);
+    assert_eq!((ended.withheld_by("may_be_renamed"), ended.counted("deleted")), (2, 2), "{}", ended.report);
+    assert!(ended.stderr.contains("new_files_of_size"), "{}", ended.stderr);
+    assert!(trial.has("renamed") && trial.has("other") && !trial.has("orphan") && trial.has("new"));
+    // The line of a file of another size withholds nothing.
+    without("www/more");
+    assert_eq!(apply(&trial, &[]).expect(0).counted("deleted"), 2);
+    assert!(!trial.has("renamed") && !trial.has("other") && trial.has("new2"));
+}
+
+#[test]
 fn apply_takes_options_and_header_rules_from_the_plan() {
     let trial = Trial::new();
     trial.write("page.html", "<p>");

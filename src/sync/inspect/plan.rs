@@ -10,6 +10,7 @@ use crate::result_place::ResultPlace;
 use crate::sync::context::Context;
 use crate::sync::delete::{for_each_batch, still_gone};
 use crate::sync::fatal::Fatal;
+use crate::sync::new_files::NewFiles;
 use crate::sync::plan_file::{Action, PlanHeader, PlanLine};
 use crate::sync::reason::Reason;
 use crate::sync::survey::Input;
@@ -76,7 +77,7 @@ pub(crate) async fn plan(
     tally: &mut Tally,
     planned: &mut PlanCounts,
 ) -> Result<(), Fatal> {
-    let mut writer = PlanWriter { sink: &mut sink, context, all, planned };
+    let mut writer = PlanWriter { sink: &mut sink, context, all, planned, new_files: NewFiles::default() };
     let options = InspectOptions { read_objects: false, list_kept: all };
     let orphans = inspect(context, input, options, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
     if context.shutdown.is_requested() {
@@ -101,6 +102,7 @@ struct PlanWriter<'a> {
     context: &'a Context,
     all: bool,
     planned: &'a mut PlanCounts,
+    new_files: NewFiles,
 }
 
 impl PlanWriter<'_> {
@@ -124,14 +126,19 @@ impl PlanWriter<'_> {
             }
         };
         let stat = &inspected.file.entry.stat;
+        let key = self.context.key(&inspected.file.key);
+        if inspected.object.is_none() {
+            self.new_files.add(&key, stat.size_bytes);
+        }
         self.write(&PlanLine {
             action,
-            key: self.context.key(&inspected.file.key),
+            key,
             reason,
             size: stat.size_bytes,
             etag: inspected.object.as_ref().map(|object| object.etag.text()),
             source_mtime_ns: Some(stat.mtime.0),
             source_ctime_ns: Some(stat.ctime.0),
+            new_files_of_size: None,
         })
     }
 
@@ -144,6 +151,7 @@ impl PlanWriter<'_> {
             etag: Some(target.etag.text()),
             source_mtime_ns: None,
             source_ctime_ns: None,
+            new_files_of_size: self.new_files.of_size(target.size_bytes),
         })
     }
 

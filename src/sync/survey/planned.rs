@@ -21,7 +21,7 @@ use crate::source::presence::Presence;
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::fatal::Fatal;
-use crate::sync::guard::Guard;
+use crate::sync::guard::{Guard, NewName};
 use crate::sync::job::{Job, Kept, SourceFile};
 use crate::sync::plan_file::{Action, PlanFile, PlanLine};
 use crate::sync::tally::{SourceContent, Tally};
@@ -72,6 +72,10 @@ pub(super) async fn survey(
             continue;
         }
         match checked {
+            Ok(Some(Step::Orphan(_))) if plan.lacks_new_file(&line) => {
+                let guard = Guard::MayBeRenamed { new_name: NewName::NotInPlan, unknown_size: None };
+                tally.withheld(&guard, &line.key);
+            }
             Ok(Some(step)) => {
                 tally.counts.objects += u64::from(line.etag.is_some());
                 done += u64::from(matches!(step, Step::Keep(_)));
