@@ -65,8 +65,8 @@ fn size_within(text: &str, least: u64, most: u64) -> Result<u64, String> {
     if (least..=most).contains(&bytes) {
         return Ok(bytes);
     }
-    let (least, most) = (ByteSize(least).display().iec_short(), ByteSize(most).display().iec_short());
-    Err(format!("'{text}' is not between {least}B and {most}B"))
+    let (least, most) = (ByteSize(least).display().iec(), ByteSize(most).display().iec());
+    Err(format!("'{text}' is not between {least} and {most}"))
 }
 
 pub(super) fn part_size(text: &str) -> Result<u64, String> {
@@ -135,7 +135,9 @@ mod tests {
         assert_eq!(size("64KiB"), Ok(64 << 10));
         assert_eq!(size("500MB"), Ok(500_000_000));
         assert!(size("many").is_err() && size("-1MiB").is_err() && size("").is_err());
-        assert!(part_size("1KiB").is_err() && part_size("6GiB").is_err() && part_size("5MiB").is_ok());
+        assert!(part_size("1KiB").is_err() && part_size("5MiB").is_ok());
+        assert_eq!(part_size("6GiB"), Err("'6GiB' is not between 5.0 MiB and 5.0 GiB".to_owned()));
+        assert_eq!(threshold("6GiB"), Err("'6GiB' is not between 1 B and 5.0 GiB".to_owned()));
     }
 
     #[test]
