@@ -25,16 +25,16 @@ const MOST_USED: [(&str, &[&str]); 7] = [
     ("ranges", &["count", "output", "state", "previous", "mode", "include", "exclude", "endpoint_url"]),
 ];
 
+/// Each line fits on 80 columns: clap would break a longer one without its indentation.
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
     0  the destination matches the source, or the command did its work
     1  fatal error
     2  wrong usage; the run has written nothing
-    3  finished, but incomplete: files failed or could not be compared, a guard withheld deletes, changes are missing
-       in the changes file, DataSync deleted or may still delete without a guard, or may have written what the
-       options forbid, another client cancelled the execution, or the run could not audit DataSync's success
+    3  finished, but incomplete: read error, failures and withheld_because
+       in the report
    10  plan --exit-code found something to do, or verify found a difference
-   11  another run holds the lease, or took it over
+   11  another run holds or took over the lease, or the run lost its lease
   130  interrupted by SIGINT
   143  interrupted by SIGTERM or SIGHUP";
 
@@ -50,7 +50,9 @@ Examples:
 
   Sync directly with the settings of the task, during an outage of DataSync:
     efs2s3 run --task-arn \"$TASK_ARN\" --source /mnt/efs/assets \\
-        --policy direct-only";
+        --policy direct-only
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const SYNC: &str = "\
 Examples:
@@ -60,13 +62,15 @@ Examples:
   Show first what that would do:
     efs2s3 sync /mnt/efs/assets s3://my-bucket/www --delete --dry-run
 
-  Write the same objects as `aws s3 sync`, without temporary files:
+  Write the same objects as `aws s3 sync`, but skip `*.tmp` and `/cache`:
     efs2s3 sync /mnt/efs/assets s3://my-bucket/www \\
         --mode plain --exclude '*.tmp|/cache'
 
   Work on the first of the ranges that `efs2s3 ranges` wrote:
     efs2s3 sync /mnt/efs/assets s3://my-bucket/www \\
-        --ranges ranges.json --range-index 0";
+        --ranges ranges.json --range-index 0
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const PLAN: &str = "\
 Examples:
@@ -78,7 +82,9 @@ Examples:
     efs2s3 apply plan.jsonl
 
   Exit with 10 if the destination does not match the source:
-    efs2s3 plan /mnt/efs/assets s3://my-bucket/www --delete --exit-code";
+    efs2s3 plan /mnt/efs/assets s3://my-bucket/www --delete --exit-code
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const APPLY: &str = "\
 Examples:
@@ -86,7 +92,9 @@ Examples:
     efs2s3 apply plan.jsonl --report report.json
 
   Use another state than the plan was made with:
-    efs2s3 apply plan.jsonl --state s3://my-state/efs2s3";
+    efs2s3 apply plan.jsonl --state s3://my-state/efs2s3
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const VERIFY: &str = "\
 Examples:
@@ -94,7 +102,9 @@ Examples:
     efs2s3 verify /mnt/efs/assets s3://my-bucket/www
 
   List objects without a file too, and download what an ETag cannot prove:
-    efs2s3 verify /mnt/efs/assets s3://my-bucket/www --delete --read";
+    efs2s3 verify /mnt/efs/assets s3://my-bucket/www --delete --read
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const RANGES: &str = "\
 Examples:
@@ -104,7 +114,9 @@ Examples:
   Run one sync for each range, on any machine, and merge their reports:
     efs2s3 sync /mnt/efs/assets s3://my-bucket/www \\
         --ranges ranges.json --range-index 0 --report 0.json
-    efs2s3 report merge 0.json 1.json 2.json 3.json";
+    efs2s3 report merge 0.json 1.json 2.json 3.json
+
+Exit codes: see efs2s3 --help";
 
 pub(super) const MERGE: &str = "\
 Examples:
@@ -113,7 +125,9 @@ Examples:
 
   Merge the last reports that the runs left in their state:
     efs2s3 report merge --state s3://my-state/efs2s3 --ranges ranges.json \\
-        --destination s3://my-bucket/www";
+        --destination s3://my-bucket/www
+
+Exit codes: see efs2s3 --help";
 
 /// Shapes the help that these arguments ask for.
 pub(super) fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
@@ -171,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn each_line_after_the_options_fits_on_80_columns() {
+        for text in [EXIT_CODES, RUN, SYNC, PLAN, APPLY, VERIFY, RANGES, MERGE] {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_command_names_where_the_exit_codes_are() {
+        for (command, help) in helps(true) {
+            let has_own_options = !matches!(command.as_str(), " efs2s3 report" | " efs2s3 demo");
+            assert_eq!(help.contains("\nExit codes:"), has_own_options, "{command}\n{help}");
+        }
+    }
+
+    #[test]
     fn every_option_that_short_help_names_exists() {
         let command = parser();
         let names = |command: &Command, name: &str| {
@@ -207,6 +238,8 @@ mod tests {
                 continue;
             };
             let text = text
+                .split_once("\n\nExit codes: see efs2s3 --help")
+                .map_or(text, |(examples, _)| examples)
                 .replace("\\\n", "")
                 .replace("$TASK_ARN", "arn:aws:datasync:us-east-1:111122223333:task/task-0123456789abcdef0");
             for line in text.lines().filter(|line| line.starts_with("    ")) {
