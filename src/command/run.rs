@@ -282,10 +282,19 @@ async fn attempt_once(
         for reason in &attempt.unproven {
             tracing::warn!("the success of the execution does not show that the destination matches: {reason}");
         }
-    } else if attempt.verdict.kind != VerdictKind::Interrupted {
-        tracing::warn!("DataSync: {}", attempt.verdict.evidence);
+    } else if !becomes_error(attempt.verdict.kind, args.policy, control) {
+        tracing::warn!("{}", attempt.verdict.logged_evidence());
     }
     attempt
+}
+
+/// Whether the run ends because of this verdict, so that its last lines show the evidence.
+fn becomes_error(verdict: VerdictKind, policy: Policy, control: &Control) -> bool {
+    match verdict {
+        VerdictKind::Interrupted => true,
+        VerdictKind::Cancelled => !control.shutdown.is_requested(),
+        _ => policy == Policy::DatasyncOnly && !control.shutdown.is_requested(),
+    }
 }
 
 /// What an execution may have deleted itself, that no guard has seen.

@@ -165,7 +165,7 @@ pub(crate) async fn attempt(
     } else if !followed.has_ended() && verdict.is_blind() {
         verdict = verdict.without_cancel();
     } else if !followed.has_ended() && verdict.kind != VerdictKind::Interrupted {
-        tracing::warn!("DataSync: {}: cancelling the execution", verdict.evidence);
+        tracing::warn!("{}: cancelling the execution", verdict.logged_evidence());
         let cancel = cancel(datasync, &mut followed, limits, shutdown).await;
         // The execution may have ended before the cancel reached it.
         if let Some(last) = followed.last.as_ref()

@@ -1,5 +1,7 @@
 //! The summary: the result of a run in one log line.
 
+use std::iter;
+
 use bytesize::ByteSize;
 
 use super::{CommandName, Report, Route};
@@ -13,11 +15,13 @@ impl Report {
     pub(crate) fn summary(&self) -> String {
         let compared_nothing = self.counts == Counts::default() && self.withheld_because.is_empty();
         if let (Route::Datasync, Some(datasync), true) = (self.route, &self.datasync, compared_nothing) {
-            let (what, exit_code) = (self.error().unwrap_or(&datasync.evidence), self.exit_code.code());
-            return format!("DataSync: {what}; {:.1} s, exit {exit_code}", self.seconds.total);
+            // The line before this one is the error.
+            let what = if self.error().is_some() { &*datasync.verdict } else { &*datasync.evidence };
+            return format!("DataSync: {what}; {:.1} s, exit {}", self.seconds.total, self.exit_code.code());
         }
         let Counts { files, unchanged, uploaded, deleted, deletes_withheld, skipped, failed, deletes_failed, .. } =
             self.counts;
+        let (rewritten, filtered) = (self.counts.metadata_rewritten, self.counts.filtered);
         let bytes = ByteSize(self.bytes.uploaded).display().iec();
         let files = counted(files, "file", "files");
         // The report has the counts of all commands under the names of a sync's counts.
@@ -26,11 +30,10 @@ impl Report {
                 format!("{files}: {unchanged} unchanged, {uploaded} to upload ({bytes}), {deleted} to delete")
             }
             CommandName::Verify => {
-                let (different, rewritten) = (uploaded, self.counts.metadata_rewritten);
                 let orphans = counted(deleted, "object", "objects");
                 let read = ByteSize(self.bytes.read_for_compare).display().iec();
                 format!(
-                    "{files}: {unchanged} equal, {different} different or missing, {rewritten} with other metadata, \
+                    "{files}: {unchanged} equal, {uploaded} different or missing, {rewritten} with other metadata, \
                      {orphans} without a file; {read} read"
                 )
             }
@@ -41,7 +44,15 @@ impl Report {
         let is_verify = matches!(self.command, CommandName::Verify);
         let not_compared = if is_verify { self.not_compared() } else { [(0, "", ""); 3] };
         let deletes_withheld = if is_verify { 0 } else { deletes_withheld };
-        for (count, one, many) in not_compared.into_iter().chain([
+        let rewritten = match self.command {
+            CommandName::Verify => (0, "", ""),
+            CommandName::Plan => (rewritten, "metadata to rewrite", "metadata to rewrite"),
+            CommandName::Run | CommandName::Sync | CommandName::Apply => {
+                (rewritten, "metadata rewritten", "metadata rewritten")
+            }
+        };
+        for (count, one, many) in iter::once(rewritten).chain(not_compared).chain([
+            (filtered, "excluded", "excluded"),
             (skipped, "skipped", "skipped"),
             (failed, "failed", "failed"),
             (deletes_failed, "delete failed", "deletes failed"),
@@ -66,7 +77,7 @@ impl Report {
         [
             (skipped(SkipReason::TooYoung), "too young to compare", "too young to compare"),
             (skipped(SkipReason::Vanished), "vanished", "vanished"),
-            (unknown.map(|withheld| withheld.count).sum(), "object out of sight", "objects out of sight"),
+            (unknown.map(|withheld| withheld.count).sum(), "object not compared", "objects not compared"),
         ]
     }
 

@@ -82,6 +82,7 @@ fn an_excluded_directory_is_not_walked_and_counts_once() {
     trial.object("cache/orphan", "x", LONG_AGO);
     let run = trial.sync(&["--exclude", "/cache", "--delete", "--max-delete", "100%"]).expect(0);
     assert_eq!((run.counted("directories"), run.counted("filtered"), run.counted("files")), (1, 1, 1));
+    assert!(run.stderr.contains("0 deleted, 1 excluded; "), "{}", run.stderr);
     assert!(trial.has("cache/7") && trial.has("cache/orphan"));
     let calls = ["readdir", "stat", "open"].map(|name| run.report["source_operations"][name].as_u64().unwrap());
     // The root, the file, and the stats and the open of its upload; after each of them, the path of the source.

@@ -255,6 +255,7 @@ fn a_touch_rewrites_the_metadata_once_and_uploads_nothing() {
     assert_eq!((trial.count(Operation::CopyObject), trial.count(WRITES)), (1, 1));
     assert_eq!((run.counted("metadata_rewritten"), run.counted("uploaded")), (1, 0));
     run.assert_adds_up();
+    assert!(run.stderr.contains("0 deleted, 1 metadata rewritten; "), "{}", run.stderr);
     assert_as_datasync(&trial);
     Trial::settle();
     trial.s3.clear_log();

@@ -459,6 +459,8 @@ fn a_run_writes_nothing_if_another_client_cancels_the_execution() {
         assert_eq!((run.report["route"].as_str(), trial.count(WRITES)), (Some("datasync"), 0), "{script:?}");
         assert_eq!(datasync.count("CancelTaskExecution"), 0);
         assert!(run.report["error"].as_str().unwrap().contains("--policy direct-only"), "{}", run.report);
+        assert_eq!(run.stderr.matches("another client cancelled").count(), 1, "{}", run.stderr);
+        assert!(run.stderr.contains("INFO DataSync: cancelled; "), "{}", run.stderr);
         assert!(trial.has("orphan"));
     }
 }

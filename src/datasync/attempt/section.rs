@@ -17,7 +17,7 @@ pub struct DataSyncSection {
     /// DataSync's error code: of the execution, or of the failed request.
     error_code: Option<String>,
     error_detail: Option<String>,
-    verdict: Cow<'static, str>,
+    pub(crate) verdict: Cow<'static, str>,
     pub(crate) evidence: String,
     /// The duration of the attempt; the report has it among its own `seconds`.
     #[serde(skip)]

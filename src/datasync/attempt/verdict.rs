@@ -1,5 +1,6 @@
 //! The verdict on an attempt, and its evidence.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::proof::Unproven;
@@ -95,6 +96,12 @@ impl VerdictKind {
 }
 
 impl AttemptVerdict {
+    /// Returns the evidence as the log shows it, with DataSync as its subject.
+    pub(crate) fn logged_evidence(&self) -> Cow<'_, str> {
+        let evidence = &self.evidence;
+        if evidence.starts_with("DataSync ") { evidence.into() } else { format!("DataSync: {evidence}").into() }
+    }
+
     fn new(kind: VerdictKind, evidence: String) -> Self {
         Self { kind, evidence, error: None }
     }
@@ -152,9 +159,8 @@ impl AttemptVerdict {
 
     /// The verdict on an execution that another client cancelled.
     pub(super) fn cancelled() -> Self {
-        let evidence = "another client cancelled the execution: this run does not sync directly, because whoever cancels \
-                        wants to stop. The next run starts a new execution; to sync without DataSync, pass --policy \
-                        direct-only";
+        let evidence = "another client cancelled the execution: this run syncs nothing. The next run starts a new execution; \
+                        stop the schedule to prevent that, or pass --policy direct-only to sync without DataSync";
         Self::new(VerdictKind::Cancelled, evidence.to_owned())
     }
 
