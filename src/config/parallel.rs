@@ -29,18 +29,17 @@ pub(super) fn walkers(asked: Amount) -> usize {
 
 /// Returns what is asked for, or `most` if the limit on open files allows no more, with a warning.
 fn at_most(shares: Shares, most: usize, asked: Amount, usual: usize, option: &str, logged: &Once) -> usize {
-    static LOGGED_OF_DEFAULTS: Once = Once::new();
-    let Shares { limit, requests, walkers, .. } = shares;
+    let Shares { limit, .. } = shares;
     match asked {
         Amount::Exactly(number) if number > most => logged.call_once(|| {
             tracing::warn!(
                 "{option} {number} needs more than {limit} open files, the hard limit (ulimit -Hn): using {most}"
             );
         }),
-        Amount::Auto if limit < ENOUGH_FILES => LOGGED_OF_DEFAULTS.call_once(|| {
+        Amount::Auto if limit < ENOUGH_FILES => logged.call_once(|| {
             tracing::warn!(
-                "the hard limit on open files (ulimit -Hn) is {limit}, and makes the run slower: using at most {requests} \
-                 requests and {walkers} walkers, not {CONCURRENCY} and {WALKERS}. Raise it to {ENOUGH_FILES} or more"
+                "the hard limit on open files (ulimit -Hn) is {limit}, and makes the run slower: using {option} {most}, \
+                 not {usual}. Raise it to {ENOUGH_FILES} or more"
             );
         }),
         Amount::Exactly(_) | Amount::Auto => {}
