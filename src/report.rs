@@ -170,6 +170,12 @@ impl Report {
         serde_json::from_slice(text)
     }
 
+    /// Returns the schema that a text names, if it is an object with one, as each report is.
+    pub(crate) fn schema_of(text: &[u8]) -> Option<u64> {
+        let value: serde_json::Value = serde_json::from_slice(text).ok()?;
+        value.get("schema")?.as_u64()
+    }
+
     pub(crate) fn write_to(&self, mut file: ResultFile) -> io::Result<()> {
         file.write_all(self.json().as_bytes())?;
         file.publish()

@@ -1,5 +1,7 @@
 //! `efs2s3 report merge`: adds up the reports of runs over key ranges.
 
+use std::path::Path;
+
 use super::error::CommandError;
 use super::{Inputs, cannot_write, conclude, ranges};
 use crate::cli::MergeCommand;
@@ -48,7 +50,7 @@ async fn reports(
         for path in &command.reports {
             let place = format!("cannot read the report {}", path.display());
             let text = read_input_aside(path).await.map_err(|error| CommandError::usage(error).at(&place))?;
-            let report = Report::read(&text).map_err(|error| CommandError::usage(error).at(&place))?;
+            let report = Report::read(&text).map_err(|error| CommandError::usage(unreadable(path, &text, &error)))?;
             reports.push(NamedReport { name: path.display().to_string(), report });
         }
         return Ok((None, reports));
@@ -69,7 +71,20 @@ async fn reports(
             reports.push(NamedReport { name, report });
         }
     }
+    if reports.is_empty() {
+        return Err(CommandError::usage(format!(
+            "the state {place} has no report of {destination}: check --state, --destination and --ranges"
+        )));
+    }
     Ok((Some(list), reports))
+}
+
+/// Returns why a file cannot be read as a report.
+fn unreadable(path: &Path, text: &[u8], error: &serde_json::Error) -> String {
+    if Report::schema_of(text).is_some() {
+        return format!("cannot read the report {}: {error}: run its range again with this version", path.display());
+    }
+    format!("{} is not a report of efs2s3: pass a file that --report wrote", path.display())
 }
 
 impl From<MergeError> for CommandError {

@@ -19,7 +19,7 @@ pub enum ConfigError {
     /// A manifest that DataSync would refuse.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
-    #[error("the {what} {path} cannot be read: {source}")]
+    #[error("cannot read the {what} {path}: {source}")]
     Read { what: &'static str, path: String, source: std::io::Error },
     #[error(transparent)]
     Range(#[from] EmptyRange),
@@ -55,7 +55,7 @@ pub enum OpenError {
     #[error(transparent)]
     Manifest(#[from] ManifestObjectError),
     /// S3 does not return the range list, or the object does not have this range.
-    #[error("the ranges cannot be read: {0}")]
+    #[error("cannot read the ranges: {0}")]
     FetchRanges(String),
     /// The destination of a task that this program cannot write to.
     #[error("cannot write to {0}, the task's destination: {1}")]

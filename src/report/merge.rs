@@ -35,7 +35,7 @@ impl NamedReport {
 /// Why reports cannot be added up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MergeError {
-    #[error("found no report to add up")]
+    #[error("found no report to add up: pass the reports of the runs")]
     None,
     #[error(
         "run {one} copied to {first}, and run {other} to {second}: only reports of one destination can be added up"
@@ -233,17 +233,32 @@ fn coverage_error(reports: &[Report]) -> Option<String> {
     }
     // The reports so far cover all keys up to this one; `None` is the end.
     let mut seen = Some("");
+    let mut previous = None;
     for report in reports {
         match seen {
             Some(seen) if seen < report.after() => {
-                return Some(format!("no report covers the keys after {seen:?} up to {:?}", report.after()));
+                let (to, action) = (report.after(), run_again(previous));
+                return Some(format!("no report covers the keys after {seen:?} up to {to:?}: {action}"));
             }
             Some(seen) if seen == report.after() => {}
             _ => return Some(format!("two reports cover the keys after {:?}", report.after())),
         }
         seen = report.keys.as_ref().and_then(KeyRange::to).map(RelativeKey::as_str);
+        previous = Some(report);
     }
-    seen.map(|seen| format!("no report covers the keys after {seen:?}"))
+    seen.map(|seen| format!("no report covers the keys after {seen:?}: {}", run_again(previous)))
+}
+
+/// Returns what closes the gap after the report of this run, or before all reports.
+fn run_again(previous: Option<&Report>) -> String {
+    match previous.map(|report| report.range.as_ref()) {
+        None => "run these ranges again, from range 0 (--range-index 0)".to_owned(),
+        Some(Some(range)) => {
+            let missing = range.index + 1;
+            format!("run range {missing} again (--range-index {missing})")
+        }
+        Some(None) => "run this range again".to_owned(),
+    }
 }
 
 fn seconds_between(started: &str, finished: &str) -> f64 {

@@ -65,9 +65,16 @@ impl RunSettings {
         if let Some(name) = mine.names().chain(theirs.names()).find(differs) {
             let shown = |options: &RecordedOptions| options.get(name).unwrap_or_else(|| "nothing".to_owned());
             let option = name.replace('_', "-");
-            return Some(format!("it ran with --{option} {:?}, and others with {:?}", shown(theirs), shown(mine)));
+            return Some(format!(
+                "it ran with --{option} {:?}, and others with {:?}: run this range again with the options of the others",
+                shown(theirs),
+                shown(mine)
+            ));
         }
-        (self.headers != other.headers).then(|| "it ran with other [[header]] tables in its config file".to_owned())
+        (self.headers != other.headers).then(|| {
+            "it ran with other [[header]] tables in its config file: run this range again with those of the others"
+                .to_owned()
+        })
     }
 }
 

@@ -375,7 +375,7 @@ fn range_options_that_are_wrong_or_incomplete_are_refused() {
     refused(&["--ranges", &good, "--range-index", "1", "--range-to", "x"], "cannot be used with");
     fs::write(trial.folder.path().join("named"), "a\n").unwrap();
     refused(&["--range-to", "x", "--from-manifest", "named"], "remove the key range");
-    refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot be read");
+    refused(&["--ranges", "/no/where", "--range-index", "1"], "cannot read the ");
     trial.sync(&["--ranges", &good, "--range-index", "1"]).expect(0);
     assert!(trial.names().is_empty(), "a is in range 0");
     let gap = file(r#"[{"index":0,"after":"","to":"m"},{"index":1,"after":"n","to":""}]"#);
@@ -427,7 +427,15 @@ fn reports_are_merged_only_if_they_cover_every_key_once() {
     assert!(merge(vec![&other, &second, &third]).expect(2).stderr.contains("one destination"));
     let nonsense = trial.folder.path().join("nonsense.json");
     fs::write(&nonsense, "{}").unwrap();
-    trial.run_words(&["report", "merge", nonsense.to_str().unwrap()], &[]).expect(2);
+    let refused = trial.run_words(&["report", "merge", nonsense.to_str().unwrap()], &[]).expect(2);
+    assert!(refused.stderr.contains("nonsense.json is not a report of efs2s3: pass"), "{}", refused.stderr);
+    fs::write(&nonsense, "{\"schema\": 1}").unwrap();
+    let refused = trial.run_words(&["report", "merge", nonsense.to_str().unwrap()], &[]).expect(2);
+    assert!(
+        refused.stderr.contains("cannot read the report") && refused.stderr.contains("this version"),
+        "{}",
+        refused.stderr
+    );
     trial.run_words(&["report", "merge"], &[]).expect(2);
 }
 
@@ -491,6 +499,25 @@ impl Round {
 }
 
 #[test]
+fn merge_names_the_range_to_run_again() {
+    let round = Round::new();
+    round.run("sync", 0, &[]).expect(0);
+    let merged = round.trial.run_words(&["report", "merge", &round.path("0.json")], &[]).expect(1);
+    assert!(
+        merged.report["error"].as_str().unwrap().ends_with(": run range 1 again (--range-index 1)"),
+        "{}",
+        merged.report
+    );
+    round.run("sync", 1, &[]).expect(0);
+    let merged = round.trial.run_words(&["report", "merge", &round.path("1.json")], &[]).expect(1);
+    assert!(merged.report["error"].as_str().unwrap().contains("from range 0"), "{}", merged.report);
+    let state = round.path("empty");
+    let words = ["report", "merge", "--state", &state, "--ranges", &round.list, "--destination", "s3://site/www"];
+    let refused = round.trial.run_words(&words, &[]).expect(2);
+    assert!(refused.stderr.contains("has no report of s3://site/www"), "{}", refused.stderr);
+}
+
+#[test]
 fn merge_refuses_reports_of_another_sync() {
     let round = Round::new();
     round.run("sync", 0, &[]).expect(0);
@@ -514,6 +541,7 @@ fn merge_refuses_reports_of_another_sync() {
     {
         round.run("sync", 1, options).expect(0);
         round.assert_refused(options[0]);
+        round.assert_refused("run this range again with");
     }
     // Limits may differ.
     round.run("sync", 1, &["--concurrency", "3", "--retries", "1", "--memory", "32MiB"]).expect(0);
