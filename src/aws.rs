@@ -50,7 +50,7 @@ pub enum ConnectError {
     Proxy(#[from] ProxyError),
     #[error("the AWS settings name no source of credentials")]
     NoProvider,
-    #[error("{variable} (or {name} in the profile) is neither true nor false")]
+    #[error("{variable} (or {name} in the profile) is neither true nor false: write true or false")]
     NoSwitch { variable: &'static str, name: &'static str },
     #[error("the ARN is in partition {of_arn}, AWS_REGION ({region}) in {of_region}: set a region of {of_arn}")]
     OtherPartition { of_arn: String, region: String, of_region: &'static str },

@@ -259,6 +259,9 @@ impl Destination {
                 Some(region) => format!("the bucket '{bucket}' is in the region {region}: set AWS_REGION={region}"),
                 None => format!("the bucket '{bucket}' is in another region: set AWS_REGION to that region"),
             },
+            (Some("ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "RequestExpired"), _) => {
+                "S3 does not accept these credentials: renew the session (after `aws sso login`, for example), or give the task a role".to_owned()
+            }
             (_, ErrorKind::Expired | ErrorKind::Credentials) => {
                 "S3 does not accept these credentials: check the task's role, the profile or AWS_ACCESS_KEY_ID".to_owned()
             }

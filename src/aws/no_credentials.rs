@@ -1,5 +1,6 @@
 //! Why there are no credentials, and how long their source is asked again for that.
 
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ impl From<&CredentialsError> for NoCredentials {
         // The outer message says that credentials are missing. The status is shown in another form.
         let has_no_status = |cause: &String| !cause.contains("StatusCode(");
         let causes = causes(error).into_iter().skip(1).filter(has_no_status).collect::<Vec<_>>().join(": ");
+        let causes = sources_tried(error).unwrap_or(causes);
         let status = status_in(&format!("{error:?}"));
         let what = match (error, status) {
             (CredentialsError::CredentialsNotLoaded(_), _) => "no credentials".to_owned(),
@@ -72,9 +74,21 @@ fn advice(status: Option<u16>, causes: &str) -> Option<&'static str> {
         Some(400 | 401 | 403 | 404 | 405) if causes.contains("IMDS session token") => {
             Some("This program uses only IMDSv2: allow it on the instance")
         }
+        _ if causes.contains("SSO token") => Some("Run `aws sso login`"),
         _ if causes.contains("`Expiration`") => Some("Write `Expiration` in UTC, as 2030-01-02T03:04:05Z"),
         _ => None,
     }
+}
+
+/// Returns the names of the sources that the SDK tried, if none of them has credentials. The SDK gives each a line.
+fn sources_tried(error: &CredentialsError) -> Option<String> {
+    let text = error.source()?.to_string();
+    let mut lines = text.lines();
+    if !lines.next()?.ends_with("Attempted:") {
+        return None;
+    }
+    let names: Vec<&str> = lines.filter_map(|line| line.split_once(": ")).map(|(name, _)| name.trim()).collect();
+    Some(format!("tried {}", names.join(", ")))
 }
 
 /// Returns how long a source is asked again after this error. The SDK's errors show the status of a response, and the
@@ -85,7 +99,9 @@ fn patience_with(error: &CredentialsError) -> Option<Duration> {
     if has(&["ImdsCommunicationError"]) {
         return Some(PATIENCE_WITH_METADATA_SERVICE);
     }
-    if has(&["InvalidConfiguration(", "CredentialsNotLoaded(", "InvalidField {", "Invalid field in response"]) {
+    let permanent = ["InvalidConfiguration(", "CredentialsNotLoaded(", "InvalidField {", "Invalid field in response"];
+    // Only `aws sso login` writes a token.
+    if has(&permanent) || has(&["ExpiredToken", "FailedToLoadToken"]) {
         return None;
     }
     match status_in(&text) {
@@ -136,6 +152,25 @@ mod tests {
         let refused = CredentialsError::unhandled(std::io::Error::other("connection refused"));
         let message = NoCredentials::from(&refused).to_string();
         assert_eq!(message, "the credentials source failed: connection refused");
+    }
+
+    #[test]
+    fn the_sources_that_have_no_credentials_are_named_without_their_reasons() {
+        let chain = "no credentials found in chain. Attempted:\n  Environment: not set: a cause\n  Profile: none: here";
+        let error = NoCredentials::from(&CredentialsError::not_loaded(chain));
+        assert_eq!(error.message, "no credentials: tried Environment, Profile");
+    }
+
+    #[test]
+    fn an_expired_sso_token_needs_a_login_and_no_retry() {
+        #[derive(Debug, thiserror::Error)]
+        enum SsoTokenError {
+            #[error("the SSO token has expired and cannot be refreshed")]
+            ExpiredToken,
+        }
+        let error = NoCredentials::from(&CredentialsError::provider_error(SsoTokenError::ExpiredToken));
+        assert!(error.message.ends_with(". Run `aws sso login`"), "{error}");
+        assert_eq!(error.patience, None);
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) struct DeleteArgs {
     /// Delete up to N objects, or P% of all; if more, none
     ///
     /// If there are more to delete, a guard withholds all deletes. P% is a share of the objects that the filters admit
-    /// [default: the larger of 100 objects and 10%; one of N ranges has 1/N of the 100]
+    /// [default: the larger of 100 objects and 10%; each range of a list has an equal share of the 100]
     #[arg(long, value_name = "N|P%", default_value = "default", hide_default_value = true)]
     pub(crate) max_delete: MaxDelete,
     /// Let an empty source delete objects, up to --max-delete
@@ -225,8 +225,8 @@ pub(crate) struct LimitArgs {
     pub(crate) outage_timeout: Duration,
     /// Retry a request at most N times, even if --outage-timeout has not passed
     ///
-    /// Without this option, only a request that fails while S3 accepts others has a limit: 5 retries, if the run has given
-    /// up another one like it
+    /// Without this option, only time limits the retries, except after another request of the operation failed alone:
+    /// then 5
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
 }

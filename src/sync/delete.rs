@@ -332,7 +332,7 @@ impl Deletes<'_> {
         } else {
             "S3 may still delete the object, because an attempt ended without a usable response"
         };
-        let message = format!("the file is there again, but {effect}: run again to upload the file");
+        let message = format!("the file exists again, but {effect}: run again to upload the file");
         let error = S3Error::local(form.operation(), ErrorKind::Transient, message);
         tally.delete_failed(Failure::of_request(key, &error));
     }

@@ -51,7 +51,7 @@ pub enum Guard {
     ImpossiblePath,
     /// The file or the object of this line has changed since the plan was made.
     ChangedSincePlan,
-    /// The file is there again.
+    /// The file exists again.
     StillGone,
     /// The re-check could not see whether the file is still gone.
     StillGoneUnknown { problem: String },
@@ -164,9 +164,9 @@ impl Guard {
                 counted(*directories, "directory", "directories")
             ),
             Self::Unknown => {
-                "a link at or above these keys leads nowhere or in a circle, or no file system is mounted where an \
-                 earlier run found one: kept their objects, because what belongs there is unknown. Repair or remove \
-                 the link; mount the file system, or pass --allow-missing-mounts if it will not be mounted there again"
+                "what belongs there is unknown. If a link at or above a key leads nowhere or in a circle, repair \
+                 or remove the link. If the log names a file system that an earlier run found mounted, mount it, or pass \
+                 --allow-missing-mounts if it will not be mounted there again"
                     .to_owned()
             }
             Self::Uploads { failed, of_plan } => format!(
@@ -180,9 +180,15 @@ impl Guard {
                     0 => "earlier runs, the manifest or the plan name some".to_owned(),
                     objects => format!("the destination has {} in scope", counted(*objects, "object", "objects")),
                 };
+                let limit = match objects {
+                    0 => String::new(),
+                    // Above one page of a listing, the number may be that of a sample.
+                    1..1000 => format!(" and --max-delete {objects}"),
+                    _ => " and --max-delete N".to_owned(),
+                };
                 format!(
                     "the source has no file that is part of the sync, as if it were not mounted, \
-                     but {beside}. Mount it and run again, or pass --allow-empty-source if it is meant to be empty"
+                     but {beside}. Mount it and run again, or pass --allow-empty-source{limit} if it is meant to be empty"
                 )
             }
             Self::Limit { deletes, before, objects, allowed, share } => {
@@ -213,7 +219,7 @@ impl Guard {
             Self::ChangedSincePlan => {
                 "the file or the object changed since the plan was made: kept the object, make a new plan".to_owned()
             }
-            Self::StillGone => "the file is there again: kept its object".to_owned(),
+            Self::StillGone => "the file exists again: kept its object".to_owned(),
             Self::StillGoneUnknown { problem } => {
                 format!("cannot see whether the file is still gone: {problem}")
             }
@@ -241,17 +247,17 @@ impl NewName {
     /// The message of the guard. `unknown_size` says why a size is unknown.
     fn message(self, unknown_size: Option<&str>) -> String {
         let size = match unknown_size {
-            None => "and has the size of this object".to_owned(),
+            None => "and has the size of an object without a file".to_owned(),
             Some(why) => format!("and its size is unknown ({why})"),
         };
         match self {
             Self::Unpublished => format!(
-                "a file without an object could not be published, {size}: this object may be its old name. The file failed \
-                 (read `failures`), or is younger than --min-age. Kept the object until a run publishes the file"
+                "a file without an object could not be published, {size}: it may be the new name of a deleted file. The \
+                 file failed (read `failures`), or is younger than --min-age. The delete waits until a run publishes it"
             ),
             Self::Unseen => format!(
-                "a file came to its name after the walk had read the directory there, {size}: this object may be its old \
-                 name. Kept the object: the next run publishes the file, and deletes its old name"
+                "a file came to its name after the walk had read the directory there, {size}: it may be the new name of a \
+                 deleted file. The next run publishes the file, and deletes its old name"
             ),
             Self::UnseenAndChanged => {
                 "a file came to its name after the walk had read the directory there, and its content may be newer than \

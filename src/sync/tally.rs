@@ -54,11 +54,18 @@ impl Withheld {
 
     /// The message with the number of deletes before it, as the log and the report have it.
     fn numbered_message(&self) -> String {
-        Self::number(self.count) + &self.message
+        Self::number(&self.guard, self.count) + &self.message
     }
 
-    fn number(count: u64) -> String {
-        if count == 0 { String::new() } else { format!("withheld {}: ", counted(count, "delete", "deletes")) }
+    /// A run without `--delete` counts the objects of the guard `unknown` too.
+    fn number(guard: &str, count: u64) -> String {
+        if count == 0 {
+            String::new()
+        } else if guard == Guard::Unknown.name() {
+            format!("kept {}: ", counted(count, "object", "objects"))
+        } else {
+            format!("withheld {}: ", counted(count, "delete", "deletes"))
+        }
     }
 
     /// The entry of a report.
@@ -69,8 +76,8 @@ impl Withheld {
     /// Adds to the entry of a report what the same guard withheld in another run. Returns `None` if there are too many.
     pub(crate) fn add(&mut self, other: Self) -> Option<()> {
         let count = self.count.checked_add(other.count)?;
-        if let Some(reason) = self.message.strip_prefix(&Self::number(self.count)) {
-            self.message = Self::number(count) + reason;
+        if let Some(reason) = self.message.strip_prefix(&Self::number(&self.guard, self.count)) {
+            self.message = Self::number(&self.guard, count) + reason;
         }
         self.count = count;
         self.keys.extend(other.keys);
@@ -298,10 +305,15 @@ mod tests {
             tally.withheld.pop().unwrap().reported()
         };
         for guard in Guard::ALL {
+            let (one, three) = match guard {
+                // A run without deletes keeps these objects too.
+                Guard::Unknown => ("kept 1 object", "kept 3 objects"),
+                _ => ("withheld 1 delete", "withheld 3 deletes"),
+            };
             let mut entry = of(&guard, 1);
-            assert_eq!(entry.message, format!("withheld 1 delete: {}", guard.message()));
+            assert_eq!(entry.message, format!("{one}: {}", guard.message()));
             entry.add(of(&guard, 2));
-            assert_eq!(entry.message, format!("withheld 3 deletes: {}", guard.message()));
+            assert_eq!(entry.message, format!("{three}: {}", guard.message()));
         }
         let mut tally = Tally::default();
         tally.content_is_missing(7);

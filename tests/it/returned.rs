@@ -102,7 +102,7 @@ fn a_file_that_is_back_after_an_attempt_of_unknown_effect_makes_the_run_incomple
             let effect = if deletes { "has already deleted" } else { "may still delete" };
             let message = failure["message"].as_str().unwrap();
             assert!(failure["key"] == format!("www/{name}") && message.contains(effect), "{what}: {message}");
-            assert!(message.contains("the file is there again"), "{what}: {message}");
+            assert!(message.contains("the file exists again"), "{what}: {message}");
             Trial::settle();
             trial.sync(&["--delete"]).expect(0);
             trial.assert_same();

@@ -158,8 +158,9 @@ fn require_options(invocation: &Invocation, attempt: &Attempt) -> Result<(), Com
         ""
     };
     Err(CommandError::fatal(format!(
-        "{evidence}. Without the description of the task, the run does not know what the task copies, and wrote nothing: \
+        "{}. Without the description of the task, the run does not know what the task copies, and wrote nothing: \
          {hint}{}",
+        evidence.trim_end_matches('.'),
         missing.join(", and ")
     )))
 }

@@ -120,10 +120,14 @@ impl std::fmt::Display for Unproven {
                 }
                 f.write_str(": objects that this run excludes may have been published, look for them")
             }
+            Self::IgnoredOverride { deleted: 0 } => {
+                f.write_str("it ignored PreserveDeletedFiles=PRESERVE, but deleted no object")
+            }
             Self::IgnoredOverride { deleted } => {
                 let deleted = counted(*deleted, "object", "objects");
                 write!(f, "it ignored PreserveDeletedFiles=PRESERVE and deleted {deleted} without guards")
             }
+            Self::UnguardedDeletes { by, deleted: 0 } => write!(f, "{by}, but it deleted no object"),
             Self::UnguardedDeletes { by, deleted } => {
                 let deleted = counted(*deleted, "object", "objects");
                 write!(f, "{by}, and it deleted {deleted} without guards")

@@ -177,7 +177,7 @@ async fn check(context: &Context, line: &PlanLine) -> Result<Option<Step>, Refus
             Some(Presence::Failed(problem)) => {
                 changed(&format!("cannot see whether the file is still gone ({}), which changed", problem.message))
             }
-            Some(Presence::Present) | None => changed("the file is there again"),
+            Some(Presence::Present) | None => changed("the file exists again"),
         };
     }
     let entry = match context.source.stat_named(&path).await.found {
