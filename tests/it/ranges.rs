@@ -573,7 +573,7 @@ fn merge_compares_whole_paths_of_relative_sources() {
     };
     run_in("one", 0);
     round.edit(0, |report| {
-        assert_eq!((&report["source"], &report["source_path"]), (&json!("tree"), &json!(round.path("one/tree"))))
+        assert_eq!((&report["source"], &report["source_path"]), (&json!("tree"), &json!(round.path("one/tree"))));
     });
     run_in("one", 1);
     round.merge().expect(0);
