@@ -427,5 +427,7 @@ fn a_run_whose_lease_has_expired_starts_no_execution() {
     trial.s3.rule(slow.does(Fault::Delay(Duration::from_secs(4))));
     let run = trial.run(&datasync, &["--state", &state, "--lease-ttl", "2s", "--outage-timeout", "8s"]).expect(11);
     assert!(run.stderr.contains("cannot renew the lease for"), "{}", run.stderr);
+    let error = run.report["error"].as_str().unwrap();
+    assert_eq!(error.matches("--outage-timeout").count(), 1, "the advice is there once: {error}");
     assert_eq!(datasync.count("StartTaskExecution"), 0, "{}", run.stderr);
 }
