@@ -85,7 +85,6 @@ impl Report {
         self.requests
             .iter()
             .filter(|(name, _)| !matches!(&***name, "retries" | "throttled"))
-            .map(|(_, count)| count)
-            .sum()
+            .fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 }
