@@ -10,6 +10,9 @@
 //! | because its credentials have expired | after [`RETRIES_EXPIRED`] retries, each with the newest credentials |
 //! | in any way, and the user limits the retries | after that many retries, if not earlier |
 //!
+//! The time counts at the start of an attempt: one that started earlier, and ended later, is followed by another one.
+//! Otherwise one slow attempt could be the only one.
+//!
 //! While an outage is older than the outage timeout, a request that cannot be sent immediately fails unsent. So a
 //! server that fails everything does not hold up a run for each of its files.
 //!
@@ -31,7 +34,7 @@ const RETRIES_ALONE: u32 = 5;
 const RETRIES_EXPIRED: u32 = 3;
 /// An endless outage timeout.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
-/// A failure this long after the last one belongs to another outage. Longer than the longest attempt.
+/// The failure of an attempt that starts this long after the last failure belongs to another outage.
 const APART: Duration = Duration::from_secs(90);
 
 /// An outage that lasts this long is logged.
@@ -81,6 +84,8 @@ pub(crate) struct Attempts {
     pub(super) operation: Operation,
     /// When the first attempt started or last moved a byte, or when a part of the request last succeeded.
     pub(super) since: Instant,
+    /// When the last attempt started, or was given up unsent.
+    pub(super) started: Instant,
     pub(super) retries: u32,
     /// How many attempts ended without a response.
     pub(super) silences: u32,
@@ -92,7 +97,8 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     pub(crate) fn of(operation: Operation) -> Self {
-        Self { operation, since: Instant::now(), retries: 0, silences: 0, last: None, is_logged: false }
+        let now = Instant::now();
+        Self { operation, since: now, started: now, retries: 0, silences: 0, last: None, is_logged: false }
     }
 
     /// Records that a part of the request has succeeded.
@@ -153,7 +159,8 @@ impl Outages {
             let limit = self.limit(seen.has_responded || error.is_connected);
             let health = seen.operations.entry(attempts.operation).or_default();
             let last_success = health.last_success;
-            let outage = health.outage.take().filter(|outage| now - outage.last < APART.max(self.timeout));
+            let is_apart = |outage: &Outage| attempts.started - outage.last >= APART.max(self.timeout);
+            let outage = health.outage.take().filter(|outage| !is_apart(outage));
             let since = outage.map_or(moved.max(last_success.unwrap_or(moved)), |outage| outage.since);
             // Other credentials end the failures of those that have expired.
             let is_visible = error.kind != ErrorKind::Expired && (VISIBLE_AFTER..limit).contains(&(now - since));
@@ -203,7 +210,9 @@ impl Outages {
             if error.kind == ErrorKind::Throttled {
                 return Ok(self.timeout);
             }
-            let gives_up = failing >= self.timeout / 2 || health.has_failed_alone && attempts.retries >= RETRIES_ALONE;
+            let failing_at_start = attempts.started - attempts.since;
+            let gives_up =
+                failing_at_start >= self.timeout / 2 || health.has_failed_alone && attempts.retries >= RETRIES_ALONE;
             health.has_failed_alone |= gives_up;
             return if gives_up {
                 Err(Some(GivenUp::Alone(failing)))
@@ -212,8 +221,13 @@ impl Outages {
             };
         }
         let limit = self.limit(has_responded || error.is_connected);
-        let lasts = health.outage.as_ref().map_or(Duration::ZERO, |outage| now - outage.since);
-        if lasts >= limit { Err(Some(GivenUp::Outage(lasts))) } else { Ok(limit.saturating_sub(lasts)) }
+        let since = health.outage.as_ref().map_or(now, |outage| outage.since);
+        let lasts = now - since;
+        if attempts.started - since >= limit {
+            Err(Some(GivenUp::Outage(lasts)))
+        } else {
+            Ok(limit.saturating_sub(lasts))
+        }
     }
 
     fn retries_left(&self, attempts: &Attempts) -> Result<(), GivenUp> {
@@ -281,16 +295,16 @@ mod tests {
     async fn fails_until(outages: &Outages, kind: ErrorKind, others: bool) -> (Duration, u32) {
         let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::Put));
         loop {
-            let started = Instant::now();
-            tokio::time::sleep(SECOND).await;
             if others {
                 outages.succeeded(Operation::Put, 0);
             }
             outages.succeeded(Operation::Head, 0);
-            outages.failed(&mut attempts, started, &error(kind));
+            attempts.started = Instant::now();
+            outages.failed(&mut attempts, Instant::now(), &error(kind));
             if outages.time_left(&attempts, &error(kind)).is_err() || start.elapsed() > 10 * MINUTE {
                 return (start.elapsed(), attempts.retries);
             }
+            tokio::time::sleep(SECOND).await;
             attempts.retries += 1;
         }
     }
@@ -299,10 +313,30 @@ mod tests {
     async fn an_operation_without_a_success_is_given_up_after_the_timeout_whatever_else_succeeds() {
         for kind in [ErrorKind::Throttled, ErrorKind::Transient, ErrorKind::Unreachable] {
             let outages = Outages::new("site", MINUTE, None);
-            assert_eq!(fails_until(&outages, kind, false).await, (MINUTE, 59), "{kind:?}");
+            assert_eq!(fails_until(&outages, kind, false).await, (MINUTE, 60), "{kind:?}");
             assert_eq!(fails_until(&outages, kind, false).await.1, 0, "{kind:?}: the outage is known");
             outages.succeeded(Operation::Put, 0);
             assert_eq!(fails_until(&outages, kind, false).await.0, MINUTE, "{kind:?}: another outage");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_lasts_longer_than_the_timeout_is_not_the_only_one() {
+        for others in [false, true] {
+            let (outages, mut attempts) = (Outages::new("site", MINUTE, None), Attempts::of(Operation::Put));
+            let error = error(ErrorKind::Transient);
+            for is_followed in [true, false] {
+                attempts.started = Instant::now();
+                tokio::time::sleep(2 * MINUTE).await;
+                if others {
+                    outages.succeeded(Operation::Put, 0);
+                }
+                let started = attempts.started;
+                outages.failed(&mut attempts, started, &error);
+                let left = outages.time_left(&attempts, &error);
+                assert_eq!(left.ok(), is_followed.then_some(Duration::ZERO), "{others}");
+                attempts.retries += 1;
+            }
         }
     }
 
@@ -335,6 +369,7 @@ mod tests {
             let error = S3Error { is_connected, ..error(ErrorKind::Unreachable) };
             let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::List));
             while !{
+                attempts.started = Instant::now();
                 outages.failed(&mut attempts, Instant::now(), &error);
                 outages.time_left(&attempts, &error).is_err()
             } {
@@ -380,6 +415,7 @@ mod tests {
         outages.failed(&mut attempts, start, &error);
         assert_eq!(outages.time_left(&attempts, &error), Ok(2 * SECOND));
         tokio::time::sleep(2 * SECOND).await;
+        attempts.started = Instant::now();
         assert_eq!(outages.time_left(&attempts, &error), Err(Some(GivenUp::Outage(MINUTE))));
     }
 

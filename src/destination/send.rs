@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::Instant;
 
 use super::error::{ErrorKind, S3Error};
 use super::idle_timeout::{Activity, Stalled, idle_timeout, silence};
@@ -217,6 +218,12 @@ impl Sender {
 
     /// Waits until the request can be sent.
     pub(super) async fn admit(&self, attempts: &mut Attempts, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
+        let admission = self.admission(attempts, body_bytes).await;
+        attempts.started = Instant::now();
+        admission
+    }
+
+    async fn admission(&self, attempts: &mut Attempts, body_bytes: usize) -> Result<Admission<'_>, S3Error> {
         self.pass_fence(attempts).await?;
         let permit = self.turn(attempts, body_bytes).await?;
         let generation = self.credentials_for(attempts.operation).await?;
