@@ -31,9 +31,16 @@ impl Filter {
     }
 }
 
-/// Escapes the characters of a name that have a meaning in a pattern.
+/// Escapes the characters of a name that have a meaning in a pattern, or that only an escape allows there.
 pub(super) fn escaped(name: &str) -> String {
-    name.replace('\\', "\\\\").replace('*', "\\*").replace('|', "\\|")
+    let mut pattern = String::with_capacity(name.len());
+    for character in name.chars() {
+        if matches!(character, '\\' | '*' | '|') || character.is_whitespace() || character.is_control() {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
 }
 
 /// Whether one of the patterns matches the path of the key, or that of a folder above it.
