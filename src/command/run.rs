@@ -26,12 +26,13 @@ use super::error::CommandError;
 use super::{Ended, config_of, places, with_report};
 use crate::cli::{Command, DataSyncArgs, Deletes, Invocation, Policy, RangeArgs, RunCommand, SyncArgs};
 use crate::datasync::attempt::verdict::VerdictKind;
-use crate::datasync::attempt::{Attempt, StageLimits, attempt};
+use crate::datasync::attempt::{Attempt, StageLimits, Unproven, attempt};
 use crate::datasync::{DataSync, ExecutionArn, Latest, Request};
 use crate::exit_code::ExitCode;
 use crate::report::{CommandName, Report, Route, Subject};
 use crate::session::{Access, Control, Opened, Session};
 use crate::shutdown::Shutdown;
+use crate::source::content::Content;
 use crate::sync::changes::Changes;
 use crate::sync::setup::Doubt;
 use follow_up::{Attempted, FollowUp};
@@ -187,7 +188,11 @@ async fn through_datasync(
         tracing::warn!("{why}: the direct sync can neither replace DataSync nor audit its success");
     }
     let datasync = known.datasync.behind(session.context().destination.fence());
-    let attempt = attempt_once(args, &datasync, known, request, &history.latest, control).await;
+    let mut attempt = attempt_once(args, &datasync, known, request, &history.latest, control).await;
+    if found_no_files(&attempt, sampled.as_ref(), session, &control.shutdown).await {
+        attempt.unproven.push(Unproven::FoundNoFiles);
+    }
+    log_attempt(&attempt, args.policy, control);
     history.add(&attempt).await;
     subject.datasync = Some((&attempt).into());
     subject.route = Route::Datasync;
@@ -250,7 +255,7 @@ async fn sync_directly(
     }
 }
 
-/// Makes one attempt with DataSync, and logs what it does not prove. Without a described task, it has failed already.
+/// Makes one attempt with DataSync. Without a described task, it has failed already.
 async fn attempt_once(
     args: &DataSyncArgs,
     datasync: &DataSync,
@@ -267,14 +272,35 @@ async fn attempt_once(
         total: args.timeout,
         cancel: args.cancel_timeout,
     };
-    let attempt = match &known.task {
+    match &known.task {
         Ok(task) => {
             let request = request.cloned().unwrap_or_else(|| Request::of_task(task));
             let Control { shutdown, progress } = control;
             Box::pin(attempt(datasync, task, latest, &request, limits, shutdown, progress)).await
         }
         Err(attempt) => attempt.clone(),
-    };
+    }
+}
+
+/// Returns whether a success contradicts what this run knows: the source has files, and the execution copied none of them
+/// to a destination that had none. Then its location may be another folder than the mounted one.
+async fn found_no_files(
+    attempt: &Attempt,
+    sampled: Option<&SampledKeys>,
+    session: &Session,
+    shutdown: &Shutdown,
+) -> bool {
+    if !attempt.copied_no_file(sampled.is_some_and(SampledKeys::have_no_file)) {
+        return false;
+    }
+    tokio::select! {
+        content = session.context().source.content() => content != Content::None,
+        () = shutdown.requested() => false,
+    }
+}
+
+/// Logs what an attempt does not prove.
+fn log_attempt(attempt: &Attempt, policy: Policy, control: &Control) {
     if let Some(why) = attempt.unwanted_writes() {
         tracing::warn!("{why}");
     }
@@ -282,10 +308,9 @@ async fn attempt_once(
         for reason in &attempt.unproven {
             tracing::warn!("the success of the execution does not show that the destination matches: {reason}");
         }
-    } else if !becomes_error(attempt.verdict.kind, args.policy, control) {
+    } else if !becomes_error(attempt.verdict.kind, policy, control) {
         tracing::warn!("{}", attempt.verdict.logged_evidence());
     }
-    attempt
 }
 
 /// Whether the run ends because of this verdict, so that its last lines show the evidence.

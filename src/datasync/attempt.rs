@@ -85,6 +85,16 @@ impl Attempt {
         self.execution.as_ref().map(Followed::since).or(unseen)
     }
 
+    /// Whether the execution succeeded and copied no file, because it found none or because the destination may already
+    /// have them. `has_none`: whether the destination is known to have had no file of the source before.
+    pub(crate) fn copied_no_file(&self, has_none: bool) -> bool {
+        let last = self.execution.as_ref().and_then(|followed| followed.last.as_ref());
+        self.verdict.kind == VerdictKind::Succeeded
+            && last.is_some_and(|Execution { counted, .. }| {
+                counted.listed_nothing() || has_none && counted.transferred_no_file()
+            })
+    }
+
     /// What the execution may have written that this run does not allow; `None` if that cannot be.
     pub(crate) fn unwanted_writes(&self) -> Option<String> {
         let unwanted = self.unproven.iter().filter(|reason| reason.is_unwanted_write());

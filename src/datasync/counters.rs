@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     files: Counted,
     /// Always 0 in Basic mode, which counts folders as files.
     folders: Counted,
+    /// What DataSync found at the source; only Enhanced mode counts it.
+    listed_at_source: Option<i64>,
     /// Whether the execution had to verify each file that it transferred.
     verifies_each: bool,
 }
@@ -65,7 +67,10 @@ impl Counters {
             Some(VerifyMode::OnlyFilesTransferred) => described.task_mode() != Some(&TaskMode::Basic),
             _ => false,
         };
-        Self { files, folders, verifies_each }
+        let counts_listed = described.task_mode() == Some(&TaskMode::Enhanced);
+        let listed_at_source =
+            described.files_listed().filter(|_| counts_listed).map(TaskExecutionFilesListedDetail::at_source);
+        Self { files, folders, listed_at_source, verifies_each }
     }
 
     /// What DataSync counts as failed, human-readable; `None` if it counts nothing.
@@ -85,6 +90,17 @@ impl Counters {
     /// How many files and folders the execution deleted.
     pub(crate) fn deleted(&self) -> u64 {
         u64::try_from(self.files.deleted + self.folders.deleted).unwrap_or_default()
+    }
+
+    /// Whether DataSync counts that it found nothing at the source.
+    pub(super) fn listed_nothing(&self) -> bool {
+        self.listed_at_source == Some(0)
+    }
+
+    /// Whether the execution transferred no file. Of an empty folder of the source, it may still have transferred the
+    /// folder itself.
+    pub(super) const fn transferred_no_file(&self) -> bool {
+        self.files.transferred == 0
     }
 
     /// What an execution that succeeded did not do of what it was to do, human-readable.
@@ -185,6 +201,17 @@ mod tests {
         assert_eq!(counters(described).not_done(), expected);
         let more = counters(|described| described.estimated_files_to_transfer(3).files_transferred(4).files_skipped(9));
         assert_eq!(more.not_done(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_enhanced_mode_counts_what_it_listed() {
+        let listed_nothing = |mode: Option<TaskMode>, at_source| {
+            let listed = TaskExecutionFilesListedDetail::builder().at_source(at_source).build();
+            counters(|described| described.set_task_mode(mode).files_listed(listed)).listed_nothing()
+        };
+        assert!(listed_nothing(Some(TaskMode::Enhanced), 0) && !listed_nothing(Some(TaskMode::Enhanced), 1));
+        assert!(!listed_nothing(Some(TaskMode::Basic), 0) && !listed_nothing(None, 0));
+        assert!(!counters(|described| described.task_mode(TaskMode::Enhanced)).listed_nothing());
     }
 
     #[test]

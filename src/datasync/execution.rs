@@ -20,6 +20,10 @@ use aws_sdk_datasync::types::{PhaseStatus, TaskExecutionResultDetail, TaskExecut
 /// The name of the status of an execution that waits for another one of its task.
 const QUEUED: &str = "QUEUED";
 
+/// The error codes of a cancelled execution, in either spelling. DataSync does not document its codes.
+const CANCEL_CODES: [&str; 6] =
+    ["Cancelled", "Canceled", "TaskCancelled", "TaskCanceled", "TaskExecutionCancelled", "TaskExecutionCanceled"];
+
 /// The status of an execution. A status of another name means that the execution is still running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -146,6 +150,7 @@ impl Execution {
         let is_complete = self.status == Status::Succeeded
             && !self.is_partial()
             && self.counted.not_done().is_empty()
+            && !self.counted.listed_nothing()
             && task.settings.stores_mtime()
             && options.differences(&of_task.with_deletes_of(options)).is_empty()
             && !options.overwrites_never()
@@ -173,11 +178,11 @@ impl Execution {
         }
     }
 
-    /// Whether the execution was cancelled: it then ends in `ERROR`. Only the error code decides, because the detail may
-    /// contain any words, such as the name of a file.
+    /// Whether the execution was cancelled: it then ends in `ERROR`. Only the whole error code decides. Another code, and
+    /// the detail, may contain any words, such as the name of a file.
     pub(crate) fn was_cancelled(&self) -> bool {
-        let code = self.error_code.as_deref().unwrap_or_default().to_ascii_lowercase();
-        self.status == Status::Failed && ["cancelled", "canceled"].iter().any(|cancelled| code.contains(cancelled))
+        let code = self.error_code.as_deref().unwrap_or_default();
+        self.status == Status::Failed && CANCEL_CODES.iter().any(|cancelled| code.eq_ignore_ascii_case(cancelled))
     }
 
     /// Whether the execution finished, but skipped some files or left them wrong. An error beside `SUCCESS` shows it too.
@@ -286,7 +291,7 @@ mod tests {
             assert!(!execution(Status::Succeeded, Some(code), "").was_cancelled(), "{code}");
         }
         let detail = "Failed to open /img/cancelled.png: the request was cancelled";
-        for code in [None, Some("FsS3Error"), Some("")] {
+        for code in [None, Some("FsS3Error"), Some(""), Some("SomethingNotCancelledHere"), Some("CancelledUpstream")] {
             assert!(!execution(Status::Failed, code, detail).was_cancelled(), "{code:?}");
         }
     }

@@ -18,7 +18,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::verdict::VerdictKind;
-use super::attempt::{Attempt, Followed};
+use super::attempt::{Attempt, Followed, Unproven};
 use super::execution::Compared;
 use super::filters::Filters;
 use super::{Latest, Status, Task, TaskArn};
@@ -122,7 +122,9 @@ impl<'a> LateWrites<'a> {
         let filters = attempt.execution.as_ref().map(|followed| followed.filters(task)).unwrap_or_default();
         match &attempt.execution {
             Some(followed) if attempt.verdict.kind == VerdictKind::Succeeded => {
-                self.succeeded(followed.since(), followed.compared(task), filters).await;
+                let found_no_files = attempt.unproven.contains(&Unproven::FoundNoFiles);
+                let compared = if found_no_files { Compared::Nothing } else { followed.compared(task) };
+                self.succeeded(followed.since(), compared, filters).await;
             }
             execution => {
                 if let Some(since) = attempt.may_have_written_since() {

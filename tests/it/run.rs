@@ -284,6 +284,35 @@ fn unchanged_counters_are_a_stall_and_changing_ones_are_not() {
 }
 
 #[test]
+fn a_success_that_copied_no_file_to_a_destination_without_any_is_compared() {
+    for orphan in [false, true] {
+        let (trial, datasync) = trial(&[("SUCCESS", Duration::ZERO)]);
+        if !orphan {
+            trial.s3.remove("site", "www/orphan");
+        }
+        datasync.change(|service| {
+            (service.counters_are_zero, service.on_success) = (true, None);
+            service.options.insert("PreserveDeletedFiles", "PRESERVE".into());
+        });
+        let run = trial.run(&datasync, &[]).expect(0);
+        assert_route(&run, "datasync", "succeeded");
+        assert!(run.stderr.contains("it copied no file"), "{}", run.stderr);
+        assert_eq!((run.counted("uploaded"), trial.has("d0/f0"), trial.has("orphan")), (8, true, orphan));
+        // The destination has the files now: a quiet execution is a proof again.
+        trial.s3.clear_log();
+        let run = trial.run(&datasync, &[]).expect(0);
+        assert!(!run.stderr.contains("it copied no file"), "{}", run.stderr);
+        assert_eq!((trial.count(WRITES), trial.count(READS)), (0, 0));
+    }
+    // An empty source is nothing to copy.
+    let trial = Trial::new();
+    let datasync = DataSyncServer::start("aws", "us-east-1").unwrap();
+    datasync.change(|service| service.counters_are_zero = true);
+    let run = trial.run(&datasync, &[]).expect(0);
+    assert!(!run.stderr.contains("it copied no file"), "{}", run.stderr);
+}
+
+#[test]
 fn an_execution_with_an_unknown_status_counts_as_running() {
     let (trial, datasync) = trial(&[("LAUNCHED", STEP), ("FROBNICATING", Duration::from_secs(4)), ("SUCCESS", STEP)]);
     assert_route(&trial.run(&datasync, &[]).expect(0), "datasync", "succeeded");

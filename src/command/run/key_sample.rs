@@ -49,6 +49,8 @@ pub(super) struct SampledKeys {
     pub(super) sampled: usize,
     /// Those of them that the source does not have.
     absent: usize,
+    /// Those of them that the source has, without directories.
+    files: usize,
     is_complete: bool,
 }
 
@@ -114,24 +116,42 @@ impl KeySample {
     /// Looks up evenly spread keys of the sample in the source.
     pub(super) async fn look_up(self, context: &Context) -> SampledKeys {
         let listed = self.keys.len();
-        let (sampled, absent) = absent_of(self.keys, context).await;
-        SampledKeys { pages: self.pages, listed, sampled, absent, is_complete: self.is_complete }
+        let LookedUp { sampled, absent, files } = look_up(self.keys, context).await;
+        SampledKeys { pages: self.pages, listed, sampled, absent, files, is_complete: self.is_complete }
     }
 }
 
-/// Looks up evenly spread keys in the source. Returns how many, and how many of them the source does not have.
-async fn absent_of(keys: Vec<RelativeKey>, context: &Context) -> (usize, usize) {
+/// What a lookup of keys in the source showed.
+struct LookedUp {
+    sampled: usize,
+    absent: usize,
+    files: usize,
+}
+
+/// Looks up evenly spread keys in the source.
+async fn look_up(keys: Vec<RelativeKey>, context: &Context) -> LookedUp {
     let step = keys.len().div_ceil(SAMPLE_KEYS).max(1);
     let sample: Vec<RelativeKey> = keys.into_iter().step_by(step).collect();
     let sampled = sample.len();
+    let are_files: Vec<bool> = sample.iter().map(|key| !key.as_str().ends_with('/')).collect();
     let presences = context.source.presences(sample).await;
-    (sampled, presences.iter().filter(|presence| **presence == Presence::Absent).count())
+    let is_absent = |presence: &Presence| *presence == Presence::Absent;
+    LookedUp {
+        sampled,
+        absent: presences.iter().filter(|presence| is_absent(presence)).count(),
+        files: presences.iter().zip(are_files).filter(|(presence, is_file)| *is_file && !is_absent(presence)).count(),
+    }
 }
 
 impl SampledKeys {
     /// Whether the source has none of the keys, which are enough to prove something.
     pub(super) const fn are_of_another_tree(&self) -> bool {
         self.listed >= LEAST_KEYS && self.absent == self.sampled
+    }
+
+    /// Whether the destination is known to have had no file of the source.
+    pub(super) const fn have_no_file(&self) -> bool {
+        self.is_complete && self.files == 0
     }
 
     /// Whether the sample shows that deletes of all orphans would have been within the limit.
@@ -156,7 +176,7 @@ impl SampledKeys {
             others.extend(of_others.iter().filter(is_missing));
         }
         let keys = missing.len();
-        let (sampled, absent) = absent_of(missing.into_iter().collect(), context).await;
+        let LookedUp { sampled, absent, .. } = look_up(missing.into_iter().collect(), context).await;
         let of_files = ((sampled - absent) * keys).div_ceil(sampled.max(1));
         Ok(Missing { keys, of_files, others: others.len() })
     }

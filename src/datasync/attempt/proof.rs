@@ -26,6 +26,8 @@ pub(crate) enum Unproven {
     OtherManifest,
     /// The execution did less than it expected, by this counter.
     NotDone(String),
+    /// The source has files, and the execution found none there, or copied none of them to a destination that has none.
+    FoundNoFiles,
     /// The execution may have overwritten objects that this run keeps with `--overwrite never`.
     Overwrote,
     /// The execution started before this run asked for one.
@@ -63,6 +65,7 @@ impl Unproven {
             | Self::UnknownOptions
             | Self::OtherManifest
             | Self::NotDone(_)
+            | Self::FoundNoFiles
             | Self::Overwrote
             | Self::StartedEarlier
             | Self::SizesAlone
@@ -106,6 +109,10 @@ impl std::fmt::Display for Unproven {
             Self::UnknownOptions => f.write_str("DataSync did not show its options"),
             Self::OtherManifest => f.write_str("it had another manifest than the task"),
             Self::NotDone(counter) => f.write_str(counter),
+            Self::FoundNoFiles => f.write_str(
+                "it copied no file, although the mounted source has files that the destination lacked: check that the \
+                 task's source location is the folder that is mounted (its subdirectory, its access point)",
+            ),
             Self::Overwrote => f.write_str(
                 "it does not have OverwriteMode=NEVER: objects that --overwrite never keeps may have been overwritten, look \
                  for them (bucket versions)",

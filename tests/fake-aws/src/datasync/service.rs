@@ -55,6 +55,8 @@ pub struct Service {
     pub error: (String, String),
     /// Whether the counters of an execution increase over time.
     pub counters_move: bool,
+    /// Whether the counters of an execution are 0, as if it had nothing to do.
+    pub counters_are_zero: bool,
     /// An include filter of the executions that replaces the one of the task.
     pub execution_include: Option<String>,
     /// Options of the executions of other clients that replace those of the task.
@@ -120,6 +122,7 @@ impl Service {
             script_of_queued: None,
             error: (String::new(), String::new()),
             counters_move: true,
+            counters_are_zero: false,
             execution_include: None,
             execution_options: BTreeMap::new(),
             execution_manifest: None,
@@ -311,7 +314,11 @@ impl Service {
             "Result": { "ErrorCode": code, "ErrorDetail": detail, "TotalDuration": 1 },
         });
         if let Some(fields) = response.as_object_mut() {
-            fields.extend(execution.counters(self.counters_move));
+            fields.extend(
+                execution
+                    .counters(self.counters_move)
+                    .map(|(name, count)| (name, if self.counters_are_zero { 0.into() } else { count })),
+            );
             if !self.hides_start_time {
                 let started_at = execution.started_at - self.started_before.as_secs_f64();
                 fields.insert("StartTime".to_owned(), started_at.into());
