@@ -31,7 +31,7 @@ fn sides() -> (Vec<Entry>, Vec<Object>) {
         seen_at: EpochNanos(0),
         is_mount_point: false,
     };
-    let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false };
+    let file = FileEntry { stat, effective_ctime: EpochNanos(0), through_link: false, link_text_md5: None };
     let key = |number| format!("images/{:03}/{number:06}.jpg", number / 100);
     let object = |number| Object {
         key: RelativeKey::new(key(number)),

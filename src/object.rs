@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use md5::{Digest as _, Md5};
+
 use crate::hex::hex;
 use crate::key::RelativeKey;
 use crate::time::EpochNanos;
@@ -81,6 +83,11 @@ impl ETag {
             Tag::Text(text) => form_of(text),
         }
     }
+}
+
+/// Returns the MD5 of content that is in memory.
+pub(crate) fn md5_of(content: &[u8]) -> [u8; 16] {
+    Md5::digest(content).into()
 }
 
 fn form_of(text: &str) -> ETagForm {

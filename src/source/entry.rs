@@ -214,6 +214,9 @@ pub struct FileEntry {
     pub effective_ctime: EpochNanos,
     /// Whether any part of the path is a followed link.
     pub through_link: bool,
+    /// The MD5 of a followed link's own text, if the text is as long as the file that the link leads to. The other mode
+    /// stores the text at the link's key.
+    pub link_text_md5: Option<[u8; 16]>,
 }
 
 impl Entry {
@@ -225,7 +228,16 @@ impl Entry {
 impl FileEntry {
     pub(super) fn new(stat: Stat, inherited_ctime: Option<EpochNanos>, through_link: bool) -> Self {
         let effective_ctime = inherited_ctime.map_or(stat.ctime, |inherited| inherited.max(stat.ctime));
-        Self { stat, effective_ctime, through_link }
+        Self { stat, effective_ctime, through_link, link_text_md5: None }
+    }
+
+    /// The entry of a file to which a followed link leads.
+    pub(super) fn behind_link(
+        stat: Stat,
+        inherited_ctime: Option<EpochNanos>,
+        link_text_md5: Option<[u8; 16]>,
+    ) -> Self {
+        Self { link_text_md5, ..Self::new(stat, inherited_ctime, true) }
     }
 }
 

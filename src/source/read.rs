@@ -92,6 +92,17 @@ impl Source {
         Ok(OpenFile { root, handle: Arc::new(handle), operations, stat, key: key.clone(), place, timeout })
     }
 
+    /// Returns the size of the file to which a link leads that is copied as a link; `None` if it leads to no file.
+    pub(crate) async fn size_behind(&self, link: &RelativeKey) -> Option<u64> {
+        let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));
+        let path = SourcePath::of(link)?;
+        let stat = call(self.call_timeout(), "stat", link, move || {
+            let stat = operations.fresh_stat(root.fd(), path.without_slash().as_bytes(), LastLink::Follow);
+            stat.map_err(CallError::Failed)
+        });
+        stat.await.ok().filter(|stat| stat.kind == EntryKind::File).map(|stat| stat.size_bytes)
+    }
+
     /// Stats a path again, past all caches.
     pub(crate) async fn re_stat(&self, key: &RelativeKey, entry: &FileEntry) -> Result<Stat, ReadError> {
         let (root, operations) = (Arc::clone(&self.root), Arc::clone(&self.operations));

@@ -24,6 +24,8 @@ pub(crate) enum Job {
     Upload { file: SourceFile, object: Option<Object>, reason: Reason },
     /// Compare the contents: upload the file if they differ.
     Compare { file: SourceFile, object: Object },
+    /// Compare the text of a link with the ETag, and the contents only if the other mode may have written the object.
+    CompareLink { file: SourceFile, object: Object },
     /// Compare the metadata, and the contents only if the mtime differs.
     CompareMetadata { file: SourceFile, object: Object },
     /// Compare the metadata alone: the index shows that the contents are equal.
@@ -44,6 +46,7 @@ impl Job {
         match self {
             Self::Upload { file, .. }
             | Self::Compare { file, .. }
+            | Self::CompareLink { file, .. }
             | Self::CompareMetadata { file, .. }
             | Self::CompareOnlyMetadata { file, .. } => file,
         }
@@ -53,6 +56,7 @@ impl Job {
         match self {
             Self::Upload { object, .. } => object.as_ref(),
             Self::Compare { object, .. }
+            | Self::CompareLink { object, .. }
             | Self::CompareMetadata { object, .. }
             | Self::CompareOnlyMetadata { object, .. } => Some(object),
         }
@@ -63,6 +67,8 @@ impl Job {
         match self {
             Self::Upload { .. } | Self::Compare { .. } => RowMetadata::SeenWithContent,
             Self::CompareMetadata { .. } | Self::CompareOnlyMetadata { .. } => RowMetadata::Seen,
+            // The ETag shows nothing about the metadata.
+            Self::CompareLink { .. } => RowMetadata::Unseen,
         }
     }
 
@@ -70,6 +76,7 @@ impl Job {
         match self {
             Self::Upload { file, object, .. } => (file, object),
             Self::Compare { file, object }
+            | Self::CompareLink { file, object }
             | Self::CompareMetadata { file, object }
             | Self::CompareOnlyMetadata { file, object } => (file, Some(object)),
         }

@@ -361,6 +361,40 @@ fn a_change_is_uploaded_although_the_clock_of_s3_is_wrong() {
 }
 
 #[test]
+fn after_a_change_of_mode_links_are_compared_without_a_row_that_shows_it() {
+    for (first, then) in [("plain", "datasync"), ("datasync", "plain")] {
+        // Without state, and with a state that starts after the change.
+        for with_state in [false, true] {
+            let trial = Trial::new();
+            trial.write("page-of-40", "CONTENT-40");
+            trial.write("other", "of another size");
+            trial.link("page-of-40", "current");
+            trial.link("other", "to-other");
+            Trial::settle();
+            let state = trial.folder.path().join("state").display().to_string();
+            let tree = trial.tree().display().to_string();
+            let sync = |mode: &str, with_state: bool| {
+                trial.s3.clear_log();
+                let mut words = vec!["sync", &tree, "s3://site/www", "--mode", mode];
+                words.extend(with_state.then_some(["--state", &state]).into_iter().flatten());
+                trial.run_words(&words, &[])
+            };
+            sync(first, false).expect(0);
+            Trial::settle();
+            sync(then, with_state).expect(0);
+            let expected = if then == "plain" { "CONTENT-40" } else { "page-of-40" };
+            assert_eq!(trial.stored("current").body, expected, "{first} then {then}, state: {with_state}");
+            Trial::settle();
+            for _ in 0..2 {
+                let quiet = sync(then, with_state).expect(0);
+                assert_eq!((trial.count(READS), trial.count(WRITES)), (0, 0), "{:?}", trial.s3.log());
+                assert_eq!(quiet.report["bytes"]["read_for_compare"], 0);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_below_min_age_is_skipped_and_keeps_its_object() {
     let trial = Trial::new();
     trial.write("new", "1");

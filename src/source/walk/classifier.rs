@@ -248,9 +248,13 @@ impl Classifier<'_> {
             return Item::Entry(missing_mount(kind, key, true));
         }
         let found = found.unwrap_or_else(|| {
-            let through_link = self.directory.through_link() || target.is_some();
-            let link_path_ctime = target.map(|target| target.link_path_ctime);
-            Found::File(FileEntry::new(stat, self.directory.inherited_ctime.max(link_path_ctime), through_link))
+            let inherited = self.directory.inherited_ctime;
+            Found::File(match target {
+                Some(target) => {
+                    FileEntry::behind_link(stat, inherited.max(Some(target.link_path_ctime)), target.link_text_md5)
+                }
+                None => FileEntry::new(stat, inherited, self.directory.through_link()),
+            })
         });
         Item::Entry(Entry::new(key, found))
     }

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use crate::object::md5_of;
 use crate::source::entry::{EntryKind, Stat, Unknown};
 use crate::source::mount_points::{LastPart, mounts_between};
 use crate::source::operations::Operations;
@@ -24,6 +25,8 @@ pub(in crate::source) struct Target {
     pub(in crate::source) links: usize,
     /// How many mounts the link path goes down into.
     mounts: u32,
+    /// The MD5 of the link's own text, if the text is as long as the file that the link leads to.
+    pub(in crate::source) link_text_md5: Option<[u8; 16]>,
 }
 
 impl Target {
@@ -57,7 +60,13 @@ pub(in crate::source) fn follow(
         }
     });
     match resolved {
-        Ok(stat) => Ok(Ok(Target { stat, link_path_ctime, links, mounts })),
+        Ok(stat) => {
+            // Few links are: only these cost another `readlink`.
+            let is_as_long = stat.kind == EntryKind::File && stat.size_bytes == link.size_bytes;
+            let text = is_as_long.then(|| operations.readlink(base, path)).and_then(Result::ok);
+            let link_text_md5 = text.map(|text| md5_of(&text));
+            Ok(Ok(Target { stat, link_path_ctime, links, mounts, link_text_md5 }))
+        }
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Err(Unknown::BrokenLink)),
         Err(Errno::MLINK) => Ok(Err(Unknown::TooManyLinks)),
         Err(errno) => Err(errno),

@@ -57,7 +57,7 @@ pub(in crate::source) fn descend(
         let here = path.get(..end).unwrap_or(path);
         let is_last = end == path.len();
         let mut stat = stat(here.as_bytes())?;
-        let mut last = LastPart::of(directory.inode.0, &stat);
+        let (mut last, mut link_text_md5) = (LastPart::of(directory.inode.0, &stat), None);
         let is_link = stat.kind == EntryKind::Symlink;
         if is_link && options.links == Links::Skip {
             return Ok(Found::Skipped(EntryKind::Symlink, SkipReason::LinkNotFollowed));
@@ -72,6 +72,7 @@ pub(in crate::source) fn descend(
                     (stat, links) = (target.stat, target.links);
                     first_link = first_link.or(Some(end));
                     inherited = inherited.max(Some(target.link_path_ctime));
+                    link_text_md5 = target.link_text_md5;
                 }
                 Err(unknown) => return Ok(Found::Unknown(EntryKind::Symlink, unknown)),
             }
@@ -89,7 +90,7 @@ pub(in crate::source) fn descend(
             return Err(Errno::NOTDIR);
         }
         if is_last {
-            let entry = FileEntry::new(stat, inherited, through_link);
+            let entry = FileEntry { link_text_md5, ..FileEntry::new(stat, inherited, through_link) };
             return Ok(match stat.kind {
                 EntryKind::Directory => Found::Directory(entry),
                 EntryKind::File => Found::File(entry),

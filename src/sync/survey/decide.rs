@@ -4,7 +4,7 @@
 //!
 //! | file | object | condition | decision |
 //! |---|---|---|---|
-//! | present | | younger than `--min-age` | skip |
+//! | present | | younger than `--min-age`, or changed in the next 24 hours by the host's clock | skip |
 //! | present | absent | | upload |
 //! | present | present | the sizes differ | upload |
 //! | present | present | `auto`, `metadata`: both as in the index row | keep (compare metadata with `metadata`, if no run has seen the metadata, and if the mode stores metadata and the row is of another mode) |
@@ -18,7 +18,9 @@
 //! | present | present | `auto`, `metadata`: LastModified is in the future | compare content |
 //! | present | present | `auto`, `metadata`: mtime or effective ctime not before LastModified minus the margin | compare content |
 //! | present | present | `auto`, `metadata`: a link, what is behind one, or a directory, and the index is of another mode | compare content |
+//! | present | present | `auto`, `metadata`: a followed link whose text is as long as the file, and the ETag may be that of the text | compare content |
 //! | present | present | `metadata` | compare metadata, and content if the mtime differs |
+//! | present | present | `auto`: a link that is copied as a link | keep if the ETag is that of its text, or if the file behind it has another size; otherwise compare content |
 //! | present | present | `auto` | keep |
 //! | absent | present | `--delete`, not filtered, not reserved, a possible path | delete |
 //! | absent | present | otherwise | keep |
@@ -54,6 +56,8 @@ pub enum Decision {
     Keep(Reason),
     /// Compare the contents: keep if they are equal, upload if they differ.
     Compare,
+    /// Compare the text of the link with the ETag, and the contents only if the other mode may have written the object.
+    CompareLink,
     /// Compare the metadata, and the contents only if the mtime differs.
     CompareMetadata,
     /// Compare the metadata alone: the index shows that the contents are equal.
@@ -75,9 +79,19 @@ pub(super) enum OrphanDecision {
     KeepImpossible,
 }
 
-/// Returns why a file is left for the next run, if it is.
+/// How far a file system's clock may be ahead of the host's. A later ctime was stamped by a clock that was wrong.
+const MOST_AHEAD: Duration = Duration::from_hours(24);
+
+/// Returns why a file is left for the next run, if it is. A ctime in the future is of a clock that is ahead of the host's,
+/// so the age counts as 0. Past [`MOST_AHEAD`], the ctime shows nothing about the age: to wait for it could take years.
 pub(super) fn skip(file: &FileEntry, rules: &Rules, clocks: Clocks) -> Option<SkipReason> {
-    clocks.now.since(file.stat.ctime).is_some_and(|age| age < rules.min_age).then_some(SkipReason::TooYoung)
+    let ctime = file.stat.ctime;
+    let age = match clocks.now.since(ctime) {
+        Some(age) => age,
+        None if ctime > clocks.now.plus(MOST_AHEAD) => return None,
+        None => Duration::ZERO,
+    };
+    (age < rules.min_age).then_some(SkipReason::TooYoung)
 }
 
 /// Decides about a file whose key has an object; `row` is what the index recorded of them.
@@ -125,6 +139,7 @@ fn decide_by_comparison(
             let is_of_other_mode = rules.mode_changed && may_be_of_other_kind(file);
             let content_may_differ = suspect.content.is_some() || !suspect.is_empty() && without_mtime
                 || is_of_other_mode
+                || may_hold_link_text(file, object)
                 // The date of an object from the future does not show when the object was written.
                 || object.last_modified > clocks.latest
                 || file.stat.mtime >= settled_before
@@ -133,6 +148,8 @@ fn decide_by_comparison(
                 Decision::Compare
             } else if !suspect.is_empty() || rules.compare_by == CompareBy::Metadata {
                 Decision::CompareMetadata
+            } else if file.stat.kind == EntryKind::Symlink {
+                Decision::CompareLink
             } else {
                 Decision::Keep(Reason::Older)
             }
@@ -152,6 +169,15 @@ fn shows_equal(evidence: RowMetadata, suspect: Suspect) -> bool {
 /// Whether an object at this key can hold something else in the other mode, such as the path of a link.
 fn may_be_of_other_kind(file: &FileEntry) -> bool {
     file.through_link || file.stat.kind != EntryKind::File
+}
+
+/// Whether the object at the key of a followed link may hold the text of the link, as the other mode stores it. The text
+/// must be as long as the file, and an ETag that is the MD5 of anything else excludes it.
+fn may_hold_link_text(file: &FileEntry, object: &Object) -> bool {
+    file.link_text_md5.is_some_and(|text| match object.etag.form() {
+        ETagForm::Single(md5) => md5 == text,
+        ETagForm::Multipart(..) | ETagForm::Opaque => true,
+    })
 }
 
 /// Returns the time from the last change of a file to its object, if the object is later.
@@ -242,7 +268,7 @@ mod tests {
             seen_at: NOW,
             is_mount_point: false,
         };
-        FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false }
+        FileEntry { stat, effective_ctime: EpochNanos(ctime), through_link: false, link_text_md5: None }
     }
 
     fn object(size_bytes: u64) -> Object {
@@ -359,7 +385,17 @@ mod tests {
             |age: i128| decide(&file(3, OLD, NOW.0 - age * SECOND), None, None, &rules, clocks(Duration::ZERO));
         assert_eq!(decided(59), Decision::Skip(SkipReason::TooYoung));
         assert_eq!(decided(60), Decision::Upload(Reason::Absent));
-        assert_eq!(decided(-5), Decision::Upload(Reason::Absent), "a future time shows nothing about the age");
+        for ahead in [1, 5, 3600, 86_400] {
+            assert_eq!(decided(-ahead), Decision::Skip(SkipReason::TooYoung), "the file system's clock is ahead");
+        }
+        assert_eq!(decided(-86_401), Decision::Upload(Reason::Absent), "a wrong clock shows nothing about the age");
+    }
+
+    #[test]
+    fn without_min_age_no_file_is_too_young() {
+        let decided =
+            |ctime: i128| skip(&file(3, OLD, ctime), &rules(CompareBy::TimesOrContent), clocks(Duration::ZERO));
+        assert_eq!((decided(NOW.0), decided(NOW.0 + SECOND)), (None, None));
     }
 
     #[test]
@@ -533,9 +569,25 @@ mod tests {
         let behind_link = FileEntry { through_link: true, ..file(3, OLD, OLD) };
         for entry in [of_kind(EntryKind::Symlink), of_kind(EntryKind::Directory), behind_link] {
             assert_eq!(decided(true, &entry), Decision::Compare);
-            assert_eq!(decided(false, &entry), Decision::Keep(Reason::Older));
+            let is_link = entry.stat.kind == EntryKind::Symlink;
+            let otherwise = if is_link { Decision::CompareLink } else { Decision::Keep(Reason::Older) };
+            assert_eq!(decided(false, &entry), otherwise);
         }
         assert_eq!(decided(true, &file(3, OLD, OLD)), Decision::Keep(Reason::Older));
+    }
+
+    #[test]
+    fn an_object_that_may_hold_the_text_of_a_followed_link_is_compared() {
+        let text = crate::object::md5_of(b"to");
+        let decided = |link_text_md5, etag| {
+            let entry = FileEntry { through_link: true, link_text_md5, ..file(3, OLD, OLD) };
+            let object = Object { etag, ..object(3) };
+            decide(&entry, Some(&object), None, &rules(CompareBy::TimesOrContent), clocks(Duration::ZERO))
+        };
+        assert_eq!(decided(Some(text), ETag::single(text)), Decision::Compare);
+        assert_eq!(decided(Some(text), ETag::new("opaque")), Decision::Compare);
+        assert_eq!(decided(Some(text), ETag::single([7; 16])), Decision::Keep(Reason::Older), "of other content");
+        assert_eq!(decided(None, ETag::new("opaque")), Decision::Keep(Reason::Older), "of another length");
     }
 
     #[test]

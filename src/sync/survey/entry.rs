@@ -5,6 +5,7 @@ use super::decide::{Decision, decide, distance, skip};
 use crate::index::row::Row;
 use crate::object::Object;
 use crate::source::entry::{Entry, EntryKind, FileEntry, Found, Nameless, Problem, SkipReason, Unknown};
+use crate::sync::clocks::Clocks;
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
 use crate::sync::job::{Job, Kept, SourceFile};
@@ -157,17 +158,26 @@ fn step_of_file(
         }
         Decision::Keep(reason) => {
             record_kept(context, &file.entry, &object, row, reason);
-            if let (Reason::Older, CompareBy::TimesOrContent) = (reason, rules.compare_by)
-                && let Some(distance) = distance(&file.entry, &object)
-            {
-                context.kept_by_times.note(&file.key, distance, clocks.margin());
+            if let (Reason::Older, CompareBy::TimesOrContent) = (reason, rules.compare_by) {
+                note_kept_by_times(context, &file, &object, clocks);
             }
             Some(Step::Keep(Kept { file, object, reason }))
         }
         Decision::Upload(reason) => Some(Step::Do(Job::Upload { file, object: Some(object), reason })),
         Decision::Compare => Some(Step::Do(Job::Compare { file, object })),
+        Decision::CompareLink => {
+            note_kept_by_times(context, &file, &object, clocks);
+            Some(Step::Do(Job::CompareLink { file, object }))
+        }
         Decision::CompareMetadata => Some(Step::Do(Job::CompareMetadata { file, object })),
         Decision::CompareOnlyMetadata => Some(Step::Do(Job::CompareOnlyMetadata { file, object })),
+    }
+}
+
+/// Notes how much older than its object the last change of a file is, for a margin that grows later.
+fn note_kept_by_times(context: &Context, file: &SourceFile, object: &Object, clocks: Clocks) {
+    if let Some(distance) = distance(&file.entry, object) {
+        context.kept_by_times.note(&file.key, distance, clocks.margin());
     }
 }
 

@@ -143,7 +143,7 @@ mod tests {
         };
         Entry {
             key: RelativeKey::new(format!("f{number:07}")),
-            found: Found::File(FileEntry { stat, effective_ctime: time, through_link: false }),
+            found: Found::File(FileEntry { stat, effective_ctime: time, through_link: false, link_text_md5: None }),
         }
     }
 

@@ -54,6 +54,7 @@ fn reopened(context: &Context, pair: Pair) -> Option<Job> {
         Decision::Compare => Some(Job::Compare { file, object }),
         Decision::CompareMetadata => Some(Job::CompareMetadata { file, object }),
         Decision::CompareOnlyMetadata => Some(Job::CompareOnlyMetadata { file, object }),
-        Decision::Keep(_) | Decision::Upload(_) | Decision::Skip(_) => None,
+        // The text of a link was compared, whatever the dates showed.
+        Decision::CompareLink | Decision::Keep(_) | Decision::Upload(_) | Decision::Skip(_) => None,
     }
 }

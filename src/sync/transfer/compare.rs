@@ -3,7 +3,7 @@
 use super::content::{Content, compare_content, compare_with_object};
 use crate::destination::head::HeadResponse;
 use crate::metadata::{Preserve, StoredMetadata};
-use crate::object::Object;
+use crate::object::{ETagForm, Object, md5_of};
 use crate::source::entry::Stat;
 use crate::sync::context::Context;
 use crate::sync::job::{Job, SourceFile};
@@ -15,6 +15,7 @@ pub(crate) async fn compare(context: &Context, job: &Job) -> Verdict {
     let compared = match job {
         Job::Upload { reason, .. } => return Verdict::Upload(*reason),
         Job::Compare { file, object } => compare_all(context, file, object).await,
+        Job::CompareLink { file, object } => compare_link(context, file, object).await,
         Job::CompareMetadata { file, object } => compare_metadata(context, file, object, false).await,
         Job::CompareOnlyMetadata { file, object } => compare_metadata(context, file, object, true).await,
     };
@@ -38,6 +39,21 @@ pub(crate) async fn compare_by_reading(context: &Context, job: &Job) -> Verdict 
         })
     };
     compared.await.unwrap_or_else(|error: StepError| Verdict::from(error))
+}
+
+/// The text of a link, whose dates show that its object is newer. In the other mode, a run wrote the content of the file
+/// behind the link to the same key. Where neither the ETag nor the size of that file excludes this, the run compares as it
+/// compares everything else, with requests.
+async fn compare_link(context: &Context, file: &SourceFile, object: &Object) -> Result<Verdict, StepError> {
+    let link = context.source.open_file(&file.key, &file.entry).await?;
+    let (stat, length) = (*link.stat(), usize::try_from(object.size_bytes).unwrap_or(usize::MAX));
+    let text = link.read(0, length).await?;
+    let is_text = stat.size_bytes == object.size_bytes && object.etag.form() == ETagForm::Single(md5_of(&text));
+    let is_settled = stat.is_same_content(&file.entry.stat);
+    if is_settled && (is_text || context.source.size_behind(&file.key).await != Some(object.size_bytes)) {
+        return Ok(Verdict::Equal(Reason::Older, stat));
+    }
+    compare_all(context, file, object).await
 }
 
 /// The contents and, if the mode stores metadata, the metadata.
