@@ -1,6 +1,6 @@
 //! The commands: each sets up what it needs, does its work, and ends with a report and an exit code.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 use crate::cli::{
@@ -267,19 +267,41 @@ async fn with_report(
         (Err(_), Some(stopped)) => Report::without_work(&subject, None, stopped),
     };
     control.progress.finish();
-    conclude(&report, file)
+    conclude(&report, file, control).await
 }
 
 /// Logs how the run ended, and writes the report.
-fn conclude(report: &Report, file: Option<(&ResultPlace, ResultFile)>) -> Result<ExitCode, CommandError> {
+async fn conclude(
+    report: &Report,
+    file: Option<(&ResultPlace, ResultFile)>,
+    control: Control,
+) -> Result<ExitCode, CommandError> {
     if let Some(error) = report.error() {
         tracing::error!("{error}");
     }
     tracing::info!("{}", report.summary());
     if let Some((place, file)) = file {
-        report.write_to(file).map_err(|error| cannot_write("report", place, error))?;
+        let at_place =
+            |error: CommandError| error.at(format!("cannot write the report to {}", place.given().display()));
+        write_result(file, report.json(), &control).await.map_err(at_place)?;
     }
     Ok(report.exit_code())
+}
+
+/// Writes a result on a thread, so that a stop request need not wait for a reader that does not read.
+async fn write_result(mut file: ResultFile, text: String, control: &Control) -> Result<(), CommandError> {
+    let progress = control.progress.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        progress.around_results(|| file.write_all(text.as_bytes()).and_then(|()| file.publish()))
+    });
+    tokio::select! {
+        biased;
+        written = writing => {
+            let written = written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            written.map_err(CommandError::fatal)
+        }
+        () = control.shutdown.grace_is_over() => Err(CommandError::not_read(control.exit_code_of_stop())),
+    }
 }
 
 fn cannot_write(what: &str, place: &ResultPlace, error: std::io::Error) -> CommandError {

@@ -28,6 +28,7 @@ mod key_range;
 pub mod lambda;
 pub mod lease;
 pub mod location;
+mod log_queue;
 pub mod manifest;
 pub mod metadata;
 mod mount_table;

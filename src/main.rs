@@ -26,9 +26,8 @@ fn main() -> ProcessExitCode {
     arenas::limit();
     open_files::allow_as_many_as_possible();
     if lambda::is_here() {
-        let progress = Progress::new(false, false);
-        telemetry::init(LogFormat::Json, &progress);
-        return on_runtime(lambda::serve());
+        let stderr = telemetry::init(LogFormat::Json, Progress::new(false, false));
+        return stderr.during(|| on_runtime(lambda::serve()));
     }
     let invocation = match Invocation::of_process() {
         Ok(invocation) => invocation,
@@ -40,8 +39,8 @@ fn main() -> ProcessExitCode {
     };
     let is_terminal = std::io::stderr().is_terminal();
     let progress = Progress::new(invocation.cli.global.progress.applies(is_terminal), is_terminal);
-    telemetry::init(invocation.cli.global.log_format, &progress);
-    on_runtime(command::run(invocation, &progress))
+    let stderr = telemetry::init(invocation.cli.global.log_format, progress.clone());
+    stderr.during(|| on_runtime(command::run(invocation, &progress)))
 }
 
 fn on_runtime(work: impl Future<Output = ExitCode>) -> ProcessExitCode {

@@ -1,5 +1,5 @@
-//! The progress of a run: one line that changes on a terminal, and otherwise log lines. A thread shows it in time, also
-//! while nothing changes.
+//! The progress of a run: one line that changes on a terminal, and otherwise log lines. The thread that owns stderr shows
+//! it in time, also while nothing changes.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,9 @@ const TICK: Duration = Duration::from_millis(250);
 /// The shortest time between two log lines.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
+
 /// From how many sent bytes on the line shows them: a large file changes no other number until it is stored.
 const LEAST_SENT: u64 = 1 << 20;
 
@@ -26,6 +29,8 @@ const LEAST_SENT: u64 = 1 << 20;
 pub struct Progress {
     bar: ProgressBar,
     every: Option<Duration>,
+    /// Whether the progress is a line on a terminal.
+    is_line: bool,
     /// Whether the line and stdout are on a terminal, probably the same one.
     is_beside_results: bool,
     /// Whether a line was shown.
@@ -39,6 +44,10 @@ struct State {
     sent: SentBytes,
     /// When a line was last shown, or when the run started.
     last: Instant,
+    /// When the spinner last moved.
+    ticked: Instant,
+    /// Whether the run has shown a line, which may still wait for the thread.
+    is_due: bool,
     is_finished: bool,
 }
 
@@ -55,17 +64,13 @@ impl Progress {
             line: "no progress yet".to_owned(),
             sent: SentBytes::default(),
             last: Instant::now(),
+            ticked: Instant::now(),
+            is_due: false,
             is_finished: false,
         };
-        let is_beside_results = !bar.is_hidden() && std::io::stdout().is_terminal();
-        let progress =
-            Self { bar, every, is_beside_results, is_shown: Arc::default(), state: Arc::new(Mutex::new(state)) };
-        if let Some(every) = every {
-            let progress = progress.clone();
-            // Without a thread, a run that stands still shows no progress.
-            let _ = std::thread::Builder::new().spawn(move || progress.show_again(every));
-        }
-        progress
+        let is_line = !bar.is_hidden();
+        let is_beside_results = is_line && std::io::stdout().is_terminal();
+        Self { bar, every, is_line, is_beside_results, is_shown: Arc::default(), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Shows these bytes after each line, as they are sent.
@@ -73,57 +78,75 @@ impl Progress {
         self.state().sent = sent.clone();
     }
 
-    /// Shows how far the run is: immediately the first time, and then in time.
+    /// Shows how far the run is: immediately the first time, and then in time. Never waits for stderr.
     pub(crate) fn show(&self, line: impl FnOnce() -> String) {
         if self.every.is_none() {
             return;
         }
         let mut state = self.state();
         state.line = line();
-        if !self.is_shown() {
-            self.write(&mut state);
+        if !state.is_due {
+            state.is_due = true;
+            if !self.is_line {
+                state.log();
+            }
         }
     }
 
-    /// Shows the newest line at these intervals, until the progress is finished.
-    fn show_again(&self, every: Duration) {
-        let mut ticked = Instant::now();
-        loop {
-            let pause = {
-                let mut state = self.state();
-                if state.is_finished {
-                    return;
-                }
-                // On a terminal, a command that shows no progress has no line.
-                if state.last.elapsed() >= every && (self.is_shown() || self.bar.is_hidden()) {
-                    self.write(&mut state);
-                }
-                if self.is_shown() && ticked.elapsed() >= TICK {
-                    self.bar.tick();
-                    ticked = Instant::now();
-                }
-                every.saturating_sub(state.last.elapsed()).max(REFRESH)
-            };
-            std::thread::sleep(pause);
+    /// Shows the newest line if it is time, and returns how long the next call can wait. Only the thread that owns stderr
+    /// calls this.
+    pub(crate) fn show_in_time(&self) -> Duration {
+        let Some(every) = self.every else {
+            return FOREVER;
+        };
+        let mut state = self.state();
+        let is_finished = state.is_finished;
+        let (is_old, is_shown) = (state.last.elapsed() >= every, self.is_shown());
+        if !self.is_line {
+            if is_old && !is_finished {
+                state.log();
+            }
+            return if is_finished { FOREVER } else { every.saturating_sub(state.last.elapsed()).max(REFRESH) };
         }
-    }
-
-    fn write(&self, state: &mut State) {
-        // Before the line is there: what is logged from now on removes it first.
-        self.is_shown.store(true, Ordering::Relaxed);
-        if self.bar.is_hidden() {
-            tracing::info!("{}", state.text());
-        } else {
+        // On a terminal, a command that shows no progress has no line.
+        let text = (state.is_due && (is_old || !is_shown)).then(|| state.text());
+        if text.is_some() {
+            state.last = Instant::now();
+        }
+        // A run that is already finished shows it once.
+        state.is_due &= !is_finished;
+        let ticks = is_shown && state.ticked.elapsed() >= TICK;
+        if ticks {
+            state.ticked = Instant::now();
+        }
+        // The terminal may be stopped, and `show` waits for the state.
+        drop(state);
+        if let Some(text) = text {
+            // Before the line is there: what is logged from now on removes it first.
+            self.is_shown.store(true, Ordering::Relaxed);
             // The bar's own thread for the spinner would panic if it cannot start.
-            self.bar.set_message(state.text());
+            self.bar.set_message(text);
         }
-        state.last = Instant::now();
+        if ticks {
+            self.bar.tick();
+        }
+        if is_finished {
+            self.remove();
+            return FOREVER;
+        }
+        REFRESH
     }
 
-    /// Removes the line.
-    pub(crate) fn finish(&self) {
+    /// Ends the progress. The thread that owns stderr removes the line before it writes anything else.
+    pub fn finish(&self) {
         self.state().is_finished = true;
-        self.bar.finish_and_clear();
+    }
+
+    /// Removes the line if the progress is finished.
+    fn remove(&self) {
+        if self.is_shown.swap(false, Ordering::Relaxed) {
+            self.bar.finish_and_clear();
+        }
     }
 
     fn is_shown(&self) -> bool {
@@ -141,12 +164,20 @@ impl Progress {
 
     /// Writes to stderr while the line is removed.
     pub(crate) fn without_line<T>(&self, write: impl FnOnce() -> T) -> T {
+        if self.state().is_finished {
+            self.remove();
+        }
         // The bar would show an empty line afterwards.
         if self.is_shown() { self.bar.suspend(write) } else { write() }
     }
 }
 
 impl State {
+    fn log(&mut self) {
+        tracing::info!("{}", self.text());
+        self.last = Instant::now();
+    }
+
     /// The line with the bytes that were sent.
     fn text(&self) -> String {
         let sent = self.sent.get();

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 use std::time::SystemTime;
 
 use serde::de::Error as _;
@@ -13,7 +12,6 @@ use crate::destination::operation::Requests;
 use crate::exit_code::ExitCode;
 use crate::key_range::KeyRange;
 use crate::range_list::RangeOfList;
-use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::sync::counts::{ByteCounts, Counts, Seconds};
 use crate::sync::failure::Failure;
@@ -174,11 +172,6 @@ impl Report {
     pub(crate) fn schema_of(text: &[u8]) -> Option<u64> {
         let value: serde_json::Value = serde_json::from_slice(text).ok()?;
         value.get("schema")?.as_u64()
-    }
-
-    pub(crate) fn write_to(&self, mut file: ResultFile) -> io::Result<()> {
-        file.write_all(self.json().as_bytes())?;
-        file.publish()
     }
 
     /// Records why the run stopped, if the report names no other error.

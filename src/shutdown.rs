@@ -1,9 +1,10 @@
 //! Shutdown: the token that SIGINT, SIGTERM, SIGHUP or a lost lease cancels, and that every wait observes.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use signal_hook::flag;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,8 @@ use crate::exit_code::ExitCode;
 
 /// How long the source, S3 and DataSync may take to respond to the set-up after a stop request.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(3);
+/// How long the reader of a result, or its file, may accept nothing after a stop request.
+const RESULT_GRACE: Duration = Duration::from_secs(5);
 
 /// The request to stop, and the exit code that goes with it. Clones share both.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +28,8 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Listens for SIGINT, SIGTERM and SIGHUP, which acts as SIGTERM. A second signal exits the process immediately.
+    /// Listens for SIGINT, SIGTERM and SIGHUP, which acts as SIGTERM. A second signal exits the process immediately, in
+    /// its handler: no thread of the process needs to be free for it.
     ///
     /// SIGHUP stays ignored if it was ignored at the start, as under `nohup`.
     ///
@@ -33,9 +37,14 @@ impl Shutdown {
     /// Returns an error if a signal handler cannot be installed.
     pub(crate) fn on_signals() -> std::io::Result<Self> {
         let shutdown = Self::default();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
+        let is_second = Arc::default();
+        let mut interrupt = listen(SignalKind::interrupt(), ExitCode::Interrupted, &is_second)?;
+        let mut terminate = listen(SignalKind::terminate(), ExitCode::Terminated, &is_second)?;
+        let mut hang_up = if ignores_hang_up() {
+            None
+        } else {
+            Some(listen(SignalKind::hangup(), ExitCode::Terminated, &is_second)?)
+        };
         let stopping = shutdown.clone();
         tokio::spawn(async move {
             loop {
@@ -44,13 +53,14 @@ impl Shutdown {
                     _ = terminate.recv() => ExitCode::Terminated,
                     () = received(hang_up.as_mut()) => ExitCode::Terminated,
                 };
+                // A run that lost its lease stops already.
                 if stopping.exit_code().is_some() {
                     std::process::exit(code.code().into());
                 }
+                stopping.request(code);
                 tracing::warn!(
                     "stop requested: finishing or aborting the work in flight; a second signal exits immediately"
                 );
-                stopping.request(code);
             }
         });
         Ok(shutdown)
@@ -95,6 +105,12 @@ impl Shutdown {
         tokio::time::sleep_until(*self.requested_at.get_or_init(Instant::now) + grace).await;
     }
 
+    /// Returns after a stop request, once the reader of a result, or its file, has had its time.
+    pub(crate) async fn grace_is_over(&self) {
+        self.requested().await;
+        tokio::time::sleep(RESULT_GRACE).await;
+    }
+
     /// The exit code of a run that a signal or a lost lease stopped.
     #[must_use]
     pub fn exit_code(&self) -> Option<ExitCode> {
@@ -103,6 +119,15 @@ impl Shutdown {
             .into_iter()
             .find(|code| code.code() == requested)
     }
+}
+
+/// Listens for a signal. It exits the process with this code if `is_second` was set by an earlier one, and sets it.
+fn listen(kind: SignalKind, code: ExitCode, is_second: &Arc<AtomicBool>) -> std::io::Result<Signal> {
+    let number = kind.as_raw_value();
+    // The actions of a signal run in this order.
+    flag::register_conditional_shutdown(number, code.code().into(), Arc::clone(is_second))?;
+    flag::register(number, Arc::clone(is_second))?;
+    signal(kind)
 }
 
 /// Returns when the signal arrives; never if the process does not listen for it.

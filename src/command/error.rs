@@ -33,6 +33,11 @@ impl CommandError {
         Self { exit_code, place: None, cause: "stop requested: wrote nothing".into() }
     }
 
+    /// A signal asked the command to stop while it waited for a result to be read or stored.
+    pub(super) fn not_read(exit_code: ExitCode) -> Self {
+        Self { exit_code, place: None, cause: "stop requested, and its reader or file accepted nothing in time".into() }
+    }
+
     /// Adds what the command was doing.
     pub(super) fn at(self, place: impl fmt::Display) -> Self {
         Self { place: Some(place.to_string()), ..self }

@@ -36,7 +36,7 @@ pub(super) async fn run(command: MergeCommand, inputs: Inputs, control: Control)
         () = control.shutdown.requested() => return Err(CommandError::stopped(control.exit_code_of_stop())),
     };
     let sum = Report::merge(reports, list.as_ref())?;
-    conclude(&sum, Some((&place, file)))
+    conclude(&sum, Some((&place, file)), control).await
 }
 
 /// Reads the reports, and the range list if the command line names one.

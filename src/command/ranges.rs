@@ -2,10 +2,8 @@
 //!
 //! It counts the keys in the index of earlier runs, or else in the tree. It stats no file whose directory shows its kind.
 
-use std::io::Write as _;
-
 use super::error::CommandError;
-use super::{Inputs, cannot_write, config_of, places};
+use super::{Inputs, cannot_write, config_of, places, write_result};
 use crate::cli::RangesCommand;
 use crate::config::SyncConfig;
 use crate::counted::counted;
@@ -40,7 +38,7 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
     // The list may replace --previous.
     let mut places = places::outside(&command.source, inputs.config.as_deref());
     let config = config_of(args, Vec::new(), &control).await?.of_names();
-    let Control { shutdown, progress } = control;
+    let Control { shutdown, progress } = control.clone();
 
     // An output that cannot be written is an error before the work, not after it.
     let sink = RangeListSink::open(command.output.as_ref(), &mut places, &config).await?;
@@ -64,7 +62,7 @@ async fn split(command: RangesCommand, inputs: Inputs, control: Control) -> Resu
         let ranges = u64::try_from(list.ranges().len()).unwrap_or(u64::MAX);
         tracing::warn!("{entries} no more than {}", counted(ranges, "range", "ranges"));
     }
-    sink.write(list.json()).await?;
+    sink.write(list.json(), &control).await?;
     Ok(ExitCode::Success)
 }
 
@@ -201,13 +199,11 @@ impl RangeListSink {
         }
     }
 
-    async fn write(self, text: String) -> Result<(), CommandError> {
+    async fn write(self, text: String, control: &Control) -> Result<(), CommandError> {
         let written = match self {
-            Self::File(mut file) => {
-                file.write_all(text.as_bytes()).and_then(|()| file.publish()).map_err(|error| error.to_string())
-            }
-            Self::Object(home, name) => home.write(&name, text.into()).await.map_err(|error| error.to_string()),
+            Self::File(file) => write_result(file, text, control).await,
+            Self::Object(home, name) => home.write(&name, text.into()).await.map_err(CommandError::fatal).map(drop),
         };
-        written.map_err(|error| CommandError::fatal(format!("cannot write the range list: {error}")))
+        written.map_err(|error| error.at("cannot write the range list"))
     }
 }

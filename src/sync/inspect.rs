@@ -11,6 +11,7 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) mod plan;
+mod result_lines;
 pub(crate) mod verify;
 
 use super::context::Context;
@@ -64,7 +65,7 @@ async fn inspect(
     input: &Input,
     InspectOptions { read_objects, list_kept }: InspectOptions,
     tally: &mut Tally,
-    mut each: impl FnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
+    mut each: impl AsyncFnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
 ) -> Result<Orphans, Fatal> {
     let mut orphans = Orphans::default();
     let mut comparing = FuturesOrdered::new();
@@ -75,7 +76,9 @@ async fn inspect(
                 return Ok(());
             }
             // Only a listed file waits for its place in the order: the others must not take the place of comparisons.
-            Step::Keep(kept) if !list_kept => return account(context, Ok(Compared::Kept(kept)), &mut each, tally),
+            Step::Keep(kept) if !list_kept => {
+                return account(context, Ok(Compared::Kept(kept)), &mut each, tally).await;
+            }
             Step::Keep(kept) => Either::Left(ready(Ok(Compared::Kept(kept)))),
             Step::Do(job) => {
                 let context = Arc::clone(context);
@@ -94,14 +97,14 @@ async fn inspect(
         if comparing.len() >= context.destination.max_requests()
             && let Some(compared) = next_or_stop(context, &mut comparing).await
         {
-            account(context, compared, &mut each, tally)?;
+            account(context, compared, &mut each, tally).await?;
         }
         comparing.push_back(compared);
         Ok(())
     })
     .await?;
     while let Some(compared) = next_or_stop(context, &mut comparing).await {
-        account(context, compared, &mut each, tally)?;
+        account(context, compared, &mut each, tally).await?;
     }
     // After a stop request, comparisons end where they are.
     (0..comparing.len()).for_each(|_| tally.skipped(SkipReason::Interrupted));
@@ -146,16 +149,16 @@ enum Compared {
     Job(Job, Verdict),
 }
 
-fn account(
+async fn account(
     context: &Context,
     compared: Result<Compared, JoinError>,
-    each: &mut impl FnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
+    each: &mut impl AsyncFnMut(Inspected, &mut Tally) -> Result<(), Fatal>,
     tally: &mut Tally,
 ) -> Result<(), Fatal> {
     let compared = compared.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
     let (job, verdict) = match compared {
         Compared::Kept(Kept { file, object, reason }) => {
-            return each(Inspected { file, object: Some(object), finding: Finding::Equal(reason) }, tally);
+            return each(Inspected { file, object: Some(object), finding: Finding::Equal(reason) }, tally).await;
         }
         Compared::Job(job, verdict) => (job, verdict),
     };
@@ -178,7 +181,7 @@ fn account(
         }
     };
     let (file, object) = job.into_parts();
-    each(Inspected { file, object, finding }, tally)?;
+    each(Inspected { file, object, finding }, tally).await?;
     context.progress.show(|| tally.line());
     Ok(())
 }

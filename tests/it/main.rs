@@ -70,6 +70,7 @@ mod suspect;
 mod task;
 mod torn;
 mod transfer;
+mod unread;
 mod untrusted;
 mod verify;
 mod walk;

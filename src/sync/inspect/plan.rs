@@ -1,8 +1,9 @@
 //! The plan: what a sync would do, a line for each key in key order, deletes last. It writes nothing at the destination.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::sync::Arc;
 
+use super::result_lines::ResultLines;
 use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::destination::delete::DeleteTarget;
 use crate::result_file::ResultFile;
@@ -20,32 +21,20 @@ use crate::sync::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct PlanSink {
     file: BufWriter<ResultFile>,
-    is_stdout: bool,
+    /// The first line of a file.
+    header: Option<String>,
     human_readable: bool,
 }
 
 impl PlanSink {
     /// Creates a file that starts with a header. It appears when the plan is complete.
     pub(crate) fn create(place: &ResultPlace, header: &PlanHeader) -> io::Result<Self> {
-        let mut file = BufWriter::new(ResultFile::create(place)?);
-        serde_json::to_writer(&mut file, header)?;
-        file.write_all(b"\n")?;
-        file.flush()?;
-        Ok(Self { file, is_stdout: place.is_stdout(), human_readable: false })
+        let header = Some(serde_json::to_string(header)?);
+        Ok(Self { file: BufWriter::new(ResultFile::create(place)?), header, human_readable: false })
     }
 
     pub(crate) fn stdout(human_readable: bool) -> Self {
-        // Without a buffer, so that each line appears immediately.
-        Self { file: BufWriter::with_capacity(0, ResultFile::Stdout), is_stdout: true, human_readable }
-    }
-
-    fn write(&mut self, line: &PlanLine) -> io::Result<()> {
-        let text = if self.human_readable { line.to_string() } else { serde_json::to_string(line)? };
-        self.file.write_all((text + "\n").as_bytes())
-    }
-
-    fn finish(self) -> io::Result<()> {
-        self.file.into_inner()?.publish()
+        Self { file: ResultLines::stdout(), header: None, human_readable }
     }
 }
 
@@ -72,33 +61,43 @@ impl PlanCounts {
 pub(crate) async fn plan(
     context: &Arc<Context>,
     input: &Input,
-    mut sink: PlanSink,
+    sink: PlanSink,
     all: bool,
     tally: &mut Tally,
     planned: &mut PlanCounts,
 ) -> Result<(), Fatal> {
-    let mut writer = PlanWriter { sink: &mut sink, context, all, planned, new_files: NewFiles::default() };
+    let PlanSink { file, header, human_readable } = sink;
+    let mut lines =
+        ResultLines::start(file, context.progress.clone(), context.shutdown.clone()).map_err(Fatal::WritePlan)?;
+    if let Some(header) = header {
+        lines.write(header).await.map_err(Fatal::WritePlan)?;
+    }
+    let mut writer = PlanWriter { lines, human_readable, context, all, planned, new_files: NewFiles::default() };
     let options = InspectOptions { read_objects: false, list_kept: all };
-    let orphans = inspect(context, input, options, tally, |inspected, tally| writer.file(&inspected, tally)).await?;
+    let each = async |inspected, tally: &mut Tally| writer.file(&inspected, tally).await;
+    let orphans = inspect(context, input, options, tally, each).await?;
     if context.shutdown.is_requested() {
         // Half a plan is not a plan: the file does not appear.
-        return Ok(());
+        return writer.lines.end().await.map_err(Fatal::WritePlan);
     }
     let mut written = Ok(());
     for_each_batch(context, orphans, &context.delete_rules, tally, async |batch, tally| {
         let batch = still_gone(context, batch, tally).await;
         writer.planned.deletes += u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        if written.is_ok() {
-            written = batch.iter().try_for_each(|target| writer.delete(target));
+        for target in &batch {
+            if written.is_ok() {
+                written = writer.delete(target).await;
+            }
         }
     })
     .await;
     written?;
-    sink.finish().map_err(Fatal::WritePlan)
+    writer.lines.publish().await.map_err(Fatal::WritePlan)
 }
 
 struct PlanWriter<'a> {
-    sink: &'a mut PlanSink,
+    lines: ResultLines,
+    human_readable: bool,
     context: &'a Context,
     all: bool,
     planned: &'a mut PlanCounts,
@@ -106,7 +105,7 @@ struct PlanWriter<'a> {
 }
 
 impl PlanWriter<'_> {
-    fn file(&mut self, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
+    async fn file(&mut self, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let (action, reason) = match inspected.finding {
             Finding::Upload(reason) => {
                 self.planned.uploads += 1;
@@ -130,7 +129,7 @@ impl PlanWriter<'_> {
         if inspected.object.is_none() {
             self.new_files.add(&key, stat.size_bytes);
         }
-        self.write(&PlanLine {
+        self.write(PlanLine {
             action,
             key,
             reason,
@@ -140,10 +139,11 @@ impl PlanWriter<'_> {
             source_ctime_ns: Some(stat.ctime.0),
             new_files_of_size: None,
         })
+        .await
     }
 
-    fn delete(&mut self, target: &DeleteTarget) -> Result<(), Fatal> {
-        self.write(&PlanLine {
+    async fn delete(&mut self, target: &DeleteTarget) -> Result<(), Fatal> {
+        self.write(PlanLine {
             action: Action::Delete,
             key: self.context.key(&target.key),
             reason: Reason::Orphan,
@@ -153,14 +153,15 @@ impl PlanWriter<'_> {
             source_ctime_ns: None,
             new_files_of_size: self.new_files.of_size(target.size_bytes),
         })
+        .await
     }
 
-    fn write(&mut self, line: &PlanLine) -> Result<(), Fatal> {
-        let written = if self.sink.is_stdout {
-            self.context.progress.around_results(|| self.sink.write(line))
+    async fn write(&mut self, line: PlanLine) -> Result<(), Fatal> {
+        let text = if self.human_readable {
+            line.to_string()
         } else {
-            self.sink.write(line)
+            serde_json::to_string(&line).map_err(|error| Fatal::WritePlan(error.into()))?
         };
-        written.map_err(Fatal::WritePlan)
+        self.lines.write(text).await.map_err(Fatal::WritePlan)
     }
 }

@@ -7,16 +7,14 @@
 //! the content is equal, as under SSE-KMS without a checksum, it reads the object with `--read`, and otherwise counts the
 //! file as failed.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::result_lines::ResultLines;
 use super::{Finding, InspectOptions, Inspected, inspect};
 use crate::counted::counted;
 use crate::key::ObjectKey;
-use crate::progress::Progress;
-use crate::result_file::ResultFile;
 use crate::source::entry::SkipReason;
 use crate::sync::context::Context;
 use crate::sync::failure::Failure;
@@ -77,12 +75,13 @@ pub(crate) async fn verify(
     tally: &mut Tally,
     found: &mut VerifyCounts,
 ) -> Result<(), Fatal> {
-    let mut lines = Lines { json: options.json, progress: &context.progress, found };
-    let file = |inspected, tally: &mut Tally| lines.file(context, &inspected, tally);
+    let stdout = ResultLines::start(ResultLines::stdout(), context.progress.clone(), context.shutdown.clone());
+    let mut lines = Lines { json: options.json, found, stdout: stdout.map_err(Fatal::WriteResult)? };
+    let file = async |inspected, tally: &mut Tally| lines.file(context, &inspected, tally).await;
     let how = InspectOptions { read_objects: options.read, list_kept: false };
     let mut orphans = inspect(context, input, how, tally, file).await?;
     if context.shutdown.is_requested() {
-        return Ok(());
+        return lines.stdout.end().await.map_err(Fatal::WriteResult);
     }
     if let Some(error) = orphans.spool_error() {
         return Err(Fatal::SpoolOrphans(error));
@@ -96,9 +95,11 @@ pub(crate) async fn verify(
             }
             lines.found.orphans += 1;
             let (key, etag) = (context.key(&target.key), Some(target.etag.text()));
-            lines.write(&Difference { key: &key, reason: Reason::Orphan, size: target.size_bytes, etag })?;
+            lines.write(&Difference { key: &key, reason: Reason::Orphan, size: target.size_bytes, etag }).await?;
         }
     }
+    let Lines { stdout, found, .. } = lines;
+    stdout.publish().await.map_err(Fatal::WriteResult)?;
     let too_young = tally.skipped_because.get(&SkipReason::TooYoung).copied().unwrap_or_default();
     let failed_files = tally.counts.failed.saturating_sub(tally.unknown_directories);
     for (count, one, many, what) in [
@@ -112,18 +113,18 @@ pub(crate) async fn verify(
             tracing::warn!("not compared: {} {what}", counted(count, one, many));
         }
     }
-    lines.found.not_compared = too_young + tally.lost_files + tally.not_surveyed;
+    found.not_compared = too_young + tally.lost_files + tally.not_surveyed;
     Ok(())
 }
 
 struct Lines<'a> {
     json: bool,
-    progress: &'a Progress,
     found: &'a mut VerifyCounts,
+    stdout: ResultLines,
 }
 
 impl Lines<'_> {
-    fn file(&mut self, context: &Context, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
+    async fn file(&mut self, context: &Context, inspected: &Inspected, tally: &mut Tally) -> Result<(), Fatal> {
         let key = context.key(&inspected.file.key);
         let reason = match inspected.finding {
             Finding::Upload(Reason::Unverifiable) => {
@@ -144,16 +145,15 @@ impl Lines<'_> {
             }
         };
         let etag = inspected.object.as_ref().map(|object| object.etag.text());
-        self.write(&Difference { key: &key, reason, size: inspected.file.entry.stat.size_bytes, etag })
+        self.write(&Difference { key: &key, reason, size: inspected.file.entry.stat.size_bytes, etag }).await
     }
 
-    fn write(&self, difference: &Difference<'_>) -> Result<(), Fatal> {
-        let mut line = if self.json {
+    async fn write(&mut self, difference: &Difference<'_>) -> Result<(), Fatal> {
+        let line = if self.json {
             serde_json::to_string(difference).unwrap_or_default()
         } else {
             format!("{:<8}  {}", difference.reason.to_string(), difference.key.as_str().escape_debug())
         };
-        line.push('\n');
-        self.progress.around_results(|| ResultFile::Stdout.write_all(line.as_bytes())).map_err(Fatal::WriteResult)
+        self.stdout.write(line).await.map_err(Fatal::WriteResult)
     }
 }
