@@ -619,7 +619,7 @@ fn merge_refuses_numbers_that_are_too_large_to_add_up() {
     // The log line adds up the requests of all kinds.
     fs::write(round.path("1.json"), &whole).unwrap();
     round.edit(1, |report| {
-        (report["requests"]["head"], report["requests"]["copy"]) = (json!(u64::MAX - 99), json!(100))
+        (report["requests"]["head"], report["requests"]["copy"]) = (json!(u64::MAX - 99), json!(100));
     });
     round.merge().expect(0);
 }
