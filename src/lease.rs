@@ -361,7 +361,8 @@ fn status(record: &StateRecord, ttl: Duration) -> LeaseStatus {
             if lease.released || record.age > its_ttl {
                 LeaseStatus::Free { generation: lease.generation, keys: lease.keys, released: lease.released }
             } else {
-                let left = humantime::format_duration(Duration::from_secs((its_ttl - record.age).as_secs()));
+                let left =
+                    humantime::format_duration(Duration::from_secs(its_ttl.saturating_sub(record.age).as_secs()));
                 let (pid, host) = (lease.pid, lease.host);
                 let by = format!("process {pid} on {host}, last renewed {age} ago, expires in {left} if not renewed");
                 LeaseStatus::Held { by, keys: lease.keys }

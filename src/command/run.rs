@@ -315,11 +315,8 @@ fn log_attempt(attempt: &Attempt, policy: Policy, control: &Control) {
 
 /// Whether the run ends because of this verdict, so that its last lines show the evidence.
 fn becomes_error(verdict: VerdictKind, policy: Policy, control: &Control) -> bool {
-    match verdict {
-        VerdictKind::Interrupted => true,
-        VerdictKind::Cancelled => !control.shutdown.is_requested(),
-        _ => policy == Policy::DatasyncOnly && !control.shutdown.is_requested(),
-    }
+    let is_last = verdict == VerdictKind::Cancelled || policy == Policy::DatasyncOnly;
+    verdict == VerdictKind::Interrupted || is_last && !control.shutdown.is_requested()
 }
 
 /// What an execution may have deleted itself, that no guard has seen.

@@ -305,11 +305,10 @@ mod tests {
             tally.withheld.pop().unwrap().reported()
         };
         for guard in Guard::ALL {
-            let (one, three) = match guard {
-                // A run without deletes keeps these objects too.
-                Guard::Unknown => ("kept 1 object", "kept 3 objects"),
-                _ => ("withheld 1 delete", "withheld 3 deletes"),
-            };
+            // A run without deletes keeps these objects too.
+            let is_kept = matches!(guard, Guard::Unknown);
+            let (one, three) =
+                if is_kept { ("kept 1 object", "kept 3 objects") } else { ("withheld 1 delete", "withheld 3 deletes") };
             let mut entry = of(&guard, 1);
             assert_eq!(entry.message, format!("{one}: {}", guard.message()));
             entry.add(of(&guard, 2));
