@@ -101,6 +101,12 @@ impl Attempts {
         Self { operation, since: now, started: now, retries: 0, silences: 0, last: None, is_logged: false }
     }
 
+    /// Records that the next attempt starts.
+    pub(super) fn starts_again(&mut self) {
+        self.retries += 1;
+        self.started = Instant::now();
+    }
+
     /// Records that a part of the request has succeeded.
     pub(super) fn progressed(&mut self) {
         self.since = Instant::now();
@@ -299,13 +305,12 @@ mod tests {
                 outages.succeeded(Operation::Put, 0);
             }
             outages.succeeded(Operation::Head, 0);
-            attempts.started = Instant::now();
             outages.failed(&mut attempts, Instant::now(), &error(kind));
             if outages.time_left(&attempts, &error(kind)).is_err() || start.elapsed() > 10 * MINUTE {
                 return (start.elapsed(), attempts.retries);
             }
             tokio::time::sleep(SECOND).await;
-            attempts.retries += 1;
+            attempts.starts_again();
         }
     }
 
@@ -326,7 +331,6 @@ mod tests {
             let (outages, mut attempts) = (Outages::new("site", MINUTE, None), Attempts::of(Operation::Put));
             let error = error(ErrorKind::Transient);
             for is_followed in [true, false] {
-                attempts.started = Instant::now();
                 tokio::time::sleep(2 * MINUTE).await;
                 if others {
                     outages.succeeded(Operation::Put, 0);
@@ -335,7 +339,7 @@ mod tests {
                 outages.failed(&mut attempts, started, &error);
                 let left = outages.time_left(&attempts, &error);
                 assert_eq!(left.ok(), is_followed.then_some(Duration::ZERO), "{others}");
-                attempts.retries += 1;
+                attempts.starts_again();
             }
         }
     }
@@ -369,12 +373,11 @@ mod tests {
             let error = S3Error { is_connected, ..error(ErrorKind::Unreachable) };
             let (start, mut attempts) = (Instant::now(), Attempts::of(Operation::List));
             while !{
-                attempts.started = Instant::now();
                 outages.failed(&mut attempts, Instant::now(), &error);
                 outages.time_left(&attempts, &error).is_err()
             } {
                 tokio::time::sleep(SECOND).await;
-                attempts.retries += 1;
+                attempts.starts_again();
             }
             assert_eq!(start.elapsed(), limit);
         }
@@ -415,7 +418,7 @@ mod tests {
         outages.failed(&mut attempts, start, &error);
         assert_eq!(outages.time_left(&attempts, &error), Ok(2 * SECOND));
         tokio::time::sleep(2 * SECOND).await;
-        attempts.started = Instant::now();
+        attempts.starts_again();
         assert_eq!(outages.time_left(&attempts, &error), Err(Some(GivenUp::Outage(MINUTE))));
     }
 

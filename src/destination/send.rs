@@ -108,7 +108,7 @@ impl Sender {
         attempts.silences += u32::from(error.is_stalled);
         attempts.last = Some(error);
         self.back_off(attempts.operation, pause).await?;
-        attempts.retries += 1;
+        attempts.starts_again();
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl Sender {
         };
         attempts.last = Some(error.clone());
         self.back_off(attempts.operation, pause(attempts.retries).min(left)).await?;
-        attempts.retries += 1;
+        attempts.starts_again();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The plan: what a sync would do, a line for each key in key order, deletes last. It writes nothing at the destination.
 
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use super::result_lines::ResultLines;
@@ -21,7 +21,7 @@ use crate::sync::tally::Tally;
 #[derive(Debug)]
 pub(crate) struct PlanSink {
     file: BufWriter<ResultFile>,
-    /// The first line of a file.
+    /// The first line, if it is not written yet.
     header: Option<String>,
     human_readable: bool,
 }
@@ -29,8 +29,15 @@ pub(crate) struct PlanSink {
 impl PlanSink {
     /// Creates a file that starts with a header. It appears when the plan is complete.
     pub(crate) fn create(place: &ResultPlace, header: &PlanHeader) -> io::Result<Self> {
-        let header = Some(serde_json::to_string(header)?);
-        Ok(Self { file: BufWriter::new(ResultFile::create(place)?), header, human_readable: false })
+        let mut file = BufWriter::new(ResultFile::create(place)?);
+        let header = serde_json::to_string(header)?;
+        // Before the first request, because the disk may be full. A pipe may have no reader yet.
+        let is_pipe = !matches!(file.get_ref(), ResultFile::Whole(..));
+        if !is_pipe {
+            writeln!(file, "{header}")?;
+            file.flush()?;
+        }
+        Ok(Self { file, header: is_pipe.then_some(header), human_readable: false })
     }
 
     pub(crate) fn stdout(human_readable: bool) -> Self {
