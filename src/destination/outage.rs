@@ -258,8 +258,8 @@ impl Outages {
         Ok(limit.saturating_sub(failing))
     }
 
-    /// Returns once the run gives up an operation of which no request succeeds: the error of this request's last
-    /// attempt, or else what others failed with.
+    /// Returns once the run gives up an operation because none of its requests succeeds: the error of this request's
+    /// last attempt, or else what others failed with.
     pub(super) async fn over(&self, attempts: &Attempts) -> S3Error {
         let operation = attempts.operation;
         loop {
